@@ -1,0 +1,9 @@
+"""The one exception that carries a sentence for the person in front of the screen."""
+
+
+class InputError(ValueError):
+    """What was asked for cannot be done; the message is one sentence that says what is wrong and what to do.
+
+    Every public entry raises it for bad input, so that the command line and the page can show the message as it is.
+    Any other exception is a defect of ours, and its text is never shown.
+    """
