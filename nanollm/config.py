@@ -177,7 +177,7 @@ def _check_value(f: Field, value: Any) -> None:
     if "auto" in str(f.type) and isinstance(value, str) and value == "auto":
         return
     number: type | tuple[type, ...] = (int, float) if f.type == "float" else int
-    if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):  # type: ignore[arg-type]
         kind = "a number" if f.type == "float" else "a whole number"
         raise InputError(f"{f.name} is {_shown(value)}: it must be {kind} from {low:,} to {high:,}.")
     if not low <= value <= high:

@@ -73,13 +73,14 @@ class Sample(Event):
 class Checkpoint(Event):
     """The state is worth keeping under this file name. Whoever drives train() writes it before asking for more.
 
-    `kind` is "snapshot" (a moment for the slider), "best" (a snapshot only because no step was better so far; a later
-    best replaces it) or "resume" (with optimizer and random states, to go on from).
+    `kind` is "snapshot" (a moment for the slider), "best" (a snapshot only because no step was better so far), "final"
+    or "resume" (with optimizer and random states, to go on from). `replaces` names an earlier best that is outdone now.
     """
 
     type: ClassVar[str] = "checkpoint"
     file: str
     kind: str = "snapshot"
+    replaces: str = ""
 
 
 @dataclass(frozen=True)

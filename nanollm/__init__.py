@@ -1,0 +1,74 @@
+"""nano-llm: small character-level Transformers, to train, to sample from and to look into.
+
+The public names load when they are first used (PEP 562), so that `import nanollm` is instant and listing runs needs no
+torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from nanollm.checkpoint import load_checkpoint, load_model, save_checkpoint
+    from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
+    from nanollm.corpus import CorpusStore
+    from nanollm.errors import InputError
+    from nanollm.explain.attention import attention_map
+    from nanollm.inference.generate import generate, generate_text
+    from nanollm.model import TransformerLanguageModel
+    from nanollm.runs.launcher import Launcher
+    from nanollm.runs.store import RunStore
+    from nanollm.tokenizer import CharTokenizer
+    from nanollm.train import Dataset, TrainState, evaluate, set_seed, train_with_config
+
+# `nanollm.train` is the module, as in `from nanollm.train import train`; a name cannot be both.
+_HOME = {
+    "checkpoint": ("load_checkpoint", "load_model", "save_checkpoint"),
+    "config": ("PRESETS", "ModelConfig", "TrainConfig", "make_configs", "preset"),
+    "corpus": ("CorpusStore",),
+    "errors": ("InputError",),
+    "explain.attention": ("attention_map",),
+    "inference.generate": ("generate", "generate_text"),
+    "model": ("TransformerLanguageModel",),
+    "runs.launcher": ("Launcher",),
+    "runs.store": ("RunStore",),
+    "tokenizer": ("CharTokenizer",),
+    "train": ("Dataset", "TrainState", "evaluate", "set_seed", "train_with_config"),
+}
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "PRESETS",
+    "CharTokenizer",
+    "CorpusStore",
+    "Dataset",
+    "InputError",
+    "Launcher",
+    "ModelConfig",
+    "RunStore",
+    "TrainConfig",
+    "TrainState",
+    "TransformerLanguageModel",
+    "attention_map",
+    "evaluate",
+    "generate",
+    "generate_text",
+    "load_checkpoint",
+    "load_model",
+    "make_configs",
+    "preset",
+    "save_checkpoint",
+    "set_seed",
+    "train_with_config",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'nanollm' has no attribute {name!r}")
+    return getattr(import_module(f"nanollm.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

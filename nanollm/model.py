@@ -1,0 +1,226 @@
+"""The whole Transformer, to be read from top to bottom.
+
+    ids (B, T) → embedding (B, T, D) → num_layers × Block → LayerNorm → unembedding → logits (B, T, V)
+
+A decoder-only Transformer (Vaswani et al. 2017, "Attention Is All You Need", without the encoder) with LayerNorm before
+each sub-layer (Radford et al. 2019, "Language Models are Unsupervised Multitask Learners", §2.3), rotary positions
+(Su et al. 2021, "RoFormer") and the embedding matrix used again to read the logits (Press & Wolf 2017). Shapes in the
+comments: B windows, T characters, D embedding_dim, H heads of width K = D / H, F ffn_hidden_dim, V vocab_size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nanollm.config import ModelConfig
+from nanollm.errors import InputError
+
+ROTARY_BASE = 10_000.0  # RoFormer §3.3.2: wavelengths from 2π characters up to 2π · 10,000
+
+
+@dataclass
+class Trace:
+    """What forward() saw on its way, if asked: pass an empty one and read it afterwards."""
+
+    attention: list[Tensor] = field(default_factory=list)  # a layer: (B, H, T, T), row t sums to 1 over columns ≤ t
+    residual: list[Tensor] = field(default_factory=list)  # (B, T, D) before each layer, and after the last
+
+
+class Cache:
+    """Keys and values of the characters read so far, so that forward() only computes the new ones.
+
+    Valid for one window: at most context_length characters, each at the position at which it was read.
+    """
+
+    def __init__(self, config: ModelConfig, batch_size: int = 1) -> None:
+        shape = (config.num_layers, batch_size, config.heads, config.context_length, config.head_dim)
+        self.keys = torch.zeros(shape)
+        self.values = torch.zeros(shape)
+        self.length = 0
+
+    def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Append one layer's new keys and values (B, H, T, K); return all so far (B, H, length + T, K)."""
+        end = self.length + k.shape[2]
+        self.keys[layer, :, :, self.length : end] = k
+        self.values[layer, :, :, self.length : end] = v
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
+
+
+class LayerNorm(nn.Module):
+    """Each character's vector shifted to mean 0, scaled to variance 1, then scaled by a learned gain (Ba et al. 2016).
+
+    (x - mean) / sqrt(variance + 1e-5) · gain. The formula's shift is left out: every reader of x can learn one itself.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.ones(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], self.gain)
+
+
+class CausalSelfAttention(nn.Module):
+    """Each character gathers from itself and those before it what its heads' queries find in their keys."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.num_heads, self.head_dim = config.heads, config.head_dim
+        self.qkv = nn.Linear(config.embedding_dim, 3 * config.embedding_dim, bias=False)
+        self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
+
+    def forward(self, x: Tensor, turn: Turn | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
+        B, T, D = x.shape
+        # (B, T, 3D) → (3, B, H, T, K): queries, keys and values of each head
+        q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        if turn is not None:
+            q, k = rotate(q, turn), rotate(k, turn)
+        if cache is not None:
+            k, v = cache.extend(layer, k, v)
+        S = k.shape[2]  # characters that can be looked at: the T new ones and the S - T cached
+        scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_dim)  # (B, H, T, S)
+        future = torch.ones(T, S, dtype=torch.bool, device=x.device).triu(S - T + 1)
+        weights = scores.masked_fill(future, -torch.inf).softmax(dim=-1)
+        if trace is not None:
+            trace.attention.append(weights)
+        gathered = (weights @ v).transpose(1, 2).reshape(B, T, D)  # (B, H, T, K) → heads side by side
+        return self.output(gathered)
+
+
+class FeedForward(nn.Module):
+    """What each character does on its own: widen, keep what is positive, narrow again (Vaswani et al. 2017, §3.3)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.up = nn.Linear(config.embedding_dim, config.ffn_hidden_dim, bias=False)
+        self.down = nn.Linear(config.ffn_hidden_dim, config.embedding_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down(F.relu(self.up(x)))  # (B, T, D) → (B, T, F) → (B, T, D)
+
+
+class Block(nn.Module):
+    """One layer: attention, then feed-forward, each reading a normalised copy of the stream and adding to it."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.attention_norm = LayerNorm(config.embedding_dim)
+        self.attention = CausalSelfAttention(config)
+        self.feed_forward_norm = LayerNorm(config.embedding_dim)
+        self.feed_forward = FeedForward(config)
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, x: Tensor, turn: Turn | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
+        x = x + self.dropout(self.attention(self.attention_norm(x), turn, layer, trace, cache))
+        return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
+
+
+class TransformerLanguageModel(nn.Module):
+    """Reads characters, and says for each place how likely every character is to come next."""
+
+    def __init__(
+        self,
+        vocab_size: int,
+        embedding_dim: int,
+        num_layers: int,
+        ffn_hidden_dim: int,
+        *,
+        num_heads: int | None = None,
+        context_length: int = 128,
+        dropout: float = 0.0,
+        position: str = "rotary",
+    ) -> None:
+        """Weights are drawn from torch's global generator: call set_seed() first for the same ones again.
+
+        Raises InputError if the sizes do not fit together (see ModelConfig).
+        """
+        super().__init__()
+        self.config = config = ModelConfig(
+            vocab_size, embedding_dim, num_layers, ffn_hidden_dim, num_heads, context_length, dropout, position
+        )
+        self.embedding = nn.Embedding(vocab_size, embedding_dim)
+        self.positions = nn.Embedding(context_length, embedding_dim) if position == "learned" else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(num_layers))
+        self.norm = LayerNorm(embedding_dim)
+        self._initialize()
+
+    @classmethod
+    def from_config(cls, config: ModelConfig) -> TransformerLanguageModel:
+        """The untrained model of a config."""
+        return cls(
+            config.vocab_size,
+            config.embedding_dim,
+            config.num_layers,
+            config.ffn_hidden_dim,
+            num_heads=config.num_heads,
+            context_length=config.context_length,
+            dropout=config.dropout,
+            position=config.position,
+        )
+
+    def _initialize(self) -> None:
+        """Small weights, so that an untrained model finds all characters about equally likely: loss ≈ ln V.
+
+        What writes into the stream is scaled down by the number of writers, so that its variance does not grow with
+        depth (Radford et al. 2019, §2.3).
+        """
+        for name, parameter in self.named_parameters():
+            if name.endswith("bias"):
+                nn.init.zeros_(parameter)
+            elif parameter.dim() == 2:
+                writes = name.endswith(("attention.output.weight", "feed_forward.down.weight"))
+                nn.init.normal_(parameter, std=0.02 / math.sqrt(2 * len(self.blocks)) if writes else 0.02)
+
+    def forward(self, ids: Tensor, trace: Trace | None = None, cache: Cache | None = None) -> Tensor:
+        """Logits (B, T, V) for the character after each of ids (B, T); row t depends on ids[:, : t + 1] alone.
+
+        With a cache, ids are the characters after the cached ones, which it then holds too. With a trace, attention
+        weights and the residual stream are recorded in it. Raises InputError if the window would be exceeded.
+        """
+        start = cache.length if cache is not None else 0
+        end = start + ids.shape[1]
+        if end > self.config.context_length:
+            raise InputError(
+                f"{end} characters do not fit into this model's window of {self.config.context_length}: give it fewer."
+            )
+        x = self.embedding(ids)  # (B, T) → (B, T, D)
+        turn = None
+        if self.positions is not None:
+            x = x + self.positions.weight[start:end]
+        else:
+            turn = rotary_turn(start, end, self.config.head_dim, x)
+        for layer, block in enumerate(self.blocks):
+            if trace is not None:
+                trace.residual.append(x)
+            x = block(x, turn, layer, trace, cache)
+        if trace is not None:
+            trace.residual.append(x)
+        if cache is not None:
+            cache.length = end
+        return F.linear(self.norm(x), self.embedding.weight)  # (B, T, D) · (V, D)ᵀ → (B, T, V)
+
+
+Turn = tuple[Tensor, Tensor]  # cosines and sines, each (T, K / 2)
+
+
+def rotary_turn(start: int, end: int, head_dim: int, like: Tensor) -> Turn:
+    """Cosine and sine of the angle by which each pair of numbers turns at positions start … end - 1."""
+    pairs = torch.arange(0, head_dim, 2, dtype=torch.float32, device=like.device)
+    speed = ROTARY_BASE ** (-pairs / head_dim)  # (K / 2,) radians a position
+    angle = torch.outer(torch.arange(start, end, dtype=torch.float32, device=like.device), speed)  # (T, K / 2)
+    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+
+
+def rotate(x: Tensor, turn: Turn) -> Tensor:
+    """Turn x (B, H, T, K) by its position, the pairs being (x[i], x[i + K / 2]).
+
+    A query's product with a key then depends on their distance alone: (R_m q) · (R_n k) = q · R_(n-m) k.
+    """
+    cosine, sine = turn
+    a, b = x.chunk(2, dim=-1)  # (B, H, T, K / 2) each
+    return torch.cat((a * cosine - b * sine, a * sine + b * cosine), dim=-1)

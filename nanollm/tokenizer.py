@@ -1,0 +1,90 @@
+"""Characters to numbers and back: the vocabulary is the set of characters of the training text, in code-point order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from nanollm.errors import InputError
+
+# Private-use and noncharacter code points stay ordinary; only halves of surrogate pairs are no characters at all.
+_SURROGATES = range(0xD800, 0xE000)
+
+
+class CharTokenizer:
+    """One id per character (Unicode code point): id 0 is the lowest code point of the text it was built from."""
+
+    def __init__(self, characters: Iterable[str] = ()) -> None:
+        """The given characters in the given order; with none, build_vocab() is to follow.
+
+        Raises InputError for a repeated character, or for an entry that is not a single character.
+        """
+        self._set(tuple(characters))
+
+    @classmethod
+    def from_text(cls, text: str) -> CharTokenizer:
+        """The tokenizer of a text: its distinct characters in code-point order."""
+        return cls(sorted(set(text)))
+
+    def build_vocab(self, path: str | Path) -> None:
+        """Take the vocabulary of a UTF-8 text file, in place. Raises InputError if it is missing or not UTF-8."""
+        try:
+            text = Path(path).read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror or error}.") from error
+        except UnicodeDecodeError as error:
+            raise InputError(f"The text {str(path)!r} is not UTF-8 (byte {error.start}): save it as UTF-8.") from error
+        self._set(tuple(sorted(set(text))))
+
+    @property
+    def characters(self) -> tuple[str, ...]:
+        """The vocabulary: `characters[i]` is the character of id i."""
+        return self._characters
+
+    @property
+    def vocab_size(self) -> int:
+        return len(self._characters)
+
+    def encode(self, text: str) -> np.ndarray:
+        """The ids of a text, one per character: (len(text),) in the smallest unsigned integer type that holds them.
+
+        Raises InputError that names the characters which the vocabulary lacks.
+        """
+        points = _code_points(text)
+        slots = np.searchsorted(self._points, points).clip(max=max(0, self.vocab_size - 1))
+        if not self.vocab_size or (self._points[slots] != points).any():
+            unknown = self.unknown(text)
+            if unknown:
+                names = " ".join(repr(c) for c in unknown[:8]) + (" and others" if len(unknown) > 8 else "")
+                raise InputError(f"This model has never seen {names}: leave out what its text did not contain.")
+        return self._ids[slots]
+
+    def decode(self, ids: Iterable[int] | np.ndarray) -> str:
+        """The text of some ids. Raises InputError for an id outside the vocabulary."""
+        ids = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
+        if ids.size and not (np.issubdtype(ids.dtype, np.integer) and ids.min() >= 0 and ids.max() < self.vocab_size):
+            raise InputError(f"Ids must be whole numbers from 0 to {self.vocab_size - 1}.")
+        return "".join(self._characters[i] for i in ids.tolist())
+
+    def unknown(self, text: str) -> list[str]:
+        """The characters of the text that the vocabulary lacks, each once, in order of appearance."""
+        known = set(self._characters)
+        return [c for c in dict.fromkeys(text) if c not in known]
+
+    def _set(self, characters: tuple[str, ...]) -> None:
+        if any(not isinstance(c, str) or len(c) != 1 or ord(c) in _SURROGATES for c in characters):
+            raise InputError("A vocabulary is a sequence of single characters.")
+        if len(set(characters)) != len(characters):
+            raise InputError("A vocabulary holds each character once.")
+        self._characters = characters
+        points = np.array([ord(c) for c in characters], dtype=np.uint32)
+        order = np.argsort(points)
+        self._points = points[order]  # ascending, for the binary search of encode()
+        self._ids = order.astype(np.min_scalar_type(max(0, len(characters) - 1)))  # and the id behind each of them
+
+
+def _code_points(text: str) -> np.ndarray:
+    """(len(text),) uint32; a lone surrogate passes here and is reported as unknown."""
+    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

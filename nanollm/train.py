@@ -1,0 +1,406 @@
+"""Training, as a generator of events: `for event in train(state, data, config): ...`, and `break` to stop.
+
+train() never touches a file. When the state is worth keeping it yields a Checkpoint event, and whoever drives it writes
+the file (keep() does) before asking for more.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nanollm.checkpoint import (
+    FINAL_NAME,
+    load_checkpoint,
+    read_tensors,
+    resume_name,
+    save_checkpoint,
+    snapshot_name,
+    write_tensors,
+)
+from nanollm.config import ModelConfig, TrainConfig, make_configs, to_dict
+from nanollm.corpus import split
+from nanollm.errors import InputError
+from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
+from nanollm.model import TransformerLanguageModel
+from nanollm.optim import learning_rate_at, make_optimizer
+from nanollm.tokenizer import CharTokenizer
+
+__all__ = [
+    "Dataset",
+    "TrainResult",
+    "TrainState",
+    "evaluate",
+    "keep",
+    "load_checkpoint",
+    "set_seed",
+    "snapshot_steps",
+    "train",
+    "train_with_config",
+]
+
+RECENT = 50  # final_loss is the mean of so many last steps
+SNAPSHOTS = 20
+MAX_EVAL_WINDOWS = 1024  # windows of each split that an evaluation reads: 131,072 characters at a window of 128
+GONE_ASTRAY = 3.0  # times ln V: no model that still learns is so much worse than guessing
+
+
+def set_seed(seed: int) -> None:
+    """Seed Python's, numpy's and torch's global generators. Raises InputError unless it is a TrainConfig seed."""
+    seed = TrainConfig(seed=seed).seed
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The ids of a text in two parts: what the model learns from, and the end of the text, which judges it."""
+
+    train: Tensor  # (N,) int64
+    val: Tensor  # (M,) int64; empty if nothing was kept back
+
+    @classmethod
+    def from_ids(cls, ids: Sequence[int] | np.ndarray | Tensor, validation_fraction: float) -> Dataset:
+        """Split ids (N + M,) without moving any. Raises InputError unless they are a row of whole numbers."""
+        array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+            raise InputError("The tokens must be one row of whole numbers: use tokenizer.encode(text).")
+        train, val = split(array, validation_fraction)
+        return cls(torch.from_numpy(train.astype(np.int64)), torch.from_numpy(val.astype(np.int64)))
+
+    def check(self, config: ModelConfig) -> None:
+        """Raise InputError if a model of this config cannot learn from these ids."""
+        if len(self.train) <= config.context_length:
+            raise InputError(
+                f"The text leaves {len(self.train)} characters to learn from, which is too short for a window of "
+                f"{config.context_length}: bring a longer text or choose a smaller context_length."
+            )
+        for ids in (self.train, self.val):
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < config.vocab_size:
+                raise InputError(f"Every token must be from 0 to {config.vocab_size - 1}: encode with its tokenizer.")
+
+    def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Windows drawn at random places: what is read (B, T), and at each place the character that follows (B, T)."""
+        starts = torch.randint(len(self.train) - context_length, (batch_size, 1), generator=generator)
+        windows = self.train[starts + torch.arange(context_length + 1)]  # (B, T + 1)
+        return windows[:, :-1], windows[:, 1:]
+
+
+@dataclass
+class TrainState:
+    """All that changes while training, and so all that a resume file holds."""
+
+    model: TransformerLanguageModel
+    optimizer: torch.optim.AdamW
+    data_generator: torch.Generator  # draws the windows
+    global_random: Tensor  # torch's global random state, which dropout draws from; train() shields it from its driver
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))  # over the steps since the last Step event
+    loss_count: int = 0
+    recent: Tensor = field(default_factory=lambda: torch.full((RECENT,), torch.nan))  # losses of the last steps
+    train_loss: float | None = None  # as last evaluated
+    val_loss: float | None = None
+    best_val_loss: float | None = None
+    best_step: int | None = None
+
+    @classmethod
+    def new(cls, model: TransformerLanguageModel, config: TrainConfig) -> TrainState:
+        """The state before the first step; everything random from here on follows from config.seed."""
+        generator = torch.Generator().manual_seed(config.seed)
+        return cls(model, make_optimizer(model, config), generator, global_random=generator.get_state())
+
+    def final_loss(self) -> float:
+        """Mean training loss of the last 50 steps (of all, if there were fewer), nats a character."""
+        return float(self.recent.nanmean())
+
+    def save(self, path: str | Path) -> None:
+        """Write a file from which load() goes on as if nothing had happened. Raises OSError."""
+        tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.model.state_dict().items()}
+        for index, slots in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{slot}": t.detach().cpu().contiguous() for slot, t in slots.items()}
+        tensors |= {"data_random": self.data_generator.get_state(), "global_random": self.global_random}
+        tensors |= {"loss_sum": self.loss_sum, "recent": self.recent}
+        write_tensors(path, tensors, {"model": to_dict(self.model.config), **{k: getattr(self, k) for k in _SCALARS}})
+
+    @classmethod
+    def load(cls, path: str | Path, config: TrainConfig) -> TrainState:
+        """The state that save() wrote. Raises InputError if the file is missing, damaged or not a resume file."""
+        tensors, facts = read_tensors(path)
+        try:
+            model = TransformerLanguageModel.from_config(ModelConfig(**facts["model"]))
+            model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
+            state = cls.new(model, config)
+            optimizer = state.optimizer.state_dict()
+            for key in (k for k in tensors if k.startswith("optimizer.")):
+                _, index, slot = key.split(".")
+                optimizer["state"].setdefault(int(index), {})[slot] = tensors[key]
+            state.optimizer.load_state_dict(optimizer)
+            state.data_generator.set_state(tensors["data_random"])
+            state.global_random = tensors["global_random"]
+            state.loss_sum, state.recent = tensors["loss_sum"], tensors["recent"]
+            for name in _SCALARS:
+                setattr(state, name, facts[name])
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise InputError(f"{Path(path).name} is not a file that training can go on from.") from error
+        return state
+
+
+_SCALARS = ("step", "seconds", "loss_count", "train_loss", "val_loss", "best_val_loss", "best_step")
+
+
+def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Event]:
+    """Train from state.step to config.num_steps, changing `state` in place, and yield what happens.
+
+    At each step that has events they come in this order: Eval, Checkpoint (snapshot or best), Step, Checkpoint
+    (resume). So a Step closes its step: whoever breaks there and saves the state loses no record on going on from it.
+    The driver may sample from the model between events; random state and training mode are put back afterwards.
+    Raises InputError before the first event if model, data and config do not fit together.
+    """
+    data.check(state.model.config)
+    torch.set_num_threads(_threads(config))
+    torch.set_rng_state(state.global_random)
+    state.model.train()
+    for event in _events(state, data, config):
+        state.global_random = torch.get_rng_state()
+        yield event
+        torch.set_rng_state(state.global_random)
+        state.model.train()
+
+
+def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Event]:
+    model, snapshots = state.model, snapshot_steps(config.num_steps)
+    characters_a_step = config.batch_size * model.config.context_length
+    worst_loss = GONE_ASTRAY * math.log(max(2, model.config.vocab_size))
+    yield _start(state, data, config)
+    if state.step == 0:
+        yield from _judge(state, data, config, snapshots)
+    logged_at, logged_seconds = state.step - state.loss_count, state.seconds
+    while state.step < config.num_steps:
+        started = time.perf_counter()
+        grad_norm = _step(state, data, config)
+        state.seconds += time.perf_counter() - started
+        step, last = state.step, state.step == config.num_steps
+        logging, saving = last or step % config.log_interval == 0, step % config.checkpoint_interval == 0
+        judging = last or step in snapshots or step % config.eval_interval == 0
+        if not (logging or saving or judging):
+            continue
+        healthy = float(state.loss_sum) / state.loss_count < worst_loss  # False for NaN too
+        if judging and healthy:
+            yield from _judge(state, data, config, snapshots)
+        if logging or not healthy:
+            speed = (step - logged_at) * characters_a_step / max(1e-9, state.seconds - logged_seconds)
+            yield Step(
+                step=step,
+                loss=float(state.loss_sum) / state.loss_count,
+                learning_rate=learning_rate_at(step - 1, config),
+                grad_norm=float(grad_norm),
+                tokens=step * characters_a_step,
+                seconds=round(state.seconds, 4),
+                tokens_per_second=round(speed, 1),
+            )
+            state.loss_sum, state.loss_count = torch.zeros(()), 0
+            logged_at, logged_seconds = step, state.seconds
+        if not healthy:
+            yield End(step, "diverged")
+            return
+        if saving and not last:
+            yield Checkpoint(step, resume_name(step), "resume")
+    yield Checkpoint(state.step, FINAL_NAME, "final")
+    yield Checkpoint(state.step, resume_name(state.step), "resume")
+    yield End(state.step, "completed")
+
+
+def _step(state: TrainState, data: Dataset, config: TrainConfig) -> Tensor:
+    """One optimizer step; returns the gradient's length before clipping. A non-finite gradient changes no weight."""
+    model, optimizer = state.model, state.optimizer
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(state.step, config)
+    device = model.embedding.weight.device
+    ids, targets = data.batch(config.batch_size, model.config.context_length, state.data_generator)
+    logits = model(ids.to(device))  # (B, T, V)
+    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten().to(device))
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or torch.inf)
+    # The fused kernel reads this flag on the device and skips the step, without a wait for the result.
+    optimizer.found_inf = (~torch.isfinite(grad_norm)).float()  # type: ignore[attr-defined]
+    optimizer.step()
+    state.step += 1
+    state.loss_sum = state.loss_sum + loss.detach().cpu()
+    state.loss_count += 1
+    state.recent[state.step % RECENT] = loss.detach()
+    return grad_norm
+
+
+def _judge(state: TrainState, data: Dataset, config: TrainConfig, snapshots: frozenset[int]) -> Iterator[Event]:
+    """Measure both losses; then ask for a snapshot, if one is due or no step was better so far."""
+    state.val_loss = evaluate(state.model, data.val)
+    as_many = max(1, len(data.val) // state.model.config.context_length)  # so that both losses are equally certain
+    state.train_loss = evaluate(state.model, data.train, max_windows=min(as_many, MAX_EVAL_WINDOWS))
+    former, best = state.best_step, state.best_val_loss
+    better = state.val_loss is not None and (best is None or state.val_loss < best)
+    if better:
+        state.best_val_loss, state.best_step = state.val_loss, state.step
+    assert state.train_loss is not None
+    yield Eval(state.step, state.train_loss, state.val_loss, round(state.seconds, 4), better)
+    if better or state.step in snapshots:
+        kind = "snapshot" if state.step in snapshots else "best"
+        outdone = snapshot_name(former) if better and former is not None and former not in snapshots else ""
+        yield Checkpoint(state.step, snapshot_name(state.step), kind, replaces=outdone)
+
+
+def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:
+    return Start(
+        step=state.step,
+        num_steps=config.num_steps,
+        precision="float32",
+        threads=torch.get_num_threads(),
+        device=str(state.model.embedding.weight.device),
+        torch=torch.__version__,
+        parameters=state.model.config.num_parameters,
+        train_characters=len(data.train),
+        val_characters=len(data.val),
+    )
+
+
+def _threads(config: TrainConfig) -> int:
+    if config.threads != "auto":
+        return config.threads
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def snapshot_steps(num_steps: int) -> frozenset[int]:
+    """About 20 steps worth looking back at, 0 and the last among them, closer together where learning is fast.
+
+    Evenly spaced on a logarithmic scale, rounded to two digits.
+    """
+    steps = np.geomspace(max(1.0, num_steps / 256), num_steps, SNAPSHOTS - 1)
+    digits = np.floor(np.log10(steps)) - 1
+    rounded = np.where(digits > 0, np.round(steps / 10**digits) * 10**digits, np.round(steps))
+    return frozenset({0, num_steps, *(int(s) for s in rounded if s < num_steps)})
+
+
+@torch.no_grad()
+def evaluate(model: TransformerLanguageModel, ids: Tensor, *, max_windows: int = MAX_EVAL_WINDOWS) -> float | None:
+    """Mean loss in nats a character over ids (N,), without dropout; None if there is nothing to predict.
+
+    Read in windows that do not overlap (a shorter one at the end); of more than max_windows, as many evenly spread.
+    """
+    T = model.config.context_length
+    device = model.embedding.weight.device
+    was_training = model.training
+    model.eval()
+    windows = ids[: (len(ids) - 1) // T * T + 1].unfold(0, T + 1, T) if len(ids) > T else ids.new_empty((0, T + 1))
+    rest = ids[len(windows) * T :]  # begins with the last window's last target
+    if len(windows) > max_windows:
+        windows, rest = windows[torch.linspace(0, len(windows) - 1, max_windows).long()], ids[:0]
+    chunks = [*windows.split(max(1, 8192 // T)), rest[None]]
+    total, count = 0.0, 0
+    for chunk in chunks:  # (b, t + 1)
+        if chunk.shape[1] < 2:
+            continue
+        logits = model(chunk[:, :-1].to(device))
+        total += F.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten().to(device), reduction="sum").item()
+        count += chunk[:, 1:].numel()
+    model.train(was_training)
+    return total / count if count else None
+
+
+def keep(
+    folder: str | Path,
+    event: Checkpoint,
+    state: TrainState,
+    config: TrainConfig,
+    tokenizer: CharTokenizer | None = None,
+) -> None:
+    """Write what a Checkpoint event asks for, then remove what it makes superfluous. Raises OSError."""
+    folder = Path(folder)
+    if event.kind == "resume":
+        state.save(folder / event.file)
+        for old in sorted(folder.glob("resume_*.safetensors"))[:-2]:
+            old.unlink(missing_ok=True)
+        return
+    losses = {"train_loss": state.train_loss, "val_loss": state.val_loss}
+    save_checkpoint(
+        folder / event.file, state.model, step=state.step, tokenizer=tokenizer, train_config=config, **losses
+    )
+    if event.replaces:
+        (folder / event.replaces).unlink(missing_ok=True)
+
+
+class TrainResult(TypedDict):
+    """What came of train_with_config; losses in nats a character."""
+
+    final_loss: float  # mean training loss of the last 50 steps
+    final_val_loss: float | None
+    best_val_loss: float | None
+    best_step: int | None
+    steps: int
+    reason: str  # completed or diverged
+    checkpoint: str | None  # path of checkpoint_final.safetensors
+
+
+def train_with_config(
+    model: TransformerLanguageModel,
+    tokens: Sequence[int] | np.ndarray | Tensor,
+    config: Mapping[str, Any],
+    tokenizer: CharTokenizer | None = None,
+) -> TrainResult:
+    """Train a model on a row of ids (N,) with one flat dict of settings: the fields of both configs, checkpoint_dir.
+
+    With a tokenizer its vocabulary goes into the checkpoints, which then need nothing else to be sampled from.
+    Raises InputError for an unknown setting, a value out of bounds, a model setting that disagrees with the model, a
+    text too short, or a folder that already holds a run; OSError if a checkpoint cannot be written.
+    """
+    settings = dict(config)
+    folder = settings.pop("checkpoint_dir", None)
+    shape = to_dict(model.config)
+    _, train_config = make_configs({**shape, **settings}, model.config.vocab_size)
+    differing = [k for k, v in shape.items() if settings.get(k) not in (None, v)]
+    if differing:
+        listed = ", ".join(f"{k} {settings[k]!r} (the model has {shape[k]!r})" for k in differing)
+        raise InputError(f"The config says {listed}: let both agree.")
+    if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
+        raise InputError(f"The tokenizer has {tokenizer.vocab_size} characters, the model {model.config.vocab_size}.")
+    data = Dataset.from_ids(tokens, train_config.validation_fraction)
+    data.check(model.config)
+    if folder is not None:
+        _clear(Path(folder))
+    state = TrainState.new(model, train_config)
+    reason = "completed"
+    for event in train(state, data, train_config):
+        if isinstance(event, Checkpoint) and folder is not None:
+            keep(folder, event, state, train_config, tokenizer)
+        elif isinstance(event, End):
+            reason = event.reason
+    return TrainResult(
+        final_loss=state.final_loss(),
+        final_val_loss=state.val_loss,
+        best_val_loss=state.best_val_loss,
+        best_step=state.best_step,
+        steps=state.step,
+        reason=reason,
+        checkpoint=str(Path(folder) / FINAL_NAME) if folder is not None and reason == "completed" else None,
+    )
+
+
+def _clear(folder: Path) -> None:
+    """Make room for a new run's checkpoints, so that no snapshot of an older one stands among them."""
+    if (folder / "run.json").exists():
+        raise InputError(f"{str(folder)!r} holds a run of its own: choose another checkpoint_dir.")
+    for pattern in ("checkpoint_*.safetensors", "resume_*.safetensors"):
+        for old in folder.glob(pattern):
+            old.unlink()
