@@ -37,10 +37,10 @@ class Cache:
     Valid for one window: at most context_length characters, each at the position at which it was read.
     """
 
-    def __init__(self, config: ModelConfig, batch_size: int = 1) -> None:
+    def __init__(self, config: ModelConfig, batch_size: int = 1, device: torch.device | None = None) -> None:
         shape = (config.num_layers, batch_size, config.heads, config.context_length, config.head_dim)
-        self.keys = torch.zeros(shape)
-        self.values = torch.zeros(shape)
+        self.keys = torch.zeros(shape, device=device)
+        self.values = torch.zeros(shape, device=device)
         self.length = 0
 
     def extend(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""Looking inside a model: functions from (model, text) to arrays, drawn elsewhere."""

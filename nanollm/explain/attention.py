@@ -1,0 +1,48 @@
+"""Where each head looks: the attention weights of one window of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from nanollm.errors import InputError
+from nanollm.model import Trace, TransformerLanguageModel
+from nanollm.tokenizer import CharTokenizer
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """Attention over a text. `weights[l, h, t, s]`: how much layer l's head h, at character t, takes from character s.
+
+    Every row over s sums to 1; what lies after t is 0.
+    """
+
+    weights: np.ndarray  # (L, H, T, T) float32
+    text: str  # the T characters of the window
+    skipped: int  # characters of the given text before the window
+
+    @property
+    def characters(self) -> list[str]:
+        return list(self.text)
+
+
+@torch.no_grad()
+def attention_map(model: TransformerLanguageModel, tokenizer: CharTokenizer, text: str) -> AttentionMap:
+    """The weights over a text; of a text longer than the model's window, over its end.
+
+    Raises InputError if the text is empty or has characters that the vocabulary lacks.
+    """
+    if not text:
+        raise InputError("There is no text to look at: write some characters.")
+    window = text[-model.config.context_length :]
+    tokenizer.encode(text)  # an unknown character is named even where the window would hide it
+    ids = torch.as_tensor(tokenizer.encode(window).astype(np.int64), device=model.embedding.weight.device)
+    was_training = model.training
+    model.eval()
+    trace = Trace()
+    model(ids[None], trace=trace)
+    model.train(was_training)
+    weights = torch.stack([layer[0] for layer in trace.attention])  # L × (1, H, T, T) → (L, H, T, T)
+    return AttentionMap(weights.float().cpu().numpy(), window, len(text) - len(window))

@@ -1,0 +1,1 @@
+"""Writing with a trained model: the draw, two engines that compute the logits, and the loop around them."""
