@@ -1,0 +1,44 @@
+"""What the tests share: a text of our own to learn from, and tiny models that train in a blink."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# The browser and the page must need nothing but this machine; gradio reads these when it is imported.
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+import pytest
+import torch
+from hypothesis import settings
+
+from nanollm.config import ModelConfig
+from nanollm.model import TransformerLanguageModel
+from nanollm.tokenizer import CharTokenizer
+
+ROOT = Path(__file__).resolve().parent.parent
+
+# Times differ between machines; a slow example is no wrong one.
+settings.register_profile("nanollm", deadline=None, max_examples=50, derandomize=True)
+settings.load_profile("nanollm")
+
+
+@pytest.fixture(scope="session")
+def text() -> str:
+    return (ROOT / "data" / "raw" / "sample.txt").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def tokenizer(text: str) -> CharTokenizer:
+    return CharTokenizer.from_text(text)
+
+
+def random_model(config: ModelConfig, seed: int = 0) -> TransformerLanguageModel:
+    """A model in eval mode whose weights are large enough for every part of it to matter."""
+    torch.manual_seed(seed)
+    model = TransformerLanguageModel.from_config(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            parameter.normal_(mean=1.0 if name.endswith("gain") else 0.0, std=0.3)
+    return model.eval()

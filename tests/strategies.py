@@ -1,0 +1,23 @@
+"""Random small models for property tests: every value that ModelConfig admits, in sizes that compute at once."""
+
+from __future__ import annotations
+
+from hypothesis import strategies as st
+
+from nanollm.config import ModelConfig
+
+
+@st.composite
+def model_configs(draw: st.DrawFn) -> ModelConfig:
+    position = draw(st.sampled_from(["rotary", "learned"]))
+    num_heads = draw(st.integers(1, 4))
+    head_dim = draw(st.integers(1, 4)) * (2 if position == "rotary" else 1)
+    return ModelConfig(
+        vocab_size=draw(st.integers(1, 12)),
+        embedding_dim=num_heads * head_dim,
+        num_layers=draw(st.integers(1, 3)),
+        ffn_hidden_dim=draw(st.integers(1, 20)),
+        num_heads=num_heads,
+        context_length=draw(st.integers(1, 9)),
+        position=position,
+    )

@@ -1,0 +1,184 @@
+"""charts.py: figures that plotly accepts, labels that cannot act, lines that stay small and stand still."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanollm import charts
+
+HOSTILE = "<b onclick=alert(1)>&amp;</b>\n\t "
+
+
+@dataclass
+class FakeCurve:
+    steps: list[int] = field(default_factory=list)
+    loss: list[float | None] = field(default_factory=list)
+    eval_steps: list[int] = field(default_factory=list)
+    val_loss: list[float | None] = field(default_factory=list)
+
+
+def falling(num_steps: int, log_interval: int = 1, eval_interval: int = 1) -> FakeCurve:
+    noise = random.Random(0)
+    value = lambda step: 1.5 + 2.7 * math.exp(-step / 300) + noise.gauss(0, 0.05)  # noqa: E731
+    steps, evals = range(0, num_steps, log_interval), range(0, num_steps, eval_interval)
+    return FakeCurve(list(steps), [value(s) for s in steps], list(evals), [value(s) for s in evals])
+
+
+def causal(size: int, seed: int = 0) -> np.ndarray:
+    scores = np.random.default_rng(seed).normal(size=(size, size))
+    weights = np.tril(np.exp(scores))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+curves = st.lists(
+    st.tuples(st.integers(1, 40), st.none() | st.floats(allow_nan=True, allow_infinity=True, width=32)), max_size=400
+).map(lambda pairs: (np.cumsum([gap for gap, _ in pairs], dtype=int).tolist(), [value for _, value in pairs]))
+limits = st.integers(6, 60)
+
+
+@given(curves, limits)
+def test_thinning_keeps_real_points_and_both_extremes(curve, limit):
+    steps, values = curve
+    finite = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None and math.isfinite(v)]
+    x, y = charts.thin(steps, values, limit)
+    assert set(zip(x, y, strict=True)) <= set(finite)
+    assert x == sorted(x) and len(x) <= limit
+    if finite:
+        assert (x[0], x[-1]) == (finite[0][0], finite[-1][0])
+        assert (min(y), max(y)) == (min(v for _, v in finite), max(v for _, v in finite))
+
+
+@given(st.integers(100, 4000), st.integers(1, 300))
+def test_a_growing_curve_does_not_move_what_was_drawn(length, grown):
+    limit = 60
+    all_steps = list(range(length + grown))
+    values = [math.sin(step * 12.9898) for step in all_steps]
+    before = charts.thin(all_steps[:length], values[:length], limit)
+    after = charts.thin(all_steps, values, limit)
+    width = charts._bin_width(length - 1, limit)
+    if width == charts._bin_width(length + grown - 1, limit):  # between two doublings
+        finished = (length - 1) // width * width
+        settled = lambda xy: [p for p in zip(*xy, strict=True) if p[0] < finished]  # noqa: E731
+        assert settled(before) == settled(after)
+
+
+@pytest.mark.parametrize("num_steps", [0, 10, 1_000, 300_000])
+def test_a_tick_stays_small_whatever_the_length_of_the_run(num_steps):
+    figure = charts.loss_figure(
+        falling(num_steps), num_steps=10_000_000, references=[charts.guessing(71)], revision="a-run"
+    )
+    assert len(json.dumps(figure, separators=(",", ":"))) <= 10_000
+    assert sum(len(trace["x"]) for trace in figure["data"][:2]) <= 500
+
+
+def test_a_loss_chart_is_a_figure_with_labelled_axes():
+    overlay = charts.RunLine(falling(500, 10, 50), HOSTILE, colour=6)
+    figure = charts.loss_figure(
+        falling(1000, 10, 50), overlays=[overlay], references=[charts.guessing(65)], revision="run-1"
+    )
+    go.Figure(figure)  # raises where plotly would not understand
+    assert figure["layout"]["xaxis"]["title"]["text"] == "steps"
+    assert figure["layout"]["yaxis"]["title"]["text"] == "loss (nats per character)"
+    assert figure["layout"]["uirevision"] == "run-1"
+    train, val, _, second, reference = figure["data"]
+    assert (train["opacity"], train["line"]["width"], val["line"]["width"]) == (0.35, 1, 2)
+    assert train["line"]["color"] == val["line"]["color"] == charts.LIGHT.runs[0]
+    assert (second["line"]["dash"], second["line"]["color"]) == ("dash", charts.LIGHT.runs[1])
+    assert second["name"].startswith("&lt;b onclick")
+    assert reference["y"] == [pytest.approx(math.log(65), abs=1e-4)] * 2
+    assert "4.17" in figure["layout"]["annotations"][0]["text"]
+
+
+def test_before_the_first_step_a_loss_chart_shows_the_references():
+    figure = charts.loss_figure(references=[charts.guessing(65)], num_steps=1000)
+    go.Figure(figure)
+    assert [trace["x"] for trace in figure["data"]] == [[0, 1000]]
+    assert not figure["layout"]["showlegend"]
+
+
+def test_a_chart_sets_no_range_that_could_undo_a_zoom():
+    layout = charts.loss_figure(falling(100), num_steps=1000)["layout"]
+    assert "range" not in layout["xaxis"] and "range" not in layout["yaxis"]
+
+
+def test_missing_and_diverged_losses_leave_the_chart_whole():
+    curve = FakeCurve([0, 10, 20, 30], [4.2, math.nan, None, 1e30], [0, 30], [4.2, None])
+    figure = charts.loss_figure(curve, num_steps=100)
+    go.Figure(figure)
+    json.dumps(figure, allow_nan=False)
+    assert figure["data"][0]["x"] == [0, 30] and figure["data"][1]["x"] == [0]
+    assert figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] == pytest.approx(8.4)
+
+
+@given(st.integers(0, 20_000), st.integers(0, 20_000))
+def test_the_axis_of_steps_holds_the_run_and_shrinks_only_by_halves(last, num_steps):
+    right = charts._right_edge(last, num_steps)
+    assert right >= last
+    if 25 < last <= num_steps:
+        assert right <= 2 * last + 1
+
+
+def test_attention_rows_are_characters_and_the_future_is_blank():
+    figure = charts.attention_figure(causal(4), ["<", " ", "\n", "7"])
+    go.Figure(figure)
+    heatmap, layout = figure["data"][0], figure["layout"]
+    for axis in (layout["xaxis"], layout["yaxis"]):
+        assert axis["tickvals"] == [0, 1, 2, 3]
+        assert axis["ticktext"] == ["&lt;", "␣", "⏎", "7"]
+        assert axis["title"]["text"]
+    assert [sum(cell is None for cell in row) for row in heatmap["z"]] == [3, 2, 1, 0]
+    assert sum(heatmap["z"][3]) == pytest.approx(1, abs=0.01)
+    assert heatmap["text"][3][0] == "7 looks back at &lt;"
+    assert heatmap["zmax"] == pytest.approx(1)
+
+
+def test_in_a_long_text_the_first_rows_do_not_set_the_scale():
+    weights = np.tril(np.ones((40, 40))) / np.arange(1, 41)[:, None]
+    assert charts.attention_figure(weights, list("a" * 40))["data"][0]["zmax"] == pytest.approx(0.2)
+
+
+def test_odd_weights_and_an_empty_text_make_a_figure():
+    go.Figure(charts.attention_figure(np.zeros((0, 0)), []))
+    figure = charts.attention_figure(np.full((3, 3), np.nan), list("abc"))
+    json.dumps(figure, allow_nan=False)
+
+
+def test_frequencies_count_the_whole_text():
+    figure = charts.frequency_figure([(" ", 6), ("<", 3), ("e", 1)], limit=2)
+    go.Figure(figure)
+    assert figure["data"][0]["y"] == [0.6, 0.3]
+    assert figure["layout"]["xaxis"]["ticktext"] == ["␣", "&lt;"]
+
+
+@given(st.text())
+def test_labels_hold_no_markup(text):
+    assert not re.search(r"[<>]|&(?!(amp|lt|gt);)", charts.literal(text))
+    for character in text:
+        assert charts.glyph(character).strip()
+
+
+def test_write_html_needs_nothing_from_elsewhere(tmp_path):
+    path = tmp_path / "loss.html"
+    charts.write_html(charts.loss_figure(falling(100, 10, 50), references=[charts.guessing(65)]), path)
+    page = path.read_text(encoding="utf-8")
+    assert "loss (nats per character)" in page
+    assert not re.search(r'<script[^>]+src="http', page)
+
+
+def test_the_page_has_the_same_colours():
+    css = Path(charts.__file__).parent.parent / "playground" / "assets" / "style.css"
+    blocks = css.read_text(encoding="utf-8").lower()
+    for palette in (charts.LIGHT, charts.DARK):
+        for colour in (palette.text, palette.quiet, palette.action, palette.attention_to, *palette.runs):
+            assert colour.lower() in blocks

@@ -1,0 +1,104 @@
+"""A config that exists is valid, and what it says of a model's size is so."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset, to_dict
+from nanollm.errors import InputError
+from nanollm.model import TransformerLanguageModel
+from tests.strategies import model_configs
+
+SEED_SIZES = {  # embedding_dim, num_layers, ffn_hidden_dim, num_steps, parameters at 65 characters
+    "nano": (32, 2, 64, 1_000, 18_752),
+    "small": (64, 4, 128, 3_000, 136_320),
+    "medium": (128, 6, 256, 10_000, 797_952),
+}
+
+
+@pytest.mark.parametrize("name", SEED_SIZES)
+def test_presets_have_the_founding_sizes(name: str) -> None:
+    model, train = make_configs(preset(name), vocab_size=65)
+    sizes = (model.embedding_dim, model.num_layers, model.ffn_hidden_dim, train.num_steps, model.num_parameters)
+    assert sizes == SEED_SIZES[name]
+
+
+@given(model_configs())
+def test_the_parameter_formula_counts_the_model(config: ModelConfig) -> None:
+    model = TransformerLanguageModel.from_config(config)
+    assert config.num_parameters == sum(p.numel() for p in model.parameters())
+
+
+@given(model_configs())
+def test_configs_survive_json(config: ModelConfig) -> None:
+    assert ModelConfig(**to_dict(config)) == config
+
+
+@pytest.mark.parametrize(("embedding_dim", "heads"), [(32, 4), (128, 4), (6, 3), (4, 2), (2, 1), (10, 1)])
+def test_default_heads_fit_the_width(embedding_dim: int, heads: int) -> None:
+    assert ModelConfig(embedding_dim=embedding_dim).num_heads == heads
+
+
+def test_an_unknown_setting_names_the_nearest() -> None:
+    with pytest.raises(InputError, match="did you mean 'learning_rate'"):
+        make_configs({"learnig_rate": 1e-3}, vocab_size=65)
+    with pytest.raises(InputError, match="choose one of nano, small, medium"):
+        preset("huge")
+
+
+def test_a_preset_is_a_copy() -> None:
+    preset("nano")["num_layers"] = 7
+    assert PRESETS["nano"]["num_layers"] == 2
+
+
+ODD_VALUES: list[Any] = [
+    None,
+    True,
+    False,
+    math.nan,
+    math.inf,
+    -math.inf,
+    -1,
+    10**30,
+    "",
+    "12",
+    [],
+    {},
+    (),
+    b"",
+    1j,
+    object(),
+]
+
+
+@pytest.mark.parametrize("name", [f.name for cls in (ModelConfig, TrainConfig) for f in fields(cls)])
+def test_odd_values_get_a_sentence(name: str) -> None:
+    for value in ODD_VALUES:
+        if name == "num_heads" and value is None:
+            continue  # the default
+        with pytest.raises(InputError) as caught:
+            make_configs({name: value}, vocab_size=65)
+        assert name in str(caught.value) and "\n" not in str(caught.value)
+        assert len(str(caught.value)) < 200
+
+
+@given(st.integers(1, 300), st.integers(1, 70), st.sampled_from(["rotary", "learned"]))
+def test_heads_divide_the_width_or_a_sentence_says_so(embedding_dim: int, num_heads: int, position: str) -> None:
+    try:
+        config = ModelConfig(embedding_dim=embedding_dim, num_heads=num_heads, position=position)
+    except InputError:
+        assert num_heads > 64 or embedding_dim % num_heads or (embedding_dim // num_heads) % 2
+    else:
+        assert config.head_dim * config.heads == embedding_dim
+
+
+@pytest.mark.parametrize("cls", [ModelConfig, TrainConfig])
+def test_every_field_explains_itself(cls: type) -> None:
+    for field in fields(cls):
+        assert len(field.metadata["help"]) > 10

@@ -1,0 +1,130 @@
+"""What theory says of a Transformer holds for ours."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanollm.config import PRESETS, ModelConfig, make_configs
+from nanollm.errors import InputError
+from nanollm.model import Cache, LayerNorm, Trace, TransformerLanguageModel, rotary_turn, rotate
+from tests.conftest import random_model
+from tests.strategies import model_configs
+
+
+def random_ids(config: ModelConfig, length: int, seed: int = 0) -> torch.Tensor:
+    return torch.randint(config.vocab_size, (2, length), generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_untrained_model_finds_all_characters_equally_likely(name: str) -> None:
+    config, _ = make_configs(PRESETS[name], vocab_size=65)
+    torch.manual_seed(0)
+    model = TransformerLanguageModel.from_config(config).eval()
+    ids = random_ids(config, config.context_length)
+    loss = F.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
+    assert loss.item() == pytest.approx(math.log(65), abs=0.05)
+
+
+@given(model_configs(), st.data())
+def test_no_character_sees_what_comes_later(config: ModelConfig, data: st.DataObject) -> None:
+    model, ids = random_model(config), random_ids(config, config.context_length)
+    changed = data.draw(st.integers(0, config.context_length - 1))
+    other = ids.clone()
+    other[:, changed:] = (other[:, changed:] + 1) % config.vocab_size
+    before, after = model(ids), model(other)
+    assert torch.equal(before[:, :changed], after[:, :changed])
+
+
+def test_every_character_sees_what_came_before() -> None:
+    """The counterpart, without which the test above would also pass for a model that looks at nothing."""
+    config = ModelConfig(vocab_size=7, embedding_dim=16, num_layers=2, ffn_hidden_dim=16, context_length=8)
+    model, ids = random_model(config), random_ids(config, 8)
+    other = ids.clone()
+    other[:, 0] = (other[:, 0] + 1) % config.vocab_size
+    assert (model(ids) - model(other)).abs().amax(dim=-1).min() > 1e-4
+
+
+@given(model_configs())
+def test_attention_rows_sum_to_one_and_look_back_only(config: ModelConfig) -> None:
+    trace, T = Trace(), config.context_length
+    random_model(config)(random_ids(config, T), trace=trace)
+    weights = torch.stack(trace.attention)  # (L, B, H, T, T)
+    assert weights.shape == (config.num_layers, 2, config.heads, T, T)
+    assert torch.allclose(weights.sum(dim=-1), torch.ones(()), atol=1e-5)
+    assert (weights.triu(1) == 0).all()
+    assert len(trace.residual) == config.num_layers + 1
+
+
+@given(model_configs(), st.data())
+def test_a_cache_changes_nothing(config: ModelConfig, data: st.DataObject) -> None:
+    model, ids = random_model(config), random_ids(config, config.context_length)
+    cut = data.draw(st.integers(0, config.context_length))
+    cache, parts = Cache(config, batch_size=2), []
+    for part in (ids[:, :cut], *(ids[:, t : t + 1] for t in range(cut, ids.shape[1]))):
+        if part.shape[1]:
+            parts.append(model(part, cache=cache))
+    torch.testing.assert_close(torch.cat(parts, dim=1), model(ids), atol=1e-4, rtol=1e-4)
+
+
+@given(model_configs())
+def test_reading_beyond_the_window_is_refused(config: ModelConfig) -> None:
+    model = random_model(config)
+    with pytest.raises(InputError, match="window"):
+        model(random_ids(config, config.context_length + 1))
+    cache = Cache(config, batch_size=2)
+    model(random_ids(config, config.context_length), cache=cache)
+    with pytest.raises(InputError, match="window"):
+        model(random_ids(config, 1), cache=cache)
+
+
+def test_layer_norm_is_its_formula() -> None:
+    x = torch.randn(5, 7, generator=torch.Generator().manual_seed(1)) * 3 + 2
+    norm = LayerNorm(7)
+    norm.gain.data = torch.linspace(-1, 2, 7)
+    mean = x.mean(dim=-1, keepdim=True)
+    variance = ((x - mean) ** 2).mean(dim=-1, keepdim=True)
+    torch.testing.assert_close(norm(x), (x - mean) / torch.sqrt(variance + 1e-5) * norm.gain)
+
+
+@given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 40))
+def test_rotary_products_depend_on_distance_alone(m: int, n: int, shift: int) -> None:
+    generator = torch.Generator().manual_seed(m * 41 + n)
+    q, k = torch.randn(1, 1, 1, 8, generator=generator), torch.randn(1, 1, 1, 8, generator=generator)
+    at = lambda x, position: rotate(x, rotary_turn(position, position + 1, 8, x))  # noqa: E731
+    here = (at(q, m) * at(k, n)).sum()
+    there = (at(q, m + shift) * at(k, n + shift)).sum()
+    torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(at(q, m).norm(), q.norm(), atol=1e-5, rtol=1e-5)
+
+
+def test_attention_is_the_textbook_formula() -> None:
+    """softmax(QKᵀ/√K)V, written out for one head at one position, against the fused kernel for all of them."""
+    config = ModelConfig(
+        vocab_size=7, embedding_dim=12, num_layers=1, ffn_hidden_dim=8, num_heads=3, position="learned"
+    )
+    attention = random_model(config).blocks[0].attention
+    x = torch.randn(2, 9, 12, generator=torch.Generator().manual_seed(3))
+    q, k, v = attention.qkv(x).view(2, 9, 3, 3, 4).permute(2, 0, 3, 1, 4)
+    gathered = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 9, 12)
+    torch.testing.assert_close(attention(x, None, 0, None, None), attention.output(gathered))
+
+
+def test_dropout_acts_in_training_only() -> None:
+    config = ModelConfig(vocab_size=7, embedding_dim=16, num_layers=2, ffn_hidden_dim=16, dropout=0.5)
+    model, ids = random_model(config), random_ids(config, 8)
+    assert torch.equal(model(ids), model(ids))
+    model.train()
+    assert not torch.equal(model(ids), model(ids))
+
+
+def test_the_seed_decides_the_weights() -> None:
+    config = ModelConfig(vocab_size=7, embedding_dim=16, num_layers=2, ffn_hidden_dim=16)
+    first, second, third = (random_model(config, seed).state_dict() for seed in (1, 1, 2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], third[name]) for name in first)

@@ -1,0 +1,90 @@
+"""Characters to ids and back, without loss, in the same order everywhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanollm.errors import InputError
+from nanollm.tokenizer import CharTokenizer
+
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+
+
+@given(texts)
+def test_decode_undoes_encode(text: str) -> None:
+    tokenizer = CharTokenizer.from_text(text)
+    ids = tokenizer.encode(text)
+    assert tokenizer.decode(ids) == text
+    assert len(ids) == len(text)
+    assert tokenizer.vocab_size == len(set(text))
+
+
+@given(texts)
+def test_ids_follow_code_points(text: str) -> None:
+    characters = CharTokenizer.from_text(text).characters
+    assert list(characters) == sorted(characters)
+    assert CharTokenizer.from_text(text[::-1]).characters == characters
+
+
+@given(texts, st.randoms())
+def test_any_order_of_a_vocabulary_is_kept(text: str, random) -> None:
+    characters = list(set(text))
+    random.shuffle(characters)
+    tokenizer = CharTokenizer(characters)
+    assert tokenizer.characters == tuple(characters)
+    assert [tokenizer.characters[i] for i in tokenizer.encode(text)] == list(text)
+
+
+@given(texts, st.text())
+def test_unknown_characters_are_named(text: str, other: str) -> None:
+    tokenizer = CharTokenizer.from_text(text)
+    missing = [c for c in dict.fromkeys(other) if c not in text]
+    assert tokenizer.unknown(other) == missing
+    if missing:
+        with pytest.raises(InputError) as caught:
+            tokenizer.encode(other)
+        assert all(repr(c) in str(caught.value) for c in missing[:8])
+    else:
+        assert tokenizer.decode(tokenizer.encode(other)) == other
+
+
+@pytest.mark.parametrize(("size", "dtype"), [(1, np.uint8), (256, np.uint8), (257, np.uint16)])
+def test_ids_take_the_smallest_type(size: int, dtype: type) -> None:
+    characters = [chr(0x100 + i) for i in range(size)]
+    assert CharTokenizer(characters).encode("".join(characters)).dtype == dtype
+
+
+def test_build_vocab_reads_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "text.txt"
+    path.write_text("\ufeffbanana 🦊\n", encoding="utf-8")
+    tokenizer = CharTokenizer()
+    tokenizer.build_vocab(path)
+    assert tokenizer.characters == ("\n", " ", "a", "b", "n", "🦊")
+    with pytest.raises(InputError, match="cannot be read"):
+        tokenizer.build_vocab(tmp_path / "missing.txt")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match="not UTF-8"):
+        tokenizer.build_vocab(tmp_path / "latin.txt")
+
+
+@pytest.mark.parametrize("characters", [["ab"], [""], ["a", "a"], ["\ud800"], [7]])
+def test_odd_vocabularies_are_refused(characters: list) -> None:
+    with pytest.raises(InputError):
+        CharTokenizer(characters)
+
+
+@pytest.mark.parametrize("ids", [[3], [-1], [0.5], [True, 9]])
+def test_odd_ids_are_refused(ids: list) -> None:
+    with pytest.raises(InputError):
+        CharTokenizer("abc").decode(ids)
+
+
+def test_an_empty_vocabulary_knows_nothing() -> None:
+    assert CharTokenizer().decode(CharTokenizer().encode("")) == ""
+    with pytest.raises(InputError):
+        CharTokenizer().encode("a")
