@@ -130,8 +130,8 @@ def loss_figure(
     data += [_reference_trace(reference, right, palette) for reference in references]
     layout = _layout(palette, revision)
     # Ranges stay automatic within these bounds: a range set here would undo a person's zoom whenever it changes.
-    layout["xaxis"] |= {"title": {"text": "steps"}, "autorangeoptions": {"include": [0, right], "clipmin": 0}}
-    layout["yaxis"] |= {"title": {"text": "loss (nats per character)"}, "autorangeoptions": _loss_bounds(data)}
+    layout["xaxis"] |= {"title": _titled("steps"), "autorangeoptions": {"include": [0, right], "clipmin": 0}}
+    layout["yaxis"] |= {"title": _titled("loss (nats per character)"), "autorangeoptions": _loss_bounds(data)}
     layout["annotations"] = [_reference_label(reference, palette) for reference in references]
     layout |= {"hovermode": "x unified", "showlegend": bool(lines)}
     return {"data": data, "layout": layout}
@@ -157,11 +157,11 @@ def attention_figure(
     positions = list(range(len(glyphs)))
     ticks = {"tickmode": "array", "tickvals": positions, "ticktext": glyphs, "tickangle": 0, "showgrid": False}
     layout = _layout(palette, revision)
-    layout["xaxis"] |= {**ticks, "title": {"text": "the character it looks at"}, "constrain": "domain"}
-    layout["yaxis"] |= {**ticks, "title": {"text": "the character that looks"}, "autorange": "reversed"}
+    layout["xaxis"] |= {**ticks, "title": _titled("the character it looks at"), "constrain": "domain"}
+    layout["yaxis"] |= {**ticks, "title": _titled("the character that looks"), "autorange": "reversed"}
     layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
     for axis in ("xaxis", "yaxis"):
-        layout[axis]["tickfont"] = {"family": "ui-monospace, Menlo, Consolas, monospace", "size": 12}
+        layout[axis]["tickfont"] = {"family": "ui-monospace, Menlo, Consolas, monospace", "size": 11}
     heatmap = {
         "type": "heatmap",
         "z": cells.tolist(),
@@ -183,9 +183,9 @@ def frequency_figure(frequencies: Sequence[tuple[str, int]], *, limit: int = 60,
     total = sum(count for _, count in frequencies) or 1
     layout = _layout(palette, None)
     layout["xaxis"] |= {"tickmode": "array", "tickvals": list(range(len(shown))), "tickangle": 0, "showgrid": False}
-    layout["xaxis"] |= {"ticktext": [glyph(character) for character, _ in shown], "title": {"text": "character"}}
+    layout["xaxis"] |= {"ticktext": [glyph(character) for character, _ in shown], "title": _titled("character")}
     layout["xaxis"]["tickfont"] = {"family": "ui-monospace, Menlo, Consolas, monospace", "size": 12}
-    layout["yaxis"] |= {"title": {"text": "share of the text"}, "tickformat": ".0%"}
+    layout["yaxis"] |= {"title": _titled("share of the text"), "tickformat": ".0%"}
     bars = {
         "type": "bar",
         "x": list(range(len(shown))),
@@ -298,6 +298,10 @@ def _reference_label(reference: Reference, palette: Palette) -> Figure:
         "showarrow": False,
         "font": {"size": 12, "color": palette.quiet},
     }
+
+
+def _titled(text: str) -> Figure:
+    return {"text": text, "standoff": 8, "font": {"size": 13}}
 
 
 def _layout(palette: Palette, revision: str | None) -> Figure:

@@ -112,7 +112,8 @@ class CorpusStore:
 
     def add(self, data: bytes, name: str, *, encoding: str | None = None) -> CorpusInfo:
         """Decode, clean and keep a file's content; the same text again only renames it. Raises InputError, OSError."""
-        return self.add_text(decode(data, encoding=encoding), name)
+        last_part = re.split(r"[/\\]", str(name))[-1]  # of a path, where a browser or a shell gives one
+        return self.add_text(decode(data, encoding=encoding), last_part)
 
     def add_text(self, text: str, name: str) -> CorpusInfo:
         """Keep a text under its digest. Raises InputError if it is empty or has too many different characters."""
@@ -207,9 +208,8 @@ _bundled_cache: dict = {}
 
 
 def _display_name(name: str) -> str:
-    """A name fit for showing: the last part of a path, no control characters, not too long."""
-    last = re.split(r"[/\\]", str(name))[-1]
-    shown = "".join(c for c in last if c.isprintable()).strip()[:MAX_NAME]
+    """A name fit for showing: no control characters, not too long."""
+    shown = "".join(c for c in str(name) if c.isprintable()).strip()[:MAX_NAME]
     return shown or "untitled"
 
 

@@ -202,17 +202,19 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
             yield from _judge(state, data, config, snapshots)
         if logging or not healthy:
             speed = (step - logged_at) * characters_a_step / max(1e-9, state.seconds - logged_seconds)
+            loss = float(state.loss_sum) / state.loss_count
+            # The driver may save the state at this event: by then the next stretch has begun.
+            state.loss_sum, state.loss_count = torch.zeros(()), 0
+            logged_at, logged_seconds = step, state.seconds
             yield Step(
                 step=step,
-                loss=float(state.loss_sum) / state.loss_count,
+                loss=loss,
                 learning_rate=learning_rate_at(step - 1, config),
                 grad_norm=float(grad_norm),
                 tokens=step * characters_a_step,
                 seconds=round(state.seconds, 4),
                 tokens_per_second=round(speed, 1),
             )
-            state.loss_sum, state.loss_count = torch.zeros(()), 0
-            logged_at, logged_seconds = step, state.seconds
         if not healthy:
             yield End(step, "diverged")
             return
@@ -287,7 +289,7 @@ def snapshot_steps(num_steps: int) -> frozenset[int]:
 
     Evenly spaced on a logarithmic scale, rounded to two digits.
     """
-    steps = np.geomspace(max(1.0, num_steps / 256), num_steps, SNAPSHOTS - 1)
+    steps = np.geomspace(max(1.0, num_steps / 256), num_steps, SNAPSHOTS - 1)[:-1]
     digits = np.floor(np.log10(steps)) - 1
     rounded = np.where(digits > 0, np.round(steps / 10**digits) * 10**digits, np.round(steps))
     return frozenset({0, num_steps, *(int(s) for s in rounded if s < num_steps)})

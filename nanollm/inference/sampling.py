@@ -59,8 +59,8 @@ def shape(logits: np.ndarray, temperature: float, top_k: int) -> np.ndarray:
     if top_k < len(logits):
         threshold = np.partition(logits, -top_k)[-top_k]
         logits = np.where(logits >= threshold, logits, -np.inf)
-    # The maximum goes first: divided by a temperature near 0, a logit would overflow.
-    return softmax((logits - logits.max()) / temperature)
+    with np.errstate(over="ignore"):  # by a temperature near 0, all but the likeliest go to -inf, as they should
+        return softmax((logits - logits.max()) / temperature)
 
 
 def draw(logits: np.ndarray, temperature: float, top_k: int, random: np.random.Generator) -> Sampled:
