@@ -103,7 +103,7 @@ def glyph(character: str) -> str:
 
 def guessing(vocab_size: int) -> Reference:
     """The first reference line: what choosing blindly among `vocab_size` characters costs."""
-    return Reference(f"blind guessing among {vocab_size}", math.log(vocab_size))
+    return Reference("blind guessing", math.log(vocab_size))
 
 
 def loss_figure(
@@ -244,9 +244,13 @@ def _right_edge(last: int, num_steps: int) -> int:
 
 
 def _loss_bounds(data: Sequence[Mapping[str, Any]]) -> Figure:
-    """A diverged run's peak may not press all else to the floor: the axis ends at twice the highest first loss."""
+    """Where the axis of losses starts and ends at most and at least.
+
+    A diverged run's peak may not press all else to the floor: twice the first loss is the end. Half of it is always in
+    view, so that the first points do not fill the chart with their noise.
+    """
     first = max((trace["y"][0] for trace in data if trace["y"]), default=math.log(2))
-    return {"clipmin": 0, "clipmax": round(2 * first, 3)}
+    return {"include": round(first / 2, 3), "clipmin": 0, "clipmax": round(2 * first, 3)}
 
 
 def _brightest(grid: np.ndarray) -> float:
@@ -289,12 +293,12 @@ def _reference_trace(reference: Reference, right: int, palette: Palette) -> Figu
 
 def _reference_label(reference: Reference, palette: Palette) -> Figure:
     return {
-        "text": f"{literal(reference.name)} {reference.loss:.2f}",
+        "text": f"{literal(reference.name)}: {reference.loss:.2f}",
         "xref": "paper",
         "x": 1,
         "xanchor": "right",
         "y": reference.loss,
-        "yanchor": "bottom",
+        "yanchor": "top",
         "showarrow": False,
         "font": {"size": 12, "color": palette.quiet},
     }

@@ -42,6 +42,7 @@ __all__ = [
     "TrainResult",
     "TrainState",
     "evaluate",
+    "judge",
     "keep",
     "load_checkpoint",
     "set_seed",
@@ -186,8 +187,8 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
     worst_loss = GONE_ASTRAY * math.log(max(2, model.config.vocab_size))
     yield _start(state, data, config)
     if state.step == 0:
-        yield from _judge(state, data, config, snapshots)
-    logged_at, logged_seconds = state.step - state.loss_count, state.seconds
+        yield from _judge(state, data, snapshots)
+    logged_at, logged_seconds = state.step, state.seconds
     while state.step < config.num_steps:
         started = time.perf_counter()
         grad_norm = _step(state, data, config)
@@ -199,7 +200,7 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
             continue
         healthy = float(state.loss_sum) / state.loss_count < worst_loss  # False for NaN too
         if judging and healthy:
-            yield from _judge(state, data, config, snapshots)
+            yield from _judge(state, data, snapshots)
         if logging or not healthy:
             speed = (step - logged_at) * characters_a_step / max(1e-9, state.seconds - logged_seconds)
             loss = float(state.loss_sum) / state.loss_count
@@ -247,21 +248,27 @@ def _step(state: TrainState, data: Dataset, config: TrainConfig) -> Tensor:
     return grad_norm
 
 
-def _judge(state: TrainState, data: Dataset, config: TrainConfig, snapshots: frozenset[int]) -> Iterator[Event]:
-    """Measure both losses; then ask for a snapshot, if one is due or no step was better so far."""
+def _judge(state: TrainState, data: Dataset, snapshots: frozenset[int]) -> Iterator[Event]:
+    """Measure; then ask for a snapshot, if one is due or no step was better so far."""
+    former = state.best_step
+    event = judge(state, data)
+    yield event
+    if event.best or state.step in snapshots:
+        kind = "snapshot" if state.step in snapshots else "best"
+        outdone = snapshot_name(former) if event.best and former is not None and former not in snapshots else ""
+        yield Checkpoint(state.step, snapshot_name(state.step), kind, replaces=outdone)
+
+
+def judge(state: TrainState, data: Dataset) -> Eval:
+    """Measure both losses of the model as it is now, and remember in the state whether no step was better."""
     state.val_loss = evaluate(state.model, data.val)
     as_many = max(1, len(data.val) // state.model.config.context_length)  # so that both losses are equally certain
     state.train_loss = evaluate(state.model, data.train, max_windows=min(as_many, MAX_EVAL_WINDOWS))
-    former, best = state.best_step, state.best_val_loss
-    better = state.val_loss is not None and (best is None or state.val_loss < best)
-    if better:
+    best = state.val_loss is not None and (state.best_val_loss is None or state.val_loss < state.best_val_loss)
+    if best:
         state.best_val_loss, state.best_step = state.val_loss, state.step
     assert state.train_loss is not None
-    yield Eval(state.step, state.train_loss, state.val_loss, round(state.seconds, 4), better)
-    if better or state.step in snapshots:
-        kind = "snapshot" if state.step in snapshots else "best"
-        outdone = snapshot_name(former) if better and former is not None and former not in snapshots else ""
-        yield Checkpoint(state.step, snapshot_name(state.step), kind, replaces=outdone)
+    return Eval(state.step, state.train_loss, state.val_loss, round(state.seconds, 4), best)
 
 
 def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:

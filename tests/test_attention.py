@@ -26,6 +26,7 @@ def test_rows_sum_to_one_and_look_back(config: ModelConfig, data: st.DataObject)
     np.testing.assert_allclose(shown.weights.sum(axis=-1), 1, atol=1e-5)
     assert (np.triu(shown.weights, 1) == 0).all()
     assert shown.text == text[-T:] and shown.skipped == len(text) - T
+    np.testing.assert_allclose(shown.by_distance().sum(axis=-1), 1, atol=1e-5)
 
 
 def test_a_head_built_to_look_one_back_does() -> None:
@@ -43,7 +44,9 @@ def test_a_head_built_to_look_one_back_does() -> None:
         attention.qkv.weight[:T] = 20 * torch.eye(T).roll(-1, dims=0)  # query of position t points to t - 1
         attention.qkv.weight[T : 2 * T] = torch.eye(T)
         model.blocks[0].attention_norm.gain.fill_(1.0)
-    weights = attention_map(model, CharTokenizer("abc"), "abcabcab").weights[0, 0]
+    shown = attention_map(model, CharTokenizer("abc"), "abcabcab")
+    assert shown.by_distance()[0, 0].argmax() == 1
+    weights = shown.weights[0, 0]
     assert (weights.argmax(axis=-1)[1:] == np.arange(T - 1)).all()
     assert weights[np.arange(1, T), np.arange(T - 1)].min() > 0.95
 

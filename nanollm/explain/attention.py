@@ -27,6 +27,12 @@ class AttentionMap:
     def characters(self) -> list[str]:
         return list(self.text)
 
+    def by_distance(self) -> np.ndarray:
+        """(L, H, T): the share of its attention that a head spends so many characters back, averaged over the text."""
+        T = len(self.text)
+        back = np.arange(T)[:, None] - np.arange(T)[None]  # (T, T): how far column s lies before row t
+        return np.stack([self.weights[..., back == distance].sum(axis=-1) / T for distance in range(T)], axis=-1)
+
 
 @torch.no_grad()
 def attention_map(model: TransformerLanguageModel, tokenizer: CharTokenizer, text: str) -> AttentionMap:

@@ -1,0 +1,5 @@
+import sys
+
+from nanollm.cli import main
+
+sys.exit(main())

@@ -1,0 +1,64 @@
+"""What passes between a worker's process and the training in it: wishes on the way in, an outcome on the way out."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanollm.runs import folder as names
+
+
+class Interrupted(Exception):
+    """Training was asked to end between two steps; `wish` is "pause" or "stop"."""
+
+    def __init__(self, wish: str) -> None:
+        super().__init__(wish)
+        self.wish = wish
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a stretch of training ended: a state of status.json, and what goes into it."""
+
+    state: str
+    step: int
+    reason: str = ""
+    seconds: float | None = None
+    val_loss: float | None = None  # the lowest
+
+
+class Wishes:
+    """What the run is asked to do: by files in control/, or by a signal."""
+
+    INTERVAL = 0.05  # seconds between two looks at the files; a look costs as much as 1 % of a step of nano
+
+    def __init__(self, folder: Path) -> None:
+        self._control = folder / names.CONTROL
+        self._looked = 0.0
+        self.terminated = False  # set by a signal handler
+
+    def check(self) -> None:
+        """Raise Interrupted if something is asked for. Cheap enough for every step."""
+        if self.terminated:
+            raise Interrupted("pause")
+        now = time.monotonic()
+        if now - self._looked < self.INTERVAL:
+            return
+        self._looked = now
+        for wish in ("stop", "pause"):
+            if (self._control / wish).exists():
+                raise Interrupted(wish)
+
+    def obeyed(self) -> None:
+        """Take the notes away. Raises OSError."""
+        for wish in ("stop", "pause"):
+            (self._control / wish).unlink(missing_ok=True)
+
+
+def log_traceback() -> None:
+    """Print the exception at hand to worker.log: for developers, and only if the disk has room for it."""
+    with suppress(OSError):
+        traceback.print_exc()

@@ -1,0 +1,78 @@
+"""The files of a run folder, and how JSON gets into them without ever being seen half-written."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+RUN = "run.json"  # what was asked for; written once, later only its title changes
+STATUS = "status.json"  # state, step, reason
+METRICS = "metrics.jsonl"  # one event a line; only the worker writes it
+CONTROL = "control"  # files named pause and stop: created by anyone, obeyed by the worker
+LOG = "worker.log"  # what the worker printed, tracebacks included; never shown on the page
+LOCK = "worker.lock"  # held for the worker's life
+HEARTBEAT = "heartbeat"
+
+# Files smaller than this are padded to it, so that a full disk still has room for the news that it is full.
+_ROOM = 1024
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if the file is missing or does not hold one."""
+    try:
+        data = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def write_json(path: Path, data: dict[str, Any]) -> None:
+    """Replace a JSON file in one step: a reader finds the old content or the new, even after a power cut.
+
+    Where the disk has no room for a second copy, the old one is overwritten in place if the new fits into it.
+    Raises OSError if that fails too.
+    """
+    content = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False).encode("utf-8", "replace")
+    content = content.ljust(_ROOM - 1) + b"\n"
+    try:
+        _replace(path, content)
+    except OSError:
+        if not path.is_file() or path.stat().st_size < len(content):
+            raise
+        _overwrite(path, content)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames and new names in a folder survive a power cut, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(name, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(name)
+        raise
+    sync_folder(path.parent)
+
+
+def _overwrite(path: Path, content: bytes) -> None:
+    with open(path, "r+b") as file:
+        file.write(content.ljust(os.fstat(file.fileno()).st_size))
+        file.flush()
+        os.fsync(file.fileno())

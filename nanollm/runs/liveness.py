@@ -1,0 +1,120 @@
+"""Is a run's worker alive? A lock that dies with the process says so, and a heartbeat says whether it still moves.
+
+No process id is ever trusted (the system reuses them), and no clock that a person can set: the kernel frees the lock
+within a millisecond of a worker's death, and beats are readings of the monotonic clock, which all processes of a
+machine share and which stands still while the machine sleeps.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from nanollm.runs import folder as names
+
+BEAT_SECONDS = 2.0
+STALL_SECONDS = 20.0  # this long without a beat: stalled
+PATIENCE_SECONDS = 300.0  # this long (or ten times the longest wait so far) without an event: the beating stops, too
+
+
+class Pulse:
+    """The sign of life of the process that owns a run folder: `with Pulse(folder) as pulse: ...`.
+
+    A thread beats every two seconds, so a process that was stopped falls silent. Since a thread would go on beating
+    while training hangs, it vouches for training only as long as moved() keeps being called.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lock = FileLock(folder / names.LOCK, thread_local=False)
+        self._over = threading.Event()
+        self._longest = 0.0
+        self._moved = time.monotonic()
+
+    def __enter__(self) -> Pulse:
+        """Raises filelock.Timeout if another process owns the run."""
+        self._lock.acquire(timeout=1)  # longer than any reader's look at the lock
+        self._file = os.open(self._folder / names.HEARTBEAT, os.O_CREAT | os.O_WRONLY, 0o644)
+        self._beat()
+        threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._lock.release()
+
+    def moved(self) -> None:
+        """Training has got on: to be called at every event."""
+        now = time.monotonic()
+        self._longest = max(self._longest, now - self._moved)
+        self._moved = now
+
+    def _keep_beating(self) -> None:
+        while not self._over.wait(BEAT_SECONDS):
+            if time.monotonic() - self._moved < max(PATIENCE_SECONDS, 10 * self._longest):
+                self._beat()
+
+    def _beat(self) -> None:
+        # One short write in place: readers never see half of it, and a full disk does not silence it.
+        os.pwrite(self._file, f"{time.monotonic():20.3f} {os.getpid():10d}\n".encode(), 0)
+
+
+def alive(folder: Path) -> bool:
+    """Whether a process owns this run folder now."""
+    try:
+        descriptor = os.open(folder / names.LOCK, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # Shared, so that two readers looking at once do not take each other for a worker.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
+
+
+def silence(folder: Path) -> float:
+    """Seconds since the owner of this folder last showed that it moves; 0 if it has not begun to."""
+    beat = _heartbeat(folder)
+    return max(0.0, time.monotonic() - beat[0]) if beat else 0.0
+
+
+def owner(folder: Path) -> int | None:
+    """The process id that the owner wrote down: to be shown, or compared with a child that is certainly one's own."""
+    beat = _heartbeat(folder)
+    return beat[1] if beat else None
+
+
+@contextmanager
+def claimed(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
+    """Keep workers off a run for a moment: yields whether that succeeded, False if one has it in hand.
+
+    The timeout is for a worker that has said its last word and is about to be gone.
+    """
+    lock = FileLock(folder / names.LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=timeout, poll_interval=0.02)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()
+
+
+def _heartbeat(folder: Path) -> tuple[float, int] | None:
+    try:
+        at, pid = (folder / names.HEARTBEAT).read_text().split()
+        return float(at), int(pid)
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,132 @@
+"""Reading metrics.jsonl while it grows: each look parses only what was appended since the last one."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from nanollm.events import Eval, Event, Resume, Step, from_json
+
+_RECENT = 20  # Step events that the speed is taken from
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a loss chart shows; losses in nats a character, None where one was not finite or not measured."""
+
+    steps: list[int] = field(default_factory=list)
+    loss: list[float | None] = field(default_factory=list)  # mean training loss since the point before
+    seconds: list[float] = field(default_factory=list)
+    eval_steps: list[int] = field(default_factory=list)
+    eval_seconds: list[float] = field(default_factory=list)
+    train_loss: list[float | None] = field(default_factory=list)
+    val_loss: list[float | None] = field(default_factory=list)
+    last: Step | None = None  # with learning_rate, grad_norm, tokens, tokens_per_second
+
+    @property
+    def best_val_loss(self) -> float | None:
+        return min((loss for loss in self.val_loss if loss is not None), default=None)
+
+
+class EventLog:
+    """The events of one metrics.jsonl as if the run had never been interrupted, kept up to date at every look.
+
+    A torn last line waits for its end; rows that no version here knows are passed over. Safe to share among threads.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._guard = threading.Lock()
+        self._forget()
+
+    def events(self) -> list[Event]:
+        """All events that count, in order."""
+        with self._guard:
+            self._catch_up()
+            return list(self._events)
+
+    def curve(self) -> Curve:
+        """The curve up to now; the same object until something is appended."""
+        with self._guard:
+            self._catch_up()
+            if self._curve is None:
+                self._curve = _curve(self._events)
+            return self._curve
+
+    def last_step(self) -> int:
+        """The step of the newest event; 0 before the first."""
+        with self._guard:
+            self._catch_up()
+            return self._events[-1].step if self._events else 0
+
+    def pace(self) -> tuple[Step | None, float | None]:
+        """The newest Step event, and the seconds that a step took lately (None if that cannot be told)."""
+        with self._guard:
+            self._catch_up()
+            recent: list[Step] = []
+            for event in reversed(self._events):
+                if isinstance(event, Step):
+                    recent.append(event)
+                    if len(recent) == _RECENT:
+                        break
+        return (recent[0] if recent else None), _seconds_per_step(recent)
+
+    def _forget(self) -> None:
+        self._events: list[Event] = []
+        self._curve: Curve | None = None
+        self._seen: tuple[int, int, int] | None = None
+        self._offset = 0
+
+    def _catch_up(self) -> None:
+        try:
+            now = os.stat(self._path)
+            seen = (now.st_ino, now.st_size, now.st_mtime_ns)
+            if seen == self._seen:
+                return
+            if now.st_size < self._offset or (self._seen and now.st_ino != self._seen[0]):
+                self._forget()  # another file in its place
+            with open(self._path, "rb") as file:
+                file.seek(self._offset)
+                appended = file.read()
+        except OSError:
+            return self._forget()
+        complete = appended[: appended.rfind(b"\n") + 1]
+        for line in complete.decode("utf-8", "replace").split("\n"):
+            self._take(line)
+        self._offset += len(complete)
+        self._seen = seen
+        self._curve = None
+
+    def _take(self, line: str) -> None:
+        event = from_json(line)
+        if event is None or not isinstance(event.step, int):
+            return
+        if isinstance(event, Resume):  # as events.effective() does, one event at a time
+            self._events = [e for e in self._events if e.step <= event.step]
+        self._events.append(event)
+
+
+def _curve(events: Sequence[Event]) -> Curve:
+    steps = [e for e in events if isinstance(e, Step)]
+    evals = [e for e in events if isinstance(e, Eval)]
+    return Curve(
+        steps=[e.step for e in steps],
+        loss=[e.loss for e in steps],
+        seconds=[e.seconds for e in steps],
+        eval_steps=[e.step for e in evals],
+        eval_seconds=[e.seconds for e in evals],
+        train_loss=[e.train_loss for e in evals],
+        val_loss=[e.val_loss for e in evals],
+        last=steps[-1] if steps else None,
+    )
+
+
+def _seconds_per_step(newest_first: Sequence[Step]) -> float | None:
+    if not newest_first:
+        return None
+    new, old = newest_first[0], newest_first[-1]
+    steps, seconds = (new.step - old.step, new.seconds - old.seconds) if new is not old else (new.step, new.seconds)
+    return seconds / steps if steps > 0 and seconds > 0 else None

@@ -1,0 +1,291 @@
+"""One run as its folder tells it: what was asked for, how it stands, its curve, snapshots and samples.
+
+A Run only reads. It can be asked as often as a page polls: files that did not change are not read again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+from nanollm.config import ModelConfig, TrainConfig
+from nanollm.errors import InputError
+from nanollm.events import Event, Sample
+from nanollm.runs import folder as names
+from nanollm.runs import liveness
+from nanollm.runs.log import Curve, EventLog
+
+# What status.json may hold. A reader may also find "lost" (said to be running, but nobody is there) and "stalled"
+# (somebody is there, but does not move).
+STATES = ("queued", "running", "paused", "completed", "stopped", "failed", "diverged")
+
+_CHECKPOINTS = "checkpoint_*.safetensors"
+_RESUMES = "resume_*.safetensors"
+_MAX_HEADER = 16 * 2**20  # bytes; a vocabulary of 20,000 characters takes less than one
+
+Config = TypeVar("Config", ModelConfig, TrainConfig)
+
+
+@dataclass(frozen=True)
+class Status:
+    """How a run stands now. None means that it cannot be told (yet)."""
+
+    state: str  # queued running paused completed stopped failed diverged lost stalled
+    step: int  # optimizer steps taken
+    num_steps: int
+    reason: str = ""  # a sentence where the state needs one
+    asked: str = ""  # "pause" or "stop" while the worker has yet to obey
+    place: int | None = None  # in the queue: 1 is next
+    seconds: float | None = None  # of training so far
+    tokens_per_second: float | None = None
+    eta_seconds: float | None = None  # of training still to come, at the latest pace
+    val_loss: float | None = None  # the lowest so far
+
+    @property
+    def active(self) -> bool:
+        """Whether it trains or is going to without anybody's doing."""
+        return self.state in ("queued", "running", "stalled")
+
+    @property
+    def progress(self) -> float:
+        """Share of the steps that is done, 0 to 1."""
+        return min(1.0, self.step / self.num_steps) if self.num_steps else 0.0
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The weights of one moment, on disk; losses in nats a character, None where they were not measured then."""
+
+    step: int
+    path: Path
+    train_loss: float | None
+    val_loss: float | None
+    best: bool  # true for exactly one of a run: the lowest validation loss
+
+
+class Run:
+    """A run folder. Made by RunStore; `Run.open(folder)` reads one that lies anywhere."""
+
+    id: str
+    folder: Path
+    title: str  # for showing only
+    created: float  # seconds since 1970
+    preset: str | None
+    settings: dict[str, Any]  # all fields that were asked for, flat
+    corpus: dict[str, Any]  # name, sha256, characters, vocab_size; empty if it is not known
+    model_config: ModelConfig
+    train_config: TrainConfig
+    parent: str | None  # id of the run it was forked from
+    bare: bool  # nothing but checkpoints, as train_with_config leaves them: it can be looked at, not resumed
+
+    def __init__(self, folder: Path, about: Mapping[str, Any], log: EventLog, place: Callable[[], int | None]) -> None:
+        """`about` is run.json's content, or what _bare_facts() made up for a folder without one."""
+        self.id = folder.name
+        self.folder = folder
+        self.title = str(about.get("title") or folder.name)
+        self.created = float(about.get("created") or 0.0)
+        self.preset = about.get("preset")
+        self.settings = dict(about.get("settings") or {})
+        self.corpus = dict(about.get("corpus") or {})
+        self.model_config = _config(ModelConfig, about.get("model"))
+        self.train_config = _config(TrainConfig, about.get("train"))
+        self.parent = about.get("parent")
+        self.bare = bool(about.get("bare"))
+        self._log = log
+        self._place = place
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """The run in any folder. Raises InputError if there is none."""
+        folder = Path(folder).absolute()
+        about = read_about(folder)
+        if about is None:
+            raise InputError(f"There is no run in {str(folder)!r}: name a folder that training has made.")
+        return cls(folder, about, EventLog(folder / names.METRICS), lambda: None)
+
+    def alive(self) -> bool:
+        """Whether a worker has it in hand at this moment."""
+        return liveness.alive(self.folder)
+
+    def status(self, *, stall_seconds: float = liveness.STALL_SECONDS) -> Status:
+        """How the run stands now; a worker silent for longer than `stall_seconds` counts as stalled."""
+        if self.bare:
+            last = max((s.step for s in self.snapshots()), default=0)
+            return Status("completed", last, last, val_loss=_lowest(self.snapshots()))
+        recorded = names.read_json(self.folder / names.STATUS)
+        state, reason = self._state(recorded, stall_seconds)
+        if state in ("running", "stalled"):
+            return self._moving(state, reason)
+        if state != recorded.get("state"):
+            recorded = {}  # overtaken by events, and the log has them
+        step, seconds = recorded.get("step"), recorded.get("seconds")
+        last = self._log.pace()[0] if seconds is None else None
+        return Status(
+            state,
+            step if isinstance(step, int) else max(0, self._log.last_step()),
+            self.train_config.num_steps,
+            reason,
+            place=self._place() if state == "queued" else None,
+            seconds=last.seconds if last else seconds,
+            val_loss=self.curve().best_val_loss if seconds is None else recorded.get("val_loss"),
+        )
+
+    def events(self) -> list[Event]:
+        """What happened, as if the run had never been interrupted."""
+        return self._log.events()
+
+    def curve(self) -> Curve:
+        """The loss curve; the very same object until something was added."""
+        return self._log.curve()
+
+    def samples(self) -> list[Sample]:
+        """What the model wrote at each snapshot, in order."""
+        return [event for event in self._log.events() if isinstance(event, Sample)]
+
+    def snapshots(self) -> list[Snapshot]:
+        """The snapshots on disk, by step."""
+        curve, reached = self._log.curve(), self._log.last_step()
+        losses = dict(zip(curve.eval_steps, zip(curve.train_loss, curve.val_loss, strict=True), strict=True))
+        found: dict[int, Snapshot] = {}
+        for path in sorted(self.folder.glob(_CHECKPOINTS)):  # digits sort before "final"
+            step = _step_of(path)
+            if step is None or step in found or (not self.bare and step > reached):
+                continue  # the last: from before a resume further back; training will come there again
+            facts = read_facts(path) if self.bare else {}
+            train, val = losses.get(step, (facts.get("train_loss"), facts.get("val_loss")))
+            found[step] = Snapshot(step, path, train, val, best=False)
+        return _mark_best(sorted(found.values(), key=lambda snapshot: snapshot.step))
+
+    def snapshot(self, step: int | None = None) -> Snapshot:
+        """The snapshot of a step (None: the last). Raises InputError if there is none."""
+        snapshots = self.snapshots()
+        if not snapshots:
+            raise InputError("This run has no snapshot yet: the first appears when its training begins.")
+        if step is None:
+            return snapshots[-1]
+        for snapshot in snapshots:
+            if snapshot.step == step:
+                return snapshot
+        raise InputError(f"This run has no snapshot of step {step!r:.20}: choose one that the slider shows.")
+
+    def resume_files(self) -> list[Path]:
+        """Files that training can go on from, newest first (whether they are whole, only loading tells)."""
+        return sorted(self.folder.glob(_RESUMES), reverse=True)
+
+    def _state(self, recorded: Mapping[str, Any], stall_seconds: float) -> tuple[str, str]:
+        """The state as it really is, and the sentence that belongs to it."""
+        state, reason = recorded.get("state"), str(recorded.get("reason", ""))
+        if state in STATES and state != "running":
+            return state, reason
+        if not self.alive():
+            # A worker writes its last status before it lets go of the lock: look once more before mourning.
+            again = names.read_json(self.folder / names.STATUS)
+            if again.get("state") in STATES and again["state"] != "running":
+                return again["state"], str(again.get("reason", ""))
+            return "lost", "Its process ended without a word: it was killed, or the machine was restarted."
+        silence = liveness.silence(self.folder)
+        if silence > stall_seconds:
+            return "stalled", f"Its process (number {liveness.owner(self.folder)}) has not moved for {silence:.0f} s."
+        return "running", reason
+
+    def _moving(self, state: str, reason: str) -> Status:
+        last, seconds_per_step = self._log.pace()
+        step, num_steps = max(0, self._log.last_step()), self.train_config.num_steps
+        running = state == "running"
+        return Status(
+            state,
+            step,
+            num_steps,
+            reason,
+            asked=next((word for word in ("stop", "pause") if (self.folder / names.CONTROL / word).exists()), ""),
+            seconds=last.seconds if last else None,
+            tokens_per_second=last.tokens_per_second if last and running else None,
+            eta_seconds=max(0, num_steps - step) * seconds_per_step if running and seconds_per_step else None,
+            val_loss=self.curve().best_val_loss,
+        )
+
+
+def write_status(folder: Path, state: str, *, step: int, reason: str = "", **more: Any) -> None:
+    """Replace status.json. To be called only by who holds the run's lock, or the store's while no worker lives."""
+    names.write_json(folder / names.STATUS, {"state": state, "step": step, "reason": reason, **more})
+
+
+def read_about(folder: Path) -> dict[str, Any] | None:
+    """What is known of a run folder: run.json, or what the checkpoints in it say; None if it is no run."""
+    about = names.read_json(folder / names.RUN) or _bare_facts(folder)
+    try:
+        _config(ModelConfig, about.get("model"))
+        _config(TrainConfig, about.get("train"))
+    except (InputError, TypeError, ValueError):
+        return None
+    return about if about.get("model") else None
+
+
+def read_facts(path: Path) -> dict[str, Any]:
+    """What a checkpoint says of itself (step, model, train, losses), without torch and unchecked; empty if nothing."""
+    try:
+        now = path.stat()
+    except OSError:
+        return {}
+    return _facts(path, now.st_mtime_ns, now.st_size)
+
+
+@lru_cache(maxsize=1024)
+def _facts(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
+    try:
+        with open(path, "rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            header = json.loads(file.read(length)) if length <= min(size, _MAX_HEADER) else {}
+        facts = json.loads(header["__metadata__"]["nanollm"])
+    except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
+        return {}
+    facts = facts if isinstance(facts, dict) else {}
+    return {key: facts.get(key) for key in ("step", "model", "train", "train_loss", "val_loss")}
+
+
+def _bare_facts(folder: Path) -> dict[str, Any]:
+    """run.json's content for a folder that holds only checkpoints; empty if it holds none."""
+    for path in sorted(folder.glob(_CHECKPOINTS), reverse=True):
+        facts = read_facts(path)
+        if facts.get("model"):
+            return {
+                "bare": True,
+                "created": path.stat().st_mtime,
+                "model": facts["model"],
+                "train": facts["train"],
+                "settings": {**(facts["train"] or {}), **facts["model"]},
+            }
+    return {}
+
+
+def _step_of(path: Path) -> int | None:
+    numbered = re.fullmatch(r"checkpoint_(\d{8})\.safetensors", path.name)
+    step = int(numbered[1]) if numbered else read_facts(path).get("step")
+    return step if isinstance(step, int) else None
+
+
+def _config(kind: type[Config], values: Any) -> Config:
+    """A config from JSON, passing over fields that only another version knows. Raises InputError if invalid."""
+    values = values if isinstance(values, dict) else {}
+    return kind(**{f.name: values[f.name] for f in fields(kind) if f.name in values})
+
+
+def _lowest(snapshots: list[Snapshot]) -> float | None:
+    return min((s.val_loss for s in snapshots if s.val_loss is not None), default=None)
+
+
+def _mark_best(snapshots: list[Snapshot]) -> list[Snapshot]:
+    """Mark the lowest validation loss; where nothing was validated, the lowest training loss, else the last."""
+
+    def merit(snapshot: Snapshot) -> tuple[bool, float, bool, float, int]:
+        val, train = snapshot.val_loss, snapshot.train_loss
+        return val is None, val or 0.0, train is None, train or 0.0, -snapshot.step if val is train is None else 0
+
+    best = min(snapshots, key=merit, default=None)
+    return [Snapshot(s.step, s.path, s.train_loss, s.val_loss, s is best) for s in snapshots]

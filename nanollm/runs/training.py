@@ -1,0 +1,197 @@
+"""Training one run folder: drive train(), keep what it yields, and stop between two steps when that is asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nanollm.checkpoint import FINAL_NAME, resume_name, snapshot_name
+from nanollm.corpus import CorpusStore
+from nanollm.errors import InputError
+from nanollm.events import Checkpoint, End, Event, Resume, Sample, Start, to_json
+from nanollm.inference.generate import generate_text
+from nanollm.model import TransformerLanguageModel
+from nanollm.runs import folder as names
+from nanollm.runs.control import Interrupted, Outcome, log_traceback
+from nanollm.runs.record import Run
+from nanollm.tokenizer import CharTokenizer
+from nanollm.train import Dataset, TrainState, judge, keep, set_seed, train
+
+SAMPLE_LENGTH = 160
+PROMPT_LENGTH = 16
+_UNREADABLE = "unreadable_"
+_SNAPSHOTS = ("snapshot", "best")
+
+
+@dataclass(frozen=True)
+class WatchedDataset(Dataset):
+    """A Dataset that calls `between_steps` before it draws a batch.
+
+    That is the one moment in a step when nothing has changed yet: an exception raised there leaves a TrainState from
+    which training goes on bit by bit, however rarely train() yields.
+    """
+
+    between_steps: Callable[[], None]
+
+    def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        self.between_steps()
+        return super().batch(batch_size, context_length, generator)
+
+
+class Training:
+    """A run's training in this process, from its newest resume file (or the start) to its end or an interruption."""
+
+    def __init__(self, run: Run, corpora: Path | str, on_event: Callable[[Event], None], say: Callable[[str], None]):
+        """`on_event` sees every event after it was written; `say` gets a sentence when something is worth knowing.
+
+        Raises InputError if the text is gone or does not fit the run.
+        """
+        self.run = run
+        self._on_event = on_event
+        self._say = say
+        self._text = CorpusStore(corpora).read(str(run.corpus.get("sha256")))
+        self._tokenizer = CharTokenizer.from_text(self._text)
+        if self._tokenizer.vocab_size != run.model_config.vocab_size:
+            raise InputError("The text does not have the characters that this run was made for: start a new run.")
+        self._first = next((e for e in run.events() if isinstance(e, Start)), None)
+        # "auto" was resolved when the run began; another number of threads would add up in another order.
+        threads = self._first.threads if self._first else run.train_config.threads
+        self._config = replace(run.train_config, threads=threads)
+        self.state = self._resumed() or self._fresh()
+
+    def go(self, between_steps: Callable[[], None]) -> Outcome:
+        """Train until the end, or until `between_steps` raises Interrupted. Raises OSError if the disk refuses."""
+        ids = Dataset.from_ids(self._tokenizer.encode(self._text), self._config.validation_fraction)
+        data = WatchedDataset(ids.train, ids.val, between_steps)
+        with Metrics(self.run.folder / names.METRICS) as self._metrics:
+            if self._metrics.begun:
+                # Before every step there is only "from the very beginning": step 0 itself will be recorded again.
+                self._record(Resume(self.state.step or -1))
+            try:
+                for event in train(self.state, data, self._config):
+                    self._take(event)
+                    if isinstance(event, End):
+                        return self._outcome(event.reason, _DIVERGED if event.reason == "diverged" else "")
+            except Interrupted as interrupted:
+                return self._interrupt(interrupted.wish, data)
+        raise AssertionError("train() ends with an End event")
+
+    def _resumed(self) -> TrainState | None:
+        """The state in the newest resume file that is whole; what cannot be read is put aside and mentioned."""
+        for path in self.run.resume_files():
+            try:
+                state = TrainState.load(path, self._config)
+                if state.model.config != self.run.model_config:
+                    raise InputError(f"{path.name} is of another model.")
+            except InputError:
+                log_traceback()
+                # Out of the way, or it would count as one of the two newest that are kept.
+                path.rename(path.with_name(_UNREADABLE + path.name))
+                self._say(f"{path.name} was damaged, so an older state was taken.")
+                continue
+            return state
+        return None
+
+    def _fresh(self) -> TrainState:
+        set_seed(self._config.seed)
+        model = TransformerLanguageModel.from_config(self.run.model_config)
+        return TrainState.new(model, self._config)
+
+    def _take(self, event: Event) -> None:
+        """Write down an event; what it asks for first, so that the record never promises a file that is not there."""
+        if isinstance(event, Checkpoint):
+            keep(self.run.folder, event, self.state, self._config, self._tokenizer)
+        if isinstance(event, Start):
+            self._compare_with_first(event)
+        self._record(event)
+        if isinstance(event, Checkpoint):
+            self._metrics.sync()
+            if event.kind in _SNAPSHOTS:
+                self._write_sample()
+
+    def _record(self, event: Event) -> None:
+        self._metrics.append(event)
+        self._on_event(event)
+
+    def _write_sample(self) -> None:
+        """Let the model write a little. Changes no bit of the training, and never ends it."""
+        prompt = self._text.split("\n", 1)[0][:PROMPT_LENGTH] or "\n"
+        model = self.state.model.eval()  # train() puts mode and random state back
+        try:
+            text = generate_text(
+                model,
+                self._tokenizer,
+                prompt,
+                max_length=SAMPLE_LENGTH,
+                temperature=0.8,
+                top_k=40,
+                seed=self._config.seed,
+            )
+        except Exception:
+            log_traceback()
+            return
+        self._record(Sample(self.state.step, prompt, text[len(prompt) :]))
+
+    def _interrupt(self, wish: str, data: Dataset) -> Outcome:
+        """Save all that going on needs; after a "stop" also what sampling needs, judged like any other snapshot."""
+        self.state.global_random = torch.get_rng_state()  # as train() does before it yields
+        step = self.state.step
+        if step:  # before the first step there is nothing that the seed does not give again
+            self._take(Checkpoint(step, resume_name(step), "resume"))
+        if wish == "pause":
+            return self._outcome("paused")
+        if step:
+            self._record(judge(self.state, data))  # outside of the schedule
+            self._take(Checkpoint(step, snapshot_name(step)))
+        self._take(Checkpoint(step, FINAL_NAME, "final"))
+        self._record(End(step, "stopped"))
+        return self._outcome("stopped")
+
+    def _compare_with_first(self, start: Start) -> None:
+        """Say so where this stretch of training cannot continue the first one bit by bit."""
+        facts = ("torch", "threads", "device", "precision")
+        differing = [f for f in facts if self._first and getattr(self._first, f) != getattr(start, f)]
+        if differing:
+            listed = ", ".join(f"{f} {getattr(start, f)} (it began with {getattr(self._first, f)})" for f in differing)
+            self._say(f"Resumed with {listed}, so the curve may differ in the last digits.")
+
+    def _outcome(self, state: str, reason: str = "") -> Outcome:
+        return Outcome(state, self.state.step, reason, round(self.state.seconds, 4), self.state.best_val_loss)
+
+
+_DIVERGED = "The loss left every bound: a smaller learning_rate may help. The last good snapshot is kept."
+
+
+class Metrics:
+    """metrics.jsonl as its one writer sees it: whole lines only, each visible to readers at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open for appending, and cut off a last line that a crash has torn. Raises OSError."""
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (closed by __exit__)
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+        self.begun = whole > 0
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, event: Event) -> None:
+        """Raises OSError; a line torn by that is cut off when the run is resumed."""
+        line = memoryview(to_json(event).encode() + b"\n")
+        while line:
+            line = line[self._file.write(line) :]
+
+    def sync(self) -> None:
+        """Make all lines survive a power cut."""
+        os.fsync(self._file.fileno())

@@ -1,0 +1,40 @@
+"""Run folders made by hand, for tests that only read them."""
+
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+from nanollm import events
+from nanollm.runs import folder as names
+from nanollm.runs.record import Run
+from nanollm.runs.store import CorpusRef, RunStore
+
+TALE = CorpusRef("tale.txt", "ab" * 32, 5000, 40)
+
+
+def make(store: RunStore, **settings) -> Run:
+    return store.create(settings=settings, corpus=TALE, preset="nano")
+
+
+def write(run: Run, *happened: events.Event) -> None:
+    with open(run.folder / names.METRICS, "a") as file:
+        file.writelines(events.to_json(event) + "\n" for event in happened)
+
+
+def step(number: int, loss: float = 2.0, seconds: float | None = None) -> events.Step:
+    return events.Step(number, loss, 0.01, 0.5, number * 64, number / 100 if seconds is None else seconds, 6400.0)
+
+
+def evaluated(number: int, val_loss: float | None) -> events.Eval:
+    return events.Eval(number, 1.5, val_loss, number / 100)
+
+
+def checkpoint(folder: Path, name: str, number: int, val_loss: float | None = None) -> None:
+    """A safetensors file of the right form, without a tensor in it."""
+    facts = {"format": 1, "step": number, "train": None, "train_loss": 2.5, "val_loss": val_loss}
+    facts["model"] = {"vocab_size": 40, "embedding_dim": 16, "num_layers": 1, "ffn_hidden_dim": 16}
+    header = json.dumps({"__metadata__": {"nanollm": json.dumps(facts), "digest": "0" * 64}}).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"checkpoint_{name}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)

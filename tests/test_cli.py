@@ -1,0 +1,146 @@
+"""The command line does what the page does, over the same folders, and never shows a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nanollm.runs.store import RunStore
+from tests.conftest import ROOT
+
+QUICK = ["--num-steps", "20", "--batch-size", "4", "--context-length", "16", "--threads", "1", "--eval-interval", "10"]
+
+
+def nanollm(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
+    command = [sys.executable, "-m", "nanollm", *arguments]
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which one run was trained on a text of one's own."""
+    home = tmp_path_factory.mktemp("home")
+    (home / "my text.txt").write_text("the cat sat on the mat, and the rat ran.\n" * 40)
+    done = nanollm(home, "train", "--corpus", "my text.txt", "--title", "cats", "--json", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["state"] == "completed" and "validation loss" in done.stderr
+    return home
+
+
+def test_a_trained_run_is_listed(home: Path) -> None:
+    run = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
+    assert run.status().state == "completed" and run.status().step == 20
+    assert run.corpus["name"] == "my text.txt" and run.train_config.batch_size == 4
+    rows = json.loads(nanollm(home, "runs", "--json").stdout)
+    assert run.id in [row["id"] for row in rows]
+    assert run.id in nanollm(home, "runs", "list").stdout
+    assert "cats" in nanollm(home, "runs", "show", run.id).stdout
+
+
+def test_sampling_takes_the_newest_run_by_itself(home: Path) -> None:
+    flags = ["--prompt", "the ", "--max-length", "30", "--seed", "3"]
+    plain = nanollm(home, "sample", *flags).stdout
+    assert plain.startswith("the ") and len(plain) == 4 + 30 + 1
+    run = RunStore(home / "checkpoints").list()[0]
+    for named in (run.id, str(run.folder), str(run.snapshot().path)):
+        assert nanollm(home, "sample", named, *flags).stdout == plain
+    assert json.loads(nanollm(home, "sample", "--json", *flags).stdout)["text"] + "\n" == plain
+    assert nanollm(home, "sample", run.id, "--step", "0", *flags).stdout != plain
+
+
+def test_attention_prints_and_writes_a_page(home: Path) -> None:
+    done = nanollm(home, "attention", "the cat", "--html", "out.html", "--layer", "2", "--head", "3")
+    assert done.returncode == 0 and len(done.stdout.splitlines()) == 8
+    page = (home / "out.html").read_text(encoding="utf-8")
+    assert "<html" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)  # nothing is fetched
+    weights = json.loads(nanollm(home, "attention", "the cat", "--json").stdout)["weights"]
+    assert len(weights) == 2 and len(weights[0]) == 4 and len(weights[0][0]) == 7
+
+
+def test_corpus_counts(home: Path) -> None:
+    about = json.loads(nanollm(home, "corpus", "my text.txt", "--json").stdout)
+    assert about["characters"] == 41 * 40 and about["frequencies"]["\n"] == 40
+    assert nanollm(home, "corpus", "my text.txt").stdout.startswith("1,640 characters, ")
+
+
+def test_a_run_goes_where_it_is_told(home: Path) -> None:
+    done = nanollm(home, "train", "--corpus", "my text.txt", "--run-dir", "elsewhere/mine", *QUICK)
+    assert done.returncode == 0, done.stderr
+    assert (home / "elsewhere" / "mine" / "checkpoint_final.safetensors").exists()
+    again = nanollm(home, "train", "--corpus", "my text.txt", "--run-dir", "elsewhere/mine", *QUICK)
+    assert again.returncode == 2 and "not empty" in again.stderr
+
+
+def test_interrupt_pauses_and_resume_finishes(home: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
+    command = [sys.executable, "-m", "nanollm", "train", "--corpus", "my text.txt", "--title", "long", *QUICK]
+    command += ["--num-steps", "4000"]
+    process = subprocess.Popen(command, cwd=home, env=environment, stdout=subprocess.PIPE, text=True)
+    store = RunStore(home / "checkpoints")
+    deadline = time.monotonic() + 60
+    while not any(r.title == "long" and r.status().step > 10 for r in store.list()):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    assert "Paused at step" in process.communicate(timeout=30)[0]
+    run = next(r for r in store.list() if r.title == "long")
+    paused_at = run.status().step
+    assert run.status().state == "paused" and 10 < paused_at < 4000
+    assert nanollm(home, "runs", "resume", run.id).returncode == 0
+    deadline = time.monotonic() + 60
+    while store.get(run.id).status().step <= paused_at:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert nanollm(home, "runs", "stop", run.id).returncode == 0
+    while store.get(run.id).status().state != "stopped":
+        assert time.monotonic() < deadline + 30
+        time.sleep(0.1)
+    assert nanollm(home, "runs", "delete", run.id).returncode == 0
+    assert run.id not in [r.id for r in store.list()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["train", "--preset", "huge"],
+        ["train", "--corpus", "missing.txt"],
+        ["train", "--corpus", "."],
+        ["train", "--num-heads", "3"],
+        ["train", "--learning-rate", "nan"],
+        ["train", "--num-steps", "many"],
+        ["train", "--learnin-rate", "1"],
+        ["sample", "nothing-like-it"],
+        ["sample", "../../etc/passwd"],
+        ["sample", "--prompt", "ЖЖ"],
+        ["sample", "--temperature", "-1"],
+        ["sample", "--step", "7777"],
+        ["attention", ""],
+        ["attention", "the", "--layer", "9"],
+        ["runs", "show"],
+        ["runs", "delete", "20260101-000000-0000"],
+        ["runs", "explode"],
+        ["corpus", "missing.txt"],
+        ["corpus", "--encoding", "klingon"],
+    ],
+    ids=" ".join,
+)
+def test_a_wrong_request_gets_one_sentence(home: Path, arguments: list[str]) -> None:
+    done = nanollm(home, *arguments)
+    assert done.returncode == 2 and done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.rstrip().endswith((".", ")"))
+
+
+def test_nothing_trained_says_what_to_do(tmp_path: Path) -> None:
+    assert "python -m nanollm train" in nanollm(tmp_path, "runs").stdout
+    assert "train one first" in nanollm(tmp_path, "sample").stderr

@@ -1,0 +1,46 @@
+"""What is promised outside the code is so: the dependencies, the README's commands and table."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+import pytest
+
+from nanollm.config import PRESETS, make_configs
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_spaces_installs_what_pip_installs() -> None:
+    if sys.version_info < (3, 11):
+        pytest.skip("tomllib came with Python 3.11")
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    required = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n")
+    assert sorted(filter(None, required)) == sorted(project["dependencies"])
+
+
+def test_the_spaces_header_names_what_is_there() -> None:
+    header = dict(re.findall(r"^(\w+): (.+)$", README.split("---")[1], flags=re.M))
+    assert header["sdk"] == "gradio" and header["app_file"] == "app.py" and (ROOT / header["app_file"]).exists()
+    major, minor = map(int, header["sdk_version"].split(".")[:2])
+    assert (major, minor) >= (6, 31) and major < 7
+    assert len(header["short_description"]) <= 60
+
+
+def test_the_readme_table_is_computed() -> None:
+    for name in PRESETS:
+        model, train = make_configs(PRESETS[name], vocab_size=65)
+        sizes = (model.embedding_dim, model.num_layers, model.ffn_hidden_dim, train.num_steps, model.num_parameters)
+        row = " | ".join(f"{size:,}" for size in sizes)
+        assert f"| {name} | {row} |" in README
+
+
+def test_every_path_in_the_readme_exists() -> None:
+    links = re.findall(r"\]\((?!http)([^)#]+)\)", README)
+    assert links
+    for link in links:
+        assert (ROOT / link).exists(), link
