@@ -139,7 +139,7 @@ def test_attention_rows_are_characters_and_the_future_is_blank():
         assert axis["title"]["text"]
     assert [sum(cell is None for cell in row) for row in heatmap["z"]] == [3, 2, 1, 0]
     assert sum(heatmap["z"][3]) == pytest.approx(1, abs=0.01)
-    assert heatmap["text"][3][0] == "7 looks back at &lt;"
+    assert heatmap["text"][3][0] == "7 → &lt;"
     assert heatmap["zmax"] == pytest.approx(1)
 
 

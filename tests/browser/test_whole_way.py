@@ -1,0 +1,153 @@
+"""The whole way in one visit: bring a text, train on it, reload, sample, look inside, compare. Nothing is faked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, expect
+from playwright.sync_api import Page as Tab
+
+from tests.serving import Page, serve
+
+TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
+PATIENCE = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with serve(tmp_path_factory.mktemp("home")) as page:
+        yield page
+
+
+class Visit:
+    """One browser tab, and everything it asked for or complained about."""
+
+    def __init__(self, browser: Browser, page: Page, width: int = 1280) -> None:
+        self.page = page
+        self.context = browser.new_context(viewport={"width": width, "height": 900})
+        self.tab: Tab = self.context.new_page()
+        self.tab.set_default_timeout(PATIENCE)
+        self.hosts: set[str] = set()
+        self.complaints: list[str] = []
+        self.tab.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname or "inside"))
+        self.tab.on("console", self._hear)
+        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.tab.goto(page.address)
+
+    def _hear(self, message: ConsoleMessage) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def open(self, name: str) -> None:
+        self.tab.get_by_role("tab", name=name, exact=True).click()
+
+    def slider(self):  # noqa: ANN201
+        return self.tab.locator("#time-bar input[type=range]")
+
+
+def test_from_a_text_to_a_model_to_look_into(browser: Browser, page: Page, tmp_path: Path) -> None:
+    path = tmp_path / "cats & <b>rats</b>.txt"
+    path.write_text(TEXT)
+    visit = Visit(browser, page)
+    tab = visit.tab
+
+    # Corpus: a real file, its facts, its preview.
+    visit.open("Corpus")
+    tab.locator("#corpus-upload input[type=file]").set_input_files(path)
+    expect(tab.locator("#corpus-card .facts")).to_contain_text(f"{len(TEXT):,} characters, {len(set(TEXT))} different")
+    expect(tab.locator("#corpus-card .preview")).to_contain_text("the cat sat on the mat")
+    assert tab.locator("#tabs b").count() == 0  # markup in a name is a name
+    tab.locator("#corpus-train").click()
+
+    # Train: the nano model, the loss falls live.
+    expect(tab.locator("#train-start")).to_be_visible()
+    tab.locator("#train-start").click()
+    expect(tab.locator("#train-progress")).to_contain_text(re.compile(r"step [1-9]"))
+    expect(tab.locator("#train-chart .js-plotly-plot")).to_be_visible()
+    run = page.store.list()[0]
+    assert run.status().state == "running" and run.corpus["characters"] == len(TEXT)
+
+    # Reload in the middle of training: still there, and still moving.
+    tab.reload()
+    before = page.store.get(run.id).status().step
+    expect(tab.locator("#train-chart .js-plotly-plot")).to_be_visible()
+    expect(tab.locator("#train-stop")).to_be_visible()
+    tab.wait_for_timeout(1500)
+    status = page.store.get(run.id).status()
+    assert status.step > before or status.state == "completed"
+
+    # Close the browser's tab: training goes on without anybody looking.
+    address = tab.url
+    assert f"run={run.id}" in address
+    tab.goto("about:blank")
+    for _ in range(int(PATIENCE / 100)):
+        if page.store.get(run.id).status().state == "completed":
+            break
+        tab.wait_for_timeout(100)
+    assert page.store.get(run.id).status().state == "completed"
+
+    # The address brings the view back: the run, finished, with its curve.
+    tab.goto(address)
+    expect(tab.locator("#train-state")).to_contain_text(re.compile("finished", re.I))
+
+    # Sample: the last snapshot writes English of a sort; the first one writes noise; both from the same prompt.
+    visit.open("Sample")
+    tab.locator("#sample-prompt textarea, #sample-prompt input").first.fill("the ")
+    tab.locator("#sample-write").click()
+    written = tab.locator("#sample-text .text")
+    expect(written).to_contain_text("cat")
+    expect(tab.locator("#sample-stop")).to_be_disabled()
+    learned = written.inner_text()
+    visit.slider().focus()
+    tab.keyboard.press("Home")
+    expect(tab.locator("#time-bar output")).to_contain_text("step 0")
+    expect(written).not_to_contain_text(learned[:40])
+    tab.wait_for_timeout(500)
+    expect(tab.locator("#sample-stop")).to_be_disabled()
+    assert written.inner_text() != learned
+    tab.keyboard.press("End")
+    expect(written).to_contain_text(learned[:40])  # the same snapshot, prompt and seed: the same text
+
+    # An unknown character is named, and dropped with one click.
+    tab.locator("#sample-prompt textarea, #sample-prompt input").first.fill("thé ")
+    tab.locator("#sample-write").click()
+    expect(tab.locator("#sample-problem")).to_contain_text("é")
+    tab.locator("#sample-drop").click()
+    expect(tab.locator("#sample-problem")).not_to_contain_text("é")
+
+    # Attention: the grid, and one head large.
+    visit.open("Attention")
+    tab.locator("#attention-text textarea, #attention-text input").first.fill("the cat sat")
+    expect(tab.locator("#attention-heatmap .js-plotly-plot")).to_be_visible()
+    expect(tab.locator("#attention-heatmap")).to_contain_text("␣")
+    expect(tab.locator("#attention-grid canvas")).to_be_visible()
+
+    # Compare: two moments of training from one prompt, side by side.
+    visit.open("Compare")
+    tab.locator("#compare-prompt textarea, #compare-prompt input").first.fill("the ")
+    tab.locator("#compare-write").click()
+    for column in (1, 2):
+        expect(tab.locator(f"#compare-{column}-text .text")).to_contain_text(re.compile(r"\w"))
+        expect(tab.locator(f"#compare-{column}-facts")).to_contain_text("characters a second")
+    expect(tab.locator("#compare-stop")).to_be_disabled()
+
+    assert visit.hosts <= {"127.0.0.1", "inside"}, visit.hosts
+    assert visit.complaints == []
+    assert "Traceback" not in "".join(page.output)
+    visit.context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_five_tabs_and_no_sideways_scrolling(browser: Browser, page: Page, width: int) -> None:
+    visit = Visit(browser, page, width)
+    for name in ("Corpus", "Train", "Sample", "Attention", "Compare"):
+        visit.open(name)
+        visit.tab.wait_for_timeout(300)
+        overflow = visit.tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert overflow <= 0, name
+    assert visit.complaints == []
+    visit.context.close()

@@ -1,0 +1,84 @@
+"""The real page in a process of its own, as `python app.py` starts it, over a folder of the test's own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from nanollm.runs.launcher import Launcher
+from nanollm.runs.store import RunStore
+from tests.conftest import ROOT
+
+READY_SECONDS = 60.0
+
+
+@dataclass
+class Page:
+    """A running page: its address, its folder, the seconds until it was up, and what it printed."""
+
+    address: str
+    home: Path
+    startup_seconds: float
+    output: list[str]
+
+    @property
+    def store(self) -> RunStore:
+        return RunStore(self.home / "checkpoints")
+
+
+@contextmanager
+def serve(home: Path) -> Iterator[Page]:
+    """Start the page on a free port; afterwards end it and the training that it began."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADIO_SERVER")}
+    environment |= {"NANOLLM_HOME": str(home), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    began = time.monotonic()
+    process = subprocess.Popen(
+        [sys.executable, "app.py"],
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    output: list[str] = []
+    threading.Thread(target=lambda: output.extend(process.stdout), daemon=True).start()
+    try:
+        address = _address(process, output, began + READY_SECONDS)
+        yield Page(address, home, time.monotonic() - began, output)
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        _stop_all(home)
+
+
+def _address(process: subprocess.Popen[str], output: list[str], deadline: float) -> str:
+    while time.monotonic() < deadline and process.poll() is None:
+        found = re.search(r"http://\S+", "".join(output))
+        if found:
+            return found[0]
+        time.sleep(0.05)
+    raise AssertionError(f"the page did not start: {''.join(output)}")
+
+
+def _stop_all(home: Path) -> None:
+    """Workers outlive the page on purpose; a test leaves none behind."""
+    store = RunStore(home / "checkpoints")
+    launcher = Launcher(store, home / "data" / "corpora")
+    active = [run for run in store.list() if run.status().active]
+    for run in sorted(active, key=lambda run: run.alive()):  # the waiting ones first, so that none of them begins
+        launcher.stop(run.id)
+    deadline = time.monotonic() + 30
+    while any(run.alive() for run in store.list()) and time.monotonic() < deadline:
+        time.sleep(0.1)

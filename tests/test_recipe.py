@@ -1,0 +1,53 @@
+"""recipe.py: the form of Train as settings of the core and as a command."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
+from nanollm.errors import InputError
+from playground.recipe import NAMES, Recipe, choice, defaults
+
+
+def values(preset_name: str, **changed: object) -> list[object]:
+    return list({**defaults(preset_name), **changed}.values())
+
+
+def test_every_setting_but_the_vocabulary_is_on_the_page_once():
+    known = {f.name for f in (*fields(ModelConfig), *fields(TrainConfig))} - {"vocab_size"}
+    assert set(NAMES) == known and len(NAMES) == len(known)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_an_untouched_form_is_the_preset(name):
+    recipe = Recipe.of(name, values(name))
+    assert recipe.settings == {}
+    assert recipe.configs(65) == make_configs(preset(name), 65)
+
+
+def test_only_what_was_changed_is_passed_on():
+    recipe = Recipe.of("nano", values("nano", num_steps=500.0, learning_rate=0.02, num_heads="2", threads=" auto "))
+    assert recipe.settings == {"num_steps": 500, "learning_rate": 0.02, "num_heads": 2}
+    assert recipe.command("data/raw/my text.txt").splitlines() == [
+        "python -m nanollm train --preset nano --corpus 'data/raw/my text.txt' \\",
+        "  --num-heads 2 \\",
+        "  --num-steps 500 \\",
+        "  --learning-rate 0.02",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("num_steps", 0), ("num_steps", None), ("num_heads", "many"), ("learning_rate", True)]
+)
+def test_what_the_core_refuses_is_a_sentence_with_the_name(setting, value):
+    with pytest.raises(InputError, match=setting):
+        Recipe.of("nano", values("nano", **{setting: value})).configs(65)
+
+
+def test_a_card_counts_the_parameters_for_this_text():
+    few, many = choice("nano", 65), choice("nano", 75)
+    assert few[1] == many[1] == "nano"
+    assert f"{make_configs(preset('nano'), 75)[0].num_parameters:,} parameters" in many[0]
+    assert few[0] != many[0]

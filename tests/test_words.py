@@ -1,0 +1,59 @@
+"""words.py: runs in sentences."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from nanollm.config import ModelConfig
+from nanollm.events import Sample
+from nanollm.runs.store import Curve, Status
+from playground import words
+
+STATES = ("queued", "running", "paused", "completed", "stopped", "failed", "diverged", "lost", "stalled")
+
+
+def run(**more: Any) -> Any:
+    return SimpleNamespace(bare=False, model_config=ModelConfig(), **more)
+
+
+@pytest.mark.parametrize("state", STATES)
+@pytest.mark.parametrize("step", [0, 300])
+def test_every_state_is_a_sentence(state, step):
+    sentence = words.state_sentence(run(), Status(state, step, 1000, reason="Something was wrong."))
+    assert sentence[0].isupper() and sentence.rstrip().endswith(".")
+
+
+@pytest.mark.parametrize("state", ["failed", "lost", "stalled", "diverged", "paused"])
+def test_what_went_wrong_comes_with_what_to_do(state):
+    sentence = words.state_sentence(run(), Status(state, 300, 1000, reason="The disk is full."))
+    assert any(word in sentence for word in ("Resume", "Start again", "stop it"))
+
+
+def test_the_large_numbers():
+    curve = Curve(eval_steps=[0, 50, 100], train_loss=[4.2, 2.0, 1.8], val_loss=[4.2, 1.887, None])
+    numbers = dict(words.headline(run(), Status("running", 100, 1000, eta_seconds=61.0), curve))
+    assert numbers == {"validation loss": "1.89", "characters it chooses among": "6.6", "left": "61 s"}
+    nothing = dict(words.headline(run(), Status("queued", 0, 1000), Curve()))
+    assert set(nothing.values()) == {"–"}
+
+
+def test_a_diverged_loss_stays_a_short_number():
+    assert words.choices(500.0) == "over 10,000"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(None, "–"), (float("inf"), "–"), (-3, "0 s"), (8.4, "8 s"), (180, "3 min"), (8000, "2.2 h")],
+)
+def test_times(seconds, told):
+    assert words.duration(seconds) == told
+
+
+def test_the_strip_holds_the_newest_samples_once_each_and_cut_short():
+    samples = [Sample(step, "To ", "x" * 1000) for step in (0, 10, 20, 20, 30)]
+    strips = words.newest_samples(run(samples=lambda: samples))
+    assert [strip["step"] for strip in strips] == [30, 20, 10]
+    assert all(len(strip["text"]) == words.STRIP for strip in strips)
