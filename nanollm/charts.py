@@ -153,7 +153,7 @@ def attention_figure(
     ahead = np.triu_indices(len(glyphs), 1)
     cells = np.where(np.isfinite(grid), grid, 0.0).round(3).astype(object)
     cells[ahead] = None
-    hover = [[f"{row} looks back at {column}" for column in glyphs[: i + 1]] for i, row in enumerate(glyphs)]
+    hover = [[f"{row} → {column}" for column in glyphs[: i + 1]] for i, row in enumerate(glyphs)]
     positions = list(range(len(glyphs)))
     ticks = {"tickmode": "array", "tickvals": positions, "ticktext": glyphs, "tickangle": 0, "showgrid": False}
     layout = _layout(palette, revision)

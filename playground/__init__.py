@@ -1,0 +1,13 @@
+"""The page: everything that knows Gradio. It only ever calls public functions of `nanollm`.
+
+Gradio reads these variables once, when it is first imported: no telemetry, no look-ups, no proxy on the way to us.
+"""
+
+import os
+
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+if "SPACE_ID" not in os.environ:
+    os.environ["HF_HUB_OFFLINE"] = "1"
+for _name in ("NO_PROXY", "no_proxy"):
+    _hosts = [host for host in os.environ.get(_name, "").split(",") if host]
+    os.environ[_name] = ",".join(dict.fromkeys([*_hosts, "localhost", "127.0.0.1", "::1"]))

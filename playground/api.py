@@ -1,0 +1,103 @@
+"""The public endpoints, for gradio_client and curl: what the page does, as plain functions of plain values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from nanollm.corpus import frequencies
+from nanollm.errors import InputError
+from nanollm.explain.attention import attention_map
+from nanollm.inference.generate import stream_text
+from playground.context import Context, polite
+from playground.streaming import Pen, together
+
+
+def publish(ctx: Context) -> None:
+    """Add the endpoints to the page under construction. Their InputErrors reach the caller as they are."""
+
+    def runs() -> list[dict[str, Any]]:
+        """All runs, newest first: id, title, state, step, loss (lowest validation loss), steps (of its snapshots)."""
+        shown = ("id", "title", "state", "reason", "step", "num_steps", "created", "loss", "steps")
+        return [{name: row[name] for name in shown} for row in ctx.catalogue.rows(fresh=True)]
+
+    def texts() -> list[dict[str, Any]]:
+        """All texts to train on: sha256, name, characters, vocab_size."""
+        return [_about(info) for info in ctx.corpora.list()]
+
+    def corpus(text: str, name: str = "text") -> dict[str, Any]:
+        """Keep a text to train on, and describe it: sha256, name, characters, vocab_size, frequencies."""
+        info = ctx.corpora.add_text(_text(text), _text(name))
+        return {**_about(info), "frequencies": [list(pair) for pair in frequencies(ctx.corpora.read(info.sha256))]}
+
+    def start_run(text: str, preset: str = "nano", settings: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Train a preset on the text with this sha256, with `settings` over the preset's; returns run and state."""
+        info = ctx.corpora.get(text)
+        if settings is not None and not isinstance(settings, dict):
+            raise InputError('settings must be an object such as {"num_steps": 500}.')
+        run = ctx.store.create(settings=settings or {}, corpus=info, preset=preset)
+        ctx.launcher.start(run.id)
+        return _state(run.id)
+
+    def stop_run(run: str) -> dict[str, Any]:
+        """End a run's training and keep what it learned; returns run and state."""
+        ctx.launcher.stop(run)
+        return _state(run)
+
+    def sample(
+        run: str,
+        prompt: str = "",
+        step: int | None = None,
+        max_length: int = 200,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        seed: int = 42,
+    ) -> Iterator[str]:
+        """The text so far, prompt included, again and again until it is whole. Without a step: the last snapshot."""
+        loaded = ctx.models.get(run, _step(step))
+        dials = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
+        pen = Pen(stream_text(loaded.model, loaded.tokenizer, _text(prompt), **dials))
+        for _ in together([pen]):
+            yield prompt + pen.text
+
+    def attention(run: str, text: str, layer: int = 1, head: int = 1, step: int | None = None) -> dict[str, Any]:
+        """One head's weights over the end of a text: weights[t][s] from character t to s; layers and heads from 1."""
+        loaded = ctx.models.get(run, _step(step))
+        weights = (found := attention_map(loaded.model, loaded.tokenizer, _text(text))).weights
+        for name, number, count in (("layer", layer, weights.shape[0]), ("head", head, weights.shape[1])):
+            if not isinstance(number, int) or isinstance(number, bool) or not 1 <= number <= count:
+                raise InputError(f"{name} must be a whole number from 1 to {count}.")
+        rows = weights[layer - 1, head - 1].round(5).tolist()
+        return {"characters": found.characters, "skipped": found.skipped, "weights": rows}
+
+    def _state(run_id: str) -> dict[str, Any]:
+        return {"run": run_id, "state": ctx.store.get(run_id).status().state}
+
+    for endpoint in (runs, texts, corpus, start_run, stop_run):
+        gr.api(polite(endpoint), api_name=endpoint.__name__)
+    for endpoint in (sample, attention):
+        gr.api(
+            polite(endpoint),
+            api_name=endpoint.__name__,
+            concurrency_id="write",
+            concurrency_limit=ctx.settings.writers,
+        )
+
+
+def _about(info: Any) -> dict[str, Any]:
+    return {name: getattr(info, name) for name in ("sha256", "name", "characters", "vocab_size")}
+
+
+def _text(value: Any) -> str:
+    """What claims to be a text, if it is one."""
+    if not isinstance(value, str):
+        raise InputError("A text is expected here.")
+    return value
+
+
+def _step(value: Any) -> int | None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool)):
+        raise InputError("step must be a whole number, or null for the last snapshot.")
+    return value

@@ -1,0 +1,106 @@
+// What the whole page shares in the browser: its address, its theme, and how runs are told apart.
+window.nano = (() => {
+  const KEYS = ["tab", "run", "step", "layer", "head", "prompt"];
+
+  // Keep values in the address; empty ones are left out. Until the server has read the address, it stays as it came.
+  let held = {};
+  function remember(values) {
+    if (held) return Object.assign(held, values);
+    const url = new URL(location.href);
+    for (const [key, value] of Object.entries(values)) {
+      if (!KEYS.includes(key)) continue;
+      if (value === null || value === undefined || value === "") url.searchParams.delete(key);
+      else url.searchParams.set(key, String(value).slice(0, 1000));
+    }
+    history.replaceState(null, "", url);
+  }
+
+  function theme(name) {
+    document.body.classList.toggle("dark", name === "dark");
+    document.documentElement.style.colorScheme = name;
+    window.dispatchEvent(new CustomEvent("nano:theme", { detail: name }));
+  }
+
+  const preferred = () => {
+    const kept = localStorage.getItem("nano-theme");
+    return kept || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+  };
+
+  function toggleTheme() {
+    const next = document.body.classList.contains("dark") ? "light" : "dark";
+    localStorage.setItem("nano-theme", next);
+    theme(next);
+  }
+
+  // Style depends on the open tab: the time bar is not shown on Corpus.
+  function opened(tab) {
+    document.body.dataset.tab = tab;
+    remember({ tab });
+  }
+
+  // A run's state as an icon and a word; colour never says it alone.
+  const STATES = {
+    queued: ["◷", "queued"], running: ["▸", "training"], paused: ["‖", "paused"], completed: ["✓", "finished"],
+    stopped: ["■", "stopped"], failed: ["✕", "failed"], diverged: ["✕", "diverged"], lost: ["?", "lost"],
+    stalled: ["?", "stalled"],
+  };
+  const state = (run) => STATES[run.state] || ["·", String(run.state)];
+
+  function element(tag, className, text) {
+    const made = document.createElement(tag);
+    if (className) made.className = className;
+    if (text !== undefined) made.textContent = text;
+    return made;
+  }
+
+  function dot(run) {
+    const made = element("i", "dot");
+    paint(made, run);
+    return made;
+  }
+
+  function paint(made, run) {
+    made.style.setProperty("--run", run ? `var(--run-${(run.slot % 5) + 1})` : "transparent");
+    made.classList.toggle("dashed", Boolean(run) && run.slot >= 5);
+  }
+
+  // The catalogue's rows, and who wants to know when they change.
+  let rows = [];
+  const listeners = [];
+  function publish(next) {
+    rows = next;
+    const early = held;
+    held = null;
+    if (early) remember(early);
+    document.body.dataset.runs = rows.length ? "some" : "none";
+    listeners.forEach((listener) => listener());
+  }
+  const runs = () => rows;
+  const onRuns = (listener) => listeners.push(listener);
+
+  // Compare: when the time bar moves within a run, its columns go to the same share of their own snapshots.
+  let movedRun = null;
+  function together(chosen, models) {
+    const stepsOf = (one) => rows.find((row) => row.id === one.run)?.steps || [];
+    const steps = stepsOf(chosen);
+    const sameRun = chosen.run === movedRun;
+    movedRun = chosen.run;
+    if (!sameRun || steps.length < 2) return models;
+    const share = Math.max(0, steps.indexOf(chosen.step)) / (steps.length - 1);
+    return models.map((model) => {
+      const its = stepsOf(model);
+      return its.length ? { run: model.run, step: its[Math.round(share * (its.length - 1))] } : model;
+    });
+  }
+
+  const sheet = (open) => {
+    document.body.classList.toggle("runs-open", open);
+    document.getElementById("runs-toggle")?.setAttribute("aria-expanded", String(open));
+  };
+
+  document.addEventListener("DOMContentLoaded", () => theme(preferred()));
+  if (document.body) theme(preferred());
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => theme(preferred()));
+
+  return { remember, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, together, sheet };
+})();

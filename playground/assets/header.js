@@ -1,0 +1,37 @@
+const copy = element.querySelector("#copy-link");
+let calm;
+
+function copied(word) {
+  copy.textContent = word;
+  clearTimeout(calm);
+  calm = setTimeout(() => (copy.textContent = "Copy link"), 1600);
+}
+
+// The clipboard is closed to pages served without TLS from another machine: then the old way.
+function copyByHand(text) {
+  const area = document.body.appendChild(document.createElement("textarea"));
+  area.value = text;
+  area.select();
+  const done = document.execCommand("copy");
+  area.remove();
+  return done;
+}
+
+copy.addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText(location.href);
+    copied("Copied");
+  } catch {
+    copied(copyByHand(location.href) ? "Copied" : "Copy it from the address bar");
+  }
+});
+
+element.querySelector("#theme-toggle").addEventListener("click", window.nano.toggleTheme);
+element.querySelector("#runs-toggle").addEventListener("click", () => {
+  window.nano.sheet(!document.body.classList.contains("runs-open"));
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") window.nano.sheet(false);
+});
+// Gradio sets its own theme class while it mounts; ours is the one that counts.
+window.nano.theme(window.nano.preferred());

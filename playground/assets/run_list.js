@@ -1,0 +1,128 @@
+// value: the chosen run's id. Drawn with textContent only.
+const { element: make, dot, state } = window.nano;
+const list = element.querySelector("ul");
+const none = element.querySelector(".none");
+let open = null; // the run whose menu is open: {id, mode: "menu" | "rename" | "remove"}
+
+function age(created) {
+  const seconds = Math.max(0, Date.now() / 1000 - created);
+  if (seconds < 90) return "just now";
+  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+  if (seconds < 129600) return `${Math.round(seconds / 3600)} h`;
+  return `${Math.round(seconds / 86400)} days`;
+}
+
+const loss = (row) => (row.loss === null ? "" : row.loss.toFixed(2));
+
+function facts(row) {
+  const [icon, word] = state(row);
+  const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)} %` : "";
+  return `${icon} ${word}${share} · ${age(row.created)}`;
+}
+
+function button(text, className, act) {
+  const made = make("button", className, text);
+  made.type = "button";
+  made.addEventListener("click", (event) => {
+    event.stopPropagation();
+    act();
+  });
+  return made;
+}
+
+const close = () => show(null);
+function show(next) {
+  open = next;
+  draw(true);
+  element.querySelector(".menu input, .menu button")?.focus();
+}
+
+function renaming(row) {
+  const form = make("form", "menu");
+  const input = make("input");
+  input.value = row.title;
+  input.maxLength = 120;
+  input.setAttribute("aria-label", "New name");
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const title = input.value.trim();
+    if (title && title !== row.title) trigger("rename", { run: row.id, title });
+    close();
+  });
+  const save = make("button", "small action", "Rename");
+  save.type = "submit";
+  form.append(input, save, button("Cancel", "small", close));
+  return form;
+}
+
+function removing(row) {
+  const menu = make("div", "menu");
+  menu.append(
+    make("p", "", "Delete this run and all its snapshots?"),
+    button("Delete", "small danger", () => {
+      trigger("remove", { run: row.id });
+      close();
+    }),
+    button("Keep", "small", close),
+  );
+  return menu;
+}
+
+function menu(row) {
+  if (open.mode === "rename") return renaming(row);
+  if (open.mode === "remove") return removing(row);
+  const made = make("div", "menu");
+  made.append(
+    button("Rename", "small", () => show({ id: row.id, mode: "rename" })),
+    button("Delete", "small", () => show({ id: row.id, mode: "remove" })),
+  );
+  return made;
+}
+
+function item(row) {
+  const made = make("li", row.id === props.value ? "chosen" : "");
+  made.dataset.run = row.id;
+  const pick = button("", "pick", () => {
+    trigger("pick", { run: row.id });
+    window.nano.sheet(false);
+  });
+  pick.title = row.reason ? `${row.title}\n${row.reason}` : row.title;
+  if (row.id === props.value) pick.setAttribute("aria-current", "true");
+  const words = make("span", "words");
+  words.append(make("span", "title", row.title), make("span", "facts", facts(row)));
+  pick.append(dot(row), words, make("span", "loss", loss(row)));
+  const more = button("⋯", "more", () => (open?.id === row.id ? close() : show({ id: row.id, mode: "menu" })));
+  more.setAttribute("aria-label", `Rename or delete ${row.title}`);
+  more.setAttribute("aria-expanded", String(open?.id === row.id));
+  made.append(pick, more);
+  if (open?.id === row.id) made.append(menu(row));
+  return made;
+}
+
+// While somebody types a new name, rows arriving from the server leave the list alone.
+function draw(force = false) {
+  const rows = window.nano.runs();
+  none.hidden = rows.length > 0;
+  if (open && !rows.some((row) => row.id === open.id)) open = null;
+  if (open && !force) {
+    for (const row of rows) {
+      const shown = list.querySelector(`li[data-run="${CSS.escape(row.id)}"]`);
+      if (!shown) continue;
+      shown.querySelector(".facts").textContent = facts(row);
+      shown.querySelector(".loss").textContent = loss(row);
+    }
+    return;
+  }
+  const focused = list.contains(document.activeElement) ? document.activeElement.closest("li")?.dataset.run : null;
+  const more = document.activeElement?.classList.contains("more");
+  list.replaceChildren(...rows.map(item));
+  if (focused) list.querySelector(`li[data-run="${CSS.escape(focused)}"] ${more ? ".more" : ".pick"}`)?.focus();
+}
+
+element.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && open) close();
+});
+watch("value", () => draw());
+window.nano.onRuns(() => draw());
+setInterval(() => draw(), 30000);
+draw();

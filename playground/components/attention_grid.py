@@ -1,0 +1,77 @@
+"""All attention heads at a glance, and the text shaded by one of them.
+
+Two components that share one set of weights: the text view receives it once, the grid reads it in the browser, so that
+hovering and choosing never wait for the server, and what a person chooses stays small enough to be sent back.
+"""
+
+from __future__ import annotations
+
+import base64
+from html import escape
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from playground.components import asset
+
+GRID = """
+<div class="grid-scroll">
+  <div class="grid-sheet">
+    <canvas class="grid-canvas" aria-hidden="true" hidden></canvas>
+    <div class="grid-buttons" role="radiogroup" aria-label="Attention heads"></div>
+    <canvas class="grid-preview" aria-hidden="true" hidden></canvas>
+  </div>
+</div>
+<p class="grid-note">{empty}</p>
+"""
+TEXT = """
+<p class="text-caption" hidden aria-live="polite"></p>
+<div class="text-view" tabindex="0" hidden aria-label="The text: point at a character to see where it looks"></div>
+"""
+
+
+def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
+    """The grid of heads. Its value is the chosen head, {"layer": 1, "head": 1}, counted from 1 as the labels are.
+
+    `change` fires when another head is chosen. It shows the weights of the page's attention_text; without, it says
+    `empty`.
+    """
+    return gr.HTML(
+        {"layer": 1, "head": 1},
+        html_template=GRID.format(empty=escape(empty)),
+        js_on_load=asset("attention_grid.js"),
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def attention_text(*, elem_id: str) -> gr.HTML:
+    """The text as characters; pointing at one shades where it looks in the head that the grid shows.
+
+    The value comes from `packed`, or is {"note": sentence} for the grid to say; there is one of these on a page.
+    """
+    return gr.HTML(
+        None, html_template=TEXT, js_on_load=asset("attention_text.js"), apply_default_css=False, elem_id=elem_id
+    )
+
+
+def packed(weights: np.ndarray, characters: list[str]) -> dict[str, Any]:
+    """Weights (L, H, T, T) of T characters as an attention_text takes them.
+
+    A byte holds 255 times the root of a weight: small weights, which are most of them, stay distinguishable.
+    """
+    layers, heads = weights.shape[:2]
+    roots = np.rint(255 * np.sqrt(np.clip(weights, 0.0, 1.0))).astype(np.uint8)
+    encoded = base64.b64encode(roots.tobytes()).decode("ascii")
+    return {"weights": encoded, "layers": layers, "heads": heads, "characters": characters}
+
+
+def chosen_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
+    """Layer and head of an attention_grid's value, from 0, within the model. Odd ones (a browser sends them) are 0."""
+
+    def index(key: str, size: int) -> int:
+        number = value.get(key) if isinstance(value, dict) else None
+        return min(max(number, 1), size) - 1 if isinstance(number, int) and not isinstance(number, bool) else 0
+
+    return index("layer", layers), index("head", heads)

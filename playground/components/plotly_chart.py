@@ -1,0 +1,71 @@
+"""A chart that is redrawn in place: zoom, theme and width survive every update, which `gr.Plot` cannot do."""
+
+from __future__ import annotations
+
+import importlib.util
+from html import escape
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+
+from nanollm import charts
+from playground.components import asset
+
+# The page's colours for figures: names of the style sheet, which the browser fills in, in the theme of the moment.
+TOKENS = charts.Palette(
+    surface="var(--surface)",
+    line="var(--line)",
+    text="var(--text)",
+    quiet="var(--quiet)",
+    action="var(--action)",
+    runs=tuple(f"var(--run-{slot})" for slot in range(1, len(charts.LIGHT.runs) + 1)),
+    attention_from="var(--attention-from)",
+    attention_to="var(--attention-to)",
+    blocked="var(--page)",
+)
+
+# The constants of a chart are part of its template, not props: while a gr.HTML is not mounted yet, a gr.skip() for it
+# makes it lose its props.
+TEMPLATE = """
+<div class="chart-box" role="img" aria-label="{label}" style="{size}" data-script="{script}" data-empty="{empty}">
+  <div class="chart-plot"></div>
+  <p class="chart-note" hidden></p>
+</div>
+"""
+
+
+def plotly_chart(
+    figure: dict[str, Any] | None = None,
+    *,
+    label: str,
+    elem_id: str,
+    height: int = 360,
+    square: bool = False,
+    empty: str = "",
+) -> gr.HTML:
+    """A component whose value is a figure of `nanollm.charts`, or None to show the sentence `empty` instead.
+
+    Its height never changes, so that nothing below it jumps; a `square` one is as high as it is wide, up to `height`.
+    `label` is what a screen reader says. A figure's `note` (beside data and layout) is a sentence laid over the chart.
+    plotly.js comes out of the installed plotly package, from this server: no CDN, and always the version that fits.
+    """
+    script = plotly_js()
+    gr.set_static_paths([script])
+    size = f"aspect-ratio: 1; max-height: {height}px" if square else f"height: {height}px"
+    constants = {"label": label, "size": size, "script": quote(script.as_posix()), "empty": empty}
+    return gr.HTML(
+        figure,
+        html_template=TEMPLATE.format_map({name: escape(text) for name, text in constants.items()}),
+        js_on_load=asset("plotly_chart.js"),
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def plotly_js() -> Path:
+    """The plotly.js that the installed plotly package ships (found without importing plotly, which takes a while)."""
+    spec = importlib.util.find_spec("plotly")
+    assert spec is not None and spec.submodule_search_locations is not None, "plotly is one of our dependencies"
+    return Path(spec.submodule_search_locations[0], "package_data", "plotly.min.js").resolve()

@@ -1,0 +1,66 @@
+"""Words that come from people, texts and models: drawn with textContent, so that nothing in them can act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from playground.components import asset
+
+WRITING = """<div class="writing" tabindex="0"><span class="prompt"></span><span class="text"></span><span
+class="note"></span></div>"""
+
+TEXT_CARD = """
+<div class="text-card">
+  <p class="facts"></p>
+  <pre class="preview" tabindex="0" aria-label="The text"></pre>
+  <div class="pager"><button type="button" class="ghost before" aria-label="Back">‹</button><span></span>
+    <button type="button" class="ghost after" aria-label="On">›</button></div>
+  <div class="split"><i class="learn"></i><i class="judge"></i></div>
+  <p class="quiet legend"></p>
+  <details class="fold"><summary>Character frequencies</summary><ol class="frequencies"></ol></details>
+</div>
+"""
+
+
+def line(elem_id: str, value: str = "", elem_classes: str = "quiet") -> gr.HTML:
+    """One sentence; an empty one takes no room."""
+    return _component(value, '<p class="line"></p>', "line.js", elem_id, elem_classes)
+
+
+def numbers(elem_id: str) -> gr.HTML:
+    """A few facts; the value is a list of [name, number as text]."""
+    return _component([], '<dl class="numbers"></dl>', "numbers.js", elem_id)
+
+
+def writing(elem_id: str, note: str = "") -> gr.HTML:
+    """A block of writing in a fixed frame, 60 characters wide; the value is what `written` makes."""
+    return _component(written(note=note), WRITING, "writing.js", elem_id)
+
+
+def written(prompt: str = "", text: str = "", note: str = "", answers: Any = None) -> dict[str, Any]:
+    """The prompt and what the model has written so far, or a sentence instead; once it is whole, what it answers.
+
+    While a generator yields a growing `text`, Gradio sends only what was added.
+    """
+    return {"prompt": prompt, "text": text, "note": note, "answers": answers}
+
+
+def text_card(elem_id: str) -> gr.HTML:
+    """A corpus at a glance; it fires `turn` with an EventData that carries the wanted `page`.
+
+    The value is None or {"facts", "text", "page", "pages", "train", "validation", "frequencies": [[sign, count], …]}.
+    """
+    return _component(None, TEXT_CARD, "text_card.js", elem_id)
+
+
+def _component(value: Any, template: str, script: str, elem_id: str, elem_classes: str = "") -> gr.HTML:
+    return gr.HTML(
+        value,
+        html_template=template,
+        js_on_load=asset(script),
+        elem_id=elem_id,
+        elem_classes=elem_classes,
+        apply_default_css=False,
+    )

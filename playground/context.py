@@ -1,0 +1,168 @@
+"""What the tabs share: the services behind the page, and the one selection (run and snapshot) that they all follow."""
+
+from __future__ import annotations
+
+import functools
+import html
+import inspect
+import logging
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import gradio as gr
+
+from nanollm.corpus import CorpusStore
+from nanollm.errors import InputError
+from nanollm.runs.launcher import Launcher
+from nanollm.runs.store import Run, RunStore, Snapshot
+from playground.catalogue import Catalogue
+from playground.settings import Settings
+from playground.streaming import Desks
+
+if TYPE_CHECKING:
+    from nanollm.checkpoint import LoadedModel
+
+log = logging.getLogger("nanollm.page")
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+TABS = ("corpus", "train", "sample", "attention", "compare")
+# For events that no visitor waits for: no queue, no spinner, no place in the public API (and no toast).
+QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
+REFUSED = "That did not work"
+DEFECT = "Something went wrong on our side; nothing of yours is lost. The server's log says more."
+
+
+class Models:
+    """Loaded models, the least recently used given up first. A file that was written anew is loaded anew."""
+
+    def __init__(self, store: RunStore, capacity: int = 8):
+        self._store = store
+        self._capacity = capacity
+        self._loaded: OrderedDict[tuple[str, int, int], LoadedModel] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, run_id: str | None, step: int | None) -> LoadedModel:
+        """The model of one snapshot (`step` None: the run's last). Raises InputError if it is gone or damaged."""
+        return self.at(self.find(run_id, step)[1])
+
+    def find(self, run_id: str | None, step: int | None) -> tuple[Run, Snapshot]:
+        """The run and the snapshot that a selection names. Raises InputError where there is none yet or no more."""
+        if run_id is None:
+            raise InputError("There is no trained model yet: bring a text in Corpus and train one.")
+        run = self._store.get(run_id)
+        return run, run.snapshot(step)
+
+    def at(self, snapshot: Snapshot) -> LoadedModel:
+        """The model in one snapshot's file, from memory while the file is the one that was read."""
+        from nanollm.checkpoint import load_model  # torch is only worth its second when somebody wants a model
+
+        try:
+            stat = snapshot.path.stat()
+        except OSError:
+            raise InputError("This snapshot is no longer here: choose another on the time bar.") from None
+        key = (str(snapshot.path), stat.st_mtime_ns, stat.st_size)
+        with self._lock:
+            if key not in self._loaded:
+                self._loaded[key] = load_model(snapshot.path)
+                while len(self._loaded) > self._capacity:
+                    self._loaded.popitem(last=False)
+            self._loaded.move_to_end(key)
+            return self._loaded[key]
+
+
+@dataclass
+class Context:
+    """Handed to every tab. The components among its fields are set while the page is assembled.
+
+    `selection` is the time bar; as an input its value is {"run": str | None, "step": int | None}. Its `change` fires
+    when a person moved it, when the sidebar chose a run, and when it followed the newest snapshot of a live run.
+    `tab` holds the name of the open tab (one of TABS) and changes with it.
+    """
+
+    settings: Settings
+    store: RunStore
+    launcher: Launcher
+    corpora: CorpusStore
+    models: Models = field(init=False)
+    catalogue: Catalogue = field(init=False)
+    desks: Desks = field(default_factory=Desks)
+    demo: Any = None
+    tabs: Any = None
+    tab: Any = None
+    selection: Any = None
+
+    def __post_init__(self) -> None:
+        self.models = Models(self.store)
+        self.catalogue = Catalogue(self.store)
+
+    @classmethod
+    def open(cls, settings: Settings) -> Context:
+        """The services over the folders that `settings` names."""
+        store = RunStore(settings.checkpoints)
+        return cls(settings, store, Launcher(store, settings.corpora), CorpusStore(settings.corpora))
+
+    def show(self, tab: str) -> gr.Tabs:
+        """What to output to `tabs` to open one of TABS."""
+        return gr.Tabs(selected=tab)
+
+    def linked(self, component: Any, name: str) -> None:
+        """Keep a component's value in the page's address as ?name=…, so that Copy link gives this very view."""
+        component.change(None, component, js=f"(value) => window.nano.remember({{{name}: value}})")
+
+
+def chosen(selection: Any) -> tuple[str | None, int | None]:
+    """Run and step of the time bar's value. It comes from a browser, so anything odd counts as nothing chosen."""
+    if not isinstance(selection, dict):
+        return None, None
+    run, step = selection.get("run"), selection.get("step")
+    whole = isinstance(step, int) and not isinstance(step, bool)
+    return (run if isinstance(run, str) else None), (step if whole else None)
+
+
+def polite(handler: Function) -> Function:
+    """A handler whose failures are sentences: InputError's own as a toast, for anything else DEFECT, logged in full.
+
+    Works on functions and on generators. The event must be queued: Gradio shows no toast otherwise.
+    """
+    if inspect.isgeneratorfunction(handler):
+
+        @functools.wraps(handler)
+        def generator(*args: Any, **kwargs: Any) -> Any:
+            try:
+                yield from handler(*args, **kwargs)
+            except Exception as error:
+                raise spoken(error) from None
+
+        return generator  # type: ignore[return-value]
+
+    @functools.wraps(handler)
+    def function(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return handler(*args, **kwargs)
+        except Exception as error:
+            raise spoken(error) from None
+
+    return function  # type: ignore[return-value]
+
+
+def spoken(error: Exception) -> gr.Error:
+    """The error as the page shows it: one sentence, never a traceback."""
+    return gr.Error(html.escape(sentence(error), quote=False), duration=6, title=REFUSED, print_exception=False)
+
+
+def warn(message: str) -> None:
+    """A toast. Gradio reads its text as HTML, and a sentence may quote a title or a text."""
+    gr.Warning(html.escape(message, quote=False), duration=6, title=REFUSED)
+
+
+def sentence(error: Exception) -> str:
+    """What to tell the person; a defect of ours goes to the log with its traceback and gets a general sentence."""
+    if isinstance(error, gr.Error):
+        return str(error.message)
+    if isinstance(error, InputError):
+        return str(error)
+    log.error("a handler failed", exc_info=error)
+    return DEFECT

@@ -1,0 +1,168 @@
+"""The page put together: header, runs on the left, tabs with the time bar under them, and what they share."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from typing import Any
+
+import gradio as gr
+
+from playground.api import publish
+from playground.components import asset
+from playground.components.feed import feed
+from playground.components.header import header
+from playground.components.run_list import run_list
+from playground.components.time_bar import time_bar
+from playground.context import QUIET, TABS, Context, chosen, polite, warn
+from playground.settings import Settings
+from playground.tabs import attention, compare, corpus, sample, train
+
+TITLE = "nano-llm"
+GONE = "This run is no longer here: public pages forget when they sleep. Keep the next with Download run."
+MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
+NOTHING = {"run": None, "step": None}
+
+
+def build(ctx: Context) -> gr.Blocks:
+    """The whole page over the services of `ctx`; launch it with `launch_options`."""
+    with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 86400), analytics_enabled=False) as demo:
+        ctx.demo = demo
+        ctx.tab = gr.Textbox(visible=False, elem_id="open-tab")
+        rows = feed()
+        header()
+        with gr.Row(elem_id="frame"):
+            with gr.Column(elem_id="sidebar", scale=0, min_width=0):
+                runs = run_list()
+            with gr.Column(elem_id="content", scale=1, min_width=0):
+                ctx.selection = time_bar()
+                with gr.Tabs(elem_id="tabs", overflow_behavior="wrap", selected="sample") as ctx.tabs:
+                    opened, parts = {}, {}
+                    for name in TABS:
+                        with gr.Tab(name.capitalize(), id=name, elem_id=f"tab-{name}") as opened[name]:
+                            parts[name] = MODULES[name].layout(ctx)
+        for name in TABS:
+            opened[name].select(None, None, ctx.tab, js=f"() => '{name}'", api_visibility="private")
+        publish(ctx)  # first, so that the endpoints get their names
+        # The order matters: listeners to one trigger run one after another, and a tab's may take its time.
+        _restore(ctx, rows, parts)
+        _wire_address(ctx, runs)
+        for name in TABS:
+            MODULES[name].wire(ctx, parts[name], parts)
+        _wire_runs(ctx, rows, runs)
+    return demo.queue(max_size=64)
+
+
+def launch_options(settings: Settings) -> dict[str, Any]:
+    """Everything demo.launch() is given: the settings' limits and the looks."""
+    return settings.launch_options() | dict(
+        theme=_theme(),
+        head=f"<style>\n{_styles()}\n</style>\n<script>\n{asset('frame.js')}\n</script>",
+    )
+
+
+def serve(settings: Settings) -> None:
+    """Start the page, say where it is, and stay until interrupted or terminated. Training goes on without it."""
+    ctx = Context.open(settings)
+    demo = build(ctx)
+    ctx.launcher.watch()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    try:
+        _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
+        print(f"nano-llm is at {address}  (Ctrl+C ends it; runs in training go on)", flush=True)
+        demo.block_thread()
+    finally:
+        ctx.launcher.close()
+        demo.close(verbose=False)
+
+
+def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:
+    """Opening the page: the address says what to show, else the newest run's last snapshot in Sample."""
+
+    @polite
+    def restore(request: gr.Request) -> tuple[Any, ...]:
+        query = request.query_params
+        known = ctx.catalogue.rows(fresh=True)
+        selection = NOTHING
+        if query.get("run"):
+            if any(row["id"] == query["run"] for row in known):
+                selection = {"run": query["run"], "step": _step(query)}
+            else:
+                warn(GONE)
+        tab = query.get("tab")
+        if tab not in TABS:
+            tab = "sample" if known else "corpus"
+        prompt = query.get("prompt", sample.PROMPT)[:1000]
+        return known, selection, prompt, ctx.show(tab), tab
+
+    ctx.demo.load(
+        restore, None, [rows, ctx.selection, parts["sample"].prompt, ctx.tabs, ctx.tab],
+        api_visibility="private", show_progress="hidden",
+    )  # fmt: skip
+
+
+def _step(query: Any) -> int | None:
+    step = query.get("step", "")
+    return int(step) if step.isdecimal() and len(step) < 12 else None
+
+
+def _wire_address(ctx: Context, runs: gr.HTML) -> None:
+    """Selection and tab go into the address; the sidebar marks the chosen run."""
+    ctx.selection.change(
+        None, ctx.selection, runs, js="(chosen) => (window.nano.remember(chosen), chosen.run)", api_visibility="private"
+    )
+    ctx.tab.change(None, ctx.tab, None, js="(tab) => window.nano.opened(tab)", api_visibility="private")
+
+
+def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
+    """The sidebar's buttons, and the clock that brings news of all runs."""
+    seen = gr.State("")
+
+    def news(seen: str) -> Any:
+        known = ctx.catalogue.rows()
+        now = json.dumps(known)
+        return gr.skip() if now == seen else (known, now)
+
+    gr.Timer(1).tick(news, seen, [rows, seen], **QUIET)
+
+    def pick(event: gr.EventData) -> dict[str, Any]:
+        return {"run": chosen(event._data)[0], "step": None}
+
+    @polite
+    def rename(event: gr.EventData) -> list[dict[str, Any]]:
+        ctx.store.rename(chosen(event._data)[0], str(event._data.get("title", "")))
+        return ctx.catalogue.rows(fresh=True)
+
+    @polite
+    def remove(selection: Any, event: gr.EventData) -> tuple[Any, Any]:
+        run, _ = chosen(event._data)
+        ctx.store.delete(run)
+        return ctx.catalogue.rows(fresh=True), NOTHING if chosen(selection)[0] == run else gr.skip()
+
+    runs.pick(pick, None, ctx.selection, **QUIET)
+    queued: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
+    runs.rename(rename, None, rows, **queued)
+    runs.remove(remove, ctx.selection, [rows, ctx.selection], **queued)
+
+
+def _theme() -> gr.themes.Base:
+    """Gradio's plainest theme without fonts from elsewhere; tokens.css does the rest through its variables."""
+    return gr.themes.Base(
+        font=_families("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"),
+        font_mono=_families("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospace"),
+    )
+
+
+def _styles() -> str:
+    """Our style sheets. launch(css=…) would put an ancestor before every selector and break those inside @media.
+
+    Nested in the root, our rules outweigh those that Gradio's components bring along.
+    """
+    rules = "\n".join(asset(name) for name in ("style.css", "views.css"))
+    return f"{asset('tokens.css')}\n:root:root:root {{\n{rules}\n}}"
+
+
+def _families(*names: str) -> list[gr.themes.Font]:
+    """Fonts of the reader's own machine. Plain strings would make Gradio look for font files it does not have."""
+    return [gr.themes.Font(name) for name in names]

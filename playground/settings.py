@@ -1,0 +1,49 @@
+"""Where things lie, what visitors may do, and how Gradio is started."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def _home() -> Path:
+    return Path(os.environ.get("NANOLLM_HOME", ROOT))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One server's settings. Run folders lie in `home`/checkpoints, people's texts in `home`/data/corpora."""
+
+    home: Path = field(default_factory=_home)
+    max_upload: str = "200mb"
+    writers: int = 4  # models that write at the same time, over all visitors
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of run folders."""
+        return self.home / "checkpoints"
+
+    @property
+    def corpora(self) -> Path:
+        """The folder of texts that people brought."""
+        return self.home / "data" / "corpora"
+
+    def launch_options(self) -> dict[str, Any]:
+        """What demo.launch() is given besides the looks; host and port stay with Gradio's environment variables."""
+        return dict(
+            allowed_paths=[],
+            blocked_paths=[str(self.checkpoints), str(self.corpora)],
+            max_file_size=self.max_upload,
+            run_history=False,
+            enable_monitoring=False,
+            show_error=False,
+            ssr_mode=False,
+            pwa=False,
+            share=False,
+            footer_links=[],
+            state_session_capacity=500,
+        )

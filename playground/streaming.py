@@ -1,0 +1,80 @@
+"""Text on its way to the page: a model writes thousands of characters a second, a page wants about twenty updates."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from threading import Event, Lock
+
+INTERVAL = 0.05  # seconds between two updates
+
+
+@dataclass
+class Pen:
+    """One model writing: the characters still to come, the text so far, and the time that the writing itself took."""
+
+    characters: Iterator[str]
+    text: str = ""
+    seconds: float = 0.0
+    finished: bool = False
+
+    @property
+    def speed(self) -> float:
+        """Characters a second; 0 before the first."""
+        return len(self.text) / self.seconds if self.seconds else 0.0
+
+    def advance(self, seconds: float) -> None:
+        """Write for about so long: at least one character, at most to the end."""
+        began = time.perf_counter()
+        chunk = []
+        for character in self.characters:
+            chunk.append(character)
+            if time.perf_counter() - began >= seconds:
+                break
+        else:
+            self.finished = True
+        self.seconds += time.perf_counter() - began
+        self.text += "".join(chunk)
+
+
+def together(pens: Sequence[Pen], called_off: Event | None = None) -> Iterator[None]:
+    """Let all pens write side by side, each its share of every interval, and yield after each interval."""
+    called_off = called_off or Event()
+    while not called_off.is_set() and (writing := [pen for pen in pens if not pen.finished]):
+        for pen in takewhile(lambda _: not called_off.is_set(), writing):
+            pen.advance(INTERVAL / len(writing))
+        yield
+
+
+class Desks:
+    """Who is writing what at the moment: each visitor one text a place, and any of them can be called off.
+
+    Gradio's own `cancels` drops what was under way without a last update, and two streams into one component overtake
+    each other. Here a write that is called off ends by itself, with its last update, and the next begins after it.
+    """
+
+    def __init__(self) -> None:
+        self._writing: dict[tuple[str | None, str], Event] = {}
+        self._lock = Lock()
+
+    def begin(self, session: str | None, place: str) -> Event:
+        """What `together` is to watch; whatever the visitor was writing there before is called off."""
+        with self._lock:
+            if earlier := self._writing.get((session, place)):
+                earlier.set()
+            self._writing[session, place] = called_off = Event()
+            return called_off
+
+    def end(self, session: str | None, place: str, called_off: Event) -> None:
+        """Forget a write that is over."""
+        with self._lock:
+            if self._writing.get((session, place)) is called_off:
+                del self._writing[session, place]
+
+    def call_off(self, session: str | None, place: str) -> None:
+        """Let the visitor's write there end now, if there is one."""
+        with self._lock:
+            if called_off := self._writing.get((session, place)):
+                called_off.set()
