@@ -110,7 +110,7 @@ def _step(query: Any) -> int | None:
 def _wire_address(ctx: Context, runs: gr.HTML) -> None:
     """Selection and tab go into the address; the sidebar marks the chosen run."""
     ctx.selection.change(
-        None, ctx.selection, runs, js="(chosen) => (window.nano.remember(chosen), chosen.run)", api_visibility="private"
+        None, ctx.selection, runs, js="(chosen) => window.nano.chose(chosen)", api_visibility="private"
     )
     ctx.tab.change(None, ctx.tab, None, js="(tab) => window.nano.opened(tab)", api_visibility="private")
 

@@ -23,7 +23,6 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train import Dataset, TrainState, judge, keep, set_seed, train
 
 SAMPLE_LENGTH = 160
-PROMPT_LENGTH = 16
 _UNREADABLE = "unreadable_"
 _SNAPSHOTS = ("snapshot", "best")
 
@@ -119,14 +118,13 @@ class Training:
         self._on_event(event)
 
     def _write_sample(self) -> None:
-        """Let the model write a little. Changes no bit of the training, and never ends it."""
-        prompt = self._text.split("\n", 1)[0][:PROMPT_LENGTH] or "\n"
+        """Let the model write a little, as if at a new line. Changes no bit of the training, and never ends it."""
         model = self.state.model.eval()  # train() puts mode and random state back
         try:
             text = generate_text(
                 model,
                 self._tokenizer,
-                prompt,
+                prompt="",
                 max_length=SAMPLE_LENGTH,
                 temperature=0.8,
                 top_k=40,
@@ -135,7 +133,7 @@ class Training:
         except Exception:
             log_traceback()
             return
-        self._record(Sample(self.state.step, prompt, text[len(prompt) :]))
+        self._record(Sample(self.state.step, "", text))
 
     def _interrupt(self, wish: str, data: Dataset) -> Outcome:
         """Save all that going on needs; after a "stop" also what sampling needs, judged like any other snapshot."""

@@ -78,6 +78,13 @@ window.nano = (() => {
   const runs = () => rows;
   const onRuns = (listener) => listeners.push(listener);
 
+  // The newest snapshot goes into the address as none at all: who opens it again follows the run in training.
+  function chose({ run, step }) {
+    const steps = rows.find((row) => row.id === run)?.steps || [];
+    remember({ run, step: step === steps[steps.length - 1] ? null : step });
+    return run;
+  }
+
   // Compare: when the time bar moves within a run, its columns go to the same share of their own snapshots.
   let movedRun = null;
   function together(chosen, models) {
@@ -102,5 +109,5 @@ window.nano = (() => {
   if (document.body) theme(preferred());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => theme(preferred()));
 
-  return { remember, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, together, sheet };
+  return { remember, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, together, sheet };
 })();

@@ -1,0 +1,123 @@
+"""What the page does can be done from a program, through gradio_client, over the network as anyone would."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+from gradio_client import Client
+
+from nanollm.checkpoint import load_model
+from nanollm.explain.attention import attention_map
+from nanollm.inference.generate import generate_text
+from tests.serving import Page, serve
+
+TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
+QUICK = {"num_steps": 20, "batch_size": 4, "context_length": 16, "eval_interval": 10}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with serve(tmp_path_factory.mktemp("home")) as page:
+        yield page
+
+
+@pytest.fixture(scope="module")
+def client(page: Page) -> Iterator[Client]:
+    client = Client(page.address, verbose=False)
+    yield client
+    client.close()
+
+
+@pytest.fixture(scope="module")
+def run(client: Client, page: Page) -> str:
+    """A run that was started through the API, finished."""
+    text = client.predict(TEXT, "cats", api_name="/corpus")
+    assert (text["characters"], text["vocab_size"]) == (len(TEXT), len(set(TEXT)))
+    assert sum(count for _, count in text["frequencies"]) == len(TEXT)
+    assert text["sha256"] in [t["sha256"] for t in client.predict(api_name="/texts")]
+    started = client.predict(text["sha256"], "nano", QUICK, api_name="/start_run")
+    deadline = time.monotonic() + 120
+    while page.store.get(started["run"]).status().state != "completed":
+        assert time.monotonic() < deadline, page.store.get(started["run"]).status()
+        time.sleep(0.2)
+    return started["run"]
+
+
+def test_a_run_is_listed_with_its_snapshots(client: Client, run: str) -> None:
+    row = next(row for row in client.predict(api_name="/runs") if row["id"] == run)
+    assert (row["state"], row["step"], row["num_steps"]) == ("completed", 20, 20)
+    assert row["steps"][0] == 0 and row["steps"][-1] == 20 and row["loss"] > 0
+
+
+@pytest.mark.parametrize("step", [None, 0, 20])
+def test_a_sample_is_what_the_core_writes(client: Client, page: Page, run: str, step: int | None) -> None:
+    settings = {"max_length": 50, "temperature": 0.9, "top_k": 5, "seed": 7}
+    job = client.submit(run, "the ", step, *settings.values(), api_name="/sample")
+    loaded = load_model(page.store.get(run).snapshot(step).path)
+    assert job.result(timeout=60) == generate_text(loaded.model, loaded.tokenizer, "the ", **settings)
+    grown = job.outputs()
+    assert all(later.startswith(earlier) for earlier, later in pairwise(grown))
+
+
+def test_attention_is_what_the_core_sees(client: Client, page: Page, run: str) -> None:
+    seen = client.predict(run, "the cat", 2, 3, api_name="/attention")
+    loaded = load_model(page.store.get(run).snapshot().path)
+    weights = attention_map(loaded.model, loaded.tokenizer, "the cat").weights[1, 2]
+    assert seen["characters"] == list("the cat")
+    assert seen["weights"] == [pytest.approx(row, abs=1e-4) for row in weights.tolist()]
+
+
+def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) -> None:
+    from nanollm.corpus import CorpusStore
+    from nanollm.runs.worker import work
+
+    corpora = CorpusStore(page.home / "data" / "corpora")
+    corpus = corpora.add_text(TEXT, "cats")
+    run = page.store.create(settings=QUICK, corpus=corpus, preset="nano", title="from outside", queued=False)
+    work(run, corpora.root)
+    assert "from outside" in [row["title"] for row in client.predict(api_name="/runs")]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "arguments"),
+    [
+        ("/corpus", ["", "empty"]),
+        ("/corpus", [None, None]),
+        ("/corpus", [7, 7]),
+        ("/corpus", ["a\0b", "binary"]),
+        ("/start_run", ["0" * 64]),
+        ("/start_run", ["../../etc/passwd"]),
+        ("/start_run", [None, "nano", {"num_heads": 3}]),
+        ("/stop_run", ["nothing"]),
+        ("/stop_run", [None]),
+        ("/sample", ["nothing", "a"]),
+        ("/sample", [None, None]),
+        ("/sample", ["RUN", "Ж"]),
+        ("/sample", ["RUN", "the", 7777]),
+        ("/sample", ["RUN", "the", True]),
+        ("/sample", ["RUN", "the", None, 10**9]),
+        ("/sample", ["RUN", "the", None, 50, -1]),
+        ("/sample", ["RUN", "the", None, 50, True]),
+        ("/sample", ["RUN", "the", None, 50, 0.8, 0]),
+        ("/sample", ["RUN", "the", None, 50, 0.8, 40, -1]),
+        ("/attention", ["RUN", ""]),
+        ("/attention", ["RUN", "the", 99, 1]),
+        ("/attention", ["RUN", "the", None, 1]),
+        ("/attention", ["RUN", ["the"]]),
+    ],
+    ids=str,
+)
+def test_a_wrong_request_gets_a_sentence(client: Client, page: Page, run: str, endpoint: str, arguments: list) -> None:
+    with pytest.raises(Exception) as caught:
+        client.predict(*[run if a == "RUN" else a for a in arguments], api_name=endpoint)
+    said = str(caught.value)
+    assert said.strip() and len(said) < 300
+    assert "Traceback" not in said and str(page.home) not in said and "on our side" not in said
+
+
+def test_only_what_is_meant_to_be_public_is(client: Client) -> None:
+    public = client.view_api(return_format="dict")["named_endpoints"]
+    assert set(public) == {"/runs", "/texts", "/corpus", "/start_run", "/stop_run", "/sample", "/attention"}
