@@ -14,11 +14,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nanollm.tokenizer import visible
+
 Figure = dict[str, Any]
 
 TRAIN_POINTS = 300
 VAL_POINTS = 120
-GLYPHS = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,6 @@ DARK = Palette(
     attention_to="#9CCBFF",
     blocked="#14161B",
 )
-RUN_COLOURS = {"light": LIGHT.runs, "dark": DARK.runs}
 
 
 class Curve(Protocol):
@@ -98,7 +98,7 @@ def literal(text: str) -> str:
 
 def glyph(character: str) -> str:
     """One character as a label: literally, and with a visible sign where it is blank."""
-    return literal(GLYPHS.get(character) or (character if character.isprintable() else f"U+{ord(character):04X}"))
+    return literal(visible(character))
 
 
 def guessing(vocab_size: int) -> Reference:
@@ -175,26 +175,6 @@ def attention_figure(
     }
     layout |= {"plot_bgcolor": palette.blocked}
     return {"data": [heatmap], "layout": layout}
-
-
-def frequency_figure(frequencies: Sequence[tuple[str, int]], *, limit: int = 60, palette: Palette = LIGHT) -> Figure:
-    """How often each character occurs, the most frequent first; at most `limit` of them."""
-    shown = list(frequencies)[:limit]
-    total = sum(count for _, count in frequencies) or 1
-    layout = _layout(palette, None)
-    layout["xaxis"] |= {"tickmode": "array", "tickvals": list(range(len(shown))), "tickangle": 0, "showgrid": False}
-    layout["xaxis"] |= {"ticktext": [glyph(character) for character, _ in shown], "title": _titled("character")}
-    layout["xaxis"]["tickfont"] = {"family": "ui-monospace, Menlo, Consolas, monospace", "size": 12}
-    layout["yaxis"] |= {"title": _titled("share of the text"), "tickformat": ".0%"}
-    bars = {
-        "type": "bar",
-        "x": list(range(len(shown))),
-        "y": [round(count / total, 6) for _, count in shown],
-        "customdata": [count for _, count in shown],
-        "marker": {"color": palette.quiet},
-        "hovertemplate": "<b>%{x}</b> %{customdata:,} times, %{y:.2%}<extra></extra>",
-    }
-    return {"data": [bars], "layout": layout}
 
 
 def thin(steps: Sequence[int], values: Sequence[float | None], limit: int) -> tuple[list[int], list[float]]:

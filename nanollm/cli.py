@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig
-from nanollm.corpus import BUNDLED, CorpusStore, decode, frequencies, visible
+from nanollm.corpus import BUNDLED, CorpusStore, decode, frequencies
 from nanollm.errors import InputError
 from nanollm.events import Eval, Event, Start, Step
 from nanollm.inference.generate import add_sampling_arguments, write
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
+from nanollm.tokenizer import visible
 
 HOME = Path(os.environ.get("NANOLLM_HOME", "."))
 CHECKPOINTS = HOME / "checkpoints"

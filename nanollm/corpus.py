@@ -27,7 +27,6 @@ BUNDLED = Path(__file__).resolve().parent.parent / "data" / "raw" / "sample.txt"
 MAX_BYTES = 200 * 2**20
 MAX_VOCABULARY = 20_000
 MAX_NAME = 200
-_VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 Ids = TypeVar("Ids", bound="Sequence[int] | np.ndarray")
 
@@ -95,13 +94,6 @@ def split(ids: Ids, validation_fraction: float) -> tuple[Ids, Ids]:
 def frequencies(text: str) -> list[tuple[str, int]]:
     """Each character and how often it occurs, the most frequent first."""
     return Counter(text).most_common()
-
-
-def visible(character: str) -> str:
-    """The character as something that can be seen: space ␣, newline ⏎, tab ⇥, other invisible ones as U+XXXX."""
-    if character in _VISIBLE:
-        return _VISIBLE[character]
-    return character if character.isprintable() else f"U+{ord(character):04X}"
 
 
 class CorpusStore:

@@ -11,6 +11,7 @@ from nanollm.errors import InputError
 
 # Private-use and noncharacter code points stay ordinary; only halves of surrogate pairs are no characters at all.
 _SURROGATES = range(0xD800, 0xE000)
+_VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥"}
 
 
 class CharTokenizer:
@@ -83,6 +84,13 @@ class CharTokenizer:
         order = np.argsort(points)
         self._points = points[order]  # ascending, for the binary search of encode()
         self._ids = order.astype(np.min_scalar_type(max(0, len(characters) - 1)))  # and the id behind each of them
+
+
+def visible(character: str) -> str:
+    """The character as something that can be seen: space ␣, newline ⏎, tab ⇥, other invisible ones as U+XXXX."""
+    if character in _VISIBLE:
+        return _VISIBLE[character]
+    return character if character.isprintable() else f"U+{ord(character):04X}"
 
 
 def _code_points(text: str) -> np.ndarray:

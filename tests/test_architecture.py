@@ -25,7 +25,7 @@ ALLOWED: dict[str, set[str]] = {
     "train": {"config", "events", "corpus", "model", "optim", "checkpoint", "tokenizer"},
     "inference": {"config", "tokenizer", "model", "checkpoint", "inference"},
     "explain": {"config", "tokenizer", "model", "inference", "explain"},
-    "charts": set(),
+    "charts": {"tokenizer"},
 }
 RUNS = {"config", "events", "runs"}  # what only reads run folders needs no torch
 WORKER = set(ALLOWED) | {"runs"}  # what trains in them stands on everything above

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanollm import corpus
-from nanollm.corpus import CorpusStore, clean, decode, frequencies, split, visible
+from nanollm.corpus import CorpusStore, clean, decode, frequencies, split
 from nanollm.errors import InputError
 
 
@@ -134,8 +134,3 @@ def test_frequencies_count_everything(text: str) -> None:
     counted = frequencies(text)
     assert sum(count for _, count in counted) == len(text)
     assert [count for _, count in counted] == sorted((c for _, c in counted), reverse=True)
-
-
-@pytest.mark.parametrize(("character", "shown"), [(" ", "␣"), ("\n", "⏎"), ("\t", "⇥"), ("a", "a"), ("\x07", "U+0007")])
-def test_whitespace_can_be_seen(character: str, shown: str) -> None:
-    assert visible(character) == shown

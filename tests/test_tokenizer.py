@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanollm.errors import InputError
-from nanollm.tokenizer import CharTokenizer
+from nanollm.tokenizer import CharTokenizer, visible
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
@@ -88,3 +88,8 @@ def test_an_empty_vocabulary_knows_nothing() -> None:
     assert CharTokenizer().decode(CharTokenizer().encode("")) == ""
     with pytest.raises(InputError):
         CharTokenizer().encode("a")
+
+
+@pytest.mark.parametrize(("character", "shown"), [(" ", "␣"), ("\n", "⏎"), ("\t", "⇥"), ("a", "a"), ("\x07", "U+0007")])
+def test_whitespace_can_be_seen(character: str, shown: str) -> None:
+    assert visible(character) == shown

@@ -10,8 +10,9 @@ from typing import Any
 import gradio as gr
 
 from nanollm.config import TrainConfig
-from nanollm.corpus import CorpusInfo, decode, frequencies, split, visible
+from nanollm.corpus import CorpusInfo, decode, frequencies, split
 from nanollm.errors import InputError
+from nanollm.tokenizer import visible
 from playground.components.text import line, text_card
 from playground.context import Context, polite, sentence, warn
 

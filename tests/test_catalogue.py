@@ -1,0 +1,63 @@
+"""The list of runs as the page shows it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from nanollm.runs.store import RunStore
+from playground.catalogue import Catalogue
+from tests import run_folders
+
+
+@pytest.fixture
+def store(tmp_path) -> RunStore:
+    return RunStore(tmp_path)
+
+
+def test_rows_are_json_and_say_what_the_page_needs(store):
+    run = run_folders.make(store)
+    run_folders.write(run, run_folders.evaluated(0, 3.0), run_folders.evaluated(10, 2.0))
+    run_folders.checkpoint(run.folder, "00000000", 0, 3.0)
+    run_folders.checkpoint(run.folder, "00000010", 10, 2.0)
+    (row,) = json.loads(json.dumps(Catalogue(store).rows()))
+    assert (row["id"], row["title"], row["state"]) == (run.id, run.title, "queued")
+    assert (row["steps"], row["best"]) == ([0, 10], 1)
+
+
+def test_a_run_keeps_its_colour_when_others_go(store):
+    catalogue = Catalogue(store)
+    runs = [run_folders.make(store) for _ in range(3)]
+    slots = {run.id: catalogue.slot(run.id) for run in runs}
+    assert sorted(slots.values()) == [0, 1, 2]
+    gone = next(id for id, slot in slots.items() if slot == 1)
+    store.delete(gone)
+    catalogue.rows(fresh=True)
+    newcomer = run_folders.make(store)
+    assert catalogue.slot(newcomer.id) == 1
+    assert all(catalogue.slot(id) == slot for id, slot in slots.items() if id != gone)
+
+
+def test_new_snapshots_are_noticed(store):
+    catalogue = Catalogue(store)
+    run = run_folders.make(store)
+    assert catalogue.rows(fresh=True)[0]["steps"] == []
+    run_folders.checkpoint(run.folder, "00000005", 5)
+    assert catalogue.rows(fresh=True)[0]["steps"] == [5]
+
+
+def test_an_unreadable_run_hides_no_other(store, monkeypatch, caplog):
+    bad, good = run_folders.make(store), run_folders.make(store)
+    catalogue = Catalogue(store)
+    real = catalogue._row
+    monkeypatch.setattr(catalogue, "_row", lambda run: 1 / 0 if run.id == bad.id else real(run))
+    assert [row["id"] for row in catalogue.rows()] == [good.id]
+    assert "cannot be listed" in caplog.text
+
+
+def test_many_visitors_cost_one_reading(store, monkeypatch):
+    catalogue = Catalogue(store, max_age=60)
+    catalogue.rows()
+    monkeypatch.setattr(store, "list", lambda: pytest.fail("read again"))
+    catalogue.rows()
