@@ -83,7 +83,7 @@ class CausalSelfAttention(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         S = k.shape[2]  # characters that can be looked at: the T new ones and the S - T cached
-        scores = q @ k.transpose(-2, -1) / math.sqrt(self.head_dim)  # (B, H, T, S)
+        scores = (q / math.sqrt(self.head_dim)) @ k.transpose(-2, -1)  # (B, H, T, S)
         future = torch.ones(T, S, dtype=torch.bool, device=x.device).triu(S - T + 1)
         weights = scores.masked_fill(future, -torch.inf).softmax(dim=-1)
         if trace is not None:

@@ -44,6 +44,7 @@ def test_new_snapshots_are_noticed(store):
     run = run_folders.make(store)
     assert catalogue.rows(fresh=True)[0]["steps"] == []
     run_folders.checkpoint(run.folder, "00000005", 5)
+    run_folders.write(run, run_folders.step(5))
     assert catalogue.rows(fresh=True)[0]["steps"] == [5]
 
 

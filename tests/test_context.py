@@ -29,6 +29,7 @@ def run(tmp_path):
     run = run_folders.make(RunStore(tmp_path))
     save(run.folder, 0)
     save(run.folder, 5)
+    run_folders.write(run, run_folders.step(5))
     return run
 
 

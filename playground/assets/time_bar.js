@@ -98,7 +98,8 @@ function draw() {
   slider.setAttribute("aria-valuetext", label.textContent);
 }
 
-// Nothing chosen yet: the newest run that can write (or the one so many before it), at its end. A model compared with itself: at its start.
+// Nothing chosen yet: the newest run that can write (or the one so many before it), at its end. Where there are not so
+// many, a run is compared with its own start.
 function begin() {
   const ready = runs().filter((one) => one.steps.length);
   const row = ready[Math.min(rank, ready.length - 1)] || runs()[0];

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from nanollm.config import TrainConfig
-from nanollm.corpus import CorpusInfo, decode, frequencies, split
+from nanollm.corpus import CorpusInfo, CorpusStore, decode, frequencies, split
 from nanollm.errors import InputError
 from nanollm.tokenizer import visible
 from playground.components.text import line, text_card
@@ -139,8 +140,14 @@ def describe(ctx: Context, info: CorpusInfo, page: int = 0) -> dict[str, Any]:
         "pages": pages,
         "train": len(train),
         "validation": len(validation),
-        "frequencies": [[visible(character), count] for character, count in frequencies(text)[:MOST]],
+        "frequencies": _commonest(ctx.corpora, info.sha256),
     }
+
+
+@lru_cache(maxsize=64)
+def _commonest(corpora: CorpusStore, sha256: str) -> list[tuple[str, int]]:
+    """The commonest characters as signs, with their counts: counted once, a big text has many pages to turn."""
+    return [(visible(character), count) for character, count in frequencies(corpora.read(sha256))[:MOST]]
 
 
 def _is_latin_1(path: str) -> bool:
