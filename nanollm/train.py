@@ -171,14 +171,18 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
     Raises InputError before the first event if model, data and config do not fit together.
     """
     data.check(state.model.config)
+    threads_before = torch.get_num_threads()
     torch.set_num_threads(_threads(config))
     torch.set_rng_state(state.global_random)
     state.model.train()
-    for event in _events(state, data, config):
-        state.global_random = torch.get_rng_state()
-        yield event
-        torch.set_rng_state(state.global_random)
-        state.model.train()
+    try:
+        for event in _events(state, data, config):
+            state.global_random = torch.get_rng_state()
+            yield event
+            torch.set_rng_state(state.global_random)
+            state.model.train()
+    finally:
+        torch.set_num_threads(threads_before)
 
 
 def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Event]:

@@ -19,6 +19,9 @@ from nanollm.tokenizer import CharTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The models of most tests are too small to share among threads, and pytest may not be alone on the machine.
+torch.set_num_threads(1)
+
 # Times differ between machines; a slow example is no wrong one.
 settings.register_profile("nanollm", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("nanollm")

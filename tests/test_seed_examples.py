@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 TRAIN = """
@@ -71,6 +73,7 @@ print(generate_text(
 """
 
 
+@pytest.mark.slow
 def test_the_seed_scripts_run(tmp_path: Path) -> None:
     (tmp_path / "data" / "raw").mkdir(parents=True)
     shutil.copy(ROOT / "data" / "raw" / "sample.txt", tmp_path / "data" / "raw")

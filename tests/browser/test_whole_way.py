@@ -129,7 +129,7 @@ def test_from_a_text_to_a_model_to_look_into(browser: Browser, page: Page, tmp_p
     tab.locator("#attention-text textarea, #attention-text input").first.fill("the cat sat")
     expect(tab.locator("#attention-heatmap .js-plotly-plot")).to_be_visible()
     expect(tab.locator("#attention-heatmap")).to_contain_text("␣")
-    expect(tab.locator("#attention-grid canvas")).to_be_visible()
+    expect(tab.locator("#attention-grid canvas.grid-canvas")).to_be_visible()
 
     # Compare: two moments of training from one prompt, side by side.
     visit.open("Compare")
