@@ -82,14 +82,27 @@ class CausalSelfAttention(nn.Module):
             q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        S = k.shape[2]  # characters that can be looked at: the T new ones and the S - T cached
-        scores = (q / math.sqrt(self.head_dim)) @ k.transpose(-2, -1)  # (B, H, T, S)
-        future = torch.ones(T, S, dtype=torch.bool, device=x.device).triu(S - T + 1)
-        weights = scores.masked_fill(future, -torch.inf).softmax(dim=-1)
-        if trace is not None:
-            trace.attention.append(weights)
-        gathered = (weights @ v).transpose(1, 2).reshape(B, T, D)  # (B, H, T, K) → heads side by side
-        return self.output(gathered)
+        if trace is None and cache is None:
+            gathered = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        else:
+            weights = attention_weights(q, k)  # (B, H, T, S)
+            gathered = weights @ v  # (B, H, T, K)
+            if trace is not None:
+                trace.attention.append(weights)
+        return self.output(gathered.transpose(1, 2).reshape(B, T, D))  # heads side by side
+
+
+def attention_weights(q: Tensor, k: Tensor) -> Tensor:
+    """softmax(QKᵀ/√K) with the future masked (Vaswani et al. 2017, §3.2.1): (B, H, T, K), (B, H, S, K) → (B, H, T, S).
+
+    The T queries belong to the last T of the S characters. Multiplied with V this is what attention gathers. Where
+    nobody asks for the weights, PyTorch's fused kernel gathers the same without ever holding them: forward and backward
+    in half the time (10.7 against 17.7 ms for a layer of medium, batch 32, float32, two CPU cores).
+    """
+    T, S = q.shape[2], k.shape[2]
+    scores = (q / math.sqrt(q.shape[3])) @ k.transpose(-2, -1)
+    future = torch.ones(T, S, dtype=torch.bool, device=q.device).triu(S - T + 1)
+    return scores.masked_fill(future, -torch.inf).softmax(dim=-1)
 
 
 class FeedForward(nn.Module):

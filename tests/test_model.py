@@ -12,7 +12,15 @@ from hypothesis import strategies as st
 
 from nanollm.config import PRESETS, ModelConfig, make_configs
 from nanollm.errors import InputError
-from nanollm.model import Cache, LayerNorm, Trace, TransformerLanguageModel, rotary_turn, rotate
+from nanollm.model import (
+    Cache,
+    LayerNorm,
+    Trace,
+    TransformerLanguageModel,
+    attention_weights,
+    rotary_turn,
+    rotate,
+)
 from tests.conftest import random_model
 from tests.strategies import model_configs
 
@@ -103,16 +111,22 @@ def test_rotary_products_depend_on_distance_alone(m: int, n: int, shift: int) ->
     torch.testing.assert_close(at(q, m).norm(), q.norm(), atol=1e-5, rtol=1e-5)
 
 
-def test_attention_is_the_textbook_formula() -> None:
-    """softmax(QKᵀ/√K)V, written out for one head at one position, against the fused kernel for all of them."""
-    config = ModelConfig(
-        vocab_size=7, embedding_dim=12, num_layers=1, ffn_hidden_dim=8, num_heads=3, position="learned"
-    )
-    attention = random_model(config).blocks[0].attention
-    x = torch.randn(2, 9, 12, generator=torch.Generator().manual_seed(3))
-    q, k, v = attention.qkv(x).view(2, 9, 3, 3, 4).permute(2, 0, 3, 1, 4)
-    gathered = F.scaled_dot_product_attention(q, k, v, is_causal=True).transpose(1, 2).reshape(2, 9, 12)
-    torch.testing.assert_close(attention(x, None, 0, None, None), attention.output(gathered))
+@given(model_configs())
+def test_both_paths_of_attention_agree(config: ModelConfig) -> None:
+    """The fused kernel and the textbook formula: one is taken without a trace, the other with one."""
+    model, ids = random_model(config), random_ids(config, config.context_length)
+    torch.testing.assert_close(model(ids), model(ids, trace=Trace()), atol=1e-4, rtol=1e-4)
+
+
+def test_attention_is_its_formula() -> None:
+    """softmax(QKᵀ/√K)V with nothing but the past, written out place by place."""
+    generator = torch.Generator().manual_seed(3)
+    q, k, v = torch.randn(3, 1, 1, 9, 4, generator=generator)
+    gathered = attention_weights(q, k) @ v
+    for t in range(9):
+        shares = torch.exp(torch.tensor([(q[0, 0, t] @ k[0, 0, s]).item() / 2 for s in range(t + 1)]))
+        expected = sum(share * v[0, 0, s] for s, share in enumerate(shares / shares.sum()))
+        torch.testing.assert_close(gathered[0, 0, t], expected)
 
 
 def test_dropout_acts_in_training_only() -> None:
