@@ -32,6 +32,9 @@ TABS = ("corpus", "train", "sample", "attention", "compare")
 # For events that no visitor waits for: no queue, no spinner, no place in the public API (and no toast).
 QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
 REFUSED = "That did not work"
+# For every listener to a change that others listen to, too. The default for changes, "always_last", repeats a deferred
+# event for all of its listeners, not for the one that was busy: two of them keep each other going for ever.
+EACH: dict[str, Any] = dict(trigger_mode="multiple")
 DEFECT = "Something went wrong on our side; nothing of yours is lost. The server's log says more."
 
 

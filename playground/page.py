@@ -15,7 +15,7 @@ from playground.components.feed import feed
 from playground.components.header import header
 from playground.components.run_list import run_list
 from playground.components.time_bar import time_bar
-from playground.context import QUIET, TABS, Context, chosen, polite, warn
+from playground.context import EACH, QUIET, TABS, Context, chosen, polite, warn
 from playground.settings import Settings
 from playground.tabs import attention, compare, corpus, sample, train
 
@@ -29,7 +29,7 @@ def build(ctx: Context) -> gr.Blocks:
     """The whole page over the services of `ctx`; launch it with `launch_options`."""
     with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 86400), analytics_enabled=False) as demo:
         ctx.demo = demo
-        ctx.tab = gr.Textbox(visible=False, elem_id="open-tab")
+        ctx.tab = gr.Textbox(container=False, elem_id="open-tab", elem_classes="unseen")
         rows = feed()
         header()
         with gr.Row(elem_id="frame"):
@@ -110,9 +110,9 @@ def _step(query: Any) -> int | None:
 def _wire_address(ctx: Context, runs: gr.HTML) -> None:
     """Selection and tab go into the address; the sidebar marks the chosen run."""
     ctx.selection.change(
-        None, ctx.selection, runs, js="(chosen) => window.nano.chose(chosen)", api_visibility="private"
+        None, ctx.selection, runs, js="(chosen) => window.nano.chose(chosen)", api_visibility="private", **EACH
     )
-    ctx.tab.change(None, ctx.tab, None, js="(tab) => window.nano.opened(tab)", api_visibility="private")
+    ctx.tab.change(None, ctx.tab, None, js="(tab) => window.nano.opened(tab)", api_visibility="private", **EACH)
 
 
 def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:

@@ -13,7 +13,7 @@ from nanollm.explain.attention import AttentionMap, attention_map
 from playground.components.attention_grid import attention_grid, attention_text, chosen_head, packed
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
-from playground.context import QUIET, Context, chosen, polite, sentence
+from playground.context import EACH, QUIET, Context, chosen, polite, sentence
 
 TEXT = "The old clock said that the old clock was right."
 MOST = 128  # characters drawn at once: more would be finer than a screen
@@ -89,11 +89,13 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
         return "".join(character for character in text if character not in unknown)
 
     for moment in (ctx.selection.change, ctx.tab.change, parts.text.change):
-        moment(look, asked, shown, trigger_mode="always_last", **QUIET)
-    parts.grid.change(choose, asked, parts.heatmap, trigger_mode="always_last", **QUIET)
+        moment(look, asked, shown, **QUIET, **EACH)
+    parts.grid.change(choose, asked, parts.heatmap, **QUIET, **EACH)
     parts.drop.click(drop_unknown, [ctx.selection, parts.text], parts.text, api_visibility="private")
     ctx.demo.load(restore, None, parts.grid, api_visibility="private", show_progress="hidden")
-    parts.grid.change(None, parts.grid, None, js="(head) => window.nano.remember(head || {})", api_visibility="private")
+    parts.grid.change(
+        None, parts.grid, None, js="(head) => window.nano.remember(head || {})", api_visibility="private", **EACH
+    )
 
 
 def _attention(ctx: Context, selection: Any, text: Any) -> AttentionMap:

@@ -13,7 +13,7 @@ from nanollm.inference.generate import stream_text
 from nanollm.runs.store import Run
 from playground.components.text import line, numbers, writing, written
 from playground.components.time_bar import time_bar
-from playground.context import QUIET, Context, chosen, polite, sentence
+from playground.context import EACH, QUIET, Context, chosen, polite, sentence
 from playground.streaming import Pen, together
 
 COLUMNS = 4
@@ -121,7 +121,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
         yield from _write(ctx, request.session_hash, seats, prompt)
 
     asking = [parts.write.click, parts.prompt.submit]
-    gr.on([*asking, parts.stop.click], call_off, **QUIET)
+    gr.on([*asking, parts.stop.click], call_off, **QUIET, **EACH)
     gr.on(
         asking,
         write,
@@ -144,7 +144,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     resized = [parts.shown, *(column.box for column in columns), parts.add, parts.remove]
     parts.add.click(resize(+1), parts.shown, resized, **QUIET)
     parts.remove.click(resize(-1), parts.shown, resized, **QUIET)
-    ctx.selection.change(None, [ctx.selection, ctx.tab, *models], models, js=TOGETHER, api_visibility="private")
+    ctx.selection.change(None, [ctx.selection, ctx.tab, *models], models, js=TOGETHER, api_visibility="private", **EACH)
     parts.bring.click(lambda: ctx.show("corpus"), None, ctx.tabs, **QUIET)
 
 

@@ -11,7 +11,7 @@ import gradio as gr
 from nanollm.errors import InputError
 from nanollm.inference.generate import stream_text
 from playground.components.text import line, writing, written
-from playground.context import QUIET, Context, chosen, polite
+from playground.context import EACH, QUIET, Context, chosen, polite
 from playground.streaming import Pen, together
 
 MOODS = {"greedy": (0.0, 1), "careful": (0.5, 20), "balanced": (0.8, 40), "wild": (1.3, 100)}
@@ -86,7 +86,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 
     # First what is under way ends, then the newest question is written: always_last keeps one stream at a time. (The
     # write that it starts late comes with the event of an earlier one, so an unfinished text always counts as open.)
-    gr.on([*asking, *following, parts.stop.click], call_off, **QUIET)
+    gr.on([*asking, *following, parts.stop.click], call_off, **QUIET, **EACH)
     gr.on(
         [*asking, *following],
         write,

@@ -15,7 +15,7 @@ from nanollm.runs.store import Run
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.run_progress import run_progress
 from playground.components.text import line, numbers
-from playground.context import QUIET, Context, chosen, polite, sentence
+from playground.context import EACH, QUIET, Context, chosen, polite, sentence
 from playground.recipe import FIELDS, MAIN, NAMES, RARE, Recipe, by_itself, choice, defaults
 from playground.words import BUTTONS, facts, headline, newest_samples, state_sentence
 
@@ -112,12 +112,12 @@ def _wire_recipe(ctx: Context, parts: Parts) -> None:
         return list(defaults(preset).values())
 
     parts.preset.input(reset, parts.preset, parts.fields, **QUIET).then(judge, asked, outcome, **QUIET)
-    parts.corpus.change(cards, parts.corpus, parts.preset, **QUIET).then(judge, asked, outcome, **QUIET)
+    parts.corpus.change(cards, parts.corpus, parts.preset, **QUIET, **EACH).then(judge, asked, outcome, **QUIET)
     for field in parts.fields:
         field.input(judge, asked, outcome, trigger_mode="always_last", **QUIET)
     ctx.tab.change(
         lambda tab, sha256: arrive(sha256) if tab == "train" else (gr.skip(), gr.skip()),
-        [ctx.tab, parts.corpus], [parts.corpus, parts.preset], **QUIET,
+        [ctx.tab, parts.corpus], [parts.corpus, parts.preset], **QUIET, **EACH,
     ).then(judge, asked, outcome, **QUIET)  # fmt: skip
 
 
@@ -149,9 +149,10 @@ def _wire_run(ctx: Context, parts: Parts) -> None:
         except Exception as error:
             return [], None, sentence(error), *_buttons(""), facts(None)
 
-    ctx.tab.change(lambda tab: gr.Timer(active=tab == "train"), ctx.tab, parts.timer, **QUIET)
-    for moment in (ctx.selection.change, ctx.tab.change, parts.corpus.change, parts.timer.tick):
-        moment(look, inputs, shown, trigger_mode="always_last", **QUIET)
+    ctx.tab.change(lambda tab: gr.Timer(active=tab == "train"), ctx.tab, parts.timer, **QUIET, **EACH)
+    for moment in (ctx.selection.change, ctx.tab.change, parts.corpus.change):
+        moment(look, inputs, shown, **QUIET, **EACH)
+    parts.timer.tick(look, inputs, shown, **QUIET)
 
     for button, action in (
         (parts.pause, ctx.launcher.pause),

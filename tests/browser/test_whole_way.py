@@ -146,6 +146,21 @@ def test_from_a_text_to_a_model_to_look_into(browser: Browser, page: Page, tmp_p
     visit.context.close()
 
 
+def test_a_page_that_nobody_touches_is_quiet(browser: Browser, page: Page) -> None:
+    """Wherever it was left: one look at the runs a second, and one at the chosen run where that is drawn."""
+    visit = Visit(browser, page)
+    for name in ("Train", "Sample", "Attention", "Compare", "Corpus"):
+        visit.open(name)
+    for name in ("Train", "Sample", "Corpus"):
+        visit.open(name)
+        visit.tab.wait_for_timeout(3000)
+        asked: list[str] = []
+        visit.tab.on("request", lambda request, asked=asked: asked.append(request.url))
+        visit.tab.wait_for_timeout(4000)
+        assert len(asked) <= 12, name
+    visit.context.close()
+
+
 @pytest.mark.parametrize("width", [1280, 390])
 def test_five_tabs_and_no_sideways_scrolling(browser: Browser, page: Page, width: int) -> None:
     visit = Visit(browser, page, width)

@@ -1,0 +1,44 @@
+"""The page as Gradio will serve it, without a browser: what may be called, and what may call what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import gradio as gr
+import pytest
+
+from playground.context import Context
+from playground.page import build
+from playground.settings import Settings
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
+    return build(Context.open(Settings(home=Path(tmp_path_factory.mktemp("home")))))
+
+
+def test_no_trigger_has_two_listeners_that_defer(page: gr.Blocks) -> None:
+    """Gradio repeats a deferred event for all its listeners: two that defer keep each other going for ever."""
+    deferring = Counter(
+        target
+        for function in page.fns.values()
+        if function.trigger_mode == "always_last"
+        for target in function.targets
+        if target[0] is not None
+    )
+    assert deferring and [target for target, count in deferring.items() if count > 1] == []
+
+
+def test_only_the_published_endpoints_are_public(page: gr.Blocks) -> None:
+    public = {f.api_name for f in page.fns.values() if f.api_visibility == "public"}
+    assert public == {"runs", "texts", "corpus", "start_run", "stop_run", "sample", "attention"}
+
+
+def test_every_handler_is_named_or_quiet(page: gr.Blocks) -> None:
+    """What a person waits for is queued, so that its failure is shown (Gradio shows no toast for the rest)."""
+    clicks = [f for f in page.fns.values() if f.fn and any(event == "click" for _, event in f.targets)]
+    assert clicks
+    for function in clicks:
+        unseen = function.name in ("call_off", "<lambda>", "handler")  # cannot fail: no input of the person's own
+        assert function.queue or unseen, function.name
