@@ -74,7 +74,7 @@ class CausalSelfAttention(nn.Module):
         self.qkv = nn.Linear(config.embedding_dim, 3 * config.embedding_dim, bias=False)
         self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
 
-    def forward(self, x: Tensor, turn: Turn | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
         B, T, D = x.shape
         # (B, T, 3D) → (3, B, H, T, K): queries, keys and values of each head
         q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
@@ -128,7 +128,7 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, turn: Turn | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
+    def forward(self, x: Tensor, turn: Tensor | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
         x = x + self.dropout(self.attention(self.attention_norm(x), turn, layer, trace, cache))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
@@ -206,7 +206,7 @@ class TransformerLanguageModel(nn.Module):
         if self.positions is not None:
             x = x + self.positions.weight[start:end]
         else:
-            turn = rotary_turn(start, end, self.config.head_dim, x)
+            turn = rotary_turn(start, end, self.config.head_dim, x.device)
         for layer, block in enumerate(self.blocks):
             if trace is not None:
                 trace.residual.append(x)
@@ -218,22 +218,18 @@ class TransformerLanguageModel(nn.Module):
         return F.linear(self.norm(x), self.embedding.weight)  # (B, T, D) · (V, D)ᵀ → (B, T, V)
 
 
-Turn = tuple[Tensor, Tensor]  # cosines and sines, each (T, K / 2)
-
-
-def rotary_turn(start: int, end: int, head_dim: int, like: Tensor) -> Turn:
-    """Cosine and sine of the angle by which each pair of numbers turns at positions start … end - 1."""
-    pairs = torch.arange(0, head_dim, 2, dtype=torch.float32, device=like.device)
+def rotary_turn(start: int, end: int, head_dim: int, device: torch.device | None = None) -> Tensor:
+    """e^(iθ) of the angle θ by which each pair of numbers turns at positions start … end - 1: (T, K / 2) complex."""
+    pairs = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device)
     speed = ROTARY_BASE ** (-pairs / head_dim)  # (K / 2,) radians a position
-    angle = torch.outer(torch.arange(start, end, dtype=torch.float32, device=like.device), speed)  # (T, K / 2)
-    return angle.cos().to(like.dtype), angle.sin().to(like.dtype)
+    angle = torch.outer(torch.arange(start, end, dtype=torch.float32, device=device), speed)  # (T, K / 2)
+    return torch.polar(torch.ones_like(angle), angle)
 
 
-def rotate(x: Tensor, turn: Turn) -> Tensor:
-    """Turn x (B, H, T, K) by its position, the pairs being (x[i], x[i + K / 2]).
+def rotate(x: Tensor, turn: Tensor) -> Tensor:
+    """Turn x (B, H, T, K) by its position: neighbours (x[2i], x[2i + 1]) are a complex number, multiplied by e^(iθ).
 
     A query's product with a key then depends on their distance alone: (R_m q) · (R_n k) = q · R_(n-m) k.
     """
-    cosine, sine = turn
-    a, b = x.chunk(2, dim=-1)  # (B, H, T, K / 2) each
-    return torch.cat((a * cosine - b * sine, a * sine + b * cosine), dim=-1)
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (B, H, T, K) → (B, H, T, K / 2) complex
+    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)

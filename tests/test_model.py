@@ -104,7 +104,7 @@ def test_layer_norm_is_its_formula() -> None:
 def test_rotary_products_depend_on_distance_alone(m: int, n: int, shift: int) -> None:
     generator = torch.Generator().manual_seed(m * 41 + n)
     q, k = torch.randn(1, 1, 1, 8, generator=generator), torch.randn(1, 1, 1, 8, generator=generator)
-    at = lambda x, position: rotate(x, rotary_turn(position, position + 1, 8, x))  # noqa: E731
+    at = lambda x, position: rotate(x, rotary_turn(position, position + 1, 8))  # noqa: E731
     here = (at(q, m) * at(k, n)).sum()
     there = (at(q, m + shift) * at(k, n + shift)).sum()
     torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)

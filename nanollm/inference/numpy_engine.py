@@ -47,7 +47,7 @@ class NumpyEngine:
         self.values = np.zeros((config.num_layers, H, C, K), np.float32)
         speed = ROTARY_BASE ** (-np.arange(0, K, 2, dtype=np.float32) / np.float32(K))
         angle = np.outer(np.arange(C, dtype=np.float32), speed)[:, None]  # (C, 1, K / 2), the same for all heads
-        self.cosine, self.sine = np.cos(angle), np.sin(angle)
+        self.turn = np.exp(1j * angle).astype(np.complex64)
         self.length = 0
 
     def _layer(self, weights: dict[str, np.ndarray], at: str) -> Layer:
@@ -90,7 +90,7 @@ class NumpyEngine:
         qkv = (_norm_scale(x) * (x @ layer.qkv)).reshape(T, 3, self.config.heads, self.config.head_dim)
         q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]  # (T, H, K)
         if self.positions is None:
-            q, k = self._rotate(q, start, end), self._rotate(k, start, end)
+            q, k = _rotate(q, self.turn[start:end]), _rotate(k, self.turn[start:end])
         keys, values = self.keys[index], self.values[index]
         keys[:, :, start:end] = k.transpose(1, 2, 0)
         values[:, start:end] = v.transpose(1, 0, 2)
@@ -101,11 +101,10 @@ class NumpyEngine:
         gathered = scores @ values[:, :end] / scores.sum(axis=-1, keepdims=True)  # (H, T, K)
         return gathered.transpose(1, 0, 2).reshape(T, D)
 
-    def _rotate(self, x: np.ndarray, start: int, end: int) -> np.ndarray:
-        """Rotary positions on (T, H, K): each pair (x[i], x[i + K / 2]) turns by its position's angle."""
-        cosine, sine = self.cosine[start:end], self.sine[start:end]  # (T, 1, K / 2)
-        a, b = np.split(x, 2, axis=-1)
-        return np.concatenate((a * cosine - b * sine, a * sine + b * cosine), axis=-1)
+
+def _rotate(x: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """Rotary positions on (T, H, K): neighbours (x[2i], x[2i + 1]) are a complex number, multiplied by e^(iθ)."""
+    return (x.view(np.complex64) * turn).view(np.float32)
 
 
 def _norm_scale(x: np.ndarray) -> np.ndarray:
