@@ -20,15 +20,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanollm.checkpoint import (
-    FINAL_NAME,
-    load_checkpoint,
-    read_tensors,
-    resume_name,
-    save_checkpoint,
-    snapshot_name,
-    write_tensors,
-)
+from nanollm.checkpoint import FINAL_NAME, read_tensors, resume_name, save_checkpoint, snapshot_name, write_tensors
+from nanollm.checkpoint import load_checkpoint as load_checkpoint  # at home here too, beside train_with_config
 from nanollm.config import ModelConfig, TrainConfig, make_configs, to_dict
 from nanollm.corpus import split
 from nanollm.errors import InputError
@@ -36,20 +29,6 @@ from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.model import TransformerLanguageModel
 from nanollm.optim import learning_rate_at, make_optimizer
 from nanollm.tokenizer import CharTokenizer
-
-__all__ = [
-    "Dataset",
-    "TrainResult",
-    "TrainState",
-    "evaluate",
-    "judge",
-    "keep",
-    "load_checkpoint",
-    "set_seed",
-    "snapshot_steps",
-    "train",
-    "train_with_config",
-]
 
 RECENT = 50  # final_loss is the mean of so many last steps
 SNAPSHOTS = 20

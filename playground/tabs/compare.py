@@ -188,7 +188,7 @@ def _numbers(seat: Seat, over: bool) -> list[list[str]]:
     return [
         ["parameters", f"{info.model_config.num_parameters:,}"],
         ["steps", f"{info.step:,}"],
-        ["validation loss", _loss(info.val_loss)],
+        ["loss, validation / training", f"{_loss(info.val_loss)} / {_loss(info.train_loss)}"],
         ["characters a second", f"{seat.pen.speed:,.0f}" if over else "…"],
     ]
 

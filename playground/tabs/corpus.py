@@ -64,7 +64,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     def opened(sha256: str | None, problem: str = "") -> tuple[Any, ...]:
         infos = ctx.corpora.list()
         info = next((one for one in infos if one.sha256 == sha256), infos[0])
-        choices = [(f"{one.name}  ·  {one.characters:,}", one.sha256) for one in infos]
+        choices = [(f"{one.name}  ·  {one.characters:,} characters", one.sha256) for one in infos]
         return (
             gr.Radio(choices=choices, value=info.sha256),
             describe(ctx, info),

@@ -81,6 +81,20 @@ def test_from_a_text_to_a_model_to_look_into(browser: Browser, page: Page, tmp_p
     run = page.store.list()[0]
     assert run.status().state == "running" and run.corpus["characters"] == len(TEXT)
 
+    # A person zooms in; new points arrive; the zoom stays.
+    expect(tab.locator("#train-chart .nsewdrag")).to_be_visible()
+    area = tab.locator("#train-chart .nsewdrag").bounding_box()
+    tab.mouse.move(area["x"] + 0.1 * area["width"], area["y"] + 0.2 * area["height"])
+    tab.mouse.down()
+    tab.mouse.move(area["x"] + 0.6 * area["width"], area["y"] + 0.7 * area["height"], steps=5)
+    tab.mouse.up()
+    tab.wait_for_timeout(300)
+    look = "() => { const p = document.querySelector('#train-chart .chart-plot'); return [p._fullLayout.xaxis.range, "
+    look += "p._fullLayout.yaxis.range, Math.max(...p.data.flatMap((trace) => trace.x))]; }"
+    x_range, y_range, last = tab.evaluate(look)
+    wait_until(tab, lambda: tab.evaluate(look)[2] > last)
+    assert tab.evaluate(look)[:2] == [x_range, y_range]
+
     # Reload in the middle of training: still there, and still moving.
     tab.reload()
     before = page.store.get(run.id).status().step
