@@ -149,6 +149,16 @@ def make_configs(settings: Mapping[str, Any], vocab_size: int) -> tuple[ModelCon
     return ModelConfig(**{**pick(ModelConfig), "vocab_size": vocab_size}), TrainConfig(**pick(TrainConfig))
 
 
+def require_enough_text(characters: int, model: ModelConfig, train: TrainConfig) -> None:
+    """Raise InputError unless a text of so many characters leaves at least one whole window to learn from."""
+    learned = characters - int(characters * train.validation_fraction)
+    if learned <= model.context_length:
+        raise InputError(
+            f"The text leaves {learned:,} characters to learn from, which is too short for a window of "
+            f"{model.context_length}: bring a longer text or choose a smaller context_length."
+        )
+
+
 def to_dict(config: ModelConfig | TrainConfig) -> dict[str, Any]:
     """The config as JSON holds it; `ModelConfig(**to_dict(c)) == c`."""
     return asdict(config)

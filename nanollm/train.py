@@ -22,7 +22,7 @@ from torch import Tensor
 
 from nanollm.checkpoint import FINAL_NAME, read_tensors, resume_name, save_checkpoint, snapshot_name, write_tensors
 from nanollm.checkpoint import load_checkpoint as load_checkpoint  # at home here too, beside train_with_config
-from nanollm.config import ModelConfig, TrainConfig, make_configs, to_dict
+from nanollm.config import ModelConfig, TrainConfig, make_configs, require_enough_text, to_dict
 from nanollm.corpus import split
 from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
@@ -60,16 +60,12 @@ class Dataset:
         train, val = split(array, validation_fraction)
         return cls(torch.from_numpy(train.astype(np.int64)), torch.from_numpy(val.astype(np.int64)))
 
-    def check(self, config: ModelConfig) -> None:
+    def check(self, model: ModelConfig, train: TrainConfig) -> None:
         """Raise InputError if a model of this config cannot learn from these ids."""
-        if len(self.train) <= config.context_length:
-            raise InputError(
-                f"The text leaves {len(self.train)} characters to learn from, which is too short for a window of "
-                f"{config.context_length}: bring a longer text or choose a smaller context_length."
-            )
+        require_enough_text(len(self.train) + len(self.val), model, train)
         for ids in (self.train, self.val):
-            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < config.vocab_size:
-                raise InputError(f"Every token must be from 0 to {config.vocab_size - 1}: encode with its tokenizer.")
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < model.vocab_size:
+                raise InputError(f"Every token must be from 0 to {model.vocab_size - 1}: encode with its tokenizer.")
 
     def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Windows drawn at random places: what is read (B, T), and at each place the character that follows (B, T)."""
@@ -149,7 +145,7 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
     The driver may sample from the model between events; random state and training mode are put back afterwards.
     Raises InputError before the first event if model, data and config do not fit together.
     """
-    data.check(state.model.config)
+    data.check(state.model.config, config)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(_threads(config))
     torch.set_rng_state(state.global_random)
@@ -368,7 +364,7 @@ def train_with_config(
     if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
         raise InputError(f"The tokenizer has {tokenizer.vocab_size} characters, the model {model.config.vocab_size}.")
     data = Dataset.from_ids(tokens, train_config.validation_fraction)
-    data.check(model.config)
+    data.check(model.config, train_config)
     if folder is not None:
         _clear(Path(folder))
     state = TrainState.new(model, train_config)

@@ -351,8 +351,9 @@ worker.main()
         assert not run.alive()
 
     def test_a_text_that_is_gone_or_too_short_is_named(self, make, store, corpora: CorpusStore, corpus) -> None:
-        short = store.create(settings={**TINY, "context_length": 4000}, corpus=corpus)
-        assert work(short, corpora.root).reason.startswith("The text leaves 2700 characters")
+        with pytest.raises(InputError, match="The text leaves 2,700 characters"):
+            store.create(settings={**TINY, "context_length": 4000}, corpus=corpus)
+        assert store.list() == []
         run = make()
         corpora.delete(corpus.sha256)
         status = work(run, corpora.root)

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from nanollm.config import make_configs, preset, to_dict
+from nanollm.config import make_configs, preset, require_enough_text, to_dict
 from nanollm.errors import InputError
 from nanollm.runs import folder as names
 from nanollm.runs import liveness
@@ -90,10 +90,11 @@ class RunStore:
         """A new run at the end of the queue (the preset's settings, with `settings` over them).
 
         With queued=False it is left paused at step 0 for a caller that trains it with its own hands. Raises InputError
-        if a setting is unknown or out of bounds, or if the disk refuses.
+        if a setting is unknown or out of bounds, if the text is too short for it, or if the disk refuses.
         """
         settings = {**_preset(preset), **settings}
         model, train = make_configs(settings, corpus.vocab_size)
+        require_enough_text(corpus.characters, model, train)
         about = {
             "format": _FORMAT,
             "title": "",

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.charts import guessing, loss_figure
-from nanollm.config import PRESETS
+from nanollm.config import PRESETS, require_enough_text
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
 from nanollm.runs.store import Run
@@ -131,9 +131,11 @@ def _wire_start(ctx: Context, parts: Parts) -> None:
 
     asked = [parts.corpus, parts.preset, *parts.fields]
     parts.start.click(None, None, parts.start, js=STARTING, api_visibility="private")
-    parts.start.click(
+    started = parts.start.click(
         start, asked, ctx.selection, api_visibility="private", show_progress="hidden", concurrency_id="start"
-    ).then(None, None, parts.start, js=READY, api_visibility="private")
+    )
+    for ended in (started.success, started.failure):
+        ended(None, None, parts.start, js=READY, api_visibility="private")
 
 
 def _wire_run(ctx: Context, parts: Parts) -> None:
@@ -234,6 +236,7 @@ def _cards(info: CorpusInfo) -> gr.Radio:
 def _outcome(ctx: Context, corpus: CorpusInfo, recipe: Recipe) -> tuple[str, str, str]:
     """What the settings come to: the size in a sentence, no problem, the command."""
     model, train = recipe.configs(corpus.vocab_size)
+    require_enough_text(corpus.characters, model, train)
     path = "data/raw/sample.txt" if corpus.bundled else f"data/corpora/{corpus.sha256}.txt"
     changed = ", ".join(f"{name} {value}" for name, value in recipe.settings.items() if value is not None)
     size = f"{model.num_parameters:,} parameters, {train.num_steps:,} steps"

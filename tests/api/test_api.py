@@ -91,6 +91,10 @@ def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) 
         ("/start_run", ["0" * 64]),
         ("/start_run", ["../../etc/passwd"]),
         ("/start_run", [None, "nano", {"num_heads": 3}]),
+        ("/start_run", ["BUNDLED", "nano", {"num_heads": 3}]),
+        ("/start_run", ["BUNDLED", "nano", {"batch_sise": 3}]),
+        ("/start_run", ["BUNDLED", "nano", [1]]),
+        ("/start_run", ["BUNDLED", "huge"]),
         ("/stop_run", ["nothing"]),
         ("/stop_run", [None]),
         ("/sample", ["nothing", "a"]),
@@ -112,10 +116,18 @@ def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) 
 )
 def test_a_wrong_request_gets_a_sentence(client: Client, page: Page, run: str, endpoint: str, arguments: list) -> None:
     with pytest.raises(Exception) as caught:
-        client.predict(*[run if a == "RUN" else a for a in arguments], api_name=endpoint)
+        named = {"RUN": run, "BUNDLED": client.predict(api_name="/texts")[0]["sha256"]}
+        client.predict(*[named.get(a, a) if isinstance(a, str) else a for a in arguments], api_name=endpoint)
     said = str(caught.value)
     assert said.strip() and len(said) < 300
     assert "Traceback" not in said and str(page.home) not in said and "on our side" not in said
+
+
+def test_a_text_too_short_is_refused_before_a_run_is_made(client: Client, page: Page) -> None:
+    text, runs = client.predict("hello", "short", api_name="/corpus"), len(page.store.list())
+    with pytest.raises(Exception, match="too short for a window of 64"):
+        client.predict(text["sha256"], api_name="/start_run")
+    assert len(page.store.list()) == runs
 
 
 def test_only_what_is_meant_to_be_public_is(client: Client) -> None:

@@ -160,6 +160,22 @@ def test_from_a_text_to_a_model_to_look_into(browser: Browser, page: Page, tmp_p
     visit.context.close()
 
 
+def test_a_refused_start_says_why_and_can_be_tried_again(browser: Browser, page: Page) -> None:
+    visit = Visit(browser, page)
+    tab, runs = visit.tab, len(page.store.list())
+    visit.open("Train")
+    tab.locator("#train-settings button").first.click()
+    heads = tab.locator("#train-num_heads input, #train-num_heads textarea")
+    heads.fill("3")
+    expect(tab.locator("#train-problem")).to_contain_text("cannot be shared out among 3 heads")
+    tab.locator("#train-start").click()
+    expect(tab.locator("[data-testid=toast-body]")).to_contain_text("cannot be shared out among 3 heads")
+    expect(tab.locator("#train-start")).to_be_enabled()
+    expect(tab.locator("#train-start")).to_have_text("Start training")
+    assert len(page.store.list()) == runs
+    visit.context.close()
+
+
 def test_a_page_that_nobody_touches_is_quiet(browser: Browser, page: Page) -> None:
     """Wherever it was left: one look at the runs a second, and one at the chosen run where that is drawn."""
     visit = Visit(browser, page)
