@@ -226,10 +226,12 @@ def _right_edge(last: int, num_steps: int) -> int:
 def _loss_bounds(data: Sequence[Mapping[str, Any]]) -> Figure:
     """Where the axis of losses starts and ends at most and at least.
 
-    A diverged run's peak may not press all else to the floor: twice the first loss is the end. Half of it is always in
-    view, so that the first points do not fill the chart with their noise.
+    A diverged run's peak may not press all else to the floor: twice the first loss is the end (a line that begins in
+    such a peak does not count). Half of it is always in view, so that the first points do not fill the chart with their
+    noise.
     """
-    first = max((trace["y"][0] for trace in data if trace["y"]), default=math.log(2))
+    firsts = [trace["y"][0] for trace in data if trace["y"]] or [math.log(2)]
+    first = max(y for y in firsts if y <= 4 * min(firsts))
     return {"include": round(first / 2, 3), "clipmin": 0, "clipmax": round(2 * first, 3)}
 
 

@@ -148,6 +148,12 @@ def test_in_a_long_text_the_first_rows_do_not_set_the_scale():
     assert charts.attention_figure(weights, list("a" * 40))["data"][0]["zmax"] == pytest.approx(0.2)
 
 
+def test_a_run_that_diverged_at_once_leaves_the_axis_readable():
+    curve = FakeCurve([4], [7e8], [0], [4.3])
+    figure = charts.loss_figure(curve, references=[charts.guessing(75)])
+    assert figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] < 10
+
+
 def test_odd_weights_and_an_empty_text_make_a_figure():
     go.Figure(charts.attention_figure(np.zeros((0, 0)), []))
     figure = charts.attention_figure(np.full((3, 3), np.nan), list("abc"))

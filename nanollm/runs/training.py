@@ -162,7 +162,7 @@ class Training:
         return Outcome(state, self.state.step, reason, round(self.state.seconds, 4), self.state.best_val_loss)
 
 
-_DIVERGED = "The loss left every bound: a smaller learning_rate may help. The last good snapshot is kept."
+_DIVERGED = "The loss left every bound; earlier snapshots are kept. Start again with a smaller learning_rate."
 
 
 class Metrics:
