@@ -166,6 +166,8 @@ def test_a_refused_start_says_why_and_can_be_tried_again(browser: Browser, page:
     visit.open("Train")
     tab.locator("#train-settings button").first.click()
     heads = tab.locator("#train-num_heads input, #train-num_heads textarea")
+    expect(heads).to_be_visible()
+    tab.wait_for_timeout(2000)  # no hand is so fast that it types while the tab is still being filled in
     heads.fill("3")
     expect(tab.locator("#train-problem")).to_contain_text("cannot be shared out among 3 heads")
     tab.locator("#train-start").click()
