@@ -166,9 +166,8 @@ def test_a_refused_start_says_why_and_can_be_tried_again(browser: Browser, page:
     visit.open("Train")
     tab.locator("#train-settings button").first.click()
     heads = tab.locator("#train-num_heads input, #train-num_heads textarea")
-    expect(heads).to_be_visible()
     tab.wait_for_timeout(2000)  # no hand is so fast that it types while the tab is still being filled in
-    heads.fill("3")
+    heads.press_sequentially("3")  # keys, as a person: a value that is merely set fires no input event
     expect(tab.locator("#train-problem")).to_contain_text("cannot be shared out among 3 heads")
     tab.locator("#train-start").click()
     expect(tab.locator("[data-testid=toast-body]")).to_contain_text("cannot be shared out among 3 heads")
