@@ -20,7 +20,7 @@ from playground.settings import Settings
 from playground.tabs import attention, compare, corpus, sample, train
 
 TITLE = "nano-llm"
-GONE = "This run is no longer here: public pages forget when they sleep. Keep the next with Download run."
+GONE = "This run is no longer here: choose another one, or train a new one."
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
 NOTHING = {"run": None, "step": None}
 
