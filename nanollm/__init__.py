@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nanollm.checkpoint import load_checkpoint, load_model, save_checkpoint
     from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
     from nanollm.corpus import CorpusStore
+    from nanollm.dataset import Dataset
     from nanollm.errors import InputError
     from nanollm.explain.attention import attention_map
     from nanollm.inference.generate import generate, generate_text
@@ -20,13 +21,14 @@ if TYPE_CHECKING:
     from nanollm.runs.launcher import Launcher
     from nanollm.runs.store import RunStore
     from nanollm.tokenizer import CharTokenizer
-    from nanollm.train import Dataset, TrainState, evaluate, set_seed, train_with_config
+    from nanollm.train import TrainState, evaluate, set_seed, train_with_config
 
 # `nanollm.train` is the module, as in `from nanollm.train import train`; a name cannot be both.
 _HOME = {
     "checkpoint": ("load_checkpoint", "load_model", "save_checkpoint"),
     "config": ("PRESETS", "ModelConfig", "TrainConfig", "make_configs", "preset"),
     "corpus": ("CorpusStore",),
+    "dataset": ("Dataset",),
     "errors": ("InputError",),
     "explain.attention": ("attention_map",),
     "inference.generate": ("generate", "generate_text"),
@@ -34,7 +36,7 @@ _HOME = {
     "runs.launcher": ("Launcher",),
     "runs.store": ("RunStore",),
     "tokenizer": ("CharTokenizer",),
-    "train": ("Dataset", "TrainState", "evaluate", "set_seed", "train_with_config"),
+    "train": ("TrainState", "evaluate", "set_seed", "train_with_config"),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -34,6 +34,9 @@ class ModelConfig:
     context_length: int = _setting(128, "the window: how many characters back the model can look", 1, 4096)
     dropout: float = _setting(0.0, "share of each block's output silenced at random in training", 0.0, 0.9)
     position: str = _setting("rotary", "how the model knows the order of characters", choices=("rotary", "learned"))
+    similarity: str = _setting(
+        "dot", "how queries and keys are compared: by product or angle", choices=("dot", "cosine")
+    )
 
     def __post_init__(self) -> None:
         if self.num_heads is None:
@@ -88,6 +91,7 @@ class TrainConfig:
 
     num_steps: int = _setting(1000, "training steps", 1, 10_000_000)
     batch_size: int = _setting(32, "windows of text in one step", 1, 4096)
+    optimizer: str = _setting("adamw", "how gradients become updates", choices=("adamw", "muon"))
     learning_rate: float = _setting(1e-3, "highest learning rate, reached after the warm-up", 0.0, 1e9)
     warmup_steps: int = _setting(100, "steps in which the learning rate climbs from zero", 0, 1_000_000)
     final_learning_rate: float = _setting(0.1, "learning rate at the last step, as a share of the highest", 0.0, 1.0)
@@ -99,7 +103,10 @@ class TrainConfig:
     log_interval: int = _setting(10, "steps between two points of the training curve", 1, 1_000_000)
     eval_interval: int = _setting(100, "steps between two measurements of the validation loss", 1, 1_000_000)
     checkpoint_interval: int = _setting(500, "steps between two files to resume from", 1, 1_000_000)
-    threads: int | Literal["auto"] = _setting("auto", "processor threads; auto takes all there are", 1, 1024)
+    precision: str = _setting(
+        "auto", "arithmetic of matrix products; auto times them here", choices=("auto", "float32", "bf16")
+    )
+    threads: int | Literal["auto"] = _setting("auto", "processor threads; auto times them here", 1, 1024)
     seed: int = _setting(42, "start of all randomness: the same seed gives the same run", 0, MAX_SEED)
 
     def __post_init__(self) -> None:
@@ -108,6 +115,11 @@ class TrainConfig:
 
 # Dimensions and steps as the project was founded with them; the rest was tuned around them (TRAINING.md).
 PRESETS: dict[str, dict[str, Any]] = {
+    "sprint": dict(
+        embedding_dim=128, num_layers=3, ffn_hidden_dim=256, num_steps=240, similarity="cosine",
+        context_length=64, batch_size=24, optimizer="muon", learning_rate=2e-2, warmup_steps=10,
+        final_learning_rate=0.05, weight_decay=0.0, eval_interval=40, checkpoint_interval=80,
+    ),
     "nano": dict(
         embedding_dim=32, num_layers=2, ffn_hidden_dim=64, num_steps=1000,
         context_length=64, batch_size=64, learning_rate=1e-2, eval_interval=50,

@@ -7,7 +7,6 @@ the file (keep() does) before asking for more.
 from __future__ import annotations
 
 import math
-import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,14 +19,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nanollm.calibration import resolve
 from nanollm.checkpoint import FINAL_NAME, read_tensors, resume_name, save_checkpoint, snapshot_name, write_tensors
 from nanollm.checkpoint import load_checkpoint as load_checkpoint  # at home here too, beside train_with_config
-from nanollm.config import ModelConfig, TrainConfig, make_configs, require_enough_text, to_dict
-from nanollm.corpus import split
+from nanollm.config import ModelConfig, TrainConfig, make_configs, to_dict
+from nanollm.dataset import Dataset as Dataset  # at home here too, beside train
 from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.model import TransformerLanguageModel
-from nanollm.optim import learning_rate_at, make_optimizer
+from nanollm.optim import Optimizer, learning_rate_at
+from nanollm.step import take_step
 from nanollm.tokenizer import CharTokenizer
 
 RECENT = 50  # final_loss is the mean of so many last steps
@@ -44,42 +45,12 @@ def set_seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-@dataclass(frozen=True)
-class Dataset:
-    """The ids of a text in two parts: what the model learns from, and the end of the text, which judges it."""
-
-    train: Tensor  # (N,) int64
-    val: Tensor  # (M,) int64; empty if nothing was kept back
-
-    @classmethod
-    def from_ids(cls, ids: Sequence[int] | np.ndarray | Tensor, validation_fraction: float) -> Dataset:
-        """Split ids (N + M,) without moving any. Raises InputError unless they are a row of whole numbers."""
-        array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
-        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
-            raise InputError("The tokens must be one row of whole numbers: use tokenizer.encode(text).")
-        train, val = split(array, validation_fraction)
-        return cls(torch.from_numpy(train.astype(np.int64)), torch.from_numpy(val.astype(np.int64)))
-
-    def check(self, model: ModelConfig, train: TrainConfig) -> None:
-        """Raise InputError if a model of this config cannot learn from these ids."""
-        require_enough_text(len(self.train) + len(self.val), model, train)
-        for ids in (self.train, self.val):
-            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < model.vocab_size:
-                raise InputError(f"Every token must be from 0 to {model.vocab_size - 1}: encode with its tokenizer.")
-
-    def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Windows drawn at random places: what is read (B, T), and at each place the character that follows (B, T)."""
-        starts = torch.randint(len(self.train) - context_length, (batch_size, 1), generator=generator)
-        windows = self.train[starts + torch.arange(context_length + 1)]  # (B, T + 1)
-        return windows[:, :-1], windows[:, 1:]
-
-
 @dataclass
 class TrainState:
     """All that changes while training, and so all that a resume file holds."""
 
     model: TransformerLanguageModel
-    optimizer: torch.optim.AdamW
+    optimizer: Optimizer
     data_generator: torch.Generator  # draws the windows
     global_random: Tensor  # torch's global random state, which dropout draws from; train() shields it from its driver
     step: int = 0
@@ -96,7 +67,7 @@ class TrainState:
     def new(cls, model: TransformerLanguageModel, config: TrainConfig) -> TrainState:
         """The state before the first step; everything random from here on follows from config.seed."""
         generator = torch.Generator().manual_seed(config.seed)
-        return cls(model, make_optimizer(model, config), generator, global_random=generator.get_state())
+        return cls(model, Optimizer(model, config), generator, global_random=generator.get_state())
 
     def final_loss(self) -> float:
         """Mean training loss of the last 50 steps (of all, if there were fewer), nats a character."""
@@ -105,8 +76,7 @@ class TrainState:
     def save(self, path: str | Path) -> None:
         """Write a file from which load() goes on as if nothing had happened. Raises OSError."""
         tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.model.state_dict().items()}
-        for index, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{slot}": t.detach().cpu().contiguous() for slot, t in slots.items()}
+        tensors |= {f"optimizer.{name}": t.detach().cpu().contiguous() for name, t in self.optimizer.tensors().items()}
         tensors |= {"data_random": self.data_generator.get_state(), "global_random": self.global_random}
         tensors |= {"loss_sum": self.loss_sum, "recent": self.recent}
         write_tensors(path, tensors, {"model": to_dict(self.model.config), **{k: getattr(self, k) for k in _SCALARS}})
@@ -119,11 +89,7 @@ class TrainState:
             model = TransformerLanguageModel.from_config(ModelConfig(**facts["model"]))
             model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
             state = cls.new(model, config)
-            optimizer = state.optimizer.state_dict()
-            for key in (k for k in tensors if k.startswith("optimizer.")):
-                _, index, slot = key.split(".")
-                optimizer["state"].setdefault(int(index), {})[slot] = tensors[key]
-            state.optimizer.load_state_dict(optimizer)
+            state.optimizer.load({k[10:]: t for k, t in tensors.items() if k.startswith("optimizer.")})
             state.data_generator.set_state(tensors["data_random"])
             state.global_random = tensors["global_random"]
             state.loss_sum, state.recent = tensors["loss_sum"], tensors["recent"]
@@ -143,11 +109,15 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
     At each step that has events they come in this order: Eval, Checkpoint (snapshot or best), Step, Checkpoint
     (resume). So a Step closes its step: whoever breaks there and saves the state loses no record on going on from it.
     The driver may sample from the model between events; random state and training mode are put back afterwards.
+    Where precision or threads are "auto", the first run of a shape on a machine spends a moment on finding out.
     Raises InputError before the first event if model, data and config do not fit together.
     """
     data.check(state.model.config, config)
+    started = time.perf_counter()
+    config = resolve(state.model.config, config, state.model.embedding.weight.device)
+    state.seconds += time.perf_counter() - started
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(_threads(config))
+    torch.set_num_threads(int(config.threads))
     torch.set_rng_state(state.global_random)
     state.model.train()
     try:
@@ -207,23 +177,12 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
 
 def _step(state: TrainState, data: Dataset, config: TrainConfig) -> Tensor:
     """One optimizer step; returns the gradient's length before clipping. A non-finite gradient changes no weight."""
-    model, optimizer = state.model, state.optimizer
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate_at(state.step, config)
-    device = model.embedding.weight.device
-    ids, targets = data.batch(config.batch_size, model.config.context_length, state.data_generator)
-    logits = model(ids.to(device))  # (B, T, V)
-    loss = F.cross_entropy(logits.flatten(0, 1), targets.flatten().to(device))
-    optimizer.zero_grad(set_to_none=True)
-    loss.backward()
-    grad_norm = torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip or torch.inf)
-    # The fused kernel reads this flag on the device and skips the step, without a wait for the result.
-    optimizer.found_inf = (~torch.isfinite(grad_norm)).float()  # type: ignore[attr-defined]
-    optimizer.step()
+    ids, targets = data.batch(config.batch_size, state.model.config.context_length, state.data_generator)
+    loss, grad_norm = take_step(state.model, state.optimizer, ids, targets, state.step, config.precision)
     state.step += 1
-    state.loss_sum = state.loss_sum + loss.detach().cpu()
+    state.loss_sum = state.loss_sum + loss.cpu()
     state.loss_count += 1
-    state.recent[state.step % RECENT] = loss.detach()
+    state.recent[state.step % RECENT] = loss
     return grad_norm
 
 
@@ -254,7 +213,7 @@ def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:
     return Start(
         step=state.step,
         num_steps=config.num_steps,
-        precision="float32",
+        precision=config.precision,
         threads=torch.get_num_threads(),
         device=str(state.model.embedding.weight.device),
         torch=torch.__version__,
@@ -262,12 +221,6 @@ def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:
         train_characters=len(data.train),
         val_characters=len(data.val),
     )
-
-
-def _threads(config: TrainConfig) -> int:
-    if config.threads != "auto":
-        return config.threads
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def snapshot_steps(num_steps: int) -> frozenset[int]:

@@ -15,8 +15,8 @@ MAIN = (
     "num_steps", "batch_size", "learning_rate", "warmup_steps", "eval_interval", "seed",
 )  # fmt: skip
 RARE = (
-    "position", "weight_decay", "final_learning_rate", "beta1", "beta2", "grad_clip", "validation_fraction",
-    "log_interval", "checkpoint_interval", "threads",
+    "position", "similarity", "optimizer", "weight_decay", "final_learning_rate", "beta1", "beta2", "grad_clip", "validation_fraction",
+    "log_interval", "checkpoint_interval", "precision", "threads",
 )  # fmt: skip
 NAMES = (*MAIN, *RARE)
 
@@ -62,14 +62,14 @@ def choice(preset_name: str, vocab_size: int) -> tuple[str, str]:
 
 def by_itself(name: str) -> bool:
     """Whether a setting may be left to the core: num_heads by the width, threads by the machine."""
-    return FIELDS[name].default in (None, "auto")
+    return FIELDS[name].default in (None, "auto") and not FIELDS[name].metadata["choices"]
 
 
 def _read(field: Field, value: Any) -> Any:
     """A field's value as a config takes it: whole numbers whole, an empty field or "auto" as None."""
     if isinstance(value, str) and by_itself(field.name):
         value = int(value) if value.strip().isdecimal() else value.strip()
-    if value in (None, "", "auto"):
+    if value in (None, "") or value == "auto" and by_itself(field.name):
         return None
     if isinstance(value, float) and field.type != "float" and value.is_integer():
         return int(value)

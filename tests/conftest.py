@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 # The browser and the page must need nothing but this machine; gradio reads these when it is imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+# Calibration remembers the machine as this test run finds it, not as it was on another day.
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="nanollm-tests-")
 
 import pytest
 import torch

@@ -20,4 +20,5 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         num_heads=num_heads,
         context_length=draw(st.integers(1, 9)),
         position=position,
+        similarity=draw(st.sampled_from(["dot", "cosine"])),
     )

@@ -16,18 +16,24 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "config": set(),
     "events": set(),
+    "memory": {"config"},
     "tokenizer": set(),
     "baselines": set(),
-    "corpus": {"tokenizer", "baselines"},
+    "plaintext": {"tokenizer"},
+    "ids_file": {"tokenizer"},
+    "corpus": {"tokenizer", "baselines", "plaintext", "ids_file"},
+    "dataset": {"config", "corpus"},
     "model": {"config"},
-    "optim": {"config", "model"},
+    "optim": {"config"},
+    "step": {"model", "optim"},
+    "calibration": {"config", "model", "optim", "step"},
     "checkpoint": {"config", "tokenizer", "model"},
-    "train": {"config", "events", "corpus", "model", "optim", "checkpoint", "tokenizer"},
+    "train": {"calibration", "config", "events", "dataset", "model", "optim", "step", "checkpoint", "tokenizer"},
     "inference": {"config", "tokenizer", "model", "checkpoint", "inference"},
     "explain": {"config", "tokenizer", "model", "inference", "explain"},
     "charts": {"tokenizer"},
 }
-RUNS = {"config", "events", "runs"}  # what only reads run folders needs no torch
+RUNS = {"config", "events", "memory", "runs"}  # what only reads run folders needs no torch
 WORKER = set(ALLOWED) | {"runs"}  # what trains in them stands on everything above
 TRAINING = {"worker", "training"}
 SCREENS = {"gradio", "plotly", "playground"}

@@ -48,7 +48,7 @@ def test_default_heads_fit_the_width(embedding_dim: int, heads: int) -> None:
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'learning_rate'"):
         make_configs({"learnig_rate": 1e-3}, vocab_size=65)
-    with pytest.raises(InputError, match="choose one of nano, small, medium"):
+    with pytest.raises(InputError, match="choose one of sprint, nano, small, medium"):
         preset("huge")
 
 

@@ -19,7 +19,7 @@ from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.inference.generate import generate_text
 from nanollm.model import TransformerLanguageModel
-from nanollm.optim import learning_rate_at, make_optimizer
+from nanollm.optim import adamw, learning_rate_at
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train import (
     Dataset,
@@ -35,7 +35,8 @@ from tests.conftest import random_model
 
 TINY = {
     **{"embedding_dim": 16, "num_layers": 2, "ffn_hidden_dim": 24, "context_length": 16, "dropout": 0.1},
-    **{"num_steps": 40, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 5, "threads": 1, "seed": 7},
+    **{"num_steps": 40, "batch_size": 4, "learning_rate": 1e-2, "warmup_steps": 5, "seed": 7},
+    **{"threads": 1, "precision": "float32"},
     **{"log_interval": 4, "eval_interval": 10, "checkpoint_interval": 12},
 }
 
@@ -97,12 +98,17 @@ def test_what_the_driver_does_between_events_changes_nothing(text: str) -> None:
     assert_same_weights(a.model, b.model)
 
 
-@pytest.mark.parametrize("stop_after", [4, 8, 20, 36])
-def test_resumed_equals_uninterrupted(text: str, tmp_path: Path, stop_after: int) -> None:
-    whole, data, config = set_up(text)
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("stop_after", [1, 20, 39])
+def test_resumed_equals_uninterrupted(
+    text: str, tmp_path: Path, stop_after: int, optimizer: str, precision: str
+) -> None:
+    settings = {"optimizer": optimizer, "precision": precision, "log_interval": 1}
+    whole, data, config = set_up(text, **settings)
     expected = curve(list(train(whole, data, config)))
 
-    first, data, config = set_up(text)
+    first, data, config = set_up(text, **settings)
     seen: list[Event] = []
     for event in train(first, data, config):
         seen.append(event)
@@ -117,6 +123,11 @@ def test_resumed_equals_uninterrupted(text: str, tmp_path: Path, stop_after: int
     without = lambda rows: [row for row in rows if ("kind", "resume") not in row]  # noqa: E731
     assert without(curve([*seen, *rest])) == without(expected)
     assert_same_weights(whole.model, second.model)
+    before, after = whole.optimizer.tensors(), second.optimizer.tensors()
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert torch.equal(whole.data_generator.get_state(), second.data_generator.get_state())
+    assert torch.equal(whole.global_random, second.global_random)
     assert whole.final_loss() == second.final_loss()
 
 
@@ -227,7 +238,9 @@ def test_the_learning_rate_is_never_out_of_bounds(num_steps: int, warmup_steps: 
 
 def test_only_matrices_decay(text: str) -> None:
     state, _, config = set_up(text)
-    decays = {id(p): g["weight_decay"] for g in make_optimizer(state.model, config).param_groups for p in g["params"]}
+    decays = {
+        id(p): g["weight_decay"] for g in adamw(state.model.parameters(), config).param_groups for p in g["params"]
+    }
     for name, parameter in state.model.named_parameters():
         assert decays[id(parameter)] == (0.0 if name.endswith(("gain", "bias")) else config.weight_decay)
 

@@ -14,9 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanollm.model import ROTARY_BASE, TransformerLanguageModel
-
-EPSILON = 1e-5  # LayerNorm's, as in model.py
+from nanollm.model import EPSILON, ROTARY_BASE, TransformerLanguageModel
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,8 @@ class NumpyEngine:
 
     def _layer(self, weights: dict[str, np.ndarray], at: str) -> Layer:
         qkv = weights[at + "attention.qkv.weight"].copy()  # (3D, D): queries first
-        qkv[: self.config.embedding_dim] /= math.sqrt(self.config.head_dim)  # the 1/√K of the scores
+        if self.config.similarity == "dot":
+            qkv[: self.config.embedding_dim] /= math.sqrt(self.config.head_dim)  # the 1/√K of the scores
         return Layer(
             qkv=_folded(qkv, weights[at + "attention_norm.gain"]),
             output=_transposed(weights[at + "attention.output.weight"]),
@@ -89,6 +88,8 @@ class NumpyEngine:
         T, D = x.shape
         qkv = (_norm_scale(x) * (x @ layer.qkv)).reshape(T, 3, self.config.heads, self.config.head_dim)
         q, k, v = qkv[:, 0], qkv[:, 1], qkv[:, 2]  # (T, H, K)
+        if self.config.similarity == "cosine":
+            q, k = _to_unit_variance(q) / np.float32(math.sqrt(self.config.head_dim)), _to_unit_variance(k)
         if self.positions is None:
             q, k = _rotate(q, self.turn[start:end]), _rotate(k, self.turn[start:end])
         keys, values = self.keys[index], self.values[index]
@@ -105,6 +106,11 @@ class NumpyEngine:
 def _rotate(x: np.ndarray, turn: np.ndarray) -> np.ndarray:
     """Rotary positions on (T, H, K): neighbours (x[2i], x[2i + 1]) are a complex number, multiplied by e^(iθ)."""
     return (x.view(np.complex64) * turn).view(np.float32)
+
+
+def _to_unit_variance(x: np.ndarray) -> np.ndarray:
+    """Each vector of (T, H, K) scaled so that its mean square is 1."""
+    return x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + np.float32(EPSILON))
 
 
 def _norm_scale(x: np.ndarray) -> np.ndarray:

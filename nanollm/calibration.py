@@ -1,0 +1,146 @@
+"""Which arithmetic and how many threads train a model fastest on this machine: tried once, then remembered.
+
+bf16 is three times as fast as float32 where the processor has instructions for it and the model is wide enough, and
+slower where not; a second thread helps a wide model and hinders a narrow one. Nobody can tell beforehand.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from nanollm.config import ModelConfig, TrainConfig
+from nanollm.model import TransformerLanguageModel
+from nanollm.optim import Optimizer
+from nanollm.step import take_step
+
+ROUNDS = 3
+WORTH_A_THREAD = 1.15  # more threads must be so much faster: the page and other runs want processors too
+
+
+def resolve(model: ModelConfig, config: TrainConfig, device: torch.device | None = None) -> TrainConfig:
+    """The config with "auto" replaced by what is fastest here for this shape. Changes no random state, no weight.
+
+    Tried once for each machine, torch and shape (a few steps each way), then read from remembered().
+    """
+    if "auto" not in (config.precision, config.threads):
+        return config
+    device = device or torch.device("cpu")
+    key = _key(model, config, device)
+    found = remembered().get(key, {})
+    if not _is_answer(found):
+        found = _try(model, config, device)
+        _remember(key, found)
+    return replace(config, precision=found["precision"], threads=found["threads"])
+
+
+def remembered() -> dict[str, dict]:
+    """What was found out so far on this machine; empty if there is no file, or none that can be read."""
+    try:
+        found = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _try(model: ModelConfig, config: TrainConfig, device: torch.device) -> dict:
+    """Time every way that the config leaves open: {"precision", "threads", "seconds" of a step}."""
+    precisions = ["float32", "bf16"] if config.precision == "auto" else [config.precision]
+    counts = _thread_counts() if config.threads == "auto" and device.type == "cpu" else [_threads(config)]
+    threads_before = torch.get_num_threads()
+    seconds: dict[tuple[str, int], float] = {}
+    try:
+        with torch.random.fork_rng(devices=[]):
+            for precision in precisions:
+                steps = _steps(model, config, device, precision)
+                for threads in counts:
+                    torch.set_num_threads(threads)
+                    next(steps)  # the first one warms up
+                    seconds[precision, threads] = min(next(steps) for _ in range(ROUNDS))
+    finally:
+        torch.set_num_threads(threads_before)
+    best = min(seconds.values())
+    # Of the ways that are about as fast as the fastest, the one with the fewest threads.
+    good = [way for way, took in seconds.items() if took <= best * WORTH_A_THREAD]
+    precision, threads = min(good, key=lambda way: (way[1], seconds[way]))
+    return {"precision": precision, "threads": threads, "seconds": round(seconds[precision, threads], 5)}
+
+
+def _steps(model: ModelConfig, config: TrainConfig, device: torch.device, precision: str) -> Iterator[float]:
+    """Train a model of its own on noise, and yield how many seconds each step took."""
+    trained = TransformerLanguageModel.from_config(model).to(device).train()
+    optimizer = Optimizer(trained, config)
+    ids = torch.randint(model.vocab_size, (config.batch_size, model.context_length))
+    while True:
+        started = time.perf_counter()
+        loss, _ = take_step(trained, optimizer, ids, ids, 0, precision)
+        loss.item()  # a GPU has computed it only now
+        yield time.perf_counter() - started
+
+
+def _thread_counts() -> list[int]:
+    """1, 2, 4 … and as many as there are processors."""
+    most = processors()
+    return sorted({min(most, 2**k) for k in range(most.bit_length() + 1)})
+
+
+def _threads(config: TrainConfig) -> int:
+    return processors() if config.threads == "auto" else config.threads
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _key(model: ModelConfig, config: TrainConfig, device: torch.device) -> str:
+    """All that decides how long a step takes."""
+    shape = (model.vocab_size, model.embedding_dim, model.num_layers, model.ffn_hidden_dim, model.heads)
+    kind = (model.context_length, config.batch_size, bool(model.dropout), model.position, model.similarity)
+    asked = (config.optimizer, config.precision, config.threads)
+    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()} x{processors()}"
+    return " ".join(map(str, (where, torch.__version__, *shape, *kind, *asked)))
+
+
+def _processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "unknown")
+
+
+def _is_answer(found: object) -> bool:
+    return (
+        isinstance(found, dict)
+        and found.get("precision") in ("float32", "bf16")
+        and isinstance(found.get("threads"), int)
+        and 1 <= found["threads"]
+    )
+
+
+def _file() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(cache) / "nanollm" / "calibration.json"
+
+
+def _remember(key: str, found: dict) -> None:
+    """Keep an answer; where the disk refuses, the next run tries again."""
+    file = _file()
+    aside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps({**remembered(), key: found}, indent=1), encoding="utf-8")
+        os.replace(aside, file)
+    except OSError:
+        with suppress(OSError):
+            aside.unlink()

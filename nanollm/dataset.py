@@ -1,0 +1,44 @@
+"""The ids of a text as training reads them: split in two, and drawn from in windows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from nanollm.config import ModelConfig, TrainConfig, require_enough_text
+from nanollm.corpus import split
+from nanollm.errors import InputError
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The ids of a text in two parts: what the model learns from, and the end of the text, which judges it."""
+
+    train: Tensor  # (N,) int64
+    val: Tensor  # (M,) int64; empty if nothing was kept back
+
+    @classmethod
+    def from_ids(cls, ids: Sequence[int] | np.ndarray | Tensor, validation_fraction: float) -> Dataset:
+        """Split ids (N + M,) without moving any. Raises InputError unless they are a row of whole numbers."""
+        array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+        if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
+            raise InputError("The tokens must be one row of whole numbers: use tokenizer.encode(text).")
+        train, val = split(array, validation_fraction)
+        return cls(torch.from_numpy(train.astype(np.int64)), torch.from_numpy(val.astype(np.int64)))
+
+    def check(self, model: ModelConfig, train: TrainConfig) -> None:
+        """Raise InputError if a model of this config cannot learn from these ids."""
+        require_enough_text(len(self.train) + len(self.val), model, train)
+        for ids in (self.train, self.val):
+            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < model.vocab_size:
+                raise InputError(f"Every token must be from 0 to {model.vocab_size - 1}: encode with its tokenizer.")
+
+    def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Windows drawn at random places: what is read (B, T), and at each place the character that follows (B, T)."""
+        starts = torch.randint(len(self.train) - context_length, (batch_size, 1), generator=generator)
+        windows = self.train[starts + torch.arange(context_length + 1)]  # (B, T + 1)
+        return windows[:, :-1], windows[:, 1:]

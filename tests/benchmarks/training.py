@@ -1,0 +1,318 @@
+"""How fast training is, beside a plain reference that is measured in turn with it.
+
+    python -m tests.benchmarks.training [--json] [--rounds 5] [--only steps|loss|events] [--corpus tinyshakespeare.txt]
+
+The reference is what one writes first: the same sizes with learned positions, GELU, PyTorch's own modules, the fused
+attention kernel, float32 and AdamW. Ratios are its time divided by ours, so more is better; each figure is the median
+of the rounds, and rounds alternate, because a machine is not the same from one minute to the next.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nanollm.calibration import processors, resolve
+from nanollm.config import ModelConfig, TrainConfig, make_configs, preset
+from nanollm.corpus import CorpusStore
+from nanollm.dataset import Dataset
+from nanollm.events import Checkpoint, Eval, Event, Step
+from nanollm.model import TransformerLanguageModel
+from nanollm.optim import Optimizer
+from nanollm.runs.store import RunStore
+from nanollm.runs.training import Metrics
+from nanollm.runs.worker import work
+from nanollm.step import take_step
+from nanollm.tokenizer import CharTokenizer
+from nanollm.train import TrainState, evaluate, set_seed, snapshot_steps, train
+
+# The shape of PERFORMANCE.md's comparison, and the presets at their own.
+SHAPES: dict[str, dict[str, Any]] = {
+    "6 x 128, ffn 512": dict(
+        embedding_dim=128, num_layers=6, ffn_hidden_dim=512, context_length=128, batch_size=32, num_heads=4
+    ),
+    **{name: preset(name) for name in ("nano", "small", "medium")},
+}  # fmt: skip
+TARGET = 1.88  # validation loss in nats a character
+REFERENCE_RECIPE = dict(
+    embedding_dim=128, num_layers=4, ffn_hidden_dim=512, num_heads=4, context_length=64, batch_size=12, num_steps=2000,
+    learning_rate=1e-3, warmup_steps=100, final_learning_rate=0.1, weight_decay=0.1,
+)  # fmt: skip
+# Ours, by the optimizer: each was chosen so that the end of its schedule lies just below TARGET.
+RECIPES: dict[str, dict[str, Any]] = {
+    "adamw": dict(
+        embedding_dim=128, num_layers=3, ffn_hidden_dim=256, similarity="cosine", context_length=64, batch_size=16,
+        num_steps=600, learning_rate=6e-3, warmup_steps=30, final_learning_rate=0.0, weight_decay=0.0,
+    ),
+    "muon": preset("sprint"),
+}  # fmt: skip
+
+
+class ReferenceBlock(nn.Module):
+    def __init__(self, width: int, heads: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        self.heads, self.dropout = heads, nn.Dropout(dropout)
+        self.norm1, self.norm2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.qkv, self.output = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.up, self.down = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        B, T, D = x.shape
+        q, k, v = (y.view(B, T, self.heads, -1).transpose(1, 2) for y in self.qkv(self.norm1(x)).split(D, dim=-1))
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        x = x + self.dropout(self.output(y.transpose(1, 2).reshape(B, T, D)))
+        return x + self.dropout(self.down(F.gelu(self.up(self.norm2(x)))))
+
+
+class Reference(nn.Module):
+    """The plain model: learned positions, GELU, biases everywhere."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.embedding_dim
+        self.embedding = nn.Embedding(config.vocab_size, width)
+        self.positions = nn.Embedding(config.context_length, width)
+        self.blocks = nn.Sequential(
+            *(
+                ReferenceBlock(width, config.heads, config.ffn_hidden_dim, config.dropout)
+                for _ in range(config.num_layers)
+            )
+        )
+        self.norm = nn.LayerNorm(width)
+        for p in self.parameters():
+            if p.dim() == 2:
+                nn.init.normal_(p, std=0.02)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.embedding(ids) + self.positions.weight[: ids.shape[1]]
+        return self.norm(self.blocks(x)) @ self.embedding.weight.T
+
+
+class ReferenceTraining:
+    """Its step: float32, torch's AdamW as it comes, clipping at 1."""
+
+    def __init__(self, model: ModelConfig, config: TrainConfig) -> None:
+        self.model, self.config = Reference(model).train(), config
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
+        )
+
+    def step(self, ids: Tensor, targets: Tensor) -> None:
+        loss = F.cross_entropy(self.model(ids).flatten(0, 1), targets.flatten())
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        self.optimizer.step()
+
+
+def alternating(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
+    """Median seconds of each way, measured in turns."""
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            seconds[name].append(way())
+    return {name: statistics.median(all_) for name, all_ in seconds.items()}
+
+
+def timed(steps: int, threads: int, step: Callable[[], object]) -> Callable[[], float]:
+    def way() -> float:
+        torch.set_num_threads(threads)
+        step()  # warms the caches that the other way has just filled
+        started = time.perf_counter()
+        for _ in range(steps):
+            step()
+        return (time.perf_counter() - started) / steps
+
+    return way
+
+
+def matmul_peak(precision: str, threads: int) -> float:
+    """Floating-point operations a second of a 2048-wide matrix product: what this machine could do at best."""
+    torch.set_num_threads(threads)
+    n, dtype = 2048, torch.bfloat16 if precision == "bf16" else torch.float32
+    a, b = torch.randn(n, n, dtype=dtype), torch.randn(n, n, dtype=dtype)
+    times = []
+    for _ in range(8):
+        started = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - started)
+    return 2 * n**3 / min(times)
+
+
+def steps(rounds: int) -> dict[str, dict[str, Any]]:
+    """Seconds of a step at each shape, the reference's and ours, as precision and threads settle here."""
+    results = {}
+    for name, settings in SHAPES.items():
+        model, config = make_configs(settings, 65)
+        config = resolve(model, config)
+        ids = torch.randint(65, (config.batch_size, model.context_length))
+        ours = TransformerLanguageModel.from_config(model).train()
+        optimizer = Optimizer(ours, config)
+        reference = ReferenceTraining(model, config)
+        count = max(3, int(0.5 / (model.flops_per_character * 3 * ids.numel() / 1e11)))
+        seconds = alternating(
+            {
+                "reference": timed(count, processors(), lambda r=reference, i=ids: r.step(i, i)),
+                "ours": timed(
+                    count,
+                    int(config.threads),
+                    lambda m=ours, o=optimizer, i=ids, p=config.precision: take_step(m, o, i, i, 0, p),
+                ),
+            },
+            rounds,
+        )
+        flops = 3 * model.flops_per_character * ids.numel()
+        results[name] = {
+            "reference_ms": 1e3 * seconds["reference"],
+            "ours_ms": 1e3 * seconds["ours"],
+            "ratio": seconds["reference"] / seconds["ours"],
+            "precision": config.precision,
+            "threads": config.threads,
+            "share_of_peak": flops / seconds["ours"] / matmul_peak(config.precision, processors()),
+        }
+    return results
+
+
+def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
+    """Seconds of steps until the validation loss of the whole split is TARGET, by the recipes above.
+
+    Only whole schedules are compared: each is run to its end, and its loss there is printed beside its time. The
+    reference's time is taken over 200 steps a round and multiplied, because its steps are all alike.
+    """
+    text = corpus.read_text(encoding="utf-8")
+    tokenizer = CharTokenizer.from_text(text)
+    ids = tokenizer.encode(text)
+    results: dict[str, dict[str, Any]] = {}
+    model, config = make_configs(REFERENCE_RECIPE, tokenizer.vocab_size)
+    data = Dataset.from_ids(ids, config.validation_fraction)
+    reference = ReferenceTraining(model, config)
+    generator = torch.Generator().manual_seed(1)
+
+    def reference_round() -> float:
+        once = timed(
+            200,
+            processors(),
+            lambda: reference.step(*data.batch(config.batch_size, model.context_length, generator)),
+        )
+        return once() * config.num_steps
+
+    def our_round(name: str, seed: int) -> float:
+        shape, recipe = make_configs({**RECIPES[name], "seed": seed, "eval_interval": 10**6}, tokenizer.vocab_size)
+        set_seed(seed)
+        state = TrainState.new(TransformerLanguageModel.from_config(shape), recipe)
+        resolve(shape, recipe)  # as on any second run on a machine
+        for event in train(state, data, recipe):
+            if isinstance(event, Eval) and event.step == recipe.num_steps:
+                losses[name].append(evaluate(state.model, data.val, max_windows=10**9) or 0.0)
+        assert shape.num_parameters <= 900_000
+        return state.seconds
+
+    losses: dict[str, list[float]] = {name: [] for name in RECIPES}
+    seeds = {name: iter(range(1, 100)) for name in RECIPES}
+    ways: dict[str, Callable[[], float]] = {"reference": reference_round}
+    for name in RECIPES:
+        ways[name] = lambda name=name: our_round(name, next(seeds[name]))
+    seconds = alternating(ways, rounds)
+    for name in RECIPES:
+        results[name] = {
+            "reference_s": seconds["reference"],
+            "ours_s": seconds[name],
+            "ratio": seconds["reference"] / seconds[name],
+            "val_loss": statistics.median(losses[name]),
+            "worst_val_loss": max(losses[name]),
+            "target": TARGET,
+        }
+    return results
+
+
+def events() -> dict[str, dict[str, Any]]:
+    """What a preset's whole run spends on events, samples, snapshots and resume files, as a share of its steps.
+
+    A real worker runs some steps. What follows an evaluation (checkpoint, then sample) and a log line (resume file) is
+    timed as it is handled, and counted as often as in the whole run if every evaluation were the best so far.
+    """
+    results = {}
+    for name, count in (("nano", 300), ("medium", 60)):
+        whole = make_configs(preset(name), 65)[1]
+        seconds: dict[str, list[float]] = defaultdict(list)
+        last = time.perf_counter()
+
+        def heard(event: Event, seconds: dict[str, list[float]] = seconds) -> None:
+            nonlocal last
+            kind = "resume" if isinstance(event, Checkpoint) and event.kind == "resume" else event.type
+            seconds[kind].append(time.perf_counter() - last)
+            last = time.perf_counter()
+
+        with tempfile.TemporaryDirectory() as folder:
+            corpora, store = CorpusStore(Path(folder) / "corpora"), RunStore(Path(folder) / "checkpoints")
+            settings = {"num_steps": count, "eval_interval": 10**6, "checkpoint_interval": 20}
+            run = store.create(settings=settings, corpus=corpora.list()[0], preset=name, queued=False)
+            status = work(run, corpora.root, heard)
+            with Metrics(Path(folder) / "metrics.jsonl") as metrics:
+                started = time.perf_counter()
+                for step in range(1000):
+                    metrics.append(Step(step, 2.0, 1e-3, 0.5, 10**6, 1.0, 10**5))
+                line = (time.perf_counter() - started) / 1000
+        median = {kind: statistics.median(seconds[kind]) for kind in ("checkpoint", "sample", "resume")} | {
+            "line": line
+        }
+        evaluations = whole.num_steps // whole.eval_interval + len(snapshot_steps(whole.num_steps))
+        spent = (
+            evaluations * (median["checkpoint"] + median["sample"])
+            + whole.num_steps // whole.checkpoint_interval * median["resume"]
+            + whole.num_steps // whole.log_interval * line
+        )
+        share = spent / ((status.seconds or 0.0) / count * whole.num_steps)
+        results[name] = {"share": share, **{f"{kind}_ms": 1e3 * s for kind, s in median.items()}}
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--corpus", type=Path, default=Path("../shared/data/tinyshakespeare.txt"))
+    parser.add_argument("--only", choices=("steps", "loss", "events"))
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {}
+    if arguments.only in (None, "steps"):
+        results["steps"] = steps(arguments.rounds)
+    if arguments.only in (None, "loss") and arguments.corpus.exists():
+        results["loss"] = to_target(arguments.corpus, arguments.rounds)
+    if arguments.only in (None, "events"):
+        results["events"] = events()
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+        return
+    for name, r in results.get("steps", {}).items():
+        print(
+            f"{name:>18}  reference {r['reference_ms']:6.1f} ms  ours {r['ours_ms']:6.1f} ms  {r['ratio']:5.2f} x"
+            f"  ({r['precision']}, {r['threads']} threads, {r['share_of_peak']:.0%} of the matrix-product peak)"
+        )
+    for name, r in results.get("loss", {}).items():
+        print(
+            f"{name:>18}  reference {r['reference_s']:6.1f} s   ours {r['ours_s']:6.1f} s   {r['ratio']:5.2f} x"
+            f"  (validation loss {r['val_loss']:.4f}, worst {r['worst_val_loss']:.4f}, wanted {r['target']})"
+        )
+    for name, r in results.get("events", {}).items():
+        print(
+            f"{name:>18}  events, samples and files cost {r['share']:.1%} of its steps"
+            f"  (checkpoint {r['checkpoint_ms']:.1f} ms, sample {r['sample_ms']:.1f} ms,"
+            f" resume file {r['resume_ms']:.1f} ms, log line {r['line_ms']:.2f} ms)"
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What "auto" becomes is found out once, kept, and changes nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from nanollm import calibration
+from nanollm.calibration import processors, remembered, resolve
+from nanollm.config import ModelConfig, TrainConfig
+
+MODEL = ModelConfig(vocab_size=11, embedding_dim=8, num_layers=1, ffn_hidden_dim=12, context_length=6)
+CONFIG = TrainConfig(batch_size=2)
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+def test_auto_becomes_something_that_is_there() -> None:
+    settled = resolve(MODEL, CONFIG)
+    assert settled.precision in ("float32", "bf16")
+    assert 1 <= settled.threads <= processors()  # type: ignore[operator]
+    assert replace(settled, precision="auto", threads="auto") == CONFIG
+
+
+def test_what_was_asked_for_stays() -> None:
+    asked = replace(CONFIG, precision="bf16", threads=1)
+    assert resolve(MODEL, asked) == asked
+    assert remembered() == {}
+    assert resolve(MODEL, replace(CONFIG, precision="bf16")).precision == "bf16"
+    assert resolve(MODEL, replace(CONFIG, threads=1)).threads == 1
+
+
+def test_no_random_state_and_no_thread_count_is_changed() -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    threads = torch.get_num_threads()
+    resolve(MODEL, CONFIG)
+    assert torch.equal(torch.rand(4), expected)
+    assert torch.get_num_threads() == threads
+
+
+def test_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = resolve(MODEL, CONFIG)
+    monkeypatch.setattr(calibration, "_try", lambda *_: pytest.fail("was tried again"))
+    assert resolve(MODEL, CONFIG) == first
+    with pytest.raises(pytest.fail.Exception):
+        resolve(replace(MODEL, embedding_dim=16), CONFIG)
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"a": 1}', "null"])
+def test_a_damaged_memory_is_replaced(damage: str) -> None:
+    resolve(MODEL, CONFIG)
+    calibration._file().write_text(damage)
+    assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
+    assert len(remembered()) >= 1
+
+
+def test_an_answer_that_cannot_be_is_not_believed() -> None:
+    resolve(MODEL, CONFIG)
+    (key,) = remembered()
+    calibration._remember(key, {"precision": "float8", "threads": 0})
+    assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
+
+
+def test_without_a_disk_it_still_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "nanollm").write_text("a file where the folder would be")
+    assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
