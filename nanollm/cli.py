@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig
-from nanollm.corpus import BUNDLED, CorpusStore, decode, frequencies
+from nanollm.corpus import BUNDLED, CorpusStore, read_file
 from nanollm.errors import InputError
 from nanollm.events import Eval, Event, Start, Step
 from nanollm.inference.generate import add_sampling_arguments, write
+from nanollm.plaintext import Survey
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
 from nanollm.tokenizer import visible
@@ -57,8 +58,15 @@ def _parser() -> Parser:
 
     train = commands.add_parser("train", help="train a model on a text", description=_train.__doc__)
     train.set_defaults(command=_train)
-    train.add_argument("--preset", choices=PRESETS, default="nano", help="where all settings start (default: nano)")
-    train.add_argument("--corpus", type=Path, default=BUNDLED, help="a text file (default: the bundled text)")
+    train.add_argument("--preset", choices=PRESETS, help="where all settings start (default: nano)")
+    train.add_argument("--corpus", type=Path, help="a text file (default: the bundled text; with --from, that run's)")
+    train.add_argument(
+        "--from",
+        dest="parent",
+        metavar="RUN",
+        help="start from the weights and settings of that run (its folder or id), with a schedule of its own",
+    )
+    train.add_argument("--step", type=int, help="with --from: the run's snapshot of that step (default: its last)")
     train.add_argument("--title", help="name of the run, for showing only")
     train.add_argument("--run-dir", type=Path, help="folder of the run (default: a new one under checkpoints/)")
     train.add_argument("--json", action="store_true", help="print the result as JSON")
@@ -108,18 +116,17 @@ def _train(arguments: argparse.Namespace) -> int:
     """Train a model; Ctrl-C pauses the run, `runs resume` takes it up again."""
     from nanollm.runs.worker import work
 
-    text = _read_text(arguments.corpus)
-    corpora = CorpusStore(CORPORA)
-    corpus = corpora.add_text(text, arguments.corpus.name)
     settings = {f.name: getattr(arguments, f.name) for f in _setting_fields() if hasattr(arguments, f.name)}
     folder = arguments.run_dir.absolute() if arguments.run_dir else None
     if folder is not None and folder.exists() and any(folder.iterdir()):
         raise InputError(f"{str(arguments.run_dir)!r} is not empty: choose a folder that is still to be made.")
-    store = RunStore(folder.parent if folder else CHECKPOINTS)
-    run = store.create(settings=settings, corpus=corpus, preset=arguments.preset, title=arguments.title, queued=False)
+    corpora, store = CorpusStore(CORPORA), RunStore(folder.parent if folder else CHECKPOINTS)
+    run = _new_run(arguments, settings, corpora, store)
     if folder is not None:
         os.replace(run.folder, folder)
         run = Run.open(folder)
+    if run.parent:
+        print(run.parent.sentence(), file=sys.stderr)
     status = work(run, corpora.root, Progress(run))
     result = {
         **{"run": run.id, "folder": str(run.folder), "title": run.title, "state": status.state, "step": status.step},
@@ -132,6 +139,27 @@ def _train(arguments: argparse.Namespace) -> int:
     else:
         print(f"{status.state.capitalize()} at step {status.step:,}; the run is {run.folder}")
     return 1 if status.state in ("failed", "diverged") else 0
+
+
+def _new_run(arguments: argparse.Namespace, settings: dict[str, Any], corpora: CorpusStore, store: RunStore) -> Run:
+    """The run that `train` asks for: one that continues another, or one from the very beginning."""
+    if arguments.parent is None:
+        if arguments.step is not None:
+            raise InputError("--step chooses a snapshot of the run to continue: name that run with --from.")
+        corpus, preset = corpora.add_file(arguments.corpus or BUNDLED), arguments.preset or "nano"
+        return store.create(settings=settings, corpus=corpus, preset=preset, title=arguments.title, queued=False)
+    if arguments.preset is not None:
+        raise InputError("A run that continues another keeps its shape and settings: leave --preset out.")
+    corpus = corpora.add_file(arguments.corpus) if arguments.corpus else None
+    return store.fork(
+        _run(arguments.parent),
+        corpora=corpora,
+        settings=settings,
+        corpus=corpus,
+        step=arguments.step,
+        title=arguments.title,
+        queued=False,
+    )
 
 
 def _sample(arguments: argparse.Namespace) -> int:
@@ -194,24 +222,31 @@ def _runs(arguments: argparse.Namespace) -> int:
         store.delete(arguments.run)
         print("Deleted.")
         return 0
-    about = _describe(store.get(arguments.run))
-    print(json.dumps(about) if arguments.json else "\n".join(f"{name:12} {value}" for name, value in about.items()))
+    run = store.get(arguments.run)
+    about = _describe(run)
+    if arguments.json:
+        print(json.dumps(about))
+        return 0
+    if run.parent:
+        about["parent"] = run.parent.sentence()
+    print("\n".join(f"{name:12} {value}" for name, value in about.items()))
     return 0
 
 
 def _corpus(arguments: argparse.Namespace) -> int:
     """Show what the Corpus tab shows of a text: its size, its characters, and how often each occurs."""
-    text = _read_text(arguments.file, arguments.encoding)
-    counted = frequencies(text)
+    survey = Survey(read_file(arguments.file, encoding=arguments.encoding))
+    survey.require_text()
+    counted, characters = survey.frequencies(), survey.characters
     odd = [visible(c) for c, _ in counted if not (c.isprintable() or c in "\n\t")]
     if arguments.json:
-        about = {"characters": len(text), "vocab_size": len(counted), "frequencies": dict(counted), "odd": odd}
+        about = {"characters": characters, "vocab_size": len(counted), "frequencies": dict(counted), "odd": odd}
         print(json.dumps(about))
         return 0
-    print(f"{len(text):,} characters, {len(counted):,} different.")
+    print(f"{characters:,} characters, {len(counted):,} different.")
     most = counted[0][1]
     for character, count in counted[:20]:
-        print(f"{visible(character):>6} {count:>9,} {count / len(text):6.1%} {'█' * round(BAR_WIDTH * count / most)}")
+        print(f"{visible(character):>6} {count:>9,} {count / characters:6.1%} {'█' * round(BAR_WIDTH * count / most)}")
     if len(counted) > 20:
         print(f"and {len(counted) - 20:,} more: {' '.join(visible(c) for c, _ in counted[20:60])}")
     if odd:
@@ -271,33 +306,29 @@ def _value(text: str) -> Any:
     return text
 
 
-def _read_text(path: Path, encoding: str | None = None) -> str:
-    try:
-        return decode(path.read_bytes(), encoding=encoding)
-    except OSError as error:
-        raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror or error}.") from error
-
-
 def _checkpoint(arguments: argparse.Namespace) -> Path:
     """The file that was named: itself, a run's snapshot, or, if none was named, the newest run's or a shipped one."""
     named = arguments.model
     if named is not None and Path(named).is_file():
         return Path(named)
-    if named is not None and Path(named).is_dir():
-        return Run.open(Path(named)).snapshot(arguments.step).path
-    store = RunStore(CHECKPOINTS)
     if named is not None:
-        return store.get(named).snapshot(arguments.step).path
-    for run in store.list():
+        return _run(named).snapshot(arguments.step).path
+    for run in RunStore(CHECKPOINTS).list():
         if run.snapshots():
             return run.snapshot(arguments.step).path
     raise InputError("There is no model yet: train one first (python -m nanollm train), or name a checkpoint.")
+
+
+def _run(named: str) -> Run:
+    """The run that was named: by its folder, or by its id."""
+    return Run.open(named) if Path(named).exists() else RunStore(CHECKPOINTS).get(named)
 
 
 def _describe(run: Run) -> dict[str, Any]:
     status = asdict(run.status())
     return {
         **{"id": run.id, "title": run.title, "preset": run.preset, "corpus": run.corpus.get("name")},
+        "parent": asdict(run.parent) if run.parent else None,
         **{"parameters": run.model_config.num_parameters, "snapshots": len(run.snapshots()), **status},
     }
 

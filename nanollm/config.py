@@ -122,7 +122,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     ),
     "nano": dict(
         embedding_dim=32, num_layers=2, ffn_hidden_dim=64, num_steps=1000,
-        context_length=64, batch_size=64, learning_rate=1e-2, eval_interval=50,
+        context_length=64, batch_size=64, learning_rate=2e-2, final_learning_rate=0.02, eval_interval=50,
     ),
     "small": dict(
         embedding_dim=64, num_layers=4, ffn_hidden_dim=128, num_steps=3000,

@@ -3,30 +3,43 @@
 data/raw/sample.txt            the text that comes with the project
 data/corpora/<sha256>.txt      what people bring, as clean UTF-8
 data/corpora/<sha256>.json     its name and counts (a name is for showing only, never a path)
+data/corpora/<sha256>.ids      a large text as the model reads it; made when it is first trained on
+
+Large texts are read in pieces, so that none of this needs more than a few megabytes of memory.
 """
 
 from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import json
 import os
 import re
+import secrets
 import time
-from collections import Counter
-from collections.abc import Sequence
+from bisect import bisect
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from operator import itemgetter
 from pathlib import Path
-from typing import TypeVar
+from typing import BinaryIO, TypeVar
 
 import numpy as np
 
 from nanollm.errors import InputError
+from nanollm.ids_file import map_ids, write_ids
+from nanollm.plaintext import CHUNK, Survey, pieces_of_file, pieces_of_text, require_size
+from nanollm.tokenizer import CharTokenizer
 
 BUNDLED = Path(__file__).resolve().parent.parent / "data" / "raw" / "sample.txt"
 MAX_BYTES = 200 * 2**20
 MAX_VOCABULARY = 20_000
 MAX_NAME = 200
+MAX_IN_MEMORY = 32 * 2**20  # bytes of ids; more of them are mapped from a file
+ABANDONED = 24 * 60 * 60  # seconds after which a half-written file is taken to be left by a process that was killed
 
 Ids = TypeVar("Ids", bound="Sequence[int] | np.ndarray")
 
@@ -53,36 +66,32 @@ def decode(data: bytes, *, encoding: str | None = None) -> str:
     UTF-8 (with or without its mark) and UTF-16 with its mark are recognised; everything else needs `encoding` said.
     Raises InputError if the bytes are not such a text, too many, or hold what no text holds (NUL).
     """
-    if len(data) > MAX_BYTES:
-        raise InputError(
-            f"This file has {len(data) / 2**20:,.0f} MB, the limit is {MAX_BYTES // 2**20} MB: bring a part of it."
-        )
-    if encoding is None:
-        encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-    try:
-        text = data.decode(encoding)
-    except LookupError as error:
-        raise InputError(f"There is no encoding {encoding!r}: try latin-1.") from error
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"This file is not valid {encoding.removesuffix('-sig').upper()} (byte {error.start:,}): save it as UTF-8, "
-            "or read it as Latin-1 if it is an old Western text."
-        ) from error
-    return clean(text)
+    require_size(len(data), MAX_BYTES)
+    return _joined(pieces_of_file(io.BytesIO(data), encoding=encoding, limit=MAX_BYTES))
 
 
 def clean(text: str) -> str:
     """The text with all line ends as newlines. Raises InputError if it is empty, or no text at all."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n")
-    if not text.strip():
-        raise InputError("This text is empty: bring one with some characters in it; 100,000 are plenty.")
-    if "\0" in text:
-        raise InputError("This is not a text (it holds NUL bytes): choose a plain .txt file.")
+    return _joined(pieces_of_text(text))
+
+
+def _joined(pieces: Iterable[str]) -> str:
+    pieces = list(pieces)
+    Survey(pieces).require_text()
+    return "".join(pieces)
+
+
+def read_file(path: str | Path, *, encoding: str | None = None) -> Iterator[str]:
+    """The text of a file in pieces, as decode() would give it; only Survey.require_text() is still to be asked.
+
+    Raises InputError as decode() does, too many bytes before any is read, and if the file cannot be read.
+    """
     try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        raise InputError(f"Character {error.start:,} of this text is half of a pair: copy the text again.") from error
-    return text
+        with open(path, "rb") as file:
+            require_size(os.fstat(file.fileno()).st_size, MAX_BYTES)
+            yield from pieces_of_file(file, encoding=encoding, limit=MAX_BYTES)
+    except OSError as error:
+        raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror or error}.") from error
 
 
 def split(ids: Ids, validation_fraction: float) -> tuple[Ids, Ids]:
@@ -93,7 +102,7 @@ def split(ids: Ids, validation_fraction: float) -> tuple[Ids, Ids]:
 
 def frequencies(text: str) -> list[tuple[str, int]]:
     """Each character and how often it occurs, the most frequent first."""
-    return Counter(text).most_common()
+    return Survey([text]).frequencies()
 
 
 class CorpusStore:
@@ -104,24 +113,36 @@ class CorpusStore:
 
     def add(self, data: bytes, name: str, *, encoding: str | None = None) -> CorpusInfo:
         """Decode, clean and keep a file's content; the same text again only renames it. Raises InputError, OSError."""
-        last_part = re.split(r"[/\\]", str(name))[-1]  # of a path, where a browser or a shell gives one
-        return self.add_text(decode(data, encoding=encoding), last_part)
+        require_size(len(data), MAX_BYTES)
+        return self._keep(pieces_of_file(io.BytesIO(data), encoding=encoding, limit=MAX_BYTES), _last_part(name))
+
+    def add_file(self, path: str | Path, name: str | None = None, *, encoding: str | None = None) -> CorpusInfo:
+        """The same of a file, under its own name if no other is given, without holding its content in memory."""
+        return self._keep(read_file(path, encoding=encoding), _last_part(name or path))
 
     def add_text(self, text: str, name: str) -> CorpusInfo:
         """Keep a text under its digest. Raises InputError if it is empty or has too many different characters."""
-        text = clean(text)
-        vocab_size = len(set(text))
-        if vocab_size > MAX_VOCABULARY:
-            raise InputError(
-                f"This text has {vocab_size:,} different characters, the limit is {MAX_VOCABULARY:,}: is it plain text?"
-            )
-        content = text.encode()
-        digest = hashlib.sha256(content).hexdigest()
-        if digest == _bundled_info().sha256:
-            return _bundled_info()
-        info = CorpusInfo(digest, _display_name(name), len(text), vocab_size, time.time())
-        self.root.mkdir(parents=True, exist_ok=True)
-        _write(self._path(digest, "txt"), content)
+        return self._keep(pieces_of_text(text), name)
+
+    def _keep(self, pieces: Iterable[str], name: str) -> CorpusInfo:
+        survey, digest = Survey(), hashlib.sha256()
+        with self._aside() as file:
+            for piece in pieces:
+                content = survey.add(piece)
+                digest.update(content)
+                file.write(content)
+            survey.require_text()
+            vocab_size = len(survey.vocabulary())
+            if vocab_size > MAX_VOCABULARY:
+                raise InputError(
+                    f"This text has {vocab_size:,} different characters, the limit is {MAX_VOCABULARY:,}: "
+                    "is it plain text?"
+                )
+            sha256 = digest.hexdigest()
+            if sha256 == _bundled_info().sha256:
+                return _bundled_info()
+            _into_place(file, self._path(sha256, "txt"))
+        info = CorpusInfo(sha256, _display_name(name), survey.characters, vocab_size, time.time())
         self._write_info(info)
         return info
 
@@ -141,13 +162,45 @@ class CorpusStore:
         return info
 
     def read(self, sha256: str) -> str:
-        """The text itself. Raises InputError if it is not here or was changed on disk."""
+        """The text itself, whole. Raises InputError if it is not here or was changed on disk."""
+        return "".join(self._pieces(self.get(sha256)))
+
+    def page(self, sha256: str, start: int, length: int) -> str:
+        """So many characters of a text from `start` on (fewer at its end). Raises InputError as read() does."""
+        info, start = self.get(sha256), max(0, start)
+        starts = self._survey(info).starts
+        characters, offset = starts[bisect(starts, start, key=itemgetter(0)) - 1]
+        text, wanted = "", start - characters + length
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        with self._open(info) as file:
+            file.seek(offset)
+            while len(text) < wanted and (data := file.read(CHUNK)):
+                text += decoder.decode(data)
+        return text[wanted - length : wanted]
+
+    def frequencies(self, sha256: str) -> list[tuple[str, int]]:
+        """Each character and how often it occurs, the most frequent first. Raises InputError as read() does."""
+        return self._survey(self.get(sha256)).frequencies()
+
+    def encoded(self, sha256: str) -> tuple[CharTokenizer, np.ndarray]:
+        """A text as a model reads it: the tokenizer of its characters, and its ids (N,) in the smallest type.
+
+        Many ids are mapped from a file, which is made when they are first asked for and checked every time; where the
+        disk has no room for it, they are held in memory. Raises InputError as read() does.
+        """
         info = self.get(sha256)
-        path = BUNDLED if info.bundled else self._path(sha256, "txt")
-        content = path.read_bytes()
-        if hashlib.sha256(content).hexdigest() != sha256:
-            raise InputError(f"The text {info.name!r} was changed on disk: bring it again.")
-        return content.decode()
+        if info.characters * np.min_scalar_type(info.vocab_size - 1).itemsize > MAX_IN_MEMORY:
+            path = self._path(sha256, "ids")
+            mapped = map_ids(path, sha256)
+            if mapped is None:
+                with suppress(OSError), self._aside() as file:
+                    write_ids(file, sha256, self._tokenizer(info), self._pieces(info))
+                    _into_place(file, path)
+                    mapped = map_ids(path, sha256)
+            if mapped is not None:
+                return mapped
+        tokenizer = self._tokenizer(info)
+        return tokenizer, np.concatenate([tokenizer.encode(piece) for piece in self._pieces(info)])
 
     def rename(self, sha256: str, name: str) -> CorpusInfo:
         """Give a text another name. Raises InputError if it is not here, or is the bundled one."""
@@ -167,9 +220,47 @@ class CorpusStore:
             raise InputError(f"The run {needed_by[0]!r} still needs this text: stop or delete that run first.")
         self._path(sha256, "json").unlink(missing_ok=True)
         self._path(sha256, "txt").unlink(missing_ok=True)
+        self._path(sha256, "ids").unlink(missing_ok=True)
 
     def _path(self, sha256: str, ending: str) -> Path:
         return self.root / f"{sha256}.{ending}"
+
+    def _open(self, info: CorpusInfo) -> BinaryIO:
+        return open(BUNDLED if info.bundled else self._path(info.sha256, "txt"), "rb")
+
+    def _pieces(self, info: CorpusInfo) -> Iterator[str]:
+        """A text in pieces. Raises InputError after the last one if it is not what the digest says."""
+        decoder, digest = codecs.getincrementaldecoder("utf-8")("replace"), hashlib.sha256()
+        with self._open(info) as file:
+            while data := file.read(CHUNK):
+                digest.update(data)
+                yield decoder.decode(data)
+        if digest.hexdigest() != info.sha256:
+            raise InputError(f"The text {info.name!r} was changed on disk: bring it again.")
+
+    def _survey(self, info: CorpusInfo) -> Survey:
+        """What a text consists of, counted once for each version of its file."""
+        with self._open(info) as file:
+            facts = os.fstat(file.fileno())
+        return _survey_of(self, info, facts.st_mtime_ns, facts.st_size)
+
+    def _tokenizer(self, info: CorpusInfo) -> CharTokenizer:
+        return CharTokenizer(self._survey(info).vocabulary())
+
+    @contextmanager
+    def _aside(self) -> Iterator[BinaryIO]:
+        """A new file in this folder under a name that is nobody else's, gone afterwards unless put into place."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        for left in self.root.glob(".*.part"):
+            with suppress(OSError):
+                if time.time() - left.stat().st_mtime > ABANDONED:
+                    left.unlink()
+        path = self.root / f".{os.getpid()}-{secrets.token_hex(4)}.part"
+        try:
+            with open(path, "xb") as file:
+                yield file
+        finally:
+            path.unlink(missing_ok=True)
 
     def _read_info(self, sha256: str) -> CorpusInfo | None:
         if not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
@@ -181,7 +272,14 @@ class CorpusStore:
         return info if info.sha256 == sha256 and self._path(sha256, "txt").exists() else None
 
     def _write_info(self, info: CorpusInfo) -> None:
-        _write(self._path(info.sha256, "json"), json.dumps(asdict(info)).encode())
+        with self._aside() as file:
+            file.write(json.dumps(asdict(info)).encode())
+            _into_place(file, self._path(info.sha256, "json"))
+
+
+@lru_cache(maxsize=16)
+def _survey_of(store: CorpusStore, info: CorpusInfo, changed: int, size: int) -> Survey:
+    return Survey(store._pieces(info))
 
 
 def _bundled_info() -> CorpusInfo:
@@ -205,12 +303,12 @@ def _display_name(name: str) -> str:
     return shown or "untitled"
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Replace a file in one step, so that no reader ever sees half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        aside.write_bytes(content)
-        os.replace(aside, path)
-    except OSError:
-        aside.unlink(missing_ok=True)
-        raise
+def _last_part(path: str | Path) -> str:
+    """The name in a path, where a browser or a shell gives one."""
+    return re.split(r"[/\\]", str(path))[-1]
+
+
+def _into_place(file: BinaryIO, path: Path) -> None:
+    """Close a file and give it its name in one step, so that no reader ever sees half of it."""
+    file.close()
+    os.replace(file.name, path)

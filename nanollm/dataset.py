@@ -16,10 +16,14 @@ from nanollm.errors import InputError
 
 @dataclass(frozen=True)
 class Dataset:
-    """The ids of a text in two parts: what the model learns from, and the end of the text, which judges it."""
+    """The ids of a text in two parts: what the model learns from, and the end of the text, which judges it.
 
-    train: Tensor  # (N,) int64
-    val: Tensor  # (M,) int64; empty if nothing was kept back
+    They stay in the type they came in, one byte each for most texts, and where they are, in memory or mapped from a
+    file. Only what is drawn becomes int64, the type that embeddings and losses take.
+    """
+
+    train: Tensor  # (N,) of some integer type
+    val: Tensor  # (M,) of the same; empty if nothing was kept back
 
     @classmethod
     def from_ids(cls, ids: Sequence[int] | np.ndarray | Tensor, validation_fraction: float) -> Dataset:
@@ -27,18 +31,20 @@ class Dataset:
         array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
         if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
             raise InputError("The tokens must be one row of whole numbers: use tokenizer.encode(text).")
+        # Torch shares the memory of an array that is contiguous, writable and of this machine's byte order; most are.
+        array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
         train, val = split(array, validation_fraction)
-        return cls(torch.from_numpy(train.astype(np.int64)), torch.from_numpy(val.astype(np.int64)))
+        return cls(torch.from_numpy(train), torch.from_numpy(val))
 
     def check(self, model: ModelConfig, train: TrainConfig) -> None:
         """Raise InputError if a model of this config cannot learn from these ids."""
         require_enough_text(len(self.train) + len(self.val), model, train)
-        for ids in (self.train, self.val):
+        for ids in (self.train.numpy(), self.val.numpy()):  # torch finds no smallest of uint16
             if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < model.vocab_size:
                 raise InputError(f"Every token must be from 0 to {model.vocab_size - 1}: encode with its tokenizer.")
 
     def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Windows drawn at random places: what is read (B, T), and at each place the character that follows (B, T)."""
+        """Windows drawn at random places, as int64: what is read (B, T), and at each place what follows (B, T)."""
         starts = torch.randint(len(self.train) - context_length, (batch_size, 1), generator=generator)
-        windows = self.train[starts + torch.arange(context_length + 1)]  # (B, T + 1)
+        windows = self.train[starts + torch.arange(context_length + 1)].long()  # (B, T + 1)
         return windows[:, :-1], windows[:, 1:]

@@ -12,6 +12,7 @@ from nanollm.errors import InputError
 # Private-use and noncharacter code points stay ordinary; only halves of surrogate pairs are no characters at all.
 _SURROGATES = range(0xD800, 0xE000)
 _VISIBLE = {" ": "␣", "\n": "⏎", "\t": "⇥"}
+_CHUNK = 2**16  # characters encoded at a time, so that what is needed in between stays in the processor's caches
 
 
 class CharTokenizer:
@@ -48,19 +49,26 @@ class CharTokenizer:
     def vocab_size(self) -> int:
         return len(self._characters)
 
+    @property
+    def id_type(self) -> np.dtype:
+        """The smallest unsigned integer type that holds every id."""
+        return np.min_scalar_type(max(0, self.vocab_size - 1))
+
     def encode(self, text: str) -> np.ndarray:
-        """The ids of a text, one per character: (len(text),) in the smallest unsigned integer type that holds them.
+        """The ids of a text, one per character: (len(text),) of id_type.
 
         Raises InputError that names the characters which the vocabulary lacks.
         """
-        points = _code_points(text)
-        slots = np.searchsorted(self._points, points).clip(max=max(0, self.vocab_size - 1))
-        if not self.vocab_size or (self._points[slots] != points).any():
-            unknown = self.unknown(text)
-            if unknown:
+        ids = np.empty(len(text), dtype=self.id_type)
+        for start in range(0, len(text), _CHUNK):
+            # "clip": whatever lies beyond the table gets its last entry, which stands for "unknown" too.
+            found = self._table.take(code_points(text[start : start + _CHUNK]), mode="clip")
+            if found.max() == self.vocab_size:
+                unknown = self.unknown(text)
                 names = " ".join(repr(c) for c in unknown[:8]) + (" and others" if len(unknown) > 8 else "")
                 raise InputError(f"This model has never seen {names}: leave out what its text did not contain.")
-        return self._ids[slots]
+            ids[start : start + _CHUNK] = found
+        return ids
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
         """The text of some ids. Raises InputError for an id outside the vocabulary."""
@@ -80,10 +88,11 @@ class CharTokenizer:
         if len(set(characters)) != len(characters):
             raise InputError("A vocabulary holds each character once.")
         self._characters = characters
-        points = np.array([ord(c) for c in characters], dtype=np.uint32)
-        order = np.argsort(points)
-        self._points = points[order]  # ascending, for the binary search of encode()
-        self._ids = order.astype(np.min_scalar_type(max(0, len(characters) - 1)))  # and the id behind each of them
+        points = [ord(c) for c in characters]
+        # The id of each code point up to the highest and one more; vocab_size, which is no id, where there is none.
+        unknown = len(characters)
+        self._table = np.full(max(points, default=-1) + 2, unknown, dtype=np.min_scalar_type(unknown))
+        self._table[points] = np.arange(unknown)
 
 
 def visible(character: str) -> str:
@@ -93,6 +102,6 @@ def visible(character: str) -> str:
     return character if character.isprintable() else f"U+{ord(character):04X}"
 
 
-def _code_points(text: str) -> np.ndarray:
-    """(len(text),) uint32; a lone surrogate passes here and is reported as unknown."""
+def code_points(text: str) -> np.ndarray:
+    """(len(text),) uint32; half of a surrogate pair passes here as one."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)

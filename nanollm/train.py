@@ -253,8 +253,9 @@ def evaluate(model: TransformerLanguageModel, ids: Tensor, *, max_windows: int =
     for chunk in chunks:  # (b, t + 1)
         if chunk.shape[1] < 2:
             continue
-        logits = model(chunk[:, :-1].to(device))
-        total += F.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten().to(device), reduction="sum").item()
+        chunk = chunk.to(device, torch.long)
+        logits = model(chunk[:, :-1])
+        total += F.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten(), reduction="sum").item()
         count += chunk[:, 1:].numel()
     model.train(was_training)
     return total / count if count else None

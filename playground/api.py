@@ -7,7 +7,6 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.corpus import frequencies
 from nanollm.errors import InputError
 from nanollm.explain.attention import attention_map
 from nanollm.inference.generate import stream_text
@@ -30,7 +29,7 @@ def publish(ctx: Context) -> None:
     def corpus(text: str, name: str = "text") -> dict[str, Any]:
         """Keep a text to train on, and describe it: sha256, name, characters, vocab_size, frequencies."""
         info = ctx.corpora.add_text(_text(text), _text(name))
-        return {**_about(info), "frequencies": [list(pair) for pair in frequencies(ctx.corpora.read(info.sha256))]}
+        return {**_about(info), "frequencies": [list(pair) for pair in ctx.corpora.frequencies(info.sha256)]}
 
     def start_run(text: str, preset: str = "nano", settings: dict[str, Any] | None = None) -> dict[str, Any]:
         """Train a preset on the text with this sha256, with `settings` over the preset's; returns run and state."""

@@ -63,6 +63,12 @@ def newest_samples(run: Run, count: int = 3) -> list[dict[str, Any]]:
     ]
 
 
+def run_sentences(run: Run, status: Status) -> str:
+    """How the run stands and, where it continues another, what that means for its curve."""
+    state = state_sentence(run, status)
+    return f"{state.rstrip()} {run.parent.sentence()}" if run.parent else state
+
+
 def state_sentence(run: Run, status: Status) -> str:
     """How the run stands, and what to do where something can be done."""
     if status.asked:

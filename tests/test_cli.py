@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.runs.store import RunStore
+from nanollm.runs.store import Run, RunStore
 from tests.conftest import ROOT
 
 QUICK = ["--num-steps", "20", "--batch-size", "4", "--context-length", "16", "--threads", "1", "--eval-interval", "10"]
@@ -80,6 +80,48 @@ def test_a_run_goes_where_it_is_told(home: Path) -> None:
     assert again.returncode == 2 and "not empty" in again.stderr
 
 
+def test_a_run_can_be_continued(home: Path) -> None:
+    parent = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
+    done = nanollm(home, "train", "--from", parent.id, "--num-steps", "5", "--learning-rate", "0.001", "--json")
+    assert done.returncode == 0, done.stderr
+    assert "Continues “cats” from step 20, with a schedule of its own: not the same as one longer run." in done.stderr
+    about = json.loads(done.stdout)
+    assert (about["state"], about["step"]) == ("completed", 5)
+    assert about["title"] == "cats, continued with num steps 5, learning rate 0.001"
+    assert "Continues “cats” from step 20" in nanollm(home, "runs", "show", about["run"]).stdout
+    shown = json.loads(nanollm(home, "runs", "show", about["run"], "--json").stdout)
+    assert shown["parent"] == {"run": parent.id, "title": "cats", "step": 20}
+
+
+def test_or_forked_earlier_with_another_text_by_its_folder(home: Path) -> None:
+    parent = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
+    (home / "rats.txt").write_text("a rat sat on that mat.\n" * 60)
+    where = ["--from", str(parent.folder), "--step", "0", "--corpus", "rats.txt", "--run-dir", "elsewhere/rats"]
+    done = nanollm(home, "train", *where, "--num-steps", "5")
+    assert done.returncode == 0, done.stderr
+    run = Run.open(home / "elsewhere" / "rats")
+    assert run.parent is not None and run.parent.step == 0 and run.corpus["name"] == "rats.txt"
+    assert run.model_config == parent.model_config
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (["--preset", "nano"], "leave --preset out"),
+        (["--step", "700"], "no snapshot of step 700"),
+        (["--num-layers", "3"], "leave num_layers out"),
+        (["--corpus", "dogs.txt"], "never seen ('D' 'g' 'u')"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_continued_gets_one_sentence(home: Path, flags: list[str], sentence: str) -> None:
+    (home / "dogs.txt").write_text("Do hot dogs run.\n" * 20)
+    parent = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
+    done = nanollm(home, "train", "--from", parent.id, *flags)
+    assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
+    assert sentence in done.stderr
+
+
 def test_interrupt_pauses_and_resume_finishes(home: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
     command = [sys.executable, "-m", "nanollm", "train", "--corpus", "my text.txt", "--title", "long", *QUICK]
@@ -120,6 +162,9 @@ def test_interrupt_pauses_and_resume_finishes(home: Path) -> None:
         ["train", "--learning-rate", "nan"],
         ["train", "--num-steps", "many"],
         ["train", "--learnin-rate", "1"],
+        ["train", "--step", "10"],
+        ["train", "--from", "nothing-like-it"],
+        ["train", "--from", "my text.txt"],
         ["sample", "nothing-like-it"],
         ["sample", "../../etc/passwd"],
         ["sample", "--prompt", "ЖЖ"],

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,14 +17,42 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanollm import corpus
+from nanollm import corpus, plaintext
 from nanollm.corpus import CorpusStore, clean, decode, frequencies, split
 from nanollm.errors import InputError
+from nanollm.tokenizer import CharTokenizer
+from tests.conftest import ROOT
+
+TALE = "Ein Füchslein 🦊 lief über die Straße.\r\nSchnell!\r" * 40
+CLEAN = TALE.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> CorpusStore:
     return CorpusStore(tmp_path / "corpora")
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Borders everywhere, as in a text a thousand times as long."""
+    monkeypatch.setattr(plaintext, "CHUNK", 7)
+    monkeypatch.setattr(corpus, "CHUNK", 7)
+
+
+@pytest.fixture
+def all_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every text counts as a large one."""
+    monkeypatch.setattr(corpus, "MAX_IN_MEMORY", 0)
+
+
+def assert_encoded(store: CorpusStore, sha256: str, text: str) -> np.ndarray:
+    """What encoded() gives is what the whole text gives; returns the ids."""
+    tokenizer, ids = store.encoded(sha256)
+    expected = CharTokenizer.from_text(text)
+    assert tokenizer.characters == expected.characters
+    assert ids.dtype == expected.encode(text).dtype
+    np.testing.assert_array_equal(ids, expected.encode(text))
+    return ids
 
 
 def test_the_bundled_text_is_there(store: CorpusStore, text: str) -> None:
@@ -134,3 +168,149 @@ def test_frequencies_count_everything(text: str) -> None:
     counted = frequencies(text)
     assert sum(count for _, count in counted) == len(text)
     assert [count for _, count in counted] == sorted((c for _, c in counted), reverse=True)
+
+
+def test_a_file_is_kept_as_its_bytes_are(store: CorpusStore, tmp_path: Path, small_chunks: None) -> None:
+    path = tmp_path / "tale.txt"
+    for data, encoding in ((TALE.encode(), None), (TALE.encode("utf-16"), None), (TALE.encode("utf-32"), "utf-32")):
+        path.write_bytes(data)
+        info = store.add_file(path, encoding=encoding)
+        for same in (store.add(data, "tale.txt", encoding=encoding), store.add_text(TALE, "tale.txt")):
+            assert replace(same, added=info.added) == info
+        assert (info.name, info.characters, info.vocab_size) == ("tale.txt", len(CLEAN), len(set(CLEAN)))
+    assert store.read(info.sha256) == CLEAN
+    assert store.add_file(path, "another name", encoding="utf-32").name == "another name"
+    assert len(list(store.root.iterdir())) == 2
+
+
+def test_the_bundled_file_is_known(store: CorpusStore) -> None:
+    assert store.add_file(corpus.BUNDLED).bundled and list(store.root.iterdir()) == []
+
+
+def test_a_file_that_is_too_large_is_refused_at_once(store: CorpusStore, tmp_path: Path) -> None:
+    path = tmp_path / "large.txt"
+    with open(path, "wb") as file:
+        file.truncate(corpus.MAX_BYTES + 1)
+    began = time.perf_counter()
+    with pytest.raises(InputError, match="has 201 MB, the limit is 200 MB"):
+        store.add_file(path)
+    assert time.perf_counter() - began < 1
+
+
+def test_a_file_that_cannot_be_read_gets_a_sentence(
+    store: CorpusStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for path in (tmp_path / "missing", tmp_path):
+        with pytest.raises(InputError, match="cannot be read"):
+            store.add_file(path)
+    monkeypatch.setattr(corpus, "MAX_BYTES", 2**20)
+    with pytest.raises(InputError, match="the limit is 1 MB"):  # its size says nothing
+        store.add_file("/dev/zero")
+
+
+def test_what_is_refused_leaves_nothing_behind(store: CorpusStore, small_chunks: None) -> None:
+    many = "".join(map(chr, range(256, 20_300))).encode()
+    for data in (b"some words, then \xff", b"a zero \0 byte", b" \n \n", many):
+        with pytest.raises(InputError):
+            store.add(data, "a")
+    assert list(store.root.iterdir()) == []
+
+
+def test_what_a_killed_process_left_is_swept(store: CorpusStore) -> None:
+    store.root.mkdir()
+    old, new = store.root / ".1-aa.part", store.root / ".2-bb.part"
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    store.add_text("some text", "a")
+    assert not old.exists() and new.exists()
+
+
+@given(st.text("a\né漢🦊", min_size=1), st.integers(-3, 40), st.integers(0, 40), st.integers(1, 9))
+def test_a_page_is_a_part_of_the_text(text: str, start: int, length: int, chunk: int) -> None:
+    text += "end"
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(plaintext, "CHUNK", chunk)
+        patch.setattr(corpus, "CHUNK", chunk)
+        store = CorpusStore(folder)
+        sha256 = store.add_text(text, "a").sha256
+        assert store.page(sha256, start, length) == text[max(0, start) :][:length]
+        assert store.page(sha256, 0, len(text)) == text
+
+
+def test_pages_and_frequencies_are_of_the_text_as_it_is(store: CorpusStore, text: str) -> None:
+    bundled = store.list()[0].sha256
+    assert store.page(bundled, 1000, 50) == text[1000:1050]
+    assert store.frequencies(bundled) == frequencies(text)
+    info = store.add_text("some text", "a")
+    assert store.page(info.sha256, 5, 99) == "text" and dict(store.frequencies(info.sha256))["e"] == 2
+    (store.root / f"{info.sha256}.txt").write_text("another text")
+    for ask in (store.frequencies, store.encoded, lambda sha256: store.page(sha256, 0, 5)):
+        with pytest.raises(InputError, match="changed on disk"):
+            ask(info.sha256)
+
+
+def test_small_texts_are_encoded_in_memory(store: CorpusStore, text: str, small_chunks: None) -> None:
+    assert not isinstance(assert_encoded(store, store.list()[0].sha256, text), np.memmap)
+    info = store.add_text(TALE, "a")
+    assert not isinstance(assert_encoded(store, info.sha256, CLEAN), np.memmap)
+    assert not (store.root / f"{info.sha256}.ids").exists()
+
+
+def test_large_texts_are_encoded_once_and_mapped(store: CorpusStore, small_chunks: None, all_mapped: None) -> None:
+    for text in (CLEAN, CLEAN + "".join(map(chr, range(0x4E00, 0x4E00 + 300)))):
+        info = store.add_text(text, "a")
+        path = store.root / f"{info.sha256}.ids"
+        assert isinstance(assert_encoded(store, info.sha256, text), np.memmap)
+        made = path.stat()
+        assert_encoded(store, info.sha256, text)
+        assert (path.stat().st_ino, path.stat().st_mtime_ns) == (made.st_ino, made.st_mtime_ns)
+    store.delete(info.sha256)
+    assert not path.exists()
+
+
+def test_damaged_ids_are_made_again(store: CorpusStore, all_mapped: None) -> None:
+    info = store.add_text(TALE, "a")
+    path = store.root / f"{info.sha256}.ids"
+    store.encoded(info.sha256)
+    whole = path.read_bytes()
+    for damaged in (whole[:-1] + b"\0", whole[:100], b"", whole + b"\0"):
+        path.write_bytes(damaged)
+        assert_encoded(store, info.sha256, CLEAN)
+        assert path.read_bytes() == whole
+
+
+def test_a_changed_text_is_not_encoded(store: CorpusStore, all_mapped: None) -> None:
+    info = store.add_text(TALE, "a")
+    (store.root / f"{info.sha256}.txt").write_text(CLEAN[::-1], encoding="utf-8")
+    with pytest.raises(InputError, match="changed on disk"):
+        store.encoded(info.sha256)
+    assert not (store.root / f"{info.sha256}.ids").exists()
+
+
+def test_where_ids_cannot_be_written_they_stay_in_memory(store: CorpusStore, all_mapped: None) -> None:
+    info = store.add_text(TALE, "a")
+    (store.root / f"{info.sha256}.ids").mkdir()  # as good as a disk that is full
+    assert not isinstance(assert_encoded(store, info.sha256, CLEAN), np.memmap)
+    assert len(list(store.root.iterdir())) == 3  # the text, its facts, that folder
+
+
+def test_two_processes_may_encode_a_text_at_once(store: CorpusStore, all_mapped: None) -> None:
+    info = store.add_text(TALE * 500, "a")
+    report = (
+        "import sys, hashlib; from nanollm import corpus; corpus.MAX_IN_MEMORY = 0; sys.stdin.read(1);"
+        "_, ids = corpus.CorpusStore(sys.argv[1]).encoded(sys.argv[2]);"
+        "print(hashlib.sha256(ids.tobytes()).hexdigest())"
+    )
+    command = [sys.executable, "-c", report, str(store.root), info.sha256]
+    both = [
+        subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    for process in both:
+        assert process.stdin is not None
+        process.stdin.write("!")
+        process.stdin.flush()
+    answers = {process.communicate()[0].strip() for process in both}
+    expected = CharTokenizer.from_text(CLEAN).encode(CLEAN * 500)
+    assert answers == {hashlib.sha256(expected.tobytes()).hexdigest()}
+    assert {path.suffix for path in store.root.iterdir()} == {".txt", ".json", ".ids"}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import nanollm.tokenizer
 from nanollm.errors import InputError
 from nanollm.tokenizer import CharTokenizer, visible
 
@@ -53,10 +54,25 @@ def test_unknown_characters_are_named(text: str, other: str) -> None:
         assert tokenizer.decode(tokenizer.encode(other)) == other
 
 
-@pytest.mark.parametrize(("size", "dtype"), [(1, np.uint8), (256, np.uint8), (257, np.uint16)])
+@pytest.mark.parametrize(("size", "dtype"), [(1, np.uint8), (255, np.uint8), (256, np.uint8), (257, np.uint16)])
 def test_ids_take_the_smallest_type(size: int, dtype: type) -> None:
-    characters = [chr(0x100 + i) for i in range(size)]
-    assert CharTokenizer(characters).encode("".join(characters)).dtype == dtype
+    tokenizer = CharTokenizer([chr(0x100 + i) for i in range(size)])
+    ids = tokenizer.encode("".join(tokenizer.characters))
+    assert ids.dtype == tokenizer.id_type == dtype and ids.tolist() == list(range(size))
+    for unknown in ("\0", chr(0x100 + size), "\ud800", "\U0010ffff"):
+        with pytest.raises(InputError, match="never seen"):
+            tokenizer.encode(unknown)
+
+
+def test_long_texts_are_encoded_like_short_ones(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = text[:1000] + "🦊" + text
+    tokenizer = CharTokenizer.from_text(text)
+    whole = tokenizer.encode(text)
+    for chunk in (1, 2, 999, len(text) - 1, len(text)):
+        monkeypatch.setattr(nanollm.tokenizer, "_CHUNK", chunk)
+        np.testing.assert_array_equal(tokenizer.encode(text), whole)
+    with pytest.raises(InputError, match="'é'"):
+        tokenizer.encode(text + "é")
 
 
 def test_build_vocab_reads_a_file(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from nanollm.config import ModelConfig
 from nanollm.events import Sample
-from nanollm.runs.store import Curve, Status
+from nanollm.runs.store import Curve, Parent, Status
 from playground import words
 
 STATES = ("queued", "running", "paused", "completed", "stopped", "failed", "diverged", "lost", "stalled")
@@ -30,6 +30,16 @@ def test_every_state_is_a_sentence(state, step):
 def test_what_went_wrong_comes_with_what_to_do(state):
     sentence = words.state_sentence(run(), Status(state, 300, 1000, reason="The disk is full."))
     assert any(word in sentence for word in ("Resume", "Start again", "stop it"))
+
+
+def test_a_run_that_continues_another_says_so_in_every_state():
+    parent = Parent("20260101-000000-0000", "nano · tale.txt", 1000)
+    for state in STATES:
+        status = Status(state, 300, 1000, reason="Something was wrong.")
+        sentences = words.run_sentences(run(parent=parent), status)
+        assert sentences == f"{words.state_sentence(run(), status).rstrip()} {parent.sentence()}"
+        assert words.run_sentences(run(parent=None), status) == words.state_sentence(run(), status)
+    assert parent.sentence().startswith("Continues “nano · tale.txt” from step 1,000, with a schedule of its own")
 
 
 def test_the_large_numbers():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 RUN = "run.json"  # what was asked for; written once, later only its title changes
 STATUS = "status.json"  # state, step, reason
+PARENT = "parent.safetensors"  # the checkpoint that a run starts from if it continues another
 METRICS = "metrics.jsonl"  # one event a line; only the worker writes it
 CONTROL = "control"  # files named pause and stop: created by anyone, obeyed by the worker
 LOG = "worker.log"  # what the worker printed, tracebacks included; never shown on the page
@@ -44,6 +46,14 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
         if not path.is_file() or path.stat().st_size < len(content):
             raise
         _overwrite(path, content)
+
+
+def write_copy(path: Path, original: Path) -> None:
+    """A new file with another one's content, safe on disk. Raises OSError."""
+    with open(original, "rb") as source, open(path, "xb") as file:
+        shutil.copyfileobj(source, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:

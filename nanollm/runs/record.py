@@ -6,6 +6,7 @@ A Run only reads. It can be asked as often as a page polls: files that did not c
 from __future__ import annotations
 
 import json
+import os
 import re
 import struct
 from collections.abc import Callable, Mapping
@@ -69,6 +70,22 @@ class Snapshot:
     best: bool  # true for exactly one of a run: the lowest validation loss
 
 
+@dataclass(frozen=True)
+class Parent:
+    """The run that another one continues, as it was then: it may have been renamed or deleted since."""
+
+    run: str  # its id
+    title: str
+    step: int  # of the snapshot whose weights were taken over
+
+    def sentence(self) -> str:
+        """What that means, in one sentence."""
+        return (
+            f"Continues “{self.title}” from step {self.step:,}, with a schedule of its own: "
+            "not the same as one longer run."
+        )
+
+
 class Run:
     """A run folder. Made by RunStore; `Run.open(folder)` reads one that lies anywhere."""
 
@@ -81,7 +98,7 @@ class Run:
     corpus: dict[str, Any]  # name, sha256, characters, vocab_size; empty if it is not known
     model_config: ModelConfig
     train_config: TrainConfig
-    parent: str | None  # id of the run it was forked from
+    parent: Parent | None  # what it continues
     bare: bool  # nothing but checkpoints, as train_with_config leaves them: it can be looked at, not resumed
 
     def __init__(self, folder: Path, about: Mapping[str, Any], log: EventLog, place: Callable[[], int | None]) -> None:
@@ -95,7 +112,7 @@ class Run:
         self.corpus = dict(about.get("corpus") or {})
         self.model_config = _config(ModelConfig, about.get("model"))
         self.train_config = _config(TrainConfig, about.get("train"))
-        self.parent = about.get("parent")
+        self.parent = _parent(about.get("parent"))
         self.bare = bool(about.get("bare"))
         self._log = log
         self._place = place
@@ -181,6 +198,8 @@ class Run:
     def _state(self, recorded: Mapping[str, Any], stall_seconds: float) -> tuple[str, str]:
         """The state as it really is, and the sentence that belongs to it."""
         state, reason = recorded.get("state"), str(recorded.get("reason", ""))
+        if state == "queued" and not self._writable():
+            return state, "It waits because its folder cannot be written: make it writable."
         if state in STATES and state != "running":
             return state, reason
         if not self.alive():
@@ -188,11 +207,17 @@ class Run:
             again = names.read_json(self.folder / names.STATUS)
             if again.get("state") in STATES and again["state"] != "running":
                 return again["state"], str(again.get("reason", ""))
+            if not self._writable():
+                return "lost", "Its process ended, and its folder cannot be written: make it writable, then resume."
             return "lost", "Its process ended without a word: it was killed, or the machine was restarted."
         silence = liveness.silence(self.folder)
         if silence > stall_seconds:
             return "stalled", f"Its process (number {liveness.owner(self.folder)}) has not moved for {silence:.0f} s."
         return "running", reason
+
+    def _writable(self) -> bool:
+        """False on a disk that is read-only: nobody could write down in the folder what is the matter with it."""
+        return os.access(self.folder, os.W_OK)
 
     def _moving(self, state: str, reason: str) -> Status:
         last, seconds_per_step = self._log.pace()
@@ -222,6 +247,7 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     try:
         _config(ModelConfig, about.get("model"))
         _config(TrainConfig, about.get("train"))
+        _parent(about.get("parent"))
     except (InputError, TypeError, ValueError):
         return None
     return about if about.get("model") else None
@@ -236,17 +262,27 @@ def read_facts(path: Path) -> dict[str, Any]:
     return _facts(path, now.st_mtime_ns, now.st_size)
 
 
+def read_vocabulary(path: Path) -> list[str]:
+    """The characters that a checkpoint's model knows, without torch and unchecked; empty if nothing."""
+    characters = _header(path).get("characters")
+    return characters if isinstance(characters, list) else []
+
+
 @lru_cache(maxsize=1024)
 def _facts(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
+    facts = _header(path)
+    return {key: facts.get(key) for key in ("step", "model", "train", "train_loss", "val_loss")} if facts else {}
+
+
+def _header(path: Path) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
-            header = json.loads(file.read(length)) if length <= min(size, _MAX_HEADER) else {}
+            header = json.loads(file.read(length)) if length <= _MAX_HEADER else {}
         facts = json.loads(header["__metadata__"]["nanollm"])
     except (OSError, ValueError, KeyError, TypeError, struct.error, RecursionError):
         return {}
-    facts = facts if isinstance(facts, dict) else {}
-    return {key: facts.get(key) for key in ("step", "model", "train", "train_loss", "val_loss")}
+    return facts if isinstance(facts, dict) else {}
 
 
 def _bare_facts(folder: Path) -> dict[str, Any]:
@@ -274,6 +310,15 @@ def _config(kind: type[Config], values: Any) -> Config:
     """A config from JSON, passing over fields that only another version knows. Raises InputError if invalid."""
     values = values if isinstance(values, dict) else {}
     return kind(**{f.name: values[f.name] for f in fields(kind) if f.name in values})
+
+
+def _parent(value: Any) -> Parent | None:
+    """What a run continues, from JSON. Raises ValueError if that cannot be told: such a run must not start anew."""
+    if value is None:
+        return None
+    if not isinstance(value, dict) or not isinstance(value.get("step"), int):
+        raise ValueError("not a parent")
+    return Parent(str(value.get("run")), str(value.get("title")), value["step"])
 
 
 def _lowest(snapshots: list[Snapshot]) -> float | None:

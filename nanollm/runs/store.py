@@ -8,7 +8,7 @@ import secrets
 import shutil
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,18 +16,21 @@ from typing import Any, Protocol
 
 from filelock import FileLock, Timeout
 
-from nanollm.config import make_configs, preset, require_enough_text, to_dict
+from nanollm.config import ModelConfig, TrainConfig, make_configs, preset, require_enough_text, to_dict
 from nanollm.errors import InputError
+from nanollm.memory import require_memory
 from nanollm.runs import folder as names
 from nanollm.runs import liveness
+from nanollm.runs.fork import inherited, require_known
 from nanollm.runs.log import EventLog
-from nanollm.runs.record import Curve, Run, Snapshot, Status, read_about, write_status
+from nanollm.runs.record import Curve, Parent, Run, Snapshot, Status, read_about, read_vocabulary, write_status
 
-__all__ = ["Corpus", "CorpusRef", "Curve", "Run", "RunStore", "Snapshot", "Status"]
+__all__ = ["Corpora", "Corpus", "CorpusRef", "Curve", "Parent", "Run", "RunStore", "Snapshot", "Status"]
 
 MAX_TITLE = 200
 SHIPPED = "pretrained"  # the folder of the models that come with the project
 _GONE = "This run is no longer here: choose another one, or start a new one."
+_CONTINUED = ", continued"
 _LOCK = ".lock"
 _DELETED = ".deleted-"
 _FORMAT = 1
@@ -44,6 +47,13 @@ class Corpus(Protocol):
     def characters(self) -> int: ...
     @property
     def vocab_size(self) -> int: ...
+
+
+class Corpora(Protocol):
+    """Where a run that continues another finds its text; CorpusStore is that."""
+
+    def get(self, sha256: str) -> Corpus: ...
+    def frequencies(self, sha256: str) -> Iterable[tuple[str, int]]: ...
 
 
 @dataclass(frozen=True)
@@ -84,34 +94,58 @@ class RunStore:
         corpus: Corpus,
         preset: str | None = None,
         title: str | None = None,
-        parent: str | None = None,
         queued: bool = True,
     ) -> Run:
         """A new run at the end of the queue (the preset's settings, with `settings` over them).
 
         With queued=False it is left paused at step 0 for a caller that trains it with its own hands. Raises InputError
-        if a setting is unknown or out of bounds, if the text is too short for it, or if the disk refuses.
+        if a setting is unknown or out of bounds, if the text is too short or the memory too small for it, or if the
+        disk refuses.
         """
         settings = {**_preset(preset), **settings}
         model, train = make_configs(settings, corpus.vocab_size)
         require_enough_text(corpus.characters, model, train)
-        about = {
-            "format": _FORMAT,
-            "title": "",
-            "created": time.time(),
-            "preset": preset,
-            "settings": settings,
-            "corpus": {name: getattr(corpus, name) for name in ("name", "sha256", "characters", "vocab_size")},
-            "model": to_dict(model),
-            "train": to_dict(train),
-            "parent": parent,
-        }
+        require_memory(model, train)
+        about = _about(corpus, model, train, preset=preset, settings=settings)
         about["title"] = clean_title(title) or self._title(about)
-        try:
-            return self.get(self._write_new(about, queued))
-        except OSError as error:
-            why = error.strerror or error
-            raise InputError(f"The run cannot be saved ({why}): make room, then try again.") from error
+        return self._add(about, queued)
+
+    def fork(
+        self,
+        parent: Run,
+        *,
+        corpora: Corpora,
+        settings: Mapping[str, Any],
+        corpus: Corpus | None = None,
+        step: int | None = None,
+        title: str | None = None,
+        queued: bool = True,
+    ) -> Run:
+        """A new run that starts from the weights of a parent's snapshot (step None: the last), queued as by create().
+
+        It has the parent's text (or `corpus`, one of `corpora`) and settings, with `settings` over them. It is not the
+        parent's longer run: it counts from step 0, with a warm-up, a schedule and an optimizer of its own. It keeps a
+        copy of the snapshot, so the parent may train on meanwhile, or be deleted.
+
+        Raises InputError if the parent has no such snapshot or is a folder of mere checkpoints, if the text is gone,
+        too short or has characters that the model has never seen, if a setting is unknown, out of bounds or another
+        shape of the model, or if memory or disk have no room.
+        """
+        if parent.bare:
+            raise InputError("This folder holds only checkpoints: they can be sampled from, but not trained further.")
+        snapshot = parent.snapshot(step)
+        model, train = inherited(parent, settings)
+        vocabulary = read_vocabulary(snapshot.path)
+        if not vocabulary:
+            raise InputError("This snapshot cannot be read any more: choose another one.")
+        corpus = corpus or corpora.get(str(parent.corpus.get("sha256")))
+        require_known((c for c, _ in corpora.frequencies(corpus.sha256)), vocabulary)
+        require_enough_text(corpus.characters, model, train)
+        require_memory(model, train)
+        about = _about(corpus, model, train, preset=parent.preset, settings={**parent.settings, **settings})
+        about["parent"] = {"run": parent.id, "title": parent.title, "step": snapshot.step}
+        about["title"] = clean_title(title) or self._title_of_fork(about, parent)
+        return self._add(about, queued, snapshot.path)
 
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title. Raises InputError if it is gone, or the title has nothing to show."""
@@ -160,14 +194,17 @@ class RunStore:
     def lock(self, timeout: float = 30.0) -> Iterator[None]:
         """Keep all others (threads and processes) from starting, settling or deleting runs of this store.
 
-        Raises InputError if another holds it for longer than `timeout` seconds.
+        Raises InputError if another holds it for longer than `timeout` seconds, or if the disk refuses.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
         lock = FileLock(self.root / _LOCK)
         try:
+            self.root.mkdir(parents=True, exist_ok=True)
             lock.acquire(timeout=timeout, poll_interval=0.02)
         except Timeout as error:
             raise InputError("The runs are busy at this moment: try again.") from error
+        except OSError as error:
+            why = error.strerror or error
+            raise InputError(f"The folder of the runs cannot be written ({why}): make room first.") from error
         try:
             yield
         finally:
@@ -221,7 +258,14 @@ class RunStore:
         queue = self.queue()
         return queue.index(name) + 1 if name in queue else None
 
-    def _write_new(self, about: dict[str, Any], queued: bool) -> str:
+    def _add(self, about: dict[str, Any], queued: bool, weights: Path | None = None) -> Run:
+        try:
+            return self.get(self._write_new(about, queued, weights))
+        except OSError as error:
+            why = error.strerror or error
+            raise InputError(f"The run cannot be saved ({why}): make room, then try again.") from error
+
+    def _write_new(self, about: dict[str, Any], queued: bool, weights: Path | None) -> str:
         """Write a new folder aside and give it its name at the end, so that nobody meets it half-made."""
         self.root.mkdir(parents=True, exist_ok=True)
         run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(about['created']))}-{secrets.token_hex(2)}"
@@ -230,6 +274,8 @@ class RunStore:
             aside.mkdir()
             (aside / names.CONTROL).mkdir()
             names.write_json(aside / names.RUN, about)
+            if weights is not None:
+                names.write_copy(aside / names.PARENT, weights)
             if queued:
                 self.enqueue(aside)
             else:
@@ -247,16 +293,44 @@ class RunStore:
         kind = about["preset"] or f"{model['embedding_dim']} × {model['num_layers']}"
         alike = [r for r in self.list() if (r.preset, r.corpus.get("sha256")) == (about["preset"], corpus["sha256"])]
         difference = _difference(about, alike[-1]) if alike else ""
-        title = clean_title(f"{kind} · {difference or corpus['name']}")
-        taken = {run.title for run in alike}
-        numbered = (title if n == 1 else f"{title} · {n}" for n in range(1, len(taken) + 2))
-        return next(t for t in numbered if t not in taken)
+        return _numbered(clean_title(f"{kind} · {difference or corpus['name']}"), {run.title for run in alike})
+
+    def _title_of_fork(self, about: Mapping[str, Any], parent: Run) -> str:
+        """The parent's title, and what is tried: "nano · tale.txt, continued with learning rate 0.001"."""
+        corpus, difference = about["corpus"], _difference(about, parent)
+        other = f" on {corpus['name']}" if corpus["sha256"] != parent.corpus.get("sha256") else ""
+        changed = f" with {difference}" if difference else ""
+        origin = parent.title.split(_CONTINUED)[0]  # of a fork's fork too
+        return _numbered(clean_title(f"{origin}{_CONTINUED}{other}{changed}"), {run.title for run in self.list()})
 
 
 def clean_title(title: str | None) -> str:
     """A title fit to be shown: one line of at most 200 visible characters; empty if nothing remains."""
     text = " ".join(str(title or "").split())
     return "".join(c for c in text if c.isprintable())[:MAX_TITLE].strip()
+
+
+def _about(
+    corpus: Corpus, model: ModelConfig, train: TrainConfig, *, preset: str | None, settings: dict[str, Any]
+) -> dict[str, Any]:
+    """What run.json says of a new run, but for its title and its parent."""
+    return {
+        "format": _FORMAT,
+        "title": "",
+        "created": time.time(),
+        "preset": preset,
+        "settings": settings,
+        "corpus": {name: getattr(corpus, name) for name in ("name", "sha256", "characters", "vocab_size")},
+        "model": to_dict(model),
+        "train": to_dict(train),
+        "parent": None,
+    }
+
+
+def _numbered(title: str, taken: set[str]) -> str:
+    """The title, with the first number behind it that makes it a new one where it is taken."""
+    numbered = (title if n == 1 else f"{title} · {n}" for n in range(1, len(taken) + 2))
+    return next(t for t in numbered if t not in taken)
 
 
 def _difference(about: Mapping[str, Any], other: Run) -> str:

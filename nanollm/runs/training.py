@@ -7,11 +7,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from nanollm.checkpoint import FINAL_NAME, resume_name, snapshot_name
+from nanollm.checkpoint import FINAL_NAME, load_checkpoint, load_model, resume_name, snapshot_name
 from nanollm.corpus import CorpusStore
+from nanollm.dataset import Dataset
 from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Event, Resume, Sample, Start, to_json
 from nanollm.inference.generate import generate_text
@@ -20,9 +22,10 @@ from nanollm.runs import folder as names
 from nanollm.runs.control import Interrupted, Outcome, log_traceback
 from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import Dataset, TrainState, judge, keep, set_seed, train
+from nanollm.train import TrainState, judge, keep, set_seed, train
 
 SAMPLE_LENGTH = 160
+_CHUNK = 2**20  # ids translated at a time: numpy wants 8 bytes for each while it looks them up
 _UNREADABLE = "unreadable_"
 _SNAPSHOTS = ("snapshot", "best")
 
@@ -48,24 +51,25 @@ class Training:
     def __init__(self, run: Run, corpora: Path | str, on_event: Callable[[Event], None], say: Callable[[str], None]):
         """`on_event` sees every event after it was written; `say` gets a sentence when something is worth knowing.
 
-        Raises InputError if the text is gone or does not fit the run.
+        Raises InputError if the text is gone or does not fit the run, or if what the run continues is damaged.
         """
         self.run = run
         self._on_event = on_event
         self._say = say
-        self._text = CorpusStore(corpora).read(str(run.corpus.get("sha256")))
-        self._tokenizer = CharTokenizer.from_text(self._text)
+        tokenizer, ids = CorpusStore(corpora).encoded(str(run.corpus.get("sha256")))
+        self._tokenizer = load_model(run.folder / names.PARENT).tokenizer if run.parent else tokenizer
+        self._ids = _translated(ids, tokenizer, self._tokenizer)
         if self._tokenizer.vocab_size != run.model_config.vocab_size:
             raise InputError("The text does not have the characters that this run was made for: start a new run.")
         self._first = next((e for e in run.events() if isinstance(e, Start)), None)
-        # "auto" was resolved when the run began; another number of threads would add up in another order.
-        threads = self._first.threads if self._first else run.train_config.threads
-        self._config = replace(run.train_config, threads=threads)
+        self._config = run.train_config
+        if self._first:  # "auto" was settled when the run began: anything else would round or add up differently
+            self._config = replace(self._config, precision=self._first.precision, threads=self._first.threads)
         self.state = self._resumed() or self._fresh()
 
     def go(self, between_steps: Callable[[], None]) -> Outcome:
         """Train until the end, or until `between_steps` raises Interrupted. Raises OSError if the disk refuses."""
-        ids = Dataset.from_ids(self._tokenizer.encode(self._text), self._config.validation_fraction)
+        ids = Dataset.from_ids(self._ids, self._config.validation_fraction)
         data = WatchedDataset(ids.train, ids.val, between_steps)
         with Metrics(self.run.folder / names.METRICS) as self._metrics:
             if self._metrics.begun:
@@ -97,8 +101,11 @@ class Training:
         return None
 
     def _fresh(self) -> TrainState:
+        """The state before the first step: with new weights, or with those that the run continues from."""
         set_seed(self._config.seed)
         model = TransformerLanguageModel.from_config(self.run.model_config)
+        if self.run.parent:
+            load_checkpoint(self.run.folder / names.PARENT, model)
         return TrainState.new(model, self._config)
 
     def _take(self, event: Event) -> None:
@@ -160,6 +167,17 @@ class Training:
 
     def _outcome(self, state: str, reason: str = "") -> Outcome:
         return Outcome(state, self.state.step, reason, round(self.state.seconds, 4), self.state.best_val_loss)
+
+
+def _translated(ids: np.ndarray, written: CharTokenizer, read: CharTokenizer) -> np.ndarray:
+    """The ids (N,) of a text by one tokenizer as another one has them. Raises InputError for a character it lacks."""
+    if written.characters == read.characters:
+        return ids  # untouched, for they may be mapped from a file
+    table = read.encode("".join(written.characters))  # (V,): the new id of each old one
+    translated = np.empty(len(ids), dtype=table.dtype)
+    for start in range(0, len(ids), _CHUNK):
+        translated[start : start + _CHUNK] = table[ids[start : start + _CHUNK]]
+    return translated
 
 
 _DIVERGED = "The loss left every bound; earlier snapshots are kept. Start again with a smaller learning_rate."

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from nanollm.config import TrainConfig
-from nanollm.corpus import CorpusInfo, CorpusStore, decode, frequencies, split
+from nanollm.corpus import CorpusInfo, read_file, split
 from nanollm.errors import InputError
+from nanollm.plaintext import Survey
 from nanollm.tokenizer import visible
 from playground.components.text import line, text_card
 from playground.context import Context, polite, sentence, warn
@@ -79,19 +78,18 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
         except Exception as error:
             message = sentence(error)
             warn(message)
-            offer = path if path and _is_latin_1(path) else None
+            offer = path if path and latin_1_would_help(error, path) else None
             # A file that was refused leaves the drop zone, a pasted text stays to be mended.
             emptied = None if path else gr.skip()
             return gr.skip(), gr.skip(), gr.skip(), message, emptied, offer, gr.Button(visible=offer is not None)
 
     def bring(path: str | None) -> tuple[Any, ...]:
-        return kept(lambda: ctx.corpora.add(Path(str(path)).read_bytes(), Path(str(path)).name), None, path)
+        return kept(lambda: ctx.corpora.add_file(str(path)), None, path)
 
     def bring_latin_1(path: str | None) -> tuple[Any, ...]:
         if path is None:
             return (gr.skip(),) * len(brought)
-        file = Path(path)
-        return kept(lambda: ctx.corpora.add(file.read_bytes(), file.name, encoding="latin-1"), None)
+        return kept(lambda: ctx.corpora.add_file(path, encoding="latin-1"), None)
 
     def paste(text: str) -> tuple[Any, ...]:
         return kept(lambda: ctx.corpora.add_text(text, " ".join(text.split())[:40]), "")
@@ -129,37 +127,26 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 
 def describe(ctx: Context, info: CorpusInfo, page: int = 0) -> dict[str, Any]:
     """What the text card shows of a text, at one page of it. Raises InputError if the text is gone."""
-    text = ctx.corpora.read(info.sha256)
-    pages = max(1, -(-len(text) // PAGE))
+    pages = max(1, -(-info.characters // PAGE))
     page = min(max(page, 0), pages - 1)
-    train, validation = split(range(len(text)), TrainConfig().validation_fraction)
+    train, validation = split(range(info.characters), TrainConfig().validation_fraction)
     return {
         "facts": info.sentence(),
-        "text": text[page * PAGE : (page + 1) * PAGE],
+        "text": ctx.corpora.page(info.sha256, page * PAGE, PAGE),
         "page": page,
         "pages": pages,
         "train": len(train),
         "validation": len(validation),
-        "frequencies": _commonest(ctx.corpora, info.sha256),
+        "frequencies": [(visible(c), count) for c, count in ctx.corpora.frequencies(info.sha256)[:MOST]],
     }
 
 
-@lru_cache(maxsize=64)
-def _commonest(corpora: CorpusStore, sha256: str) -> list[tuple[str, int]]:
-    """The commonest characters as signs, with their counts: counted once, a big text has many pages to turn."""
-    return [(visible(character), count) for character, count in frequencies(corpora.read(sha256))[:MOST]]
-
-
-def _is_latin_1(path: str) -> bool:
-    """Whether the file was refused only because it is not UTF-8: every byte is some Latin-1 character."""
-    data = Path(path).read_bytes()
-    try:
-        data.decode("utf-8-sig")
+def latin_1_would_help(error: Exception, path: str) -> bool:
+    """Whether a file was refused only because it is not UTF-8, and is a text where every byte is a character."""
+    if not isinstance(error.__cause__, UnicodeError):
         return False
-    except UnicodeDecodeError:
-        pass
     try:
-        decode(data, encoding="latin-1")
+        Survey(read_file(path, encoding="latin-1")).require_text()
     except InputError:
         return False
     return True

@@ -17,7 +17,7 @@ from playground.components.run_progress import run_progress
 from playground.components.text import line, numbers
 from playground.context import EACH, QUIET, Context, chosen, polite, sentence
 from playground.recipe import FIELDS, MAIN, NAMES, RARE, Recipe, by_itself, choice, defaults
-from playground.words import BUTTONS, facts, headline, newest_samples, state_sentence
+from playground.words import BUTTONS, facts, headline, newest_samples, run_sentences
 
 FIRST = "nano"
 WAITING = "Your curve will fall from the dashed line, which is blind guessing."
@@ -191,7 +191,7 @@ def _look(ctx: Context, run_id: str | None, sha256: Any, progress: Any) -> Any:
     return (
         headline(run, status, curve),
         gr.skip() if before.startswith(f"{charted} |") else _curve(run, curve, status.active, slot),
-        state_sentence(run, status),
+        run_sentences(run, status),
         *_buttons(status.state, bare=run.bare, asked=status.asked),
         facts(stamp, run, status, samples),
     )
