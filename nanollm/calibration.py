@@ -124,7 +124,7 @@ def _is_answer(found: object) -> bool:
         isinstance(found, dict)
         and found.get("precision") in ("float32", "bf16")
         and isinstance(found.get("threads"), int)
-        and 1 <= found["threads"]
+        and found["threads"] >= 1
     )
 
 

@@ -26,6 +26,7 @@ from nanollm.config import ModelConfig, TrainConfig, make_configs, to_dict
 from nanollm.dataset import Dataset as Dataset  # at home here too, beside train
 from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
+from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
 from nanollm.optim import Optimizer, learning_rate_at
 from nanollm.step import take_step
@@ -113,6 +114,7 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
     Raises InputError before the first event if model, data and config do not fit together.
     """
     data.check(state.model.config, config)
+    require_memory(state.model.config, config)
     started = time.perf_counter()
     config = resolve(state.model.config, config, state.model.embedding.weight.device)
     state.seconds += time.perf_counter() - started
@@ -138,16 +140,19 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
     if state.step == 0:
         yield from _judge(state, data, snapshots)
     logged_at, logged_seconds = state.step, state.seconds
+    grad_norms = torch.zeros(())  # their sum: finite as long as every one of them is
     while state.step < config.num_steps:
         started = time.perf_counter()
         grad_norm = _step(state, data, config)
+        grad_norms = grad_norms + grad_norm
         state.seconds += time.perf_counter() - started
         step, last = state.step, state.step == config.num_steps
         logging, saving = last or step % config.log_interval == 0, step % config.checkpoint_interval == 0
         judging = last or step in snapshots or step % config.eval_interval == 0
         if not (logging or saving or judging):
             continue
-        healthy = float(state.loss_sum) / state.loss_count < worst_loss  # False for NaN too
+        # Skipped steps have harmed nothing, but whoever skips learns nothing either. (NaN < worst_loss is False.)
+        healthy = bool(grad_norms.isfinite()) and float(state.loss_sum) / state.loss_count < worst_loss
         if judging and healthy:
             yield from _judge(state, data, snapshots)
         if logging or not healthy:
@@ -319,6 +324,7 @@ def train_with_config(
         raise InputError(f"The tokenizer has {tokenizer.vocab_size} characters, the model {model.config.vocab_size}.")
     data = Dataset.from_ids(tokens, train_config.validation_fraction)
     data.check(model.config, train_config)
+    require_memory(model.config, train_config)
     if folder is not None:
         _clear(Path(folder))
     state = TrainState.new(model, train_config)
@@ -343,6 +349,6 @@ def _clear(folder: Path) -> None:
     """Make room for a new run's checkpoints, so that no snapshot of an older one stands among them."""
     if (folder / "run.json").exists():
         raise InputError(f"{str(folder)!r} holds a run of its own: choose another checkpoint_dir.")
-    for pattern in ("checkpoint_*.safetensors", "resume_*.safetensors"):
+    for pattern in ("checkpoint_*.safetensors", "resume_*.safetensors", ".*.part"):
         for old in folder.glob(pattern):
             old.unlink()

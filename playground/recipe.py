@@ -15,8 +15,8 @@ MAIN = (
     "num_steps", "batch_size", "learning_rate", "warmup_steps", "eval_interval", "seed",
 )  # fmt: skip
 RARE = (
-    "position", "similarity", "optimizer", "weight_decay", "final_learning_rate", "beta1", "beta2", "grad_clip", "validation_fraction",
-    "log_interval", "checkpoint_interval", "precision", "threads",
+    "position", "similarity", "optimizer", "weight_decay", "final_learning_rate", "beta1", "beta2", "grad_clip",
+    "validation_fraction", "log_interval", "checkpoint_interval", "precision", "threads",
 )  # fmt: skip
 NAMES = (*MAIN, *RARE)
 
@@ -69,7 +69,7 @@ def _read(field: Field, value: Any) -> Any:
     """A field's value as a config takes it: whole numbers whole, an empty field or "auto" as None."""
     if isinstance(value, str) and by_itself(field.name):
         value = int(value) if value.strip().isdecimal() else value.strip()
-    if value in (None, "") or value == "auto" and by_itself(field.name):
+    if value in (None, "") or (value == "auto" and by_itself(field.name)):
         return None
     if isinstance(value, float) and field.type != "float" and value.is_integer():
         return int(value)

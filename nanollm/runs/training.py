@@ -17,6 +17,7 @@ from nanollm.dataset import Dataset
 from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Event, Resume, Sample, Start, to_json
 from nanollm.inference.generate import generate_text
+from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
 from nanollm.runs.control import Interrupted, Outcome, log_traceback
@@ -51,7 +52,8 @@ class Training:
     def __init__(self, run: Run, corpora: Path | str, on_event: Callable[[Event], None], say: Callable[[str], None]):
         """`on_event` sees every event after it was written; `say` gets a sentence when something is worth knowing.
 
-        Raises InputError if the text is gone or does not fit the run, or if what the run continues is damaged.
+        Raises InputError if the text is gone or does not fit the run, if what the run continues is damaged, or if
+        memory has no room for it.
         """
         self.run = run
         self._on_event = on_event
@@ -65,6 +67,7 @@ class Training:
         self._config = run.train_config
         if self._first:  # "auto" was settled when the run began: anything else would round or add up differently
             self._config = replace(self._config, precision=self._first.precision, threads=self._first.threads)
+        require_memory(run.model_config, self._config)  # asked again: it may have been made where there was more
         self.state = self._resumed() or self._fresh()
 
     def go(self, between_steps: Callable[[], None]) -> Outcome:

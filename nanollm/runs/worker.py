@@ -30,6 +30,7 @@ from nanollm.runs.store import RunStore
 
 GRACE_SECONDS = 8.0  # after a signal to end: a step that takes longer is given up
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_OUT_OF_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "can't start new thread")
 
 
 def work(run: Run, corpora: Path | str = "data/corpora", on_event: Callable[[Event], None] | None = None) -> Status:
@@ -84,9 +85,9 @@ class Worker:
     def work(self) -> None:
         """Train to the end or to an interruption. Raises OSError only if not even the status can be written."""
         step = self.run.status().step
-        write_status(self.run.folder, "running", step=step)
-        _sweep(self.run.folder)
-        with _signals_as_wishes(self.wishes, self.run):
+        with _signals_as_wishes(self.wishes, self.run):  # before it says that it runs: no signal finds it unprepared
+            write_status(self.run.folder, "running", step=step)
+            _sweep(self.run.folder)
             try:
                 outcome = self._train()
             except BaseException as error:
@@ -139,7 +140,7 @@ def _failure(run: Run, error: BaseException) -> Outcome:
     onward = f"resume goes on from step {int(files[0].stem[-8:]):,}" if files else "resume starts it again"
     if isinstance(error, InputError):
         return Outcome("failed", step, str(error))
-    if isinstance(error, MemoryError) or "out of memory" in trouble or "allocate memory" in trouble:
+    if isinstance(error, MemoryError) or any(words in trouble for words in _OUT_OF_MEMORY):
         return Outcome("failed", step, "There was not enough memory: choose a smaller batch_size or a smaller model.")
     if isinstance(error, OSError):
         why = error.strerror or type(error).__name__

@@ -1,0 +1,63 @@
+"""What the tests of faults share: a store, a text, and runs so small that they train in a blink."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from nanollm.corpus import CorpusStore
+from nanollm.runs.launcher import Launcher
+from nanollm.runs.record import Run
+from nanollm.runs.store import RunStore
+
+TINY = {
+    "embedding_dim": 16,
+    "num_layers": 1,
+    "ffn_hidden_dim": 16,
+    "context_length": 16,
+    "batch_size": 4,
+    "num_steps": 40,
+    "warmup_steps": 5,
+    "log_interval": 3,
+    "eval_interval": 10,
+    "checkpoint_interval": 7,
+    "precision": "float32",
+    "threads": 1,
+}
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> CorpusStore:
+    return CorpusStore(tmp_path / "corpora")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def make(store: RunStore, corpora: CorpusStore, text: str) -> Callable[..., Run]:
+    corpus = corpora.add_text(text[:3000], "tale.txt")
+    return lambda **settings: store.create(settings={**TINY, **settings}, corpus=corpus)
+
+
+@pytest.fixture
+def launcher(store: RunStore, corpora: CorpusStore) -> Iterator[Launcher]:
+    """A launcher of real workers. What it leaves running is ended by its own handles."""
+    launcher = Launcher(store, corpora.root)
+    yield launcher
+    launcher.close()
+    for child in launcher._children:
+        child.kill()
+        child.wait()
+
+
+def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.005)

@@ -1,0 +1,89 @@
+"""FAULTS A2, A5: whatever a disk does to a file is noticed before a number of it is used; so is another format."""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nanollm import checkpoint
+from nanollm.checkpoint import load_checkpoint, load_model, save_checkpoint
+from nanollm.config import ModelConfig, TrainConfig
+from nanollm.errors import InputError
+from nanollm.tokenizer import CharTokenizer
+from nanollm.train import Dataset, TrainState, train
+from tests.conftest import random_model
+
+VOCABULARY = '\n "\\,/:abdegist{}\u00e9\u2028🦊'  # what JSON must escape, and the digest's own words
+CONFIG = ModelConfig(len(VOCABULARY), embedding_dim=8, num_layers=2, ffn_hidden_dim=12, context_length=6)
+TRAINING = TrainConfig(num_steps=3, batch_size=2, precision="float32", threads=1)
+
+Load = Callable[[Path], Any]
+
+
+@pytest.fixture(scope="module", params=["checkpoint", "checkpoint into a model", "resume file"])
+def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Load]:
+    """A whole file, and what is asked to read it."""
+    path = tmp_path_factory.mktemp("files") / "file.safetensors"
+    state = TrainState.new(random_model(CONFIG), TRAINING)
+    data = Dataset.from_ids([i % len(VOCABULARY) for i in range(200)], 0.1)
+    list(train(state, data, TRAINING))
+    load: Load = load_model
+    if request.param == "resume file":
+        state.save(path)
+        load = lambda path: TrainState.load(path, TRAINING)  # noqa: E731
+    else:
+        save_checkpoint(path, state.model, step=3, tokenizer=CharTokenizer(VOCABULARY), train_config=TRAINING)
+        if request.param == "checkpoint into a model":
+            load = lambda path: load_checkpoint(path, random_model(CONFIG))  # noqa: E731
+    load(path)  # as it is, it can be read
+    return path, load
+
+
+def refused(saved: tuple[Path, Load], content: bytes) -> None:
+    damaged = saved[0].with_name("damaged.safetensors")
+    damaged.write_bytes(content)
+    with pytest.raises(InputError, match=r"^damaged\.safetensors .*[:.]") as error:
+        saved[1](damaged)
+    assert "\n" not in str(error.value) and len(str(error.value)) < 200
+
+
+def test_500_flipped_bits(saved: tuple[Path, Load]) -> None:
+    whole, draw = saved[0].read_bytes(), random.Random(11)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    # Half of them in the header, which is a small part of a real file but has more ways to be read wrongly.
+    for bit in [draw.randrange(8 * header) for _ in range(250)] + [draw.randrange(8 * len(whole)) for _ in range(250)]:
+        content = bytearray(whole)
+        content[bit // 8] ^= 1 << bit % 8
+        refused(saved, bytes(content))
+
+
+def test_every_5_percent_cut_off_or_zeroed(saved: tuple[Path, Load]) -> None:
+    whole = saved[0].read_bytes()
+    edges = [len(whole) * percent // 100 for percent in range(0, 101, 5)]
+    for start, end in itertools.pairwise(edges):
+        refused(saved, whole[:start])
+        zeroed = whole[:start] + bytes(end - start) + whole[end:]
+        assert zeroed != whole
+        refused(saved, zeroed)
+    refused(saved, whole + b"\0")
+    refused(saved, whole + whole)
+
+
+@pytest.mark.parametrize("version", [0, 2, 99, "1", None])
+def test_another_format_is_named(saved: tuple[Path, Load], monkeypatch, version: object) -> None:
+    other = saved[0].with_name("other.safetensors")
+    tensors, facts = checkpoint.read_tensors(saved[0])
+    facts.pop("format")
+    monkeypatch.setattr(checkpoint, "FORMAT", version)
+    checkpoint.write_tensors(other, tensors, facts)
+    monkeypatch.undo()
+    with pytest.raises(InputError) as error:
+        saved[1](other)
+    assert str(error.value) == (
+        f"other.safetensors has format {version!r}, this nano-llm reads format {checkpoint.FORMAT}: update nano-llm."
+    )

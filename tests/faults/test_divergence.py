@@ -1,0 +1,83 @@
+"""FAULTS B6: training that runs away ends as "diverged", and whatever was saved before and then is finite."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from nanollm.checkpoint import load_model, read_tensors
+from nanollm.config import make_configs
+from nanollm.corpus import CorpusStore
+from nanollm.events import Checkpoint, End, Event
+from nanollm.model import TransformerLanguageModel
+from nanollm.runs.record import Run
+from nanollm.runs.worker import work
+from nanollm.tokenizer import CharTokenizer
+from nanollm.train import Dataset, TrainState, keep, set_seed, train
+from tests.faults.conftest import TINY
+
+WAYS = [
+    (rate, precision, optimizer)
+    for rate in (1e6, 1e9)
+    for precision in ("float32", "bf16")
+    for optimizer in ("adamw", "muon")
+]
+
+
+@pytest.mark.parametrize(("learning_rate", "precision", "optimizer"), WAYS)
+@pytest.mark.parametrize("late", [False, True])
+def test_a_rate_far_too_high(
+    make: Callable[..., Run],
+    corpora: CorpusStore,
+    learning_rate: float,
+    precision: str,
+    optimizer: str,
+    late: bool,
+) -> None:
+    # With a warm-up of a million steps the first ones are harmless, and there is a good state to be kept.
+    warmup = {"warmup_steps": 10**6, "learning_rate": learning_rate / 10} if late else {"warmup_steps": 0}
+    run = make(
+        **{"learning_rate": learning_rate, "precision": precision, "optimizer": optimizer, "checkpoint_interval": 1}
+        | {"num_steps": 400, "grad_clip": 0.0}
+        | warmup
+    )
+    status = work(run, corpora.root)
+    assert status.state == "diverged" and "smaller learning_rate" in status.reason
+    assert run.events()[-1] == End(status.step, "diverged")
+    assert_all_finite(run)
+    assert run.snapshots() and all(load_model(s.path).info.step == s.step for s in run.snapshots())
+    assert run.snapshot(0).train_loss is not None
+
+
+def test_a_gradient_that_is_not_finite_though_the_loss_is(tmp_path, text: str) -> None:
+    tokenizer = CharTokenizer.from_text(text[:3000])
+    model_config, config = make_configs(TINY, tokenizer.vocab_size)
+    set_seed(1)
+    model = TransformerLanguageModel.from_config(model_config)
+    with torch.no_grad():  # what one matrix adds the next takes away: the function is the same, its slope is not
+        model.blocks[0].feed_forward.up.weight *= 1e25
+        model.blocks[0].feed_forward.down.weight *= 1e-25
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    state = TrainState.new(model, config)
+    data = Dataset.from_ids(tokenizer.encode(text[:3000]), config.validation_fraction)
+    happened: list[Event] = []
+    for event in train(state, data, config):
+        happened.append(event)
+        if isinstance(event, Checkpoint):
+            keep(tmp_path, event, state, config)
+    assert state.step <= config.log_interval
+    assert happened[-1] == End(state.step, "diverged")
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    for path in tmp_path.glob("*.safetensors"):
+        assert all(torch.isfinite(tensor).all() for tensor in read_tensors(path)[0].values())
+
+
+def assert_all_finite(run: Run) -> None:
+    """Of every file: a resume file's list of recent losses begins as NaN and says nothing of the model."""
+    files = list(run.folder.glob("*.safetensors"))
+    assert files
+    for path in files:
+        for name, tensor in read_tensors(path)[0].items():
+            assert name in ("recent", "loss_sum") or torch.isfinite(tensor).all(), (path.name, name)

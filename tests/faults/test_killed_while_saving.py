@@ -1,0 +1,65 @@
+"""FAULTS A1: a worker killed at any moment leaves whole files, the newest no older than one checkpoint_interval."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from nanollm.checkpoint import read_tensors
+from nanollm.corpus import CorpusStore
+from nanollm.events import Checkpoint, Step
+from nanollm.runs import folder as names
+from nanollm.runs.record import Run
+from nanollm.runs.worker import work
+from nanollm.train import TrainState
+from tests.faults.conftest import until
+
+
+def train_on(folder: Path, corpora: Path) -> None:
+    """What each process does until it is killed."""
+    work(Run.open(folder), corpora)
+
+
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
+def test_no_kill_costs_more_than_one_interval(make: Callable[..., Run], corpora: CorpusStore, kills: int) -> None:
+    # It saves after every step, so that hardly a moment is not one of saving.
+    run = make(num_steps=100_000, checkpoint_interval=1, log_interval=1, eval_interval=5)
+    processes = multiprocessing.get_context("forkserver")
+    # Imported once for all: torch, and what its optimizers import when they are first used.
+    processes.set_forkserver_preload([__name__, "nanollm.runs.training", "torch._dynamo"])
+    draw, torn, known = random.Random(1), 0, set()
+    for _ in range(kills):
+        reached = newest(run)
+        worker = processes.Process(target=train_on, args=(run.folder, corpora.root))
+        worker.start()
+        until(lambda reached=reached: newest(run) > reached)
+        time.sleep(draw.uniform(0, 0.05))
+        worker.kill()
+        worker.join()
+        assert run.status().state == "lost"
+        torn += bool(leftovers(run))
+        promised = max(e.step for e in run.events() if isinstance(e, Checkpoint) and e.kind == "resume")
+        taken = max(e.step for e in run.events() if isinstance(e, Step))
+        state = TrainState.load(run.resume_files()[0], run.train_config)
+        assert state.step >= promised and state.step >= taken - 1
+        for path in {*run.folder.glob("*.safetensors")} - known:
+            read_tensors(path)  # raises if it is not whole
+            known.add(path)
+    assert torn, "no kill came while a file was being written: the test shows nothing"
+    (run.folder / names.CONTROL / "pause").touch()
+    assert work(run, corpora.root).state == "paused"
+    assert not leftovers(run)
+
+
+def newest(run: Run) -> int:
+    """The step of the newest resume file, -1 if there is none."""
+    return max((int(path.stem[-8:]) for path in run.resume_files()), default=-1)
+
+
+def leftovers(run: Run) -> list[Path]:
+    return [path for path in run.folder.iterdir() if path.name.startswith(".")]

@@ -1,0 +1,85 @@
+"""FAULTS C3: a text as large as we take, emoji included, is kept and trained on in at most 3 times its size."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nanollm.corpus import MAX_BYTES
+from tests.conftest import ROOT
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc"),
+]
+
+# Runs some code, then prints the most memory (bytes) that its process ever had, last. It counts the files that are
+# mapped too, torch's libraries and the ids among them, although the system can take those pages back at any time.
+PEAK = """
+import sys
+exec(sys.argv.pop(1))
+print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")) * 1024)
+"""
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """An empty folder that does not outlive the test, as pytest's own would."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+@pytest.fixture(scope="module")
+def large(text: str) -> Iterator[Path]:
+    """A file of nearly 200 MB with an emoji, an accent or an ideograph at the end of every third line."""
+    lines = text.splitlines()
+    lines[::3] = [line + "🦊é漢😀—"[i % 5] for i, line in enumerate(lines[::3])]
+    block = "\r\n".join([*lines, ""]).encode()
+    with tempfile.NamedTemporaryFile(suffix=".txt") as file:
+        for _ in range(MAX_BYTES // len(block)):
+            file.write(block)
+        file.flush()
+        yield Path(file.name)
+
+
+def peak(home: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
+    """The most memory that the code had in a process of its own, in bytes, and the lines that it printed."""
+    environment = {**os.environ, "NANOLLM_HOME": str(home), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", PEAK, code, *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    *printed, most = done.stdout.splitlines()
+    return int(most), printed
+
+
+def test_a_large_text_is_kept_and_shown_in_little_memory(home: Path, large: Path) -> None:
+    code = """
+import time
+from nanollm.corpus import CorpusStore
+store, began = CorpusStore(sys.argv[1]), time.perf_counter()
+info = store.add_file(sys.argv[2])
+print(time.perf_counter() - began)
+print(info.characters, len(store.page(info.sha256, info.characters // 2, 20_000)), len(store.frequencies(info.sha256)))
+"""
+    most, (seconds, counted) = peak(home, code, str(home / "corpora"), str(large))
+    characters, shown, different = map(int, counted.split())
+    assert 150_000_000 < characters < large.stat().st_size and shown == 20_000 and different > 70
+    assert most < 100 * 2**20  # a few megabytes more than Python and numpy
+    assert float(seconds) < 5  # about 1 on a quiet machine
+
+
+def test_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large: Path) -> None:
+    code = "from nanollm.cli import main; main(sys.argv[1:])"
+    arguments = ["train", "--corpus", str(large), "--num-steps", "5", "--threads", "1", "--json"]
+    for attempt in ("makes the ids", "maps those that are there"):
+        most, (line,) = peak(home, code, *arguments)
+        result = json.loads(line)
+        assert result["state"] == "completed" and 3 < result["val_loss"] < 5
+        assert most <= 3 * large.stat().st_size, f"{most / 2**20:.0f} MB; it {attempt}"
+    assert len(list((home / "data" / "corpora").glob("*.ids"))) == 1

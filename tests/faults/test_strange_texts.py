@@ -1,0 +1,91 @@
+"""FAULTS C2: whatever bytes a file holds, they become a clean text or a sentence, never a traceback."""
+
+from __future__ import annotations
+
+import codecs
+import encodings.aliases
+import io
+import warnings
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nanollm import corpus, plaintext
+from nanollm.corpus import CorpusStore, decode
+from nanollm.errors import InputError
+from playground.tabs.corpus import latin_1_would_help
+
+MARKS = [b"", b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE]
+ENCODINGS = sorted({*encodings.aliases.aliases.values(), "idna", "punycode", "undefined", "unicode_escape", "nonsense"})
+
+
+@st.composite
+def strange_bytes(draw: st.DrawFn) -> bytes:
+    """A text in some encoding under some mark, then damaged: cut, spliced, bytes put in between."""
+    text = draw(
+        st.text(st.one_of(st.sampled_from("\r\n\0 aé漢🦊"), st.characters(exclude_categories=["Cs"])), max_size=12)
+    )
+    encoding = draw(st.sampled_from(["utf-8", "utf-8", "utf-16-le", "utf-16-be", "utf-32-le", "latin-1"]))
+    data = draw(st.sampled_from(MARKS)) + text.encode(encoding, "replace")
+    place = draw(st.integers(0, len(data)))
+    return draw(
+        st.sampled_from([data, data[:place], data[place:], data[:place] + draw(st.binary(max_size=4)) + data[place:]])
+    )
+
+
+@settings(max_examples=2000)
+@given(strange_bytes(), st.one_of(st.none(), st.just("latin-1"), st.sampled_from(ENCODINGS)), st.integers(1, 5))
+def test_any_bytes_in_any_encoding(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, encoding: str | None, chunk: int
+) -> None:
+    folder = Path(tmp_path_factory.getbasetemp()) / "strange"
+    folder.mkdir(exist_ok=True)
+    store, file = CorpusStore(folder / "corpora"), folder / "file.txt"
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of escapes that Python no longer likes
+        patch.setattr(plaintext, "CHUNK", chunk)
+        patch.setattr(corpus, "CHUNK", chunk)
+        try:
+            text = decode(data, encoding=encoding)
+        except InputError as error:
+            assert 0 < len(str(error)) < 200
+            with pytest.raises(InputError):
+                store.add(data, "strange", encoding=encoding)
+            return
+        assert text.strip() and "\r" not in text and "\0" not in text
+        file.write_bytes(data)
+        info = store.add_file(file, encoding=encoding)
+        assert info == store.get(info.sha256) and store.read(info.sha256) == text
+        assert info.characters == len(text)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1", "cp1252", "mac_roman", "koi8_r"])
+def test_pieces_say_what_the_whole_says(encoding: str) -> None:
+    """Of every single byte, alone and after a good beginning."""
+    for byte in range(256):
+        for data in (bytes([byte]), "ab".encode(encoding) + bytes([byte, byte])):
+            try:
+                expected = data.decode(encoding)
+            except UnicodeDecodeError:
+                with pytest.raises(InputError, match="is not valid"):
+                    list(plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=99))
+            else:
+                pieces = plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=99)
+                assert "".join(pieces) == expected.replace("\r", "\n")
+
+
+@pytest.mark.parametrize(
+    ("data", "offered"),
+    [(b"caf\xe9", True), (codecs.BOM_UTF16_LE + b"a", True), (b"caf\xe9 \0", False), (b"a\0", False), (b" \n", False)],
+)
+def test_latin_1_is_offered_where_it_would_help(tmp_path: Path, data: bytes, offered: bool) -> None:
+    path = tmp_path / "old.txt"
+    path.write_bytes(data)
+    store = CorpusStore(tmp_path / "corpora")
+    with pytest.raises(InputError) as refused:
+        store.add_file(path)
+    assert latin_1_would_help(refused.value, str(path)) == offered
+    if offered:
+        assert store.add_file(path, encoding="latin-1").characters == len(data)
