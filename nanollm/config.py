@@ -116,8 +116,8 @@ class TrainConfig:
 # Dimensions and steps as the project was founded with them; the rest was tuned around them (TRAINING.md).
 PRESETS: dict[str, dict[str, Any]] = {
     "sprint": dict(
-        embedding_dim=128, num_layers=3, ffn_hidden_dim=256, num_steps=240, similarity="cosine",
-        context_length=64, batch_size=24, optimizer="muon", learning_rate=2e-2, warmup_steps=10,
+        embedding_dim=128, num_layers=2, ffn_hidden_dim=384, num_steps=200, similarity="cosine",
+        context_length=64, batch_size=32, optimizer="muon", learning_rate=2e-2, warmup_steps=10,
         final_learning_rate=0.05, weight_decay=0.0, eval_interval=40, checkpoint_interval=80,
     ),
     "nano": dict(

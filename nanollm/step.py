@@ -25,7 +25,8 @@ def take_step(
         logits = model(ids.to(device))  # (B, T, V)
     loss = F.cross_entropy(logits.float().flatten(0, 1), targets.to(device).flatten())
     loss.backward()
-    return loss.detach(), optimizer.step(step)
+    with arithmetic(precision, device):  # Muon's own products
+        return loss.detach(), optimizer.step(step)
 
 
 def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:
