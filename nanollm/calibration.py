@@ -1,6 +1,6 @@
 """Which arithmetic and how many threads train a model fastest on this machine: tried once, then remembered.
 
-bf16 is three times as fast as float32 where the processor has instructions for it and the model is wide enough, and
+bf16 is up to twice as fast as float32 where the processor has instructions for it and the model is wide enough, and
 slower where not; a second thread helps a wide model and hinders a narrow one. Nobody can tell beforehand.
 """
 

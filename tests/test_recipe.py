@@ -28,13 +28,13 @@ def test_an_untouched_form_is_the_preset(name):
 
 
 def test_only_what_was_changed_is_passed_on():
-    recipe = Recipe.of("nano", values("nano", num_steps=500.0, learning_rate=0.02, num_heads="2", threads=" auto "))
-    assert recipe.settings == {"num_steps": 500, "learning_rate": 0.02, "num_heads": 2}
+    recipe = Recipe.of("nano", values("nano", num_steps=500.0, learning_rate=0.03, num_heads="2", threads=" auto "))
+    assert recipe.settings == {"num_steps": 500, "learning_rate": 0.03, "num_heads": 2}
     assert recipe.command("data/raw/my text.txt").splitlines() == [
         "python -m nanollm train --preset nano --corpus 'data/raw/my text.txt' \\",
         "  --num-heads 2 \\",
         "  --num-steps 500 \\",
-        "  --learning-rate 0.02",
+        "  --learning-rate 0.03",
     ]
 
 
