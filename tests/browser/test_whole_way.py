@@ -47,6 +47,7 @@ class Visit:
         self.tab.on("console", self._hear)
         self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.tab.goto(page.address)
+        self.tab.locator("body[data-tab]").wait_for()  # where it was left, or first comes: until then it may still move
 
     def _hear(self, message: ConsoleMessage) -> None:
         if message.type == "error":
