@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # The browser and the page must need nothing but this machine; gradio reads these when it is imported.
@@ -18,7 +19,10 @@ import torch
 from hypothesis import settings
 
 from nanollm.config import ModelConfig
+from nanollm.corpus import CorpusStore
 from nanollm.model import TransformerLanguageModel
+from nanollm.runs.launcher import Launcher
+from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -39,6 +43,27 @@ def text() -> str:
 @pytest.fixture(scope="session")
 def tokenizer(text: str) -> CharTokenizer:
     return CharTokenizer.from_text(text)
+
+
+@pytest.fixture
+def corpora(tmp_path: Path) -> CorpusStore:
+    return CorpusStore(tmp_path / "corpora")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def launcher(store: RunStore, corpora: CorpusStore) -> Iterator[Launcher]:
+    """A launcher of real workers. What it leaves running is ended by its own handles."""
+    launcher = Launcher(store, corpora.root)
+    yield launcher
+    launcher.close()
+    for child in launcher._children:
+        child.kill()
+        child.wait()
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> TransformerLanguageModel:

@@ -83,6 +83,18 @@ def test_the_same_seed_gives_the_same_curve(text: str) -> None:
     assert curve(list(train(c, data, other))) != curve(list(train(set_up(text)[0], data, config)))
 
 
+def test_precision_is_used_and_said(text: str) -> None:
+    curves = {}
+    for precision in ("float32", "bf16"):
+        state, data, config = set_up(text, precision=precision, num_steps=4)
+        events = list(train(state, data, config))
+        assert isinstance(events[0], Start) and events[0].precision == precision
+        assert all(p.dtype == torch.float32 for p in state.model.parameters())
+        curves[precision] = [e.loss for e in events if isinstance(e, Step)]
+    assert curves["float32"] != curves["bf16"]
+    assert curves["float32"] == pytest.approx(curves["bf16"], rel=0.02)
+
+
 def test_what_the_driver_does_between_events_changes_nothing(text: str) -> None:
     (a, data, config), (b, _, _) = set_up(text), set_up(text)
     undisturbed = curve(list(train(a, data, config)))

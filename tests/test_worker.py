@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -56,33 +56,13 @@ def tale(text: str) -> str:
 
 
 @pytest.fixture
-def corpora(tmp_path: Path) -> CorpusStore:
-    return CorpusStore(tmp_path / "corpora")
-
-
-@pytest.fixture
 def corpus(corpora: CorpusStore, tale: str) -> CorpusInfo:
     return corpora.add_text(tale, "tale.txt")
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore(tmp_path / "checkpoints")
-
-
-@pytest.fixture
 def make(store: RunStore, corpus: CorpusInfo) -> Callable[..., Run]:
     return lambda **settings: store.create(settings={**TINY, **settings}, corpus=corpus)
-
-
-@pytest.fixture
-def launcher(store: RunStore, corpora: CorpusStore) -> Iterator[Launcher]:
-    launcher = Launcher(store, corpora.root)
-    yield launcher
-    launcher.close()
-    for child in launcher._children:
-        child.kill()
-        child.wait()
 
 
 @pytest.fixture(scope="module")

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
 from nanollm.corpus import CorpusStore
-from nanollm.runs.launcher import Launcher
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 
@@ -30,30 +28,9 @@ TINY = {
 
 
 @pytest.fixture
-def corpora(tmp_path: Path) -> CorpusStore:
-    return CorpusStore(tmp_path / "corpora")
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore(tmp_path / "checkpoints")
-
-
-@pytest.fixture
 def make(store: RunStore, corpora: CorpusStore, text: str) -> Callable[..., Run]:
     corpus = corpora.add_text(text[:3000], "tale.txt")
     return lambda **settings: store.create(settings={**TINY, **settings}, corpus=corpus)
-
-
-@pytest.fixture
-def launcher(store: RunStore, corpora: CorpusStore) -> Iterator[Launcher]:
-    """A launcher of real workers. What it leaves running is ended by its own handles."""
-    launcher = Launcher(store, corpora.root)
-    yield launcher
-    launcher.close()
-    for child in launcher._children:
-        child.kill()
-        child.wait()
 
 
 def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
