@@ -34,7 +34,7 @@ def resolve(model: ModelConfig, config: TrainConfig, device: torch.device | None
     if "auto" not in (config.precision, config.threads):
         return config
     device = device or torch.device("cpu")
-    key = _key(model, config, device)
+    key = key_of(model, config, device)
     found = remembered().get(key, {})
     if not _is_answer(found):
         found = _try(model, config, device)
@@ -58,7 +58,7 @@ def _try(model: ModelConfig, config: TrainConfig, device: torch.device) -> dict:
     threads_before = torch.get_num_threads()
     seconds: dict[tuple[str, int], float] = {}
     try:
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             for precision in precisions:
                 steps = _steps(model, config, device, precision)
                 for threads in counts:
@@ -81,7 +81,7 @@ def _steps(model: ModelConfig, config: TrainConfig, device: torch.device, precis
     ids = torch.randint(model.vocab_size, (config.batch_size, model.context_length))
     while True:
         started = time.perf_counter()
-        loss, _ = take_step(trained, optimizer, ids, ids, 0, precision)
+        loss, _ = take_step(trained, optimizer, ids, ids, 0, precision, pieces=config.accumulation_steps)
         loss.item()  # a GPU has computed it only now
         yield time.perf_counter() - started
 
@@ -96,17 +96,22 @@ def _threads(config: TrainConfig) -> int:
     return processors() if config.threads == "auto" else config.threads
 
 
+def machine(device: torch.device) -> str:
+    """The name of what computes: the GPU's, or the processor's where the system tells it."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+
+
 def processors() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _key(model: ModelConfig, config: TrainConfig, device: torch.device) -> str:
+def key_of(model: ModelConfig, config: TrainConfig, device: torch.device) -> str:
     """All that decides how long a step takes."""
     shape = (model.vocab_size, model.embedding_dim, model.num_layers, model.ffn_hidden_dim, model.heads)
     kind = (model.context_length, config.batch_size, bool(model.dropout), model.position, model.similarity)
-    asked = (config.optimizer, config.precision, config.threads)
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()} x{processors()}"
+    asked = (config.optimizer, config.precision, config.threads, config.accumulation_steps)
+    where = machine(device) if device.type == "cuda" else f"{machine(device)} x{processors()}"
     return " ".join(map(str, (where, torch.__version__, *shape, *kind, *asked)))
 
 

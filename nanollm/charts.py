@@ -14,12 +14,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from nanollm.thinning import averaged, thin
 from nanollm.tokenizer import visible
 
 Figure = dict[str, Any]
 
-TRAIN_POINTS = 300
-VAL_POINTS = 120
+# Points of the chosen run on a loss chart; the runs laid over it share as many again. Together 10 KB at the most.
+TRAIN_POINTS, SMOOTH_POINTS, VAL_POINTS = 150, 40, 60
+AXES = ("steps", "seconds")
+MAX_OVERLAYS = 9
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,11 @@ class Curve(Protocol):
     @property
     def loss(self) -> Sequence[float | None]: ...
     @property
+    def seconds(self) -> Sequence[float]: ...
+    @property
     def eval_steps(self) -> Sequence[int]: ...
+    @property
+    def eval_seconds(self) -> Sequence[float]: ...
     @property
     def val_loss(self) -> Sequence[float | None]: ...
 
@@ -89,6 +96,18 @@ class Reference:
 
     name: str
     loss: float
+    meaning: str = ""  # one line, shown where somebody points at the name
+
+
+class Counted(Protocol):
+    """What counting achieves on a text; `nanollm.baselines.Baselines` is one. None where there was nothing to judge."""
+
+    @property
+    def unigram(self) -> float | None: ...
+    @property
+    def bigram(self) -> float | None: ...
+    @property
+    def trigram(self) -> float | None: ...
 
 
 def literal(text: str) -> str:
@@ -103,7 +122,22 @@ def glyph(character: str) -> str:
 
 def guessing(vocab_size: int) -> Reference:
     """The first reference line: what choosing blindly among `vocab_size` characters costs."""
-    return Reference("blind guessing", math.log(vocab_size))
+    meaning = f"Choosing blindly among {vocab_size:,} characters: where every model starts."
+    return Reference("blind guessing", math.log(vocab_size), meaning)
+
+
+def references_of(vocab_size: int, counted: Counted | None) -> list[Reference]:
+    """All reference lines that are known for a text, the easiest to pass first."""
+    losses = (counted.unigram, counted.bigram, counted.trigram) if counted else (None, None, None)
+    achieved = zip(_COUNTING, losses, strict=True)
+    return [guessing(vocab_size), *(Reference(name, loss, told) for (name, told), loss in achieved if loss is not None)]
+
+
+_COUNTING = (
+    ("counting characters", "Unigram: knows only how often each character occurs."),
+    ("counting pairs", "Bigram: guesses by the one character before."),
+    ("counting triples", "Trigram: guesses by the two characters before."),
+)
 
 
 def loss_figure(
@@ -113,28 +147,55 @@ def loss_figure(
     num_steps: int = 0,
     overlays: Iterable[RunLine] = (),
     references: Iterable[Reference] = (),
+    axis: str = "steps",
+    log: bool = False,
     revision: str | None = None,
     palette: Palette = LIGHT,
 ) -> Figure:
-    """Training and validation loss over the steps, of one run and of any that are laid over it.
+    """Training and validation loss of one run, and of any (at most MAX_OVERLAYS) that are laid over it.
 
-    Without a curve it shows the reference lines alone, over `num_steps`. While `revision` stays the same, a chart that
-    is updated keeps the zoom that a person has chosen. Its size does not grow with the run: see `thin`.
+    Drawn over the steps, or the seconds of training with axis="seconds"; `log` makes that axis logarithmic. Without a
+    curve it shows the reference lines alone, over `num_steps`. While `revision` and the axis stay the same, a chart
+    that is updated keeps the zoom that a person has chosen. Its size does not grow with the run: see thinning.py.
     """
-    lines = [*([RunLine(curve, "", colour)] if curve is not None else []), *overlays]
-    references = list(references)
-    many = len(lines) > 1
-    data = [trace for line in lines for trace in _run_traces(line, many, palette)]
+    lines = list(overlays)[:MAX_OVERLAYS]
+    own = _own_traces(RunLine(curve, "", colour), axis, log, palette, named=not lines) if curve is not None else []
+    data = own + [trace for line in lines for trace in _laid_over(line, len(lines), axis, log, palette)]
     last = max((trace["x"][-1] for trace in data if trace["x"]), default=0)
-    right = _right_edge(last, num_steps)
-    data += [_reference_trace(reference, right, palette) for reference in references]
+    right = _right_edge(last, _end(curve, num_steps, axis), log)
+    left = min([x for trace in data for x in trace["x"][:1]] or [1], default=1) if log else 0
+    references = list(references)
+    data += [_reference_trace(reference, left, right, palette) for reference in references]
     layout = _layout(palette, revision)
+    layout["xaxis"]["title"] = _titled("steps" if axis == "steps" else "seconds of training")
+    layout["xaxis"]["uirevision"] = revision and f"{revision} {axis} {log}"
     # Ranges stay automatic within these bounds: a range set here would undo a person's zoom whenever it changes.
-    layout["xaxis"] |= {"title": _titled("steps"), "autorangeoptions": {"include": [0, right], "clipmin": 0}}
+    if log:
+        layout["xaxis"] |= {"type": "log", "dtick": "D2" if right < 30 * left else 1}
+    else:
+        layout["xaxis"]["autorangeoptions"] = {"include": [0, right], "clipmin": 0}
     layout["yaxis"] |= {"title": _titled("loss (nats per character)"), "autorangeoptions": _loss_bounds(data)}
     layout["annotations"] = [_reference_label(reference, palette) for reference in references]
-    layout |= {"hovermode": "x unified", "showlegend": bool(lines)}
+    layout |= {"hovermode": "x unified", "showlegend": bool(own or lines)}
     return {"data": data, "layout": layout}
+
+
+def ruled(
+    title: str,
+    *,
+    left: float,
+    right: float,
+    references: Sequence[Reference] = (),
+    logarithmic: bool = False,
+    revision: str | None = None,
+    palette: Palette = LIGHT,
+) -> Figure:
+    """Loss against what `title` names, from `left` to `right`, before there is any curve: axes and reference lines."""
+    layout = _layout(palette, revision)
+    layout["xaxis"] |= {"title": _titled(title), "type": "log" if logarithmic else "linear"}
+    layout["yaxis"]["title"] = _titled("loss (nats per character)")
+    layout["annotations"] = [_reference_label(reference, palette) for reference in references]
+    return {"data": [_reference_trace(reference, left, right, palette) for reference in references], "layout": layout}
 
 
 def attention_figure(
@@ -167,7 +228,7 @@ def attention_figure(
         "z": cells.tolist(),
         "text": hover,
         "zmin": 0,
-        "zmax": _brightest(grid),
+        "zmax": brightest(grid),
         "colorscale": [[0, palette.attention_from], [1, palette.attention_to]],
         "hovertemplate": "%{text}: %{z:.1%}<extra></extra>",
         "hoverongaps": False,
@@ -177,24 +238,11 @@ def attention_figure(
     return {"data": [heatmap], "layout": layout}
 
 
-def thin(steps: Sequence[int], values: Sequence[float | None], limit: int) -> tuple[list[int], list[float]]:
-    """At most `limit` points that look like all of them: of every bin of steps the lowest and the highest value.
+def plotly_js() -> str:
+    """The source of plotly.js, for a page that must open without a network (about 5 MB)."""
+    from plotly.offline import get_plotlyjs
 
-    The bins are stable: their width depends on the last step alone and doubles when they no longer fit, so that between
-    two doublings a growing curve only ever gains points at its end, and nothing drawn earlier moves. The first and the
-    last point are always kept; values that are missing or not finite are left out.
-    """
-    x = np.asarray(steps, dtype=np.int64)
-    y = np.array([math.nan if value is None else value for value in values], dtype=float)
-    x, y = x[np.isfinite(y)], y[np.isfinite(y)]
-    if len(x) > limit:
-        bins = x // _bin_width(int(x[-1]), limit)
-        starts = np.flatnonzero(np.diff(bins, prepend=bins[0] - 1))
-        order = np.lexsort((y, bins))  # bin by bin, each from its lowest to its highest value
-        ends = np.append(starts[1:], len(x)) - 1
-        kept = np.unique(np.concatenate((order[starts], order[ends], [0, len(x) - 1])))
-        x, y = x[kept], y[kept]
-    return x.tolist(), y.tolist()
+    return get_plotlyjs()
 
 
 def write_html(figure: Figure, path: str | Path) -> None:
@@ -204,21 +252,20 @@ def write_html(figure: Figure, path: str | Path) -> None:
     plotly.io.write_html(figure, str(path), include_plotlyjs=True, full_html=True, validate=True)
 
 
-def _bin_width(last: int, limit: int) -> int:
-    """The smallest power of two that cuts the steps up to `last` into bins of which `limit` holds two points each."""
-    width = 1
-    while 2 * (last // width + 1) > limit - 2:  # two are for the first and the last point
-        width *= 2
-    return width
+def _end(curve: Curve | None, num_steps: int, axis: str) -> float:
+    """Where a run of `num_steps` will end on its axis, at the pace so far; 0 if that cannot be told."""
+    if axis == "steps" or not num_steps:
+        return num_steps
+    return curve.seconds[-1] * num_steps / curve.steps[-1] if curve is not None and curve.steps else 1
 
 
-def _right_edge(last: int, num_steps: int) -> int:
-    """Where the axis of steps ends: at the last step, or at the half, quarter, ... of the run that still holds it.
+def _right_edge(last: float, end: float, log: bool = False) -> int:
+    """Where the axis ends: at the last point, or at the half, quarter, ... of the run that still holds it.
 
     So the axis stands still for a while, and the beginning of a long run is not squeezed against its left end.
     """
-    edge = max(num_steps, last, 1)
-    while last and edge >= 2 * last and edge > 50:
+    edge = math.ceil(max(end, last, 1))
+    while last and edge >= 2 * last and edge > 50 and not log:
         edge = math.ceil(edge / 2)
     return edge
 
@@ -235,52 +282,80 @@ def _loss_bounds(data: Sequence[Mapping[str, Any]]) -> Figure:
     return {"include": round(first / 2, 3), "clipmin": 0, "clipmax": round(2 * first, 3)}
 
 
-def _brightest(grid: np.ndarray) -> float:
+def brightest(grid: np.ndarray) -> float:
     """The weight drawn in the strongest colour. The first rows do not count: with so little behind it, any character
     must look hard at something."""
     settled = grid[4:] if len(grid) > 8 else grid
     return round(max(0.1, float(np.nanmax(settled, initial=0.0))), 3)
 
 
-def _run_traces(line: RunLine, many: bool, palette: Palette) -> list[Figure]:
-    """A run's two lines: training thin and faint, validation solid."""
+def _own_traces(line: RunLine, axis: str, log: bool, palette: Palette, named: bool) -> list[Figure]:
+    """The chosen run's lines: training as recorded, faint; training smoothed, where there is much of it; validation."""
+    train_x, val_x = _places(line.curve, axis)
+    traces = [
+        _line(thin(train_x, line.curve.loss, TRAIN_POINTS, log=log), "training", line, palette, 1)
+        | {"opacity": 0.35, "showlegend": named},
+        _line(thin(val_x, line.curve.val_loss, VAL_POINTS, log=log), "validation", line, palette, 2),
+    ]
+    if len(train_x) > 2 * SMOOTH_POINTS:
+        smooth = averaged(train_x, line.curve.loss, SMOOTH_POINTS, log=log)
+        traces.insert(1, _line(smooth, "training, smoothed", line, palette, 1) | {"showlegend": named})
+    return traces
+
+
+def _laid_over(line: RunLine, count: int, axis: str, log: bool, palette: Palette) -> list[Figure]:
+    """Another run's validation line, with a share of the points that there are for all `count`; training if few are."""
+    train_x, val_x = _places(line.curve, axis)
+    limit = TRAIN_POINTS // (2 * count)
+    val = thin(val_x, line.curve.val_loss, max(8, limit), log=log)
+    traces = [_line(val, f"{line.name} validation".strip(), line, palette, 2)]
+    if count <= 2 or not val[0]:
+        smooth = averaged(train_x, line.curve.loss, max(8, limit), log=log)
+        name = f"{line.name} training".strip()
+        traces.insert(0, _line(smooth, name, line, palette, 1) | {"opacity": 0.35, "showlegend": not val[0]})
+    return traces
+
+
+def _places(curve: Curve, axis: str) -> tuple[Sequence[float], Sequence[float]]:
+    """Where the points of the two losses stand on the axis."""
+    return (curve.steps, curve.eval_steps) if axis == "steps" else (curve.seconds, curve.eval_seconds)
+
+
+def _line(points: tuple[list[float], list[float]], name: str, line: RunLine, palette: Palette, width: int) -> Figure:
     colour = palette.runs[line.colour % len(palette.runs)]
     dash = "solid" if line.colour < len(palette.runs) else "dash"
-    name = literal(line.name)
-    train_x, train_y = thin(line.curve.steps, line.curve.loss, TRAIN_POINTS)
-    val_x, val_y = thin(line.curve.eval_steps, line.curve.val_loss, VAL_POINTS)
-    train = _line(train_x, train_y, f"{name} training".strip(), {"color": colour, "width": 1, "dash": dash})
-    val = _line(val_x, val_y, f"{name} validation".strip(), {"color": colour, "width": 2, "dash": dash})
-    return [train | {"opacity": 0.35, "showlegend": not many}, val]
+    return _trace(points, name, {"color": colour, "width": width, "dash": dash})
 
 
-def _line(x: list[int], y: list[float], name: str, style: Figure) -> Figure:
-    y = [round(value, 4) for value in y]
+def _trace(points: tuple[list[float], list[float]], name: str, style: Figure) -> Figure:
+    x, y = points
     return {
         "type": "scatter",
         "mode": "lines",
-        "x": x,
-        "y": y,
-        "name": name,
+        "x": [round(place, 2) for place in x],
+        "y": [round(value, 4) for value in y],
+        "name": literal(name),
         "line": style,
         "hovertemplate": "%{y:.3f}",
     }
 
 
-def _reference_trace(reference: Reference, right: int, palette: Palette) -> Figure:
+def _reference_trace(reference: Reference, left: float, right: float, palette: Palette) -> Figure:
     style = {"color": palette.quiet, "width": 1, "dash": "dash"}
-    line = _line([0, right], [reference.loss] * 2, literal(reference.name), style)
+    line = _trace(([left, right], [reference.loss] * 2), reference.name, style)
     return line | {"hoverinfo": "skip", "hovertemplate": None, "showlegend": False}
 
 
 def _reference_label(reference: Reference, palette: Palette) -> Figure:
     return {
-        "text": f"{literal(reference.name)}: {reference.loss:.2f}",
+        "text": f"{literal(reference.name)} {reference.loss:.2f}",
+        "hovertext": literal(reference.meaning),
         "xref": "paper",
         "x": 1,
         "xanchor": "right",
         "y": reference.loss,
-        "yanchor": "top",
+        "yanchor": "bottom",
+        "borderpad": 1,
         "showarrow": False,
         "font": {"size": 12, "color": palette.quiet},
     }

@@ -73,12 +73,16 @@ def save_checkpoint(
     train_config: TrainConfig | None = None,
     train_loss: float | None = None,
     val_loss: float | None = None,
+    half: bool = False,
 ) -> None:
     """Write the model as it is now; after a crash the file is there whole or not at all.
 
+    `half` stores the weights in float16: half the size, and no longer bit by bit the same model.
     Raises InputError, and writes nothing, if a weight is not finite. Raises OSError if the disk refuses.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    if half:
+        weights = {name: tensor.half() for name, tensor in weights.items()}
     _require_finite(weights, "The model has numbers that are not finite, so it was not saved")
     facts = {
         "step": step,
@@ -220,10 +224,11 @@ def _info(path: str | Path, facts: Mapping[str, Any]) -> CheckpointInfo:
 
 
 def _fill(path: str | Path, model: TransformerLanguageModel, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights into the model after checking names, shapes, types and values."""
+    """Copy weights into the model after checking names, shapes, types and values; float16 becomes float32 there."""
     expected = model.state_dict()
     alike = weights.keys() == expected.keys() and all(
-        weights[name].shape == tensor.shape and weights[name].dtype == tensor.dtype for name, tensor in expected.items()
+        weights[name].shape == tensor.shape and weights[name].dtype in (tensor.dtype, torch.float16)
+        for name, tensor in expected.items()
     )
     if not alike:
         raise _not_ours(path)

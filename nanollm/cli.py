@@ -10,26 +10,31 @@ import argparse
 import json
 import os
 import sys
-import time
+import tempfile
 from collections.abc import Sequence
 from dataclasses import Field, asdict, fields
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from nanollm.builtin import BUILTINS, bring, named
 from nanollm.config import PRESETS, ModelConfig, TrainConfig
-from nanollm.corpus import BUNDLED, CorpusStore, read_file
+from nanollm.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
-from nanollm.events import Eval, Event, Start, Step
+from nanollm.experiments.command import add_arguments as add_scaling_arguments
+from nanollm.experiments.command import scale
 from nanollm.inference.generate import add_sampling_arguments, write
-from nanollm.plaintext import Survey
+from nanollm.runs.folder import RUN
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
-from nanollm.tokenizer import visible
+from nanollm.terminal import Progress, filled
+
+if TYPE_CHECKING:
+    from nanollm.distributed import Ranks
 
 HOME = Path(os.environ.get("NANOLLM_HOME", "."))
 CHECKPOINTS = HOME / "checkpoints"
 CORPORA = HOME / "data" / "corpora"
-BAR_WIDTH = 24
+TEXTS = f"a text file, or one of {', '.join(builtin.id for builtin in BUILTINS)}"
 NO_RUNS = "There are no runs yet: python -m nanollm train"
 
 
@@ -59,7 +64,7 @@ def _parser() -> Parser:
     train = commands.add_parser("train", help="train a model on a text", description=_train.__doc__)
     train.set_defaults(command=_train)
     train.add_argument("--preset", choices=PRESETS, help="where all settings start (default: nano)")
-    train.add_argument("--corpus", type=Path, help="a text file (default: the bundled text; with --from, that run's)")
+    train.add_argument("--corpus", metavar="TEXT", help=f"{TEXTS} (default: sample; with --from, that run's)")
     train.add_argument(
         "--from",
         dest="parent",
@@ -69,6 +74,7 @@ def _parser() -> Parser:
     train.add_argument("--step", type=int, help="with --from: the run's snapshot of that step (default: its last)")
     train.add_argument("--title", help="name of the run, for showing only")
     train.add_argument("--run-dir", type=Path, help="folder of the run (default: a new one under checkpoints/)")
+    train.add_argument("--resume", action="store_true", help="go on with the unfinished run in --run-dir")
     train.add_argument("--json", action="store_true", help="print the result as JSON")
     for field in _setting_fields():
         flag = f"--{field.name.replace('_', '-')}"
@@ -84,10 +90,15 @@ def _parser() -> Parser:
     attention.set_defaults(command=_attention)
     _add_model(attention)
     attention.add_argument("text", help="the text that is read")
-    attention.add_argument("--html", type=Path, help="write the heatmap of one head as a page that needs no network")
+    attention.add_argument("--html", type=Path, help="write the heatmaps of all heads as a page that needs no network")
     attention.add_argument("--layer", type=int, default=1, help="the head's layer, counted from 1 (default: 1)")
     attention.add_argument("--head", type=int, default=1, help="the head in it, counted from 1 (default: 1)")
     attention.add_argument("--json", action="store_true", help="print all weights as JSON")
+
+    scaling = commands.add_parser("scale", help="train several sizes and compare them", description=_scale.__doc__)
+    scaling.set_defaults(command=_scale)
+    scaling.add_argument("--corpus", metavar="TEXT", default="sample", help=f"{TEXTS} (default: sample)")
+    add_scaling_arguments(scaling)
 
     runs = commands.add_parser("runs", help="list, show and control runs", description=_runs.__doc__)
     runs.set_defaults(command=_runs)
@@ -99,7 +110,7 @@ def _parser() -> Parser:
 
     corpus = commands.add_parser("corpus", help="what a text is made of", description=_corpus.__doc__)
     corpus.set_defaults(command=_corpus)
-    corpus.add_argument("file", nargs="?", type=Path, default=BUNDLED, help="a text (default: the bundled one)")
+    corpus.add_argument("text", nargs="?", metavar="TEXT", default="sample", help=f"{TEXTS} (default: sample)")
     corpus.add_argument("--encoding", help="how to read a file that is not UTF-8, for example latin-1")
     corpus.add_argument("--json", action="store_true", help="print as JSON")
     return parser
@@ -113,26 +124,36 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(arguments: argparse.Namespace) -> int:
-    """Train a model; Ctrl-C pauses the run, `runs resume` takes it up again."""
+    """Train a model; Ctrl-C pauses the run, `runs resume` takes it up again. Under torchrun, on several processes."""
+    if "RANK" not in os.environ:  # which torchrun sets
+        run = _run_to_resume(arguments) if arguments.resume else _run_to_begin(arguments)
+        return _train_run(run, arguments.json)
+    from nanollm.distributed import joined, restarted
+    from nanollm.runs.ranks import follow
+
+    if arguments.run_dir is None:
+        raise InputError("Processes that train together meet in a run folder: name it with --run-dir.")
+    with joined() as ranks:
+        if not ranks.leads:
+            return follow(ranks)
+        if restarted() and (arguments.run_dir / RUN).exists():
+            run = Run.open(arguments.run_dir.absolute())
+        else:
+            run = _run_to_resume(arguments) if arguments.resume else _run_to_begin(arguments)
+        return _train_run(run, arguments.json, ranks)
+
+
+def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
     from nanollm.runs.worker import work
 
-    settings = {f.name: getattr(arguments, f.name) for f in _setting_fields() if hasattr(arguments, f.name)}
-    folder = arguments.run_dir.absolute() if arguments.run_dir else None
-    if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise InputError(f"{str(arguments.run_dir)!r} is not empty: choose a folder that is still to be made.")
-    corpora, store = CorpusStore(CORPORA), RunStore(folder.parent if folder else CHECKPOINTS)
-    run = _new_run(arguments, settings, corpora, store)
-    if folder is not None:
-        os.replace(run.folder, folder)
-        run = Run.open(folder)
     if run.parent:
         print(run.parent.sentence(), file=sys.stderr)
-    status = work(run, corpora.root, Progress(run))
+    status = work(run, CORPORA, Progress(run), ranks)
     result = {
         **{"run": run.id, "folder": str(run.folder), "title": run.title, "state": status.state, "step": status.step},
         **{"parameters": run.model_config.num_parameters, "seconds": status.seconds, "val_loss": status.val_loss},
     }
-    if arguments.json:
+    if as_json:
         print(json.dumps(result))
     elif status.state in ("failed", "diverged"):
         print(f"{status.state.capitalize()}: {status.reason}", file=sys.stderr)
@@ -141,16 +162,52 @@ def _train(arguments: argparse.Namespace) -> int:
     return 1 if status.state in ("failed", "diverged") else 0
 
 
+def _run_to_resume(arguments: argparse.Namespace) -> Run:
+    """The unfinished run in --run-dir. Raises InputError if anything else was asked for beside it."""
+    about_a_new_one = ("preset", "corpus", "parent", "step", "title")
+    given = [*(name for name in about_a_new_one if getattr(arguments, name) is not None), *_given(arguments)]
+    if given:
+        raise InputError(f"A run that goes on keeps its text and settings: leave {', '.join(given)} out.")
+    if arguments.run_dir is None:
+        raise InputError("--resume goes on with the run in a folder: name it with --run-dir.")
+    return Run.open(arguments.run_dir.absolute())
+
+
+def _run_to_begin(arguments: argparse.Namespace) -> Run:
+    """A run in the folder that was asked for. Raises InputError if there is something in it."""
+    folder = arguments.run_dir.absolute() if arguments.run_dir else None
+    if folder is not None and folder.exists() and any(folder.iterdir()):
+        raise InputError(
+            f"{str(arguments.run_dir)!r} is not empty: choose a folder that is still to be made, "
+            "or go on with the run in it by --resume."
+        )
+    corpora, store = CorpusStore(CORPORA), RunStore(folder.parent if folder else CHECKPOINTS)
+    run = _new_run(arguments, _given(arguments), corpora, store)
+    if folder is None:
+        return run
+    try:
+        os.replace(run.folder, folder)
+    except OSError:  # somebody was faster
+        store.delete(run.id)
+        raise InputError(f"{str(arguments.run_dir)!r} is being used by another run: choose another folder.") from None
+    return Run.open(folder)
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The settings among the flags."""
+    return {f.name: getattr(arguments, f.name) for f in _setting_fields() if hasattr(arguments, f.name)}
+
+
 def _new_run(arguments: argparse.Namespace, settings: dict[str, Any], corpora: CorpusStore, store: RunStore) -> Run:
     """The run that `train` asks for: one that continues another, or one from the very beginning."""
     if arguments.parent is None:
         if arguments.step is not None:
             raise InputError("--step chooses a snapshot of the run to continue: name that run with --from.")
-        corpus, preset = corpora.add_file(arguments.corpus or BUNDLED), arguments.preset or "nano"
+        corpus, preset = _bring(corpora, arguments.corpus or "sample"), arguments.preset or "nano"
         return store.create(settings=settings, corpus=corpus, preset=preset, title=arguments.title, queued=False)
     if arguments.preset is not None:
         raise InputError("A run that continues another keeps its shape and settings: leave --preset out.")
-    corpus = corpora.add_file(arguments.corpus) if arguments.corpus else None
+    corpus = _bring(corpora, arguments.corpus) if arguments.corpus else None
     return store.fork(
         _run(arguments.parent),
         corpora=corpora,
@@ -184,7 +241,7 @@ def _attention(arguments: argparse.Namespace) -> int:
     """Show where a model's heads look in a text: for each, how far back on average, and its favourite distance."""
     import numpy as np
 
-    from nanollm.charts import attention_figure, write_html
+    from nanollm.attention_page import write_attention_page
     from nanollm.checkpoint import load_model
     from nanollm.explain.attention import attention_map
 
@@ -194,8 +251,8 @@ def _attention(arguments: argparse.Namespace) -> int:
     if not (1 <= arguments.layer <= layers and 1 <= arguments.head <= heads):
         raise InputError(f"This model has layers 1 to {layers} with heads 1 to {heads}: choose among them.")
     if arguments.html:
-        weights = shown.weights[arguments.layer - 1, arguments.head - 1]
-        write_html(attention_figure(weights, shown.characters), arguments.html)
+        first = {"layer": arguments.layer - 1, "head": arguments.head - 1}
+        write_attention_page(shown.weights, shown.characters, arguments.html, **first)
     if arguments.json:
         print(json.dumps({"text": shown.text, "skipped": shown.skipped, "weights": shown.weights.round(4).tolist()}))
         return 0
@@ -204,6 +261,11 @@ def _attention(arguments: argparse.Namespace) -> int:
         far, favourite = profile @ np.arange(len(profile)), int(profile.argmax())
         print(f"L{layer + 1}·H{head + 1}  {far:5.1f} back on average, most at {favourite} ({profile[favourite]:.0%})")
     return 0
+
+
+def _scale(arguments: argparse.Namespace) -> int:
+    """Train a text at several sizes and write a report. Ctrl-C pauses; the same command goes on where it was."""
+    return scale(arguments, CHECKPOINTS, CORPORA, lambda: _bring(CorpusStore(CORPORA), arguments.corpus))
 
 
 def _runs(arguments: argparse.Namespace) -> int:
@@ -234,61 +296,24 @@ def _runs(arguments: argparse.Namespace) -> int:
 
 
 def _corpus(arguments: argparse.Namespace) -> int:
-    """Show what the Corpus tab shows of a text: its size, its characters, and how often each occurs."""
-    survey = Survey(read_file(arguments.file, encoding=arguments.encoding))
-    survey.require_text()
-    counted, characters = survey.frequencies(), survey.characters
-    odd = [visible(c) for c, _ in counted if not (c.isprintable() or c in "\n\t")]
-    if arguments.json:
-        about = {"characters": characters, "vocab_size": len(counted), "frequencies": dict(counted), "odd": odd}
-        print(json.dumps(about))
-        return 0
-    print(f"{characters:,} characters, {len(counted):,} different.")
-    most = counted[0][1]
-    for character, count in counted[:20]:
-        print(f"{visible(character):>6} {count:>9,} {count / characters:6.1%} {'█' * round(BAR_WIDTH * count / most)}")
-    if len(counted) > 20:
-        print(f"and {len(counted) - 20:,} more: {' '.join(visible(c) for c, _ in counted[20:60])}")
-    if odd:
-        print(f"Invisible ones among them: {' '.join(odd)}")
+    """Show what the Corpus tab shows of a text: its size, what counting achieves on it, and its characters."""
+    from nanollm.text_facts import as_json, as_lines, text_facts
+
+    with tempfile.TemporaryDirectory() as aside:  # whoever looks at a file need not keep it
+        corpora = CorpusStore(CORPORA if named(arguments.text) else aside)
+        facts = text_facts(corpora, _bring(corpora, arguments.text, arguments.encoding))
+        print(json.dumps(as_json(facts)) if arguments.json else "\n".join(as_lines(facts)))
     return 0
 
 
-class Progress:
-    """A bar on a terminal, else a line for each evaluation: both on stderr."""
+def _bring(corpora: CorpusStore, text: str, encoding: str | None = None) -> CorpusInfo:
+    """Keep the text that was named in the store; a terminal shows how far a download is."""
 
-    def __init__(self, run: Run) -> None:
-        self.run = run
-        self.val_loss: float | None = None
-        self.began = time.monotonic()
-        self.steps_before = 0
-        self.terminal = sys.stderr.isatty()
+    def tell(received: int, size: int) -> None:
+        end = "\n" if received == size else ""
+        print(f"\rFetching {text} {filled(received / size)}\033[K", end=end, file=sys.stderr, flush=True)
 
-    def __call__(self, event: Event) -> None:
-        """To be called with every event."""
-        if isinstance(event, Start):
-            self.steps_before = event.step
-            print(f"{self.run.title}: {event.parameters:,} parameters, {event.threads} threads", file=sys.stderr)
-        elif isinstance(event, Eval):
-            self.val_loss = event.val_loss
-            if not self.terminal:
-                val = f"{event.val_loss:.4f}" if event.val_loss is not None else "none"
-                print(
-                    f"step {event.step}: training loss {event.train_loss:.4f}, validation loss {val}", file=sys.stderr
-                )
-        elif isinstance(event, Step) and self.terminal:
-            end = "\n" if event.step == self.run.train_config.num_steps else ""
-            print(f"\r{self._bar(event)}\033[K", end=end, file=sys.stderr, flush=True)
-
-    def _bar(self, event: Step) -> str:
-        done, steps = event.step, self.run.train_config.num_steps
-        filled = BAR_WIDTH * done // steps
-        left = (time.monotonic() - self.began) / max(1, done - self.steps_before) * (steps - done)
-        val = f"  validation {self.val_loss:.3f}" if self.val_loss is not None else ""
-        return (
-            f"{'█' * filled}{'░' * (BAR_WIDTH - filled)} {done:,}/{steps:,}  loss {event.loss:.3f}{val}"
-            f"  {event.tokens_per_second:,.0f} characters/s  {left // 60:.0f}:{left % 60:02.0f} left"
-        )
+    return bring(corpora, text, encoding=encoding, progress=tell if sys.stderr.isatty() else None)
 
 
 def _setting_fields() -> list[Field[Any]]:

@@ -92,6 +92,9 @@ class TrainConfig:
     num_steps: int = _setting(1000, "training steps", 1, 10_000_000)
     batch_size: int = _setting(32, "windows of text in one step", 1, 4096)
     optimizer: str = _setting("adamw", "how gradients become updates", choices=("adamw", "muon"))
+    accumulation_steps: int = _setting(
+        1, "pieces that a batch is computed in; more take less memory", 1, 1024
+    )
     learning_rate: float = _setting(1e-3, "highest learning rate, reached after the warm-up", 0.0, 1e9)
     warmup_steps: int = _setting(100, "steps in which the learning rate climbs from zero", 0, 1_000_000)
     final_learning_rate: float = _setting(0.1, "learning rate at the last step, as a share of the highest", 0.0, 1.0)
@@ -111,6 +114,11 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _check_fields(self)
+        if self.batch_size % self.accumulation_steps:
+            raise InputError(
+                f"A batch of {self.batch_size} windows cannot be cut into {self.accumulation_steps} equal pieces: "
+                "choose accumulation_steps so that it divides batch_size."
+            )
 
 
 # Dimensions and steps as the project was founded with them; the rest was tuned around them (TRAINING.md).

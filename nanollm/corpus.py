@@ -4,6 +4,7 @@ data/raw/sample.txt            the text that comes with the project
 data/corpora/<sha256>.txt      what people bring, as clean UTF-8
 data/corpora/<sha256>.json     its name and counts (a name is for showing only, never a path)
 data/corpora/<sha256>.ids      a large text as the model reads it; made when it is first trained on
+data/corpora/<sha256>.counted  what plain counting achieves on it (baselines.py), for each validation_fraction asked for
 
 Large texts are read in pieces, so that none of this needs more than a few megabytes of memory.
 """
@@ -29,6 +30,7 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
+from nanollm.baselines import Baselines, measure
 from nanollm.errors import InputError
 from nanollm.ids_file import map_ids, write_ids
 from nanollm.plaintext import CHUNK, Survey, pieces_of_file, pieces_of_text, require_size
@@ -54,37 +56,17 @@ class CorpusInfo:
     vocab_size: int
     added: float  # seconds since 1970; 0 for the bundled text
     bundled: bool = False
+    builtin: str = ""  # the id of the built-in text that it is (builtin.py); empty for what people bring
 
     def sentence(self) -> str:
         """The facts in one sentence."""
         return f"{self.characters:,} characters, {self.vocab_size:,} different."
 
 
-def decode(data: bytes, *, encoding: str | None = None) -> str:
-    """The text of a file's bytes, cleaned.
-
-    UTF-8 (with or without its mark) and UTF-16 with its mark are recognised; everything else needs `encoding` said.
-    Raises InputError if the bytes are not such a text, too many, or hold what no text holds (NUL).
-    """
-    require_size(len(data), MAX_BYTES)
-    return _joined(pieces_of_file(io.BytesIO(data), encoding=encoding, limit=MAX_BYTES))
-
-
-def clean(text: str) -> str:
-    """The text with all line ends as newlines. Raises InputError if it is empty, or no text at all."""
-    return _joined(pieces_of_text(text))
-
-
-def _joined(pieces: Iterable[str]) -> str:
-    pieces = list(pieces)
-    Survey(pieces).require_text()
-    return "".join(pieces)
-
-
 def read_file(path: str | Path, *, encoding: str | None = None) -> Iterator[str]:
-    """The text of a file in pieces, as decode() would give it; only Survey.require_text() is still to be asked.
+    """The text of a file in pieces, cleaned; only Survey.require_text() is still to be asked.
 
-    Raises InputError as decode() does, too many bytes before any is read, and if the file cannot be read.
+    Raises InputError as pieces_of_file() does, for too many bytes before any is read, and if the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
@@ -100,31 +82,27 @@ def split(ids: Ids, validation_fraction: float) -> tuple[Ids, Ids]:
     return ids[: len(ids) - kept_back], ids[len(ids) - kept_back :]  # type: ignore[return-value]
 
 
-def frequencies(text: str) -> list[tuple[str, int]]:
-    """Each character and how often it occurs, the most frequent first."""
-    return Survey([text]).frequencies()
-
-
 class CorpusStore:
     """The texts at hand: the bundled one and those that people brought."""
 
     def __init__(self, root: str | Path = "data/corpora") -> None:
         self.root = Path(root)
 
-    def add(self, data: bytes, name: str, *, encoding: str | None = None) -> CorpusInfo:
+    def add(self, data: bytes, name: str, *, encoding: str | None = None, builtin: str = "") -> CorpusInfo:
         """Decode, clean and keep a file's content; the same text again only renames it. Raises InputError, OSError."""
         require_size(len(data), MAX_BYTES)
-        return self._keep(pieces_of_file(io.BytesIO(data), encoding=encoding, limit=MAX_BYTES), _last_part(name))
+        pieces = pieces_of_file(io.BytesIO(data), encoding=encoding, limit=MAX_BYTES)
+        return self._keep(pieces, _last_part(name), builtin)
 
     def add_file(self, path: str | Path, name: str | None = None, *, encoding: str | None = None) -> CorpusInfo:
         """The same of a file, under its own name if no other is given, without holding its content in memory."""
         return self._keep(read_file(path, encoding=encoding), _last_part(name or path))
 
-    def add_text(self, text: str, name: str) -> CorpusInfo:
+    def add_text(self, text: str, name: str, *, builtin: str = "") -> CorpusInfo:
         """Keep a text under its digest. Raises InputError if it is empty or has too many different characters."""
-        return self._keep(pieces_of_text(text), name)
+        return self._keep(pieces_of_text(text), name, builtin)
 
-    def _keep(self, pieces: Iterable[str], name: str) -> CorpusInfo:
+    def _keep(self, pieces: Iterable[str], name: str, builtin: str = "") -> CorpusInfo:
         survey, digest = Survey(), hashlib.sha256()
         with self._aside() as file:
             for piece in pieces:
@@ -142,7 +120,9 @@ class CorpusStore:
             if sha256 == _bundled_info().sha256:
                 return _bundled_info()
             _into_place(file, self._path(sha256, "txt"))
-        info = CorpusInfo(sha256, _display_name(name), survey.characters, vocab_size, time.time())
+        before = self._read_info(sha256)
+        builtin = builtin or (before.builtin if before else "")
+        info = CorpusInfo(sha256, _display_name(name), survey.characters, vocab_size, time.time(), builtin=builtin)
         self._write_info(info)
         return info
 
@@ -182,6 +162,14 @@ class CorpusStore:
         """Each character and how often it occurs, the most frequent first. Raises InputError as read() does."""
         return self._survey(self.get(sha256)).frequencies()
 
+    def odd(self, sha256: str) -> list[tuple[str, int]]:
+        """Its characters that cannot be seen or mean nothing by themselves (plaintext.oddity). As frequencies()."""
+        return self._survey(self.get(sha256)).odd()
+
+    def entropy(self, sha256: str) -> float:
+        """Of its characters, in nats: what knowing their frequencies alone leaves to be guessed. As frequencies()."""
+        return self._survey(self.get(sha256)).entropy()
+
     def encoded(self, sha256: str) -> tuple[CharTokenizer, np.ndarray]:
         """A text as a model reads it: the tokenizer of its characters, and its ids (N,) in the smallest type.
 
@@ -202,6 +190,23 @@ class CorpusStore:
         tokenizer = self._tokenizer(info)
         return tokenizer, np.concatenate([tokenizer.encode(piece) for piece in self._pieces(info)])
 
+    def baselines(self, sha256: str, validation_fraction: float = 0.1) -> Baselines:
+        """What plain counting loses on the text's validation part, in nats a character; counted once, then remembered.
+
+        Raises InputError if the text is not here, or was changed on disk before it was counted.
+        """
+        self.get(sha256)
+        path, asked = self._path(sha256, "counted"), repr(float(validation_fraction))
+        known = _read_object(path)
+        with suppress(KeyError, TypeError):  # not measured yet, or by another version
+            return Baselines(**known[asked])
+        tokenizer, ids = self.encoded(sha256)
+        measured = measure(*split(ids, validation_fraction), tokenizer.vocab_size)
+        with suppress(OSError), self._aside() as file:
+            file.write(json.dumps({**known, asked: asdict(measured)}).encode())
+            _into_place(file, path)
+        return measured
+
     def rename(self, sha256: str, name: str) -> CorpusInfo:
         """Give a text another name. Raises InputError if it is not here, or is the bundled one."""
         info = self.get(sha256)
@@ -218,9 +223,8 @@ class CorpusStore:
             raise InputError("The bundled text stays.")
         if needed_by:
             raise InputError(f"The run {needed_by[0]!r} still needs this text: stop or delete that run first.")
-        self._path(sha256, "json").unlink(missing_ok=True)
-        self._path(sha256, "txt").unlink(missing_ok=True)
-        self._path(sha256, "ids").unlink(missing_ok=True)
+        for ending in ("json", "txt", "ids", "counted"):
+            self._path(sha256, ending).unlink(missing_ok=True)
 
     def _path(self, sha256: str, ending: str) -> Path:
         return self.root / f"{sha256}.{ending}"
@@ -266,8 +270,8 @@ class CorpusStore:
         if not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
             return None
         try:
-            info = CorpusInfo(**json.loads(self._path(sha256, "json").read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            info = CorpusInfo(**_read_object(self._path(sha256, "json")))
+        except TypeError:
             return None
         return info if info.sha256 == sha256 and self._path(sha256, "txt").exists() else None
 
@@ -289,7 +293,7 @@ def _bundled_info() -> CorpusInfo:
         content = BUNDLED.read_bytes()
         text = content.decode()
         digest = hashlib.sha256(content).hexdigest()
-        info = CorpusInfo(digest, BUNDLED.name, len(text), len(set(text)), 0.0, bundled=True)
+        info = CorpusInfo(digest, BUNDLED.name, len(text), len(set(text)), 0.0, bundled=True, builtin="sample")
         _bundled_cache.update(changed=changed, info=info)
     return _bundled_cache["info"]
 
@@ -306,6 +310,15 @@ def _display_name(name: str) -> str:
 def _last_part(path: str | Path) -> str:
     """The name in a path, where a browser or a shell gives one."""
     return re.split(r"[/\\]", str(path))[-1]
+
+
+def _read_object(path: Path) -> dict:
+    """The object in a JSON file; empty if it is missing or does not hold one."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def _into_place(file: BinaryIO, path: Path) -> None:

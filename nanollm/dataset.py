@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,8 +43,27 @@ class Dataset:
             if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < model.vocab_size:
                 raise InputError(f"Every token must be from 0 to {model.vocab_size - 1}: encode with its tokenizer.")
 
+    def watched(self, between_steps: Callable[[], None]) -> WatchedDataset:
+        """The same, with somebody looking over one's shoulder."""
+        return WatchedDataset(self.train, self.val, between_steps)
+
     def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Windows drawn at random places, as int64: what is read (B, T), and at each place what follows (B, T)."""
         starts = torch.randint(len(self.train) - context_length, (batch_size, 1), generator=generator)
         windows = self.train[starts + torch.arange(context_length + 1)].long()  # (B, T + 1)
         return windows[:, :-1], windows[:, 1:]
+
+
+@dataclass(frozen=True)
+class WatchedDataset(Dataset):
+    """A Dataset that calls `between_steps` before it draws a batch.
+
+    That is the one moment in a step when nothing has changed yet: an exception raised there leaves a TrainState from
+    which training goes on bit by bit, however rarely train() yields.
+    """
+
+    between_steps: Callable[[], None]
+
+    def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        self.between_steps()
+        return super().batch(batch_size, context_length, generator)

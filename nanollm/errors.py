@@ -7,3 +7,7 @@ class InputError(ValueError):
     Every public entry raises it for bad input, so that the command line and the page can show the message as it is.
     Any other exception is a defect of ours, and its text is never shown.
     """
+
+
+class OutOfReach(Exception):
+    """Another of the processes that train together has ended or fallen silent."""

@@ -34,6 +34,8 @@ class Start(Event):
     parameters: int
     train_characters: int
     val_characters: int
+    world_size: int = 1  # processes that train together
+    machine: str = ""  # the processor's or GPU's name
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ def training_bytes(model: ModelConfig, train: TrainConfig) -> int:
     parameters = 4 * model.num_parameters
     lasting = 3 * parameters  # and the optimizer's two moments of each
     precisions = ("float32", "bf16") if train.precision == "auto" else (train.precision,)
-    step = parameters + max(_activations(model, train.batch_size, p) for p in precisions)  # and the gradients
+    rows = train.batch_size // train.accumulation_steps
+    step = parameters + max(_activations(model, rows, p) for p in precisions)  # and the gradients
     # A resume file holds all that lasts. It is put together in memory and then signed: two copies of it. Muon, too,
     # works on copies of its matrices, and they come to no more.
     copies = 2 * lasting
@@ -48,9 +49,18 @@ def available_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     return max(0, min([free, *_left_in_groups(proc, cgroups)]))
 
 
-def require_memory(model: ModelConfig, train: TrainConfig) -> None:
-    """Raise InputError with the estimate if training such a model would take more memory than is free."""
-    needed, free = training_bytes(model, train), available_bytes()
+def peak_bytes(proc: Path = _PROC) -> int | None:
+    """The most memory that this process has held at once, torch's own code included; None where nobody counts it."""
+    try:
+        lines = (proc / "self" / "status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def require_memory(model: ModelConfig, train: TrainConfig, free: int | None = None) -> None:
+    """Raise InputError with the estimate if training takes more than `free` bytes, by default what the machine has."""
+    needed, free = training_bytes(model, train), available_bytes() if free is None else free
     if needed > free:
         raise InputError(
             f"This model would need about {_shown(needed)} to train, and {_shown(free)} are free: "

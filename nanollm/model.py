@@ -29,7 +29,9 @@ class Trace:
     """What forward() saw on its way, if asked: pass an empty one and read it afterwards."""
 
     attention: list[Tensor] = field(default_factory=list)  # a layer: (B, H, T, T), row t sums to 1 over columns ≤ t
+    gathered: list[Tensor] = field(default_factory=list)  # a layer: (B, H, T, K), what each head hands to the output
     residual: list[Tensor] = field(default_factory=list)  # (B, T, D) before each layer, and after the last
+    weights: bool = True  # False leaves `attention` empty: nothing of the size T² is held
 
 
 class Cache:
@@ -86,13 +88,16 @@ class CausalSelfAttention(nn.Module):
             q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
-        if trace is None and cache is None and (q.dtype == torch.float32 or q.is_cuda):
+        wanted = trace is not None and trace.weights
+        if not wanted and cache is None and (q.dtype == torch.float32 or q.is_cuda):
             gathered = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             weights = attention_weights(q, k)  # (B, H, T, S)
             gathered = weights @ v  # (B, H, T, K)
-            if trace is not None:
+            if trace is not None and wanted:
                 trace.attention.append(weights)
+        if trace is not None:
+            trace.gathered.append(gathered)
         return self.output(gathered.transpose(1, 2).reshape(B, T, D))  # heads side by side
 
 
@@ -244,20 +249,34 @@ class TransformerLanguageModel(nn.Module):
                 f"{end} characters do not fit into this model's window of {self.config.context_length}: give it fewer."
             )
         x = self.embedding(ids)  # (B, T) → (B, T, D)
-        turn = None
         if self.positions is not None:
             x = x + self.positions.weight[start:end]
-        else:
-            turn = rotary_turn(start, end, self.config.head_dim, x.device)
-        for layer, block in enumerate(self.blocks):
-            if trace is not None:
-                trace.residual.append(x)
-            x = block(x, turn, layer, trace, cache)
-        if trace is not None:
-            trace.residual.append(x)
+        x = self.run_blocks(x, 0, start, trace, cache)
         if cache is not None:
             cache.length = end
-        return F.linear(self.norm(x), self.embedding.weight)  # (B, T, D) · (V, D)ᵀ → (B, T, V)
+        return self.unembed(x)
+
+    def run_blocks(
+        self, x: Tensor, first: int, start: int = 0, trace: Trace | None = None, cache: Cache | None = None
+    ) -> Tensor:
+        """The stream (B, T, D) after the last layer, from what it is before layer `first`, at positions from `start`.
+
+        forward() runs all layers. Whoever has changed something inside a layer runs only those after it.
+        """
+        turn = None
+        if self.positions is None:
+            turn = rotary_turn(start, start + x.shape[1], self.config.head_dim, x.device)
+        for layer in range(first, len(self.blocks)):
+            if trace is not None:
+                trace.residual.append(x)
+            x = self.blocks[layer](x, turn, layer, trace, cache)
+        if trace is not None:
+            trace.residual.append(x)
+        return x
+
+    def unembed(self, x: Tensor) -> Tensor:
+        """What the stream (…, D) says, read as after the last layer: logits (…, V)."""
+        return F.linear(self.norm(x), self.embedding.weight)  # (…, D) · (V, D)ᵀ → (…, V)
 
 
 def rotary_turn(start: int, end: int, head_dim: int, device: torch.device | None = None) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import io
 import math
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
@@ -26,11 +27,15 @@ _MARKS = {
 }
 
 
+class WrongEncodingError(InputError):
+    """The bytes make no text in the encoding that they were read in; readings() knows others."""
+
+
 def pieces_of_file(file: BinaryIO, *, encoding: str | None, limit: int) -> Iterator[str]:
     """The text of a file, piece by piece, with all line ends as newlines.
 
     UTF-8 (with or without its mark) and UTF-16 with its mark are recognised; everything else needs `encoding` said.
-    Raises InputError where the bytes are not such a text, and for more than `limit` bytes.
+    Raises WrongEncodingError where the bytes are not such a text, InputError for more than `limit` bytes.
     """
     data = file.read(4)  # the length of the longest mark
     if encoding is None:
@@ -45,7 +50,7 @@ def pieces_of_file(file: BinaryIO, *, encoding: str | None, limit: int) -> Itera
         except UnicodeError as error:
             # What could not be decoded ends where the file was read up to; the mark is no longer part of it.
             start = size - len(error.object) + error.start if isinstance(error, UnicodeDecodeError) else 0
-            raise InputError(
+            raise WrongEncodingError(
                 f"This file is not valid {encoding.removesuffix('-sig').upper()} (byte {start:,}): save it as UTF-8, "
                 "or read it as Latin-1 if it is an old Western text."
             ) from error
@@ -113,11 +118,11 @@ class Survey:
         return content
 
     def require_text(self) -> None:
-        """Raise InputError if there is nothing to read in it, or what no text holds (NUL)."""
+        """Raise InputError if there is nothing to read in it, WrongEncodingError for what no text holds (NUL)."""
         if not self.vocabulary().strip():
             raise InputError("This text is empty: bring one with some characters in it; 100,000 are plenty.")
         if self._counts[0]:
-            raise InputError("This is not a text (it holds NUL bytes): choose a plain .txt file.")
+            raise WrongEncodingError("This is not a text (it holds NUL bytes): choose a plain .txt file.")
 
     def vocabulary(self) -> str:
         """The distinct characters in code-point order."""
@@ -129,3 +134,34 @@ class Survey:
         counts = self._counts[points]
         order = np.argsort(-counts, kind="stable")
         return [(chr(point), count) for point, count in zip(points[order], counts[order].tolist(), strict=True)]
+
+    def odd(self) -> list[tuple[str, int]]:
+        """Those characters that oddity() has a word for, the most frequent first."""
+        return [(character, count) for character, count in self.frequencies() if oddity(character)]
+
+    def entropy(self) -> float:
+        """Of the characters, in nats each: the loss of somebody who knows how often each occurs, and nothing else."""
+        shares = self._counts[self._counts > 0] / max(1, self.characters)
+        return float(-shares @ np.log(shares)) + 0.0  # not -0.0
+
+
+def oddity(character: str) -> str:
+    """What is odd about a character that can hide in a text: its code point, name and kind; empty for an honest one."""
+    kind = _ODD.get(unicodedata.category(character), "")
+    if character in " \n\t" or not (kind or character == "\ufffd"):
+        return ""
+    name = unicodedata.name(character, "")
+    kind = kind or "stands for what could not be read"
+    return f"U+{ord(character):04X}{f' {name}' if name else ''}: {kind}"
+
+
+# By Unicode's general category.
+_ODD = {
+    "Cc": "a control character",
+    "Cf": "invisible",
+    "Cn": "no character (yet)",
+    "Co": "for private use",
+    "Zl": "a line end of its own",
+    "Zp": "a paragraph end of its own",
+    "Zs": "a space of its own width",
+}

@@ -10,7 +10,7 @@ import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,11 +19,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanollm.calibration import resolve
+from nanollm.calibration import machine, resolve
 from nanollm.checkpoint import FINAL_NAME, read_tensors, resume_name, save_checkpoint, snapshot_name, write_tensors
 from nanollm.checkpoint import load_checkpoint as load_checkpoint  # at home here too, beside train_with_config
 from nanollm.config import ModelConfig, TrainConfig, make_configs, to_dict
 from nanollm.dataset import Dataset as Dataset  # at home here too, beside train
+from nanollm.device import free_memory, random_state, set_random_state
+from nanollm.distributed import ALONE, Ranks
 from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.memory import require_memory
@@ -53,52 +55,84 @@ class TrainState:
     model: TransformerLanguageModel
     optimizer: Optimizer
     data_generator: torch.Generator  # draws the windows
-    global_random: Tensor  # torch's global random state, which dropout draws from; train() shields it from its driver
+    global_random: Tensor  # the device's random state, which dropout draws from; train() shields it from its driver
+    # What follows for every step stays on the device, or each step would have to be waited for.
+    loss_sum: Tensor  # over the steps since the last Step event
+    recent: Tensor  # losses of the last steps
+    ranks: Ranks = ALONE
     step: int = 0
     seconds: float = 0.0
-    loss_sum: Tensor = field(default_factory=lambda: torch.zeros(()))  # over the steps since the last Step event
     loss_count: int = 0
-    recent: Tensor = field(default_factory=lambda: torch.full((RECENT,), torch.nan))  # losses of the last steps
     train_loss: float | None = None  # as last evaluated
     val_loss: float | None = None
     best_val_loss: float | None = None
     best_step: int | None = None
 
     @classmethod
-    def new(cls, model: TransformerLanguageModel, config: TrainConfig) -> TrainState:
-        """The state before the first step; everything random from here on follows from config.seed."""
-        generator = torch.Generator().manual_seed(config.seed)
-        return cls(model, Optimizer(model, config), generator, global_random=generator.get_state())
+    def new(cls, model: TransformerLanguageModel, config: TrainConfig, ranks: Ranks = ALONE) -> TrainState:
+        """The state before the first step; everything random from here on follows from config.seed.
+
+        Ranks draw the same windows, and each its own dropout.
+        """
+        device = model.embedding.weight.device
+        return cls(
+            model,
+            Optimizer(model, config),
+            data_generator=torch.Generator().manual_seed(config.seed),
+            global_random=torch.Generator(device).manual_seed(config.seed + ranks.rank).get_state(),
+            loss_sum=torch.zeros((), device=device),
+            recent=torch.full((RECENT,), torch.nan, device=device),
+            ranks=ranks,
+        )
 
     def final_loss(self) -> float:
         """Mean training loss of the last 50 steps (of all, if there were fewer), nats a character."""
         return float(self.recent.nanmean())
 
     def save(self, path: str | Path) -> None:
-        """Write a file from which load() goes on as if nothing had happened. Raises OSError."""
+        """Write a file from which load() goes on as if nothing had happened. Raises OSError.
+
+        While the first of several ranks saves, the others must call random_states().
+        """
         tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": t.detach().cpu().contiguous() for name, t in self.optimizer.tensors().items()}
-        tensors |= {"data_random": self.data_generator.get_state(), "global_random": self.global_random}
-        tensors |= {"loss_sum": self.loss_sum, "recent": self.recent}
+        tensors |= {"data_random": self.data_generator.get_state()}
+        tensors |= self.random_states()
+        tensors |= {"loss_sum": self.loss_sum.cpu(), "recent": self.recent.cpu()}
         write_tensors(path, tensors, {"model": to_dict(self.model.config), **{k: getattr(self, k) for k in _SCALARS}})
 
+    def random_states(self) -> dict[str, Tensor]:
+        """What every rank's dropout goes on from, by the name in a resume file."""
+        return {_random_name(rank): state for rank, state in enumerate(self.ranks.all_states(self.global_random))}
+
     @classmethod
-    def load(cls, path: str | Path, config: TrainConfig) -> TrainState:
-        """The state that save() wrote. Raises InputError if the file is missing, damaged or not a resume file."""
+    def load(
+        cls, path: str | Path, config: TrainConfig, device: torch.device | str = "cpu", ranks: Ranks = ALONE
+    ) -> TrainState:
+        """The state that save() wrote, to go on with: bit by bit, on such a device and as many ranks as saved it.
+
+        Raises InputError if the file is missing, damaged or not a resume file.
+        """
         tensors, facts = read_tensors(path)
         try:
-            model = TransformerLanguageModel.from_config(ModelConfig(**facts["model"]))
+            model = TransformerLanguageModel.from_config(ModelConfig(**facts["model"])).to(device)
             model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
-            state = cls.new(model, config)
+            state = cls.new(model, config, ranks)
             state.optimizer.load({k[10:]: t for k, t in tensors.items() if k.startswith("optimizer.")})
             state.data_generator.set_state(tensors["data_random"])
-            state.global_random = tensors["global_random"]
-            state.loss_sum, state.recent = tensors["loss_sum"], tensors["recent"]
+            saved = tensors.get(_random_name(ranks.rank), state.global_random)  # there may have been fewer ranks
+            if saved.shape == state.global_random.shape:  # another kind of device draws otherwise
+                state.global_random = saved
+            state.loss_sum, state.recent = tensors["loss_sum"].to(device), tensors["recent"].to(device)
             for name in _SCALARS:
                 setattr(state, name, facts[name])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(f"{Path(path).name} is not a file that training can go on from.") from error
         return state
+
+
+def _random_name(rank: int) -> str:
+    return f"global_random.{rank}" if rank else "global_random"
 
 
 _SCALARS = ("step", "seconds", "loss_count", "train_loss", "val_loss", "best_val_loss", "best_step")
@@ -114,22 +148,32 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
     Raises InputError before the first event if model, data and config do not fit together.
     """
     data.check(state.model.config, config)
-    require_memory(state.model.config, config)
+    _require_shares(config, state.ranks)
+    device = state.model.embedding.weight.device
+    require_memory(state.model.config, config, free_memory(device))
     started = time.perf_counter()
-    config = resolve(state.model.config, config, state.model.embedding.weight.device)
+    config = resolve(state.model.config, config, device)
     state.seconds += time.perf_counter() - started
     threads_before = torch.get_num_threads()
     torch.set_num_threads(int(config.threads))
-    torch.set_rng_state(state.global_random)
+    set_random_state(device, state.global_random)
     state.model.train()
     try:
         for event in _events(state, data, config):
-            state.global_random = torch.get_rng_state()
+            state.global_random = random_state(device)
             yield event
-            torch.set_rng_state(state.global_random)
+            set_random_state(device, state.global_random)
             state.model.train()
     finally:
         torch.set_num_threads(threads_before)
+
+
+def _require_shares(config: TrainConfig, ranks: Ranks) -> None:
+    if config.batch_size % (ranks.world_size * config.accumulation_steps):
+        raise InputError(
+            f"A batch of {config.batch_size} windows cannot be shared out equally among {ranks.world_size} processes "
+            f"with {config.accumulation_steps} pieces each: choose another batch_size."
+        )
 
 
 def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Event]:
@@ -140,26 +184,27 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
     if state.step == 0:
         yield from _judge(state, data, snapshots)
     logged_at, logged_seconds = state.step, state.seconds
-    grad_norms = torch.zeros(())  # their sum: finite as long as every one of them is
+    grad_norms = torch.zeros_like(state.loss_sum)  # their sum: finite as long as every one of them is
     while state.step < config.num_steps:
         started = time.perf_counter()
         grad_norm = _step(state, data, config)
         grad_norms = grad_norms + grad_norm
-        state.seconds += time.perf_counter() - started
         step, last = state.step, state.step == config.num_steps
         logging, saving = last or step % config.log_interval == 0, step % config.checkpoint_interval == 0
         judging = last or step in snapshots or step % config.eval_interval == 0
-        if not (logging or saving or judging):
-            continue
+        looking = logging or saving or judging
         # Skipped steps have harmed nothing, but whoever skips learns nothing either. (NaN < worst_loss is False.)
-        healthy = bool(grad_norms.isfinite()) and float(state.loss_sum) / state.loss_count < worst_loss
+        healthy = not looking or (bool(grad_norms.isfinite()) and float(state.loss_sum) / state.loss_count < worst_loss)
+        state.seconds += time.perf_counter() - started  # by now a GPU has done what it was asked to do
+        if not looking:
+            continue
         if judging and healthy:
             yield from _judge(state, data, snapshots)
         if logging or not healthy:
             speed = (step - logged_at) * characters_a_step / max(1e-9, state.seconds - logged_seconds)
             loss = float(state.loss_sum) / state.loss_count
             # The driver may save the state at this event: by then the next stretch has begun.
-            state.loss_sum, state.loss_count = torch.zeros(()), 0
+            state.loss_sum, state.loss_count = torch.zeros_like(state.loss_sum), 0
             logged_at, logged_seconds = step, state.seconds
             yield Step(
                 step=step,
@@ -183,9 +228,10 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
 def _step(state: TrainState, data: Dataset, config: TrainConfig) -> Tensor:
     """One optimizer step; returns the gradient's length before clipping. A non-finite gradient changes no weight."""
     ids, targets = data.batch(config.batch_size, state.model.config.context_length, state.data_generator)
-    loss, grad_norm = take_step(state.model, state.optimizer, ids, targets, state.step, config.precision)
+    how = {"pieces": config.accumulation_steps, "ranks": state.ranks}
+    loss, grad_norm = take_step(state.model, state.optimizer, ids, targets, state.step, config.precision, **how)
     state.step += 1
-    state.loss_sum = state.loss_sum + loss.cpu()
+    state.loss_sum = state.loss_sum + loss
     state.loss_count += 1
     state.recent[state.step % RECENT] = loss
     return grad_norm
@@ -204,9 +250,12 @@ def _judge(state: TrainState, data: Dataset, snapshots: frozenset[int]) -> Itera
 
 def judge(state: TrainState, data: Dataset) -> Eval:
     """Measure both losses of the model as it is now, and remember in the state whether no step was better."""
-    state.val_loss = evaluate(state.model, data.val)
-    as_many = max(1, len(data.val) // state.model.config.context_length)  # so that both losses are equally certain
-    state.train_loss = evaluate(state.model, data.train, max_windows=min(as_many, MAX_EVAL_WINDOWS))
+    losses: tuple[float | None, float | None] = (None, None)
+    if state.ranks.leads:
+        as_many = max(1, len(data.val) // state.model.config.context_length)  # so that both losses are equally certain
+        train_loss = evaluate(state.model, data.train, max_windows=min(as_many, MAX_EVAL_WINDOWS))
+        losses = train_loss, evaluate(state.model, data.val)
+    state.train_loss, state.val_loss = state.ranks.led(losses)
     best = state.val_loss is not None and (state.best_val_loss is None or state.val_loss < state.best_val_loss)
     if best:
         state.best_val_loss, state.best_step = state.val_loss, state.step
@@ -225,6 +274,8 @@ def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:
         parameters=state.model.config.num_parameters,
         train_characters=len(data.train),
         val_characters=len(data.val),
+        world_size=state.ranks.world_size,
+        machine=machine(state.model.embedding.weight.device),
     )
 
 

@@ -60,7 +60,7 @@ def serve(home: Path) -> Iterator[Page]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-        _stop_all(home)
+        end_all(home)
 
 
 def _address(process: subprocess.Popen[str], output: list[str], deadline: float) -> str:
@@ -72,7 +72,7 @@ def _address(process: subprocess.Popen[str], output: list[str], deadline: float)
     raise AssertionError(f"the page did not start: {''.join(output)}")
 
 
-def _stop_all(home: Path) -> None:
+def end_all(home: Path) -> None:
     """Workers outlive the page on purpose; a test leaves none behind."""
     store = RunStore(home / "checkpoints")
     launcher = Launcher(store, home / "data" / "corpora")

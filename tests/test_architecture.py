@@ -20,12 +20,18 @@ ALLOWED: dict[str, set[str]] = {
     "tokenizer": set(),
     "baselines": set(),
     "plaintext": {"tokenizer"},
+    "readings": set(),
     "ids_file": {"tokenizer"},
     "corpus": {"tokenizer", "baselines", "plaintext", "ids_file"},
+    "planning": {"config"},
+    "text_facts": {"baselines", "config", "corpus", "plaintext", "planning", "tokenizer"},
+    "builtin": {"corpus"},
     "dataset": {"config", "corpus"},
     "model": {"config"},
     "optim": {"config"},
-    "step": {"model", "optim"},
+    "step": {"distributed", "model", "optim"},
+    "device": set(),
+    "distributed": set(),
     "calibration": {"config", "model", "optim", "step"},
     "checkpoint": {"config", "tokenizer", "model"},
     "train": {
@@ -33,6 +39,8 @@ ALLOWED: dict[str, set[str]] = {
         "config",
         "events",
         "dataset",
+        "device",
+        "distributed",
         "memory",
         "model",
         "optim",
@@ -41,12 +49,20 @@ ALLOWED: dict[str, set[str]] = {
         "tokenizer",
     },
     "inference": {"config", "tokenizer", "model", "checkpoint", "inference"},
-    "explain": {"config", "tokenizer", "model", "inference", "explain"},
-    "charts": {"tokenizer"},
+    "explain": {"config", "tokenizer", "model", "checkpoint", "inference", "explain"},
+    "thinning": set(),
+    "scaling_charts": {"charts"},
+    "reference": {"config"},
+    "terminal": {"events", "experiments", "runs"},
+    "inside_charts": {"charts"},
+    "attention_page": {"charts"},
+    "charts": {"thinning", "tokenizer"},
+    "health_chart": {"charts", "thinning"},
+    "pace": {"calibration", "config", "device"},
 }
-RUNS = {"config", "events", "memory", "runs"}  # what only reads run folders needs no torch
+RUNS = {"baselines", "config", "events", "memory", "runs"}  # what only reads run folders needs no torch
 WORKER = set(ALLOWED) | {"runs"}  # what trains in them stands on everything above
-TRAINING = {"worker", "training"}
+TRAINING = {"worker", "training", "ranks"}
 SCREENS = {"gradio", "plotly", "playground"}
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanollm import attention_page
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.attention import attention_map
@@ -49,6 +54,31 @@ def test_a_head_built_to_look_one_back_does() -> None:
     weights = shown.weights[0, 0]
     assert (weights.argmax(axis=-1)[1:] == np.arange(T - 1)).all()
     assert weights[np.arange(1, T), np.arange(T - 1)].min() > 0.95
+
+
+@pytest.mark.parametrize("limit", [attention_page.MAX_CELLS, 10])
+def test_the_page_holds_every_head_and_fetches_nothing(
+    limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(attention_page, "MAX_CELLS", limit)
+    text, config = "<b>&ab</b>", ModelConfig(6, 12, 2, 8, num_heads=3)
+    shown = attention_map(random_model(config), CharTokenizer("&/<>ab"), text)
+    weights = shown.weights
+    attention_page.write_attention_page(weights, shown.characters, tmp_path / "page.html", layer=1, head=2)
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
+    assert text not in page  # a text that looks like markup stays a text
+    at = page.index("[{", page.rindex("Plotly.newPlot("))
+    data, end = json.JSONDecoder().raw_decode(page[at:])
+    layout, _ = json.JSONDecoder().raw_decode(page[at + end :].lstrip(" ,\n"))
+    menu, past = layout["updatemenus"][0], np.tril_indices(len(text))
+    as_drawn = lambda z: np.array([[np.nan if cell is None else cell for cell in row] for row in z])  # noqa: E731
+    np.testing.assert_allclose(as_drawn(data[0]["z"])[past], weights[1, 2][past], atol=1e-3)
+    assert menu["buttons"][menu["active"]]["label"] == "L2·H3"
+    heads = list(np.ndindex(2, 3)) if limit > weights.size else [(1, 2)]
+    assert [button["label"] for button in menu["buttons"]] == [f"L{layer + 1}·H{head + 1}" for layer, head in heads]
+    for button, head in zip(menu["buttons"], heads, strict=True):
+        np.testing.assert_allclose(as_drawn(button["args"][0]["z"][0])[past], weights[head][past], atol=1e-3)
 
 
 def test_odd_texts_get_a_sentence() -> None:

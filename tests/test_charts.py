@@ -7,6 +7,7 @@ import math
 import random
 import re
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanollm import charts
+from playground.components.plotly_chart import TOKENS
 
 HOSTILE = "<b onclick=alert(1)>&amp;</b>\n\t "
 
@@ -24,15 +26,31 @@ HOSTILE = "<b onclick=alert(1)>&amp;</b>\n\t "
 class FakeCurve:
     steps: list[int] = field(default_factory=list)
     loss: list[float | None] = field(default_factory=list)
+    seconds: list[float] = field(init=False)
     eval_steps: list[int] = field(default_factory=list)
     val_loss: list[float | None] = field(default_factory=list)
+    eval_seconds: list[float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.seconds, self.eval_seconds = [s / 32 for s in self.steps], [s / 32 for s in self.eval_steps]
 
 
+@cache
 def falling(num_steps: int, log_interval: int = 1, eval_interval: int = 1) -> FakeCurve:
     noise = random.Random(0)
     value = lambda step: 1.5 + 2.7 * math.exp(-step / 300) + noise.gauss(0, 0.05)  # noqa: E731
     steps, evals = range(0, num_steps, log_interval), range(0, num_steps, eval_interval)
     return FakeCurve(list(steps), [value(s) for s in steps], list(evals), [value(s) for s in evals])
+
+
+@dataclass
+class Counted:
+    unigram: float | None
+    bigram: float | None
+    trigram: float | None
+
+
+AXES = [("steps", False), ("seconds", False), ("steps", True), ("seconds", True)]
 
 
 def causal(size: int, seed: int = 0) -> np.ndarray:
@@ -41,45 +59,21 @@ def causal(size: int, seed: int = 0) -> np.ndarray:
     return weights / weights.sum(-1, keepdims=True)
 
 
-curves = st.lists(
-    st.tuples(st.integers(1, 40), st.none() | st.floats(allow_nan=True, allow_infinity=True, width=32)), max_size=400
-).map(lambda pairs: (np.cumsum([gap for gap, _ in pairs], dtype=int).tolist(), [value for _, value in pairs]))
-limits = st.integers(6, 60)
-
-
-@given(curves, limits)
-def test_thinning_keeps_real_points_and_both_extremes(curve, limit):
-    steps, values = curve
-    finite = [(s, v) for s, v in zip(steps, values, strict=True) if v is not None and math.isfinite(v)]
-    x, y = charts.thin(steps, values, limit)
-    assert set(zip(x, y, strict=True)) <= set(finite)
-    assert x == sorted(x) and len(x) <= limit
-    if finite:
-        assert (x[0], x[-1]) == (finite[0][0], finite[-1][0])
-        assert (min(y), max(y)) == (min(v for _, v in finite), max(v for _, v in finite))
-
-
-@given(st.integers(100, 4000), st.integers(1, 300))
-def test_a_growing_curve_does_not_move_what_was_drawn(length, grown):
-    limit = 60
-    all_steps = list(range(length + grown))
-    values = [math.sin(step * 12.9898) for step in all_steps]
-    before = charts.thin(all_steps[:length], values[:length], limit)
-    after = charts.thin(all_steps, values, limit)
-    width = charts._bin_width(length - 1, limit)
-    if width == charts._bin_width(length + grown - 1, limit):  # between two doublings
-        finished = (length - 1) // width * width
-        settled = lambda xy: [p for p in zip(*xy, strict=True) if p[0] < finished]  # noqa: E731
-        assert settled(before) == settled(after)
-
-
+@pytest.mark.parametrize(("axis", "log"), AXES)
+@pytest.mark.parametrize("overlaid", [0, 2, 30])
 @pytest.mark.parametrize("num_steps", [0, 10, 1_000, 300_000])
-def test_a_tick_stays_small_whatever_the_length_of_the_run(num_steps):
+def test_a_tick_stays_small_whatever_the_length_of_the_run(num_steps, overlaid, axis, log):
     figure = charts.loss_figure(
-        falling(num_steps), num_steps=10_000_000, references=[charts.guessing(71)], revision="a-run"
+        falling(num_steps),
+        num_steps=10_000_000,
+        overlays=[charts.RunLine(falling(num_steps), f"small · learning rate 0.00{n}", n) for n in range(overlaid)],
+        references=charts.references_of(71, Counted(3.1, 2.4, 2.0)),
+        revision="20260101-000000-0000",
+        axis=axis,
+        log=log,
+        palette=TOKENS,
     )
     assert len(json.dumps(figure, separators=(",", ":"))) <= 10_000
-    assert sum(len(trace["x"]) for trace in figure["data"][:2]) <= 500
 
 
 def test_a_loss_chart_is_a_figure_with_labelled_axes():
@@ -91,13 +85,39 @@ def test_a_loss_chart_is_a_figure_with_labelled_axes():
     assert figure["layout"]["xaxis"]["title"]["text"] == "steps"
     assert figure["layout"]["yaxis"]["title"]["text"] == "loss (nats per character)"
     assert figure["layout"]["uirevision"] == "run-1"
-    train, val, _, second, reference = figure["data"]
+    train, smooth, val, _, second, reference = figure["data"]
     assert (train["opacity"], train["line"]["width"], val["line"]["width"]) == (0.35, 1, 2)
+    assert len(smooth["x"]) <= charts.SMOOTH_POINTS
     assert train["line"]["color"] == val["line"]["color"] == charts.LIGHT.runs[0]
     assert (second["line"]["dash"], second["line"]["color"]) == ("dash", charts.LIGHT.runs[1])
     assert second["name"].startswith("&lt;b onclick")
     assert reference["y"] == [pytest.approx(math.log(65), abs=1e-4)] * 2
     assert "4.17" in figure["layout"]["annotations"][0]["text"]
+
+
+def test_all_that_counting_achieves_is_drawn_and_explained():
+    known = charts.references_of(65, Counted(3.1, None, 2.0))
+    assert [round(reference.loss, 2) for reference in known] == [4.17, 3.1, 2.0]
+    assert charts.references_of(65, None) == [charts.guessing(65)]
+    labels = charts.loss_figure(references=known, num_steps=100)["layout"]["annotations"]
+    assert [label["y"] for label in labels] == [reference.loss for reference in known]
+    assert all(label["hovertext"].endswith(".") for label in labels)
+
+
+@pytest.mark.parametrize(("axis", "log"), AXES)
+def test_every_axis_shows_the_whole_run(axis, log):
+    figure = charts.loss_figure(falling(1000, 10, 50), num_steps=2000, axis=axis, log=log)
+    go.Figure(figure)
+    assert axis in figure["layout"]["xaxis"]["title"]["text"]
+    places = [x for trace in figure["data"] for x in trace["x"]]
+    assert max(places) == (990 if axis == "steps" else pytest.approx(990 / 32, abs=0.01))
+    assert min(places) > 0 if log else min(places) == 0
+
+
+def test_a_zoom_is_kept_for_one_axis_only():
+    layouts = [charts.loss_figure(axis=axis, log=log, revision="a run")["layout"] for axis, log in AXES]
+    assert len({layout["xaxis"]["uirevision"] for layout in layouts}) == len(AXES)
+    assert {layout["uirevision"] for layout in layouts} == {"a run"}
 
 
 def test_before_the_first_step_a_loss_chart_shows_the_references():

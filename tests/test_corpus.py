@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import io
 import os
 import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nanollm import corpus, plaintext
-from nanollm.corpus import CorpusStore, clean, decode, frequencies, split
+from nanollm.baselines import measure
+from nanollm.corpus import CorpusStore, split
 from nanollm.errors import InputError
 from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT
@@ -114,23 +117,30 @@ def test_a_text_changed_on_disk_is_noticed(store: CorpusStore) -> None:
         store.read(info.sha256)
 
 
+def read(data: bytes, encoding: str | None = None) -> str:
+    """The text that a file of these bytes would be kept as."""
+    pieces = list(plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=corpus.MAX_BYTES))
+    plaintext.Survey(pieces).require_text()
+    return "".join(pieces)
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
 def test_every_text_is_read_as_it_was_written(text: str) -> None:
     expected = text.replace("\r\n", "\n").replace("\r", "\n")
     utf16 = codecs.BOM_UTF16_LE + text.encode("utf-16-le")
     for data in (codecs.BOM_UTF8 + text.encode(), utf16):
         if expected.strip():
-            assert decode(data) == expected
+            assert read(data) == expected
         else:
             with pytest.raises(InputError, match="empty"):
-                decode(data)
+                read(data)
 
 
 @given(st.binary())
 def test_any_bytes_give_a_text_or_a_sentence(data: bytes) -> None:
     for encoding in (None, "latin-1"):
         try:
-            text = decode(data, encoding=encoding)
+            text = read(data, encoding)
         except InputError as error:
             assert len(str(error)) < 200
         else:
@@ -145,9 +155,9 @@ def test_bad_files_get_a_sentence_that_helps(store: CorpusStore, monkeypatch: py
     with pytest.raises(InputError, match="NUL"):
         store.add(b"a\0b", "a")
     with pytest.raises(InputError, match="half of a pair"):
-        clean("a\ud800")
+        store.add_text("a\ud800", "a")
     with pytest.raises(InputError, match="no encoding"):
-        decode(b"a", encoding="klingon")
+        store.add(b"a", "a", encoding="klingon")
     monkeypatch.setattr(corpus, "MAX_BYTES", 3)
     with pytest.raises(InputError, match="limit"):
         store.add(b"four", "a")
@@ -162,12 +172,6 @@ def test_a_split_moves_nothing(length: int, fraction: float) -> None:
     train, val = split(ids, fraction)
     np.testing.assert_array_equal(np.concatenate([train, val]), ids)
     assert len(val) == int(length * fraction)
-
-
-def test_frequencies_count_everything(text: str) -> None:
-    counted = frequencies(text)
-    assert sum(count for _, count in counted) == len(text)
-    assert [count for _, count in counted] == sorted((c for _, c in counted), reverse=True)
 
 
 def test_a_file_is_kept_as_its_bytes_are(store: CorpusStore, tmp_path: Path, small_chunks: None) -> None:
@@ -241,7 +245,9 @@ def test_a_page_is_a_part_of_the_text(text: str, start: int, length: int, chunk:
 def test_pages_and_frequencies_are_of_the_text_as_it_is(store: CorpusStore, text: str) -> None:
     bundled = store.list()[0].sha256
     assert store.page(bundled, 1000, 50) == text[1000:1050]
-    assert store.frequencies(bundled) == frequencies(text)
+    counted = store.frequencies(bundled)
+    assert dict(counted) == Counter(text)
+    assert [count for _, count in counted] == sorted((count for _, count in counted), reverse=True)
     info = store.add_text("some text", "a")
     assert store.page(info.sha256, 5, 99) == "text" and dict(store.frequencies(info.sha256))["e"] == 2
     (store.root / f"{info.sha256}.txt").write_text("another text")
@@ -314,3 +320,21 @@ def test_two_processes_may_encode_a_text_at_once(store: CorpusStore, all_mapped:
     expected = CharTokenizer.from_text(CLEAN).encode(CLEAN * 500)
     assert answers == {hashlib.sha256(expected.tobytes()).hexdigest()}
     assert {path.suffix for path in store.root.iterdir()} == {".txt", ".json", ".ids"}
+
+
+def test_plain_counting_is_done_once_for_each_split(store: CorpusStore, text: str, monkeypatch) -> None:
+    info = store.add_text(text[::2], "every second character")
+    tokenizer, ids = store.encoded(info.sha256)
+    expected = {fraction: measure(*split(ids, fraction), tokenizer.vocab_size) for fraction in (0.1, 0.25, 0.0)}
+    assert {fraction: store.baselines(info.sha256, fraction) for fraction in expected} == expected
+    monkeypatch.setattr(corpus, "measure", lambda *_: pytest.fail("counted again"))
+    assert {fraction: CorpusStore(store.root).baselines(info.sha256, fraction) for fraction in expected} == expected
+    monkeypatch.undo()
+    path = store.root / f"{info.sha256}.counted"
+    for damaged in ("", "[]", '{"0.1": 3}', '{"0.1": {"other": 1}}', path.read_text()[:-9]):
+        path.write_text(damaged)
+        assert store.baselines(info.sha256) == expected[0.1]
+    store.delete(info.sha256)
+    assert list(store.root.iterdir()) == []
+    with pytest.raises(InputError, match="no longer here"):
+        store.baselines(info.sha256)

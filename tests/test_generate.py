@@ -16,7 +16,16 @@ import torch
 from nanollm.checkpoint import save_checkpoint
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
-from nanollm.inference.generate import generate, generate_text, stream_text
+from nanollm.inference.generate import (
+    BATCH_FROM,
+    generate,
+    generate_many,
+    generate_text,
+    generate_texts,
+    stream_samples,
+    stream_text,
+)
+from nanollm.inference.sampling import draw
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT, random_model
@@ -76,15 +85,57 @@ def test_settings_are_refused_at_the_call(model: TransformerLanguageModel, token
         settings: dict[str, Any] = {**change}
         with pytest.raises(InputError):
             stream_text(model, tokenizer, "a", **settings)
+    with pytest.raises(InputError):
+        stream_samples(model, tokenizer, "a", candidates=-1)
+    with pytest.raises(InputError):
+        generate_texts(model, tokenizer, "a", num_samples=0)
 
 
-def test_a_closed_iterator_stops_computing(model: TransformerLanguageModel) -> None:
-    threads = threading.active_count()
-    stream = generate(model, [1], max_new_tokens=100_000)
-    for _ in range(3):
-        next(stream)
-    stream.close()  # type: ignore[attr-defined]
-    assert list(stream) == [] and threading.active_count() == threads
+def test_every_character_says_how_likely_it_was(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> None:
+    settings: dict[str, Any] = dict(max_length=60, temperature=1.2, seed=3)
+    samples = list(stream_samples(model, tokenizer, "abc", **settings, candidates=4))
+    assert [tokenizer.characters[s.id] for s in samples] == list(stream_text(model, tokenizer, "abc", **settings))
+    for sampled in samples:
+        assert len(sampled.candidates) == (4 if sampled.rank <= 4 else 5)
+        probabilities = [candidate.probability for candidate in sampled.candidates]
+        assert probabilities == sorted(probabilities, reverse=True)
+        own = sampled.candidates[min(sampled.rank, 5) - 1]
+        assert own == (sampled.id, sampled.probability, sampled.shaped_probability)
+
+
+@pytest.mark.parametrize("num_samples", [1, 3, BATCH_FROM])  # engines side by side, and one batch
+def test_many_samples_are_each_what_one_is(
+    model: TransformerLanguageModel, tokenizer: CharTokenizer, num_samples: int
+) -> None:
+    texts = generate_texts(model, tokenizer, "abc", num_samples=num_samples, max_length=50, seed=7)
+    assert texts == [generate_text(model, tokenizer, "abc", 50, seed=7 + i) for i in range(num_samples)]
+    assert len({*texts}) == num_samples
+
+
+@pytest.mark.parametrize("num_samples", [1, 3, BATCH_FROM])
+def test_a_closed_iterator_stops_computing(
+    model: TransformerLanguageModel, num_samples: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads, drawn = threading.active_count(), []
+    monkeypatch.setattr("nanollm.inference.generate.draw", lambda *a, **k: drawn.append(1) or draw(*a, **k))
+    streams = [generate(model, [1], max_new_tokens=100_000)] if num_samples == 1 else []
+    streams.append(generate_many(model, [1], num_samples=num_samples, max_new_tokens=100_000))
+    for stream in streams:
+        drawn.clear()
+        for _ in range(3):
+            next(stream)
+        stream.close()  # type: ignore[attr-defined]
+        assert list(stream) == [] and threading.active_count() == threads
+        assert len(drawn) == 3 * num_samples
+
+
+def test_nothing_is_computed_before_it_is_asked_for(model: TransformerLanguageModel) -> None:
+    """The model is looked at when the first character is: what is trained in between counts."""
+    trained = random_model(model.config)
+    stream = generate(trained, [1], max_new_tokens=20, temperature=0)
+    trained.load_state_dict(random_model(model.config, seed=1).state_dict())
+    expected = generate(random_model(model.config, seed=1), [1], max_new_tokens=20, temperature=0)
+    assert list(stream) == list(expected) != list(generate(model, [1], max_new_tokens=20, temperature=0))
 
 
 def test_eight_at_once_write_what_one_writes(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> None:

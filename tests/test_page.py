@@ -32,7 +32,8 @@ def test_no_trigger_has_two_listeners_that_defer(page: gr.Blocks) -> None:
 
 def test_only_the_published_endpoints_are_public(page: gr.Blocks) -> None:
     public = {f.api_name for f in page.fns.values() if f.api_visibility == "public"}
-    assert public == {"runs", "texts", "corpus", "start_run", "stop_run", "sample", "attention"}
+    plain = {"runs", "texts", "corpus", "start_run", "stop_run", "sample", "score"}
+    assert public == plain | {"attention", "ablation", "rank", "names", "lens"}
 
 
 def test_every_handler_is_named_or_quiet(page: gr.Blocks) -> None:

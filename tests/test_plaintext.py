@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from nanollm import plaintext
 from nanollm.errors import InputError
-from nanollm.plaintext import Survey, pieces_of_file, pieces_of_text
+from nanollm.plaintext import Survey, oddity, pieces_of_file, pieces_of_text
 
 # Much of what a border can cut apart: line ends, characters of two, three and four bytes.
 texts = st.text(st.one_of(st.sampled_from("\r\n\r\nab é漢🦊"), st.characters(exclude_categories=["Cs"])))
@@ -114,3 +115,34 @@ def test_a_survey_says_what_is_no_text() -> None:
         Survey(["a", "b\0"]).require_text()
     with pytest.raises(InputError, match="Character 3 of this text is half of a pair"):
         Survey(["ab", "c\ud800"])
+
+
+@given(texts)
+def test_entropy_is_between_nothing_and_the_vocabulary(text: str) -> None:
+    survey = Survey([text])
+    counted = Counter(text)
+    expected = -sum(count / len(text) * math.log(count / len(text)) for count in counted.values())
+    assert survey.entropy() == pytest.approx(expected)
+    assert 0 <= survey.entropy() <= math.log(max(1, len(counted))) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("character", "words"),
+    [
+        ("\u200b", "U+200B ZERO WIDTH SPACE: invisible"),
+        ("\xa0", "U+00A0 NO-BREAK SPACE: a space of its own width"),
+        ("\x07", "U+0007: a control character"),
+        ("\ue000", "U+E000: for private use"),
+        ("\U0003ffff", "U+3FFFF: no character (yet)"),
+        ("\u2028", "U+2028 LINE SEPARATOR: a line end of its own"),
+        ("\ufffd", "U+FFFD REPLACEMENT CHARACTER: stands for what could not be read"),
+    ],
+)
+def test_odd_characters_are_named(character: str, words: str) -> None:
+    assert oddity(character) == words
+    assert Survey([f"a {character}\n{character}\t"]).odd() == [(character, 2)]
+
+
+@given(st.text("abcé漢🦊 \n\t.—“”’", min_size=1))
+def test_honest_characters_are_not_odd(text: str) -> None:
+    assert Survey([text]).odd() == []

@@ -8,7 +8,7 @@ import pytest
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
 from nanollm.errors import InputError
-from playground.recipe import NAMES, Recipe, choice, defaults
+from playground.recipe import NAMES, Recipe, blamed, choice, defaults, onward
 
 
 def values(preset_name: str, **changed: object) -> list[object]:
@@ -47,7 +47,30 @@ def test_what_the_core_refuses_is_a_sentence_with_the_name(setting, value):
 
 
 def test_a_card_counts_the_parameters_for_this_text():
-    few, many = choice("nano", 65), choice("nano", 75)
+    few, many = choice("nano", 65), choice("nano", 75, step_seconds=0.01)
     assert few[1] == many[1] == "nano"
     assert f"{make_configs(preset('nano'), 75)[0].num_parameters:,} parameters" in many[0]
     assert few[0] != many[0]
+
+
+def test_a_card_prints_no_time_that_nobody_measured():
+    assert "here" not in choice("small", 65)[0] and "about 30 s here" in choice("small", 65, step_seconds=0.01)[0]
+
+
+@pytest.mark.parametrize("changed", [{"num_heads": "3"}, {"embedding_dim": 33}, {"num_steps": 0}, {"dropout": 2.0}])
+def test_a_refusal_is_shown_beside_what_was_changed(changed):
+    recipe = Recipe.of("sprint", values("sprint", **changed))
+    with pytest.raises(InputError) as refused:
+        recipe.configs(65)
+    assert blamed(str(refused.value), recipe.settings) == list(changed)
+
+
+def test_what_names_no_field_blames_none():
+    assert blamed("The text is gone.", {"num_heads": 3}) == []
+
+
+def test_going_on_keeps_what_is_left_empty():
+    assert onward(["", None, " "]) == {}
+    assert onward(["500", "0.001", ""]) == {"num_steps": 500, "learning_rate": 0.001}
+    with pytest.raises(InputError, match="num_steps is '5 hundred'"):
+        onward(["5 hundred", "", ""])

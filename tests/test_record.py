@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import threading
@@ -70,6 +71,23 @@ class TestEvents:
         assert run.events() == []
         write(run, step(7))
         assert run.events() == [step(7)]
+
+    def test_of_very_many_steps_some_are_held_and_of_all_else_everything(self, store: RunStore, monkeypatch) -> None:
+        monkeypatch.setattr(log, "_MOST_STEPS", 100)
+        monkeypatch.setattr(log, "_BLOCK", 50_000)
+        run, count = make(store), 5_000
+        others = [evaluated(n, 2.0) for n in range(0, count, 50)]
+        history = sorted([*(step(n) for n in range(1, count + 1)), *others], key=lambda event: event.step)
+        half = len(history) // 2
+        for part in (history[:half], history[half : half + 10], history[half + 10 :]):
+            write(run, *part)
+            known = store.get(run.id)
+            steps = known.curve().steps
+            assert steps == sorted(set(steps)) and len(steps) <= 100 and known.events()[-1] == part[-1]
+        for events_of in (known.events(), RunStore(store.root).get(run.id).events()):
+            assert [event for event in events_of if isinstance(event, events.Eval)] == others
+            steps = [0, *(event.step for event in events_of if isinstance(event, events.Step))]
+            assert steps[-1] == count and max(b - a for a, b in itertools.pairwise(steps)) <= count / 10
 
     def test_many_readers_of_a_growing_file_agree(self, store: RunStore) -> None:
         run, wrong = make(store), []

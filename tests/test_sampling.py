@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -11,67 +12,136 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from nanollm.config import MAX_SEED
 from nanollm.errors import InputError
-from nanollm.inference.sampling import check_sampling, draw, shape, softmax
+from nanollm.inference.sampling import check_sampling, derived_seeds, draw
 
 logits_arrays = arrays(np.float32, st.integers(1, 30), elements=st.floats(-50, 50, width=32))
 temperatures = st.floats(0, 100)
 
 
+def softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits.astype(np.float64) - logits.max())
+    return weights / weights.sum()
+
+
+def distributions(logits: np.ndarray, temperature: float, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The model's own and the one that is drawn from, each (V,) by id."""
+    drawn = draw(logits, np.random.default_rng(0), temperature=temperature, top_k=top_k, candidates=len(logits))
+    by_id = sorted(drawn.candidates)
+    assert [candidate.id for candidate in by_id] == list(range(len(logits)))
+    return np.array([c.probability for c in by_id]), np.array([c.shaped_probability for c in by_id])
+
+
 @given(logits_arrays, temperatures, st.integers(1, 40))
-def test_the_shaped_distribution_is_one(logits: np.ndarray, temperature: float, top_k: int) -> None:
-    shaped = shape(logits.astype(np.float64), temperature, top_k)
+def test_both_distributions_are_ones(logits: np.ndarray, temperature: float, top_k: int) -> None:
+    plain, shaped = distributions(logits, temperature, top_k)
+    np.testing.assert_allclose(plain, softmax(logits), rtol=1e-9)
     assert np.isfinite(shaped).all() and (shaped >= 0).all()
     assert shaped.sum() == pytest.approx(1)
 
 
 @given(logits_arrays, st.floats(0.05, 100), st.integers(1, 40))
 def test_neither_control_changes_the_ranking(logits: np.ndarray, temperature: float, top_k: int) -> None:
-    shaped = shape(logits.astype(np.float64), temperature, top_k)
-    order = np.argsort(logits, kind="stable")
-    assert (np.diff(shaped[order]) >= -1e-12).all()
+    shaped = distributions(logits, temperature, top_k)[1]
+    values = np.unique(logits)
+    lowest = np.array([shaped[logits == value].min() for value in values])
+    highest = np.array([shaped[logits == value].max() for value in values])
+    assert (lowest[1:] >= highest[:-1] - 1e-12).all()
 
 
 @given(logits_arrays, st.integers(1, 40))
 def test_top_k_keeps_the_likeliest_and_their_proportions(logits: np.ndarray, top_k: int) -> None:
-    logits = logits.astype(np.float64)
-    shaped, plain = shape(logits, 1.0, top_k), softmax(logits)
-    kept = np.sort(logits)[-min(top_k, len(logits))] <= logits
+    plain, shaped = distributions(logits, 1.0, top_k)
+    kept = np.zeros(len(logits), bool)
+    kept[sorted(range(len(logits)), key=lambda id: (-logits[id], id))[:top_k]] = True  # of equals, the lower id
     assert (shaped[~kept] == 0).all()
     np.testing.assert_allclose(shaped[kept], plain[kept] / plain[kept].sum(), rtol=1e-9)
 
 
-@given(logits_arrays)
-def test_temperature_zero_is_the_likeliest_and_the_limit(logits: np.ndarray) -> None:
-    assert shape(logits, 0, 40).argmax() == logits.argmax()
-    assert shape(logits, 0, 40).max() == 1
-    logits = np.unique(logits)
-    if len(logits) > 1 and np.diff(logits).min() > 0.01:
-        assert shape(logits.astype(np.float64), 1e-5, 40)[-1] == pytest.approx(1)
+@given(logits_arrays, st.floats(0.05, 100))
+def test_temperature_divides_the_logits(logits: np.ndarray, temperature: float) -> None:
+    np.testing.assert_allclose(
+        distributions(logits, temperature, 10**9)[1], softmax(logits.astype(np.float64) / temperature), atol=1e-12
+    )
+
+
+@given(logits_arrays, st.integers(1, 40), st.sampled_from([0, 1e-300, 1e-12]), st.integers(0, 99))
+def test_temperature_zero_is_the_likeliest_and_the_limit(
+    logits: np.ndarray, top_k: int, temperature: float, seed: int
+) -> None:
+    if temperature:
+        logits = np.unique(logits)  # of equals any temperature above 0 may draw any
+    drawn = draw(logits, np.random.default_rng(seed), temperature=temperature, top_k=top_k)
+    assert drawn.id == logits.argmax() and drawn.rank == 1
+    assert drawn.shaped_probability == pytest.approx(1)
 
 
 def test_a_high_temperature_makes_all_alike() -> None:
-    shaped = shape(np.array([3.0, 1.0, -2.0]), 100, 40)
+    shaped = distributions(np.array([3.0, 1.0, -2.0], np.float32), 100, 40)[1]
     assert shaped.max() - shaped.min() < 0.03
 
 
 def test_draws_follow_the_distribution() -> None:
     logits, random = np.array([2.0, 1.0, 0.0, -1.0], np.float32), np.random.default_rng(0)
-    drawn = np.bincount([draw(logits, 0.7, 3, random).id for _ in range(20_000)], minlength=4) / 20_000
-    expected = shape(logits.astype(np.float64), 0.7, 3)
+    ids = [draw(logits, random, temperature=0.7, top_k=3).id for _ in range(20_000)]
+    drawn, expected = np.bincount(ids, minlength=4) / 20_000, distributions(logits, 0.7, 3)[1]
     # Four standard deviations of a count of 20,000.
     assert (np.abs(drawn - expected) <= 4 * np.sqrt(expected * (1 - expected) / 20_000) + 1e-12).all()
 
 
-@given(logits_arrays, temperatures, st.integers(1, 40), st.integers(0, 2**31 - 1))
-def test_a_draw_says_how_likely_it_was(logits: np.ndarray, temperature: float, top_k: int, seed: int) -> None:
-    sampled = draw(logits, temperature, top_k, np.random.default_rng(seed))
-    assert sampled.probability == pytest.approx(softmax(logits.astype(np.float64))[sampled.id])
-    assert sampled.shaped_probability == shape(logits.astype(np.float64), temperature, top_k)[sampled.id] > 0
-    assert sampled.surprisal == pytest.approx(-math.log2(max(sampled.probability, 1e-300)))
+@given(logits_arrays, temperatures, st.integers(1, 40), st.integers(0, MAX_SEED), st.integers(0, 35))
+def test_a_draw_says_how_likely_it_was(
+    logits: np.ndarray, temperature: float, top_k: int, seed: int, candidates: int
+) -> None:
+    settings = dict(temperature=temperature, top_k=top_k)
+    drawn = draw(logits, np.random.default_rng(seed), **settings, candidates=candidates)
+    plain, shaped = distributions(logits, temperature, top_k)
+    assert (drawn.probability, drawn.shaped_probability) == (plain[drawn.id], shaped[drawn.id])
+    assert drawn.shaped_probability > 0
+    assert drawn.surprisal == pytest.approx(-math.log2(softmax(logits)[drawn.id]), abs=1e-9)
+    ranking = sorted(range(len(logits)), key=lambda id: (-logits[id], id))
+    assert ranking[drawn.rank - 1] == drawn.id
+    listed = [candidate.id for candidate in drawn.candidates]
+    expected = ranking[:candidates]
+    assert listed == (expected if not candidates or drawn.id in expected else [*expected, drawn.id])
+    assert all(c.probability == plain[c.id] and c.shaped_probability == shaped[c.id] for c in drawn.candidates)
+    # What is reported besides does not change what is drawn.
+    assert drawn[:5] == draw(logits, np.random.default_rng(seed), **settings)[:5]
 
 
-GOOD = {"temperature": 0.8, "top_k": 40, "max_length": 200, "seed": 42}
+def test_the_surprisal_of_the_nearly_impossible_is_still_a_number() -> None:
+    drawn = draw(np.array([0, -2000], np.float32), np.random.default_rng(0), temperature=100, top_k=2, candidates=2)
+    seeds = (np.random.default_rng(seed) for seed in range(10**6))
+    while drawn.id == 0:
+        drawn = draw(np.array([0, -1000], np.float32), next(seeds), temperature=100, top_k=2)
+    assert drawn.probability == 0 and drawn.surprisal == pytest.approx(1000 / math.log(2))
+
+
+def test_every_draw_takes_one_number() -> None:
+    random, reference = np.random.default_rng(3), np.random.default_rng(3)
+    for temperature, top_k, candidates in ((0, 1, 0), (0.8, 40, 3), (100, 2, 0)):
+        draw(np.arange(5, dtype=np.float32), random, temperature=temperature, top_k=top_k, candidates=candidates)
+        reference.random()
+    assert random.bit_generator.state == reference.bit_generator.state
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_model_gone_astray_is_said_to_be(bad: float) -> None:
+    with np.errstate(invalid="ignore"), pytest.raises(InputError, match="earlier snapshot"):
+        draw(np.array([0, bad, 1], np.float32), np.random.default_rng(0), temperature=0.8, top_k=40)
+
+
+def test_each_sample_has_a_seed_of_its_own() -> None:
+    assert derived_seeds(42, 3)[0] == 42
+    seeds = derived_seeds(MAX_SEED, 256)
+    assert len({*seeds}) == 256 and all(0 <= seed <= MAX_SEED for seed in seeds)
+    for odd in (0, -1, 257, 1.5, True, None, math.nan, "3"):
+        with pytest.raises(InputError):
+            derived_seeds(42, odd)
+
+
+GOOD = {"temperature": 0.8, "top_k": 40, "max_length": 200, "seed": 42, "candidates": 0}
 NEVER: list[Any] = [None, True, False, math.nan, math.inf, -math.inf, -1, "1", [], {}, 1j, "\ud800", "x" * 10**6]
 
 
@@ -86,14 +156,32 @@ def test_odd_settings_get_a_sentence(name: str) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"temperature": 0}, {"temperature": np.float32(0.5)}, {"top_k": 10**9}, {"top_k": np.int64(3)}, {"max_length": 0}],
+    [
+        {"temperature": 0},
+        {"temperature": np.float32(0.5)},
+        {"temperature": Fraction(1, 3)},
+        {"top_k": 10**400},
+        {"top_k": np.int64(3)},
+        {"max_length": 0},
+        {"candidates": 10**9},
+    ],
 )
 def test_what_makes_sense_is_let_through(change: dict) -> None:
     check_sampling(**{**GOOD, **change})
 
 
 @pytest.mark.parametrize(
-    "change", [{"top_k": 0}, {"top_k": 1.0}, {"max_length": 100_001}, {"seed": 2**31}, {"seed": 0.0}]
+    "change",
+    [
+        {"top_k": 0},
+        {"top_k": 1.0},
+        {"temperature": 10**400},
+        {"max_length": 100_001},
+        {"max_length": 10**400},
+        {"seed": 2**31},
+        {"seed": 0.0},
+        {"candidates": 2.5},
+    ],
 )
 def test_what_does_not_is_refused(change: dict) -> None:
     with pytest.raises(InputError):

@@ -195,15 +195,15 @@ class TestDelete:
         assert store.get(run.id).status().state == "queued"
 
     def test_it_takes_checkpoints_but_not_what_else_lies_there(self, store: RunStore) -> None:
-        for name in ("mine", "other", "pretrained"):
+        for name in ("mine", "other", "pretrained/nano"):
             checkpoint(store.root / name, "final", 10)
         (store.root / "other" / "thesis.txt").touch()
         store.delete("mine")
         with pytest.raises(InputError, match="other files"):
             store.delete("other")
         with pytest.raises(InputError, match="stay"):
-            store.delete("pretrained")
-        assert {run.id for run in store.list()} == {"other", "pretrained"}
+            store.delete("pretrained-nano")
+        assert {run.id for run in store.list()} == {"other", "pretrained-nano"}
 
     def test_a_text_is_needed_until_its_runs_are_over(self, store: RunStore) -> None:
         run = make(store)

@@ -18,7 +18,7 @@ def test_a_pen_writes_everything_and_knows_its_speed():
     assert pen.speed == 0
     for _ in together([pen]):
         pass
-    assert pen.text == "a whole sentence" and pen.finished and pen.speed > 0
+    assert "".join(pen.written) == "a whole sentence" and pen.finished and pen.speed > 0
 
 
 def test_updates_are_far_fewer_than_characters():
@@ -30,13 +30,13 @@ def test_updates_are_far_fewer_than_characters():
 
 def test_slow_characters_come_one_by_one():
     pen = Pen(slowly("abc", 2 * INTERVAL))
-    assert [pen.text for _ in together([pen])][:3] == ["a", "ab", "abc"]
+    assert ["".join(pen.written) for _ in together([pen])][:3] == ["a", "ab", "abc"]
 
 
 def test_pens_write_side_by_side():
     pens = [Pen(slowly("aaaa", INTERVAL)), Pen(slowly("bbbb", INTERVAL))]
     next(together(pens))
-    assert pens[0].text and pens[1].text and not pens[0].finished and not pens[1].finished
+    assert pens[0].written and pens[1].written and not pens[0].finished and not pens[1].finished
 
 
 def test_calling_off_ends_a_write_and_only_that_one():
@@ -45,7 +45,7 @@ def test_calling_off_ends_a_write_and_only_that_one():
     pen = Pen(iter("never written to the end" * 1_000_000))
     for _ in together([pen], called_off):
         desks.call_off("one", "sample")
-    assert pen.text and not pen.finished
+    assert pen.written and not pen.finished
     assert not other.is_set()
 
 

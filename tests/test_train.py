@@ -40,6 +40,8 @@ TINY = {
     **{"log_interval": 4, "eval_interval": 10, "checkpoint_interval": 12},
 }
 
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+
 
 def set_up(text: str, **settings: object) -> tuple[TrainState, Dataset, TrainConfig]:
     tokenizer = CharTokenizer.from_text(text)
@@ -140,6 +142,25 @@ def test_resumed_equals_uninterrupted(
     assert torch.equal(whole.data_generator.get_state(), second.data_generator.get_state())
     assert torch.equal(whole.global_random, second.global_random)
     assert whole.final_loss() == second.final_loss()
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
+def test_training_stays_on_its_device_and_goes_on_there(text: str, tmp_path: Path, device: str) -> None:
+    made, data, config = set_up(text, num_steps=6, log_interval=1)
+    state = TrainState.new(made.model.to(device), config)
+    events = []
+    for event in train(state, data, config):
+        events.append(event)
+        if isinstance(event, Step) and event.step == 3:
+            break
+    state.save(tmp_path / "resume.safetensors")
+    again = TrainState.load(tmp_path / "resume.safetensors", config, device)
+    events += train(again, data, config)
+    assert {event.device for event in events if isinstance(event, Start)} == {str(state.loss_sum.device)}
+    assert [event.step for event in events if isinstance(event, Step)] == [1, 2, 3, 4, 5, 6]
+    assert again.val_loss is not None and again.val_loss < math.log(made.model.config.vocab_size)
+    for tensor in (again.loss_sum, again.recent, *again.model.parameters(), *again.optimizer.tensors().values()):
+        assert tensor.device.type == device
 
 
 def test_a_damaged_resume_file_is_refused(text: str, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from nanollm import charts
+from nanollm.baselines import Baselines
 from nanollm.config import ModelConfig
-from nanollm.events import Sample
+from nanollm.events import Sample, Start, Step
 from nanollm.runs.store import Curve, Parent, Status
 from playground import words
 
@@ -67,3 +70,47 @@ def test_the_strip_holds_the_newest_samples_once_each_and_cut_short():
     strips = words.newest_samples(run(samples=lambda: samples))
     assert [strip["step"] for strip in strips] == [30, 20, 10]
     assert all(len(strip["text"]) == words.STRIP for strip in strips)
+
+
+REFERENCES = charts.references_of(65, Baselines(math.log(65), 3.1, 2.4, 2.0, 100))
+
+
+def fallen_to(*losses: float) -> Curve:
+    return Curve(eval_steps=[50 * n for n in range(len(losses))], train_loss=list(losses), val_loss=list(losses))
+
+
+@pytest.mark.parametrize(
+    ("losses", "told"),
+    [
+        ((4.2,), ""),
+        ((4.2, 3.5), ""),
+        ((4.2, 3.5, 3.0), "Now better than counting characters (since step 100). Next: counting pairs, at 2.40."),
+        ((4.2, 2.3, 2.2), "Now better than counting pairs (since step 50). Next: counting triples, at 2.00."),
+        ((4.2, 1.9), "Now better than counting triples (since step 50). It has passed all that counting can do."),
+        ((4.2, 2.3, 2.6), "Now better than counting pairs (since step 50). Next: counting triples, at 2.00."),
+    ],
+)
+def test_a_line_that_the_curve_fell_through_is_announced(losses, told):
+    assert words.beaten(fallen_to(*losses), REFERENCES) == told
+
+
+def test_a_finished_run_is_told_what_it_passed_and_nothing_of_next():
+    assert words.beaten(fallen_to(4.2, 2.3), REFERENCES, over=True) == "Better than counting pairs (since step 50)."
+
+
+@pytest.mark.parametrize(
+    ("place", "wait", "told"),
+    [(1, None, "Next in line."), (3, 40.2, "3rd in line, about 40 s."), (12, 7200, "12th in line, about 2.0 h.")],
+)
+def test_the_place_in_line_comes_with_the_wait(place, wait, told):
+    sentence = words.state_sentence(run(), Status("queued", 0, 1000, place=place), wait)
+    assert sentence == f"{told} It starts by itself: you can close this page."
+
+
+def test_health_says_what_was_settled_when_training_began():
+    start = Start(0, 1000, "bf16", 2, "cpu", "2.13", 100, 90, 10)
+    curve = Curve(last=Step(10, 2.0, 0.0123456, 0.87654, 640, 1.0, 640.0))
+    told = dict(words.health(run(events=lambda: [start]), Status("running", 10, 1000), curve))
+    assert told == {
+        "gradient norm": "0.877", "learning rate": "0.0123", "precision": "bf16", "threads": "2", "computes on": "cpu",
+    }  # fmt: skip

@@ -353,3 +353,17 @@ worker.main()
 def test_the_lock_is_taken_before_anything_slow_is_imported() -> None:
     code = "import sys, nanollm.runs.worker; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parent.parent)
+
+
+def test_what_counting_achieves_is_known_from_the_first_step_on(make, store, corpora: CorpusStore, corpus) -> None:
+    run, known = make(validation_fraction=0.2, num_steps=3), []
+    assert run.baselines is None
+    work(run, corpora.root, lambda event: known.append(run.baselines))
+    assert set(known) == {corpora.baselines(corpus.sha256, 0.2)}
+    # A run that continues another keeps its vocabulary, and a model of those characters has to be better than these.
+    part = corpora.add_text("the end of the sea " * 20, "few characters")
+    continued = store.fork(run, corpora=corpora, settings={}, corpus=part, queued=False)
+    work(continued, corpora.root)
+    assert continued.baselines.uniform == run.baselines.uniform > corpora.baselines(part.sha256, 0.2).uniform
+    (run.folder / names.BASELINES).write_text("{}")
+    assert run.baselines is None

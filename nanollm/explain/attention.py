@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nanollm.errors import InputError
+from nanollm.explain.reading import last_window, undisturbed
 from nanollm.model import Trace, TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
@@ -34,21 +34,13 @@ class AttentionMap:
         return np.stack([self.weights[..., back == distance].sum(axis=-1) / T for distance in range(T)], axis=-1)
 
 
-@torch.no_grad()
 def attention_map(model: TransformerLanguageModel, tokenizer: CharTokenizer, text: str) -> AttentionMap:
     """The weights over a text; of a text longer than the model's window, over its end.
 
     Raises InputError if the text is empty or has characters that the vocabulary lacks.
     """
-    if not text:
-        raise InputError("There is no text to look at: write some characters.")
-    window = text[-model.config.context_length :]
-    tokenizer.encode(text)  # an unknown character is named even where the window would hide it
-    ids = torch.as_tensor(tokenizer.encode(window).astype(np.int64), device=model.embedding.weight.device)
-    was_training = model.training
-    model.eval()
-    trace = Trace()
-    model(ids[None], trace=trace)
-    model.train(was_training)
-    weights = torch.stack([layer[0] for layer in trace.attention])  # L × (1, H, T, T) → (L, H, T, T)
-    return AttentionMap(weights.float().cpu().numpy(), window, len(text) - len(window))
+    window, trace = last_window(model, tokenizer, text), Trace()
+    with undisturbed(model):
+        model(window.ids, trace=trace)
+    weights = torch.cat(trace.attention)  # L × (1, H, T, T) → (L, H, T, T)
+    return AttentionMap(weights.float().cpu().numpy(), window.text, window.skipped)

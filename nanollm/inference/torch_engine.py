@@ -1,6 +1,8 @@
-"""The model itself as an engine, wherever its weights live: nothing is stated again, forward() keeps a cache."""
+"""The model itself as an engine, for many streams at once and wherever its weights live: forward() keeps a cache."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -9,26 +11,31 @@ from nanollm.model import Cache, TransformerLanguageModel
 
 
 class TorchEngine:
-    """The same two calls as NumpyEngine. Computes with the model's weights as they are at each call."""
+    """The same two calls as NumpyEngine, for B streams of equal length: T characters come as ids (T, B).
 
-    def __init__(self, model: TransformerLanguageModel) -> None:
+    Computes with the model's weights as they are at each call.
+    """
+
+    def __init__(self, model: TransformerLanguageModel, streams: int = 1) -> None:
         self.model, self.config = model, model.config
-        self.cache = Cache(model.config)
+        self.cache = Cache(model.config, streams, model.embedding.weight.device)
 
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """Forget the window and read ids (T,), 1 ≤ T ≤ context_length; logits (V,) for the character after them."""
+        """Forget the windows and read ids (T, B), 1 ≤ T ≤ context_length; logits (B, V) for what comes after them."""
+        self.cache.length = 0
+        return self._advance(ids)
+
+    def next(self, ids: Sequence[int]) -> np.ndarray:
+        """Read one more character of each stream, ids (B,); logits (B, V) for what comes after it."""
+        return self._advance(np.array([ids]))
+
+    @torch.inference_mode()
+    def _advance(self, ids: np.ndarray) -> np.ndarray:
         device = self.model.embedding.weight.device
-        self.cache = Cache(self.config, device=device)
-        return self._advance(torch.as_tensor(np.asarray(ids, np.int64), device=device))
-
-    def next(self, id: int) -> np.ndarray:
-        """Read one more character; logits (V,) for the one after it."""
-        return self._advance(torch.tensor([id], device=self.model.embedding.weight.device))
-
-    @torch.no_grad()
-    def _advance(self, ids: torch.Tensor) -> np.ndarray:
         was_training = self.model.training
-        self.model.eval()
-        logits = self.model(ids[None], cache=self.cache)  # (1, T, V)
-        self.model.train(was_training)
-        return logits[0, -1].float().cpu().numpy()
+        if was_training:
+            self.model.eval()
+        logits = self.model(torch.as_tensor(ids.T.astype(np.int64), device=device), cache=self.cache)  # (B, T, V)
+        if was_training:
+            self.model.train()
+        return logits[:, -1].float().cpu().numpy()

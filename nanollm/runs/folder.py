@@ -13,7 +13,9 @@ from typing import Any
 RUN = "run.json"  # what was asked for; written once, later only its title changes
 STATUS = "status.json"  # state, step, reason
 PARENT = "parent.safetensors"  # the checkpoint that a run starts from if it continues another
+BASELINES = "baselines.json"  # what plain counting achieves on the run's text
 METRICS = "metrics.jsonl"  # one event a line; only the worker writes it
+SHIPPED = "pretrained"  # the folder of the runs that come with the project, beside those that people start
 CONTROL = "control"  # files named pause and stop: created by anyone, obeyed by the worker
 LOG = "worker.log"  # what the worker printed, tracebacks included; never shown on the page
 LOCK = "worker.lock"  # held for the worker's life
@@ -21,6 +23,11 @@ HEARTBEAT = "heartbeat"
 
 # Files smaller than this are padded to it, so that a full disk still has room for the news that it is full.
 _ROOM = 1024
+
+
+def means_beside(checkpoint: Path) -> Path:
+    """Where a worker keeps what each part of a snapshot's model does on average (explain/ablation.py says why)."""
+    return checkpoint.with_name(f"means_{checkpoint.name.removeprefix('checkpoint_')}")
 
 
 def read_json(path: Path) -> dict[str, Any]:

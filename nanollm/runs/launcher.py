@@ -47,7 +47,7 @@ class Launcher:
         if status.state in ("paused", "lost", "failed", "stopped"):
             raise InputError(f"This run is {status.state}: resume it instead.")
         if not status.active:
-            raise InputError(f"This run is {status.state}: start a new one.")
+            raise InputError(f"This run is {status.state}: continue it in a new one, or start afresh.")
         self.advance(_PATIENCE_SECONDS)
 
     def pause(self, run_id: str) -> None:
@@ -221,10 +221,12 @@ def _settle(run: Run, state: str, status: Status, reason: str = "") -> bool:
 
 
 def _require_resumable(run: Run, status: Status) -> None:
+    if run.read_only:
+        raise InputError("The models that come with nano-llm stay as they are: fork this one into a run of your own.")
     if run.bare:
         raise InputError("This folder holds only checkpoints: they can be sampled from, but not trained further.")
     if status.state == "completed":
-        raise InputError("This run is completed: start a new one with more steps.")
+        raise InputError("This run is completed: continue it for more steps, which makes a new run from its end.")
     if status.state == "diverged":
         raise InputError("This run diverged and would again: start a new one with a smaller learning_rate.")
     if status.state == "stopped" and status.step > 0 and not run.resume_files():

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import math
 import os
+import re
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from nanollm.events import Eval, Event, Resume, Step, from_json
 
 _RECENT = 20  # Step events that the speed is taken from
+# Step events that are held of one run. A chart draws some hundreds; a million would take seconds to parse and 500 MB.
+_MOST_STEPS = 20_000
+_NO_STEP = re.compile(rb'\n(?!\{"type": ?"step")')
+_BLOCK = 2**24  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,8 @@ class Curve:
     seconds: list[float] = field(default_factory=list)
     eval_steps: list[int] = field(default_factory=list)
     eval_seconds: list[float] = field(default_factory=list)
+    learning_rate: list[float] = field(default_factory=list)
+    grad_norm: list[float | None] = field(default_factory=list)  # of the last of the steps since the point before
     train_loss: list[float | None] = field(default_factory=list)
     val_loss: list[float | None] = field(default_factory=list)
     last: Step | None = None  # with learning_rate, grad_norm, tokens, tokens_per_second
@@ -34,7 +43,8 @@ class Curve:
 class EventLog:
     """The events of one metrics.jsonl as if the run had never been interrupted, kept up to date at every look.
 
-    A torn last line waits for its end; rows that no version here knows are passed over. Safe to share among threads.
+    A torn last line waits for its end; rows that no version here knows are passed over. Of a run that recorded very
+    many steps, only every second, fourth, … Step event is held, and the newest. Safe to share among threads.
     """
 
     def __init__(self, path: Path) -> None:
@@ -79,6 +89,8 @@ class EventLog:
         self._curve: Curve | None = None
         self._seen: tuple[int, int, int] | None = None
         self._offset = 0
+        self._held = 0  # Step events among self._events
+        self._every = 1  # of all Step events in the file, about one in so many is parsed
 
     def _catch_up(self) -> None:
         try:
@@ -90,13 +102,17 @@ class EventLog:
                 self._forget()  # another file in its place
             with open(self._path, "rb") as file:
                 file.seek(self._offset)
-                appended = file.read()
+                self._every = max(self._every, _sparseness(file, now.st_size - self._offset))
+                while block := file.read(_BLOCK):
+                    complete = block[: block.rfind(b"\n") + 1]
+                    if not complete:
+                        break
+                    for line in _chosen(complete, self._every):
+                        self._take(line.decode("utf-8", "replace"))
+                    self._offset += len(complete)
+                    file.seek(self._offset)
         except OSError:
             return self._forget()
-        complete = appended[: appended.rfind(b"\n") + 1]
-        for line in complete.decode("utf-8", "replace").split("\n"):
-            self._take(line)
-        self._offset += len(complete)
         self._seen = seen
         self._curve = None
 
@@ -106,7 +122,43 @@ class EventLog:
             return
         if isinstance(event, Resume):  # as events.effective() does, one event at a time
             self._events = [e for e in self._events if e.step <= event.step]
+            self._held = sum(isinstance(e, Step) for e in self._events)
         self._events.append(event)
+        self._held += isinstance(event, Step)
+        if self._held > _MOST_STEPS:
+            self._thin_out()
+
+    def _thin_out(self) -> None:
+        """Let every second Step event go, but not the newest."""
+        held = [e for e in self._events if isinstance(e, Step)]
+        gone = set(map(id, held[-2::-2]))
+        self._events = [e for e in self._events if id(e) not in gone]
+        self._held -= len(gone)
+        self._every *= 2
+
+
+def _sparseness(file: BinaryIO, size: int) -> int:
+    """Of how many Step events one is to be parsed, so that the `size` bytes ahead hold not far too many of them."""
+    if size < _MOST_STEPS * 100:  # no such line is as short as that
+        return 1
+    here = file.tell()
+    head = file.read(2**16)
+    file.seek(here)
+    length = len(head) / max(1, head.count(b"\n"))
+    return 2 ** max(0, math.ceil(math.log2(size / length / _MOST_STEPS)))
+
+
+def _chosen(block: bytes, every: int) -> Iterator[bytes]:
+    """Of the lines in a block: all that are no Step event, of those about one in `every`, and the last."""
+    if every == 1:
+        yield from block.split(b"\n")[:-1]
+        return
+    stride = every * len(block) // block.count(b"\n")
+    starts = {found.end() for found in _NO_STEP.finditer(block)}
+    starts |= {block.find(b"\n", at) + 1 for at in range(0, len(block), stride)}
+    starts |= {0, block.rfind(b"\n", 0, -1) + 1}
+    for start in sorted(starts - {len(block)}):
+        yield block[start : block.index(b"\n", start)]
 
 
 def _curve(events: Sequence[Event]) -> Curve:
@@ -118,6 +170,8 @@ def _curve(events: Sequence[Event]) -> Curve:
         seconds=[e.seconds for e in steps],
         eval_steps=[e.step for e in evals],
         eval_seconds=[e.seconds for e in evals],
+        learning_rate=[e.learning_rate for e in steps],
+        grad_norm=[e.grad_norm for e in steps],
         train_loss=[e.train_loss for e in evals],
         val_loss=[e.val_loss for e in evals],
         last=steps[-1] if steps else None,

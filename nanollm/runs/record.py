@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
@@ -21,6 +21,9 @@ from nanollm.events import Event, Sample
 from nanollm.runs import folder as names
 from nanollm.runs import liveness
 from nanollm.runs.log import Curve, EventLog
+
+if TYPE_CHECKING:
+    from nanollm.baselines import Baselines
 
 # What status.json may hold. A reader may also find "lost" (said to be running, but nobody is there) and "stalled"
 # (somebody is there, but does not move).
@@ -47,6 +50,7 @@ class Status:
     tokens_per_second: float | None = None
     eta_seconds: float | None = None  # of training still to come, at the latest pace
     val_loss: float | None = None  # the lowest so far
+    peak_bytes: int | None = None  # of memory, held at once by its process while it trained
 
     @property
     def active(self) -> bool:
@@ -68,6 +72,11 @@ class Snapshot:
     train_loss: float | None
     val_loss: float | None
     best: bool  # true for exactly one of a run: the lowest validation loss
+
+    @property
+    def means_path(self) -> Path:
+        """What explain.ablation.load_means() reads. It may not be there: only runs that a worker trained have it."""
+        return names.means_beside(self.path)
 
 
 @dataclass(frozen=True)
@@ -100,10 +109,12 @@ class Run:
     train_config: TrainConfig
     parent: Parent | None  # what it continues
     bare: bool  # nothing but checkpoints, as train_with_config leaves them: it can be looked at, not resumed
+    read_only: bool  # one of the models that come with nano-llm: it can be looked at and forked, never changed
 
     def __init__(self, folder: Path, about: Mapping[str, Any], log: EventLog, place: Callable[[], int | None]) -> None:
         """`about` is run.json's content, or what _bare_facts() made up for a folder without one."""
-        self.id = folder.name
+        self.read_only = folder.parent.name == names.SHIPPED
+        self.id = f"{names.SHIPPED}-{folder.name}" if self.read_only else folder.name
         self.folder = folder
         self.title = str(about.get("title") or folder.name)
         self.created = float(about.get("created") or 0.0)
@@ -125,6 +136,16 @@ class Run:
         if about is None:
             raise InputError(f"There is no run in {str(folder)!r}: name a folder that training has made.")
         return cls(folder, about, EventLog(folder / names.METRICS), lambda: None)
+
+    @property
+    def baselines(self) -> Baselines | None:
+        """What plain counting achieves on its text, split as this run splits it; None until a worker has counted."""
+        from nanollm.baselines import Baselines  # numpy, for which a worker that takes its lock cannot wait
+
+        try:
+            return Baselines(**names.read_json(self.folder / names.BASELINES))
+        except TypeError:
+            return None
 
     def alive(self) -> bool:
         """Whether a worker has it in hand at this moment."""
@@ -151,6 +172,7 @@ class Run:
             place=self._place() if state == "queued" else None,
             seconds=last.seconds if last else seconds,
             val_loss=self.curve().best_val_loss if seconds is None else recorded.get("val_loss"),
+            peak_bytes=recorded.get("peak_bytes"),
         )
 
     def events(self) -> list[Event]:

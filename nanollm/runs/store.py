@@ -28,8 +28,9 @@ from nanollm.runs.record import Curve, Parent, Run, Snapshot, Status, read_about
 __all__ = ["Corpora", "Corpus", "CorpusRef", "Curve", "Parent", "Run", "RunStore", "Snapshot", "Status"]
 
 MAX_TITLE = 200
-SHIPPED = "pretrained"  # the folder of the models that come with the project
 _GONE = "This run is no longer here: choose another one, or start a new one."
+_STAYS = "The models that come with nano-llm stay as they are"
+_SHIPPED_ID = f"{names.SHIPPED}-"
 _CONTINUED = ", continued"
 _LOCK = ".lock"
 _DELETED = ".deleted-"
@@ -76,13 +77,17 @@ class RunStore:
         self._guard = threading.Lock()
 
     def list(self) -> list[Run]:
-        """All runs, newest first; folders that hold only checkpoints are among them."""
-        runs = [run for name in self._names() if (run := self._run(name)) is not None]
-        return sorted(runs, key=lambda run: (run.created, run.id), reverse=True)
+        """People's runs, newest first (folders that hold only checkpoints too), then those that are shipped."""
+        own = [run for name in self._names() if (run := self._run(name)) is not None]
+        shipped = [run for name in self._shipped() if (run := self._run(name)) is not None]
+        return [
+            *sorted(own, key=lambda run: (run.created, run.id), reverse=True),
+            *sorted(shipped, key=lambda run: (run.model_config.num_parameters, run.id), reverse=True),
+        ]
 
     def get(self, run_id: str) -> Run:
         """Raises InputError if there is no such run: in the same words for one that went and one that never was."""
-        run = self._run(run_id) if _is_name(run_id) else None
+        run = self._run(run_id) if _is_name(run_id) and run_id != names.SHIPPED else None
         if run is None:
             raise InputError(_GONE)
         return run
@@ -154,6 +159,8 @@ class RunStore:
             raise InputError("A title needs at least one visible character.")
         with self.lock():
             run = self.get(run_id)
+            if run.read_only:
+                raise InputError(f"{_STAYS}: this one cannot be renamed.")
             if run.bare:
                 raise InputError("This folder holds only checkpoints: rename the folder itself.")
             path = run.folder / names.RUN
@@ -163,8 +170,8 @@ class RunStore:
         """Remove a run for good. Raises InputError if it is gone, or while it trains."""
         with self.lock():
             run = self.get(run_id)
-            if run.id == SHIPPED:
-                raise InputError("The models that come with nano-llm stay.")
+            if run.read_only:
+                raise InputError(f"{_STAYS}: this one cannot be deleted.")
             if run.bare and not _only_checkpoints(run.folder):
                 raise InputError("This folder holds other files, too: delete it by hand.")
             with liveness.claimed(run.folder) as claimed:
@@ -211,11 +218,12 @@ class RunStore:
             lock.release()
 
     def _names(self) -> list[str]:
-        try:
-            with os.scandir(self.root) as entries:
-                return [entry.name for entry in entries if _is_name(entry.name) and entry.is_dir()]
-        except OSError:
-            return []
+        """Folders that people's runs may lie in."""
+        return [name for name in _folders(self.root) if name != names.SHIPPED]
+
+    def _shipped(self) -> list[str]:
+        """Ids of the runs that may lie among the shipped ones."""
+        return [f"{_SHIPPED_ID}{name}" for name in _folders(self.root / names.SHIPPED)]
 
     def _waiting(self) -> Iterator[tuple[int, str]]:
         """Place (a number that grows with every run that is queued) and id of each queued run."""
@@ -226,7 +234,7 @@ class RunStore:
                 yield (place if isinstance(place, int) else 0), name
 
     def _run(self, name: str) -> Run | None:
-        folder = self.root / name
+        folder = self._folder(name)
         about = self._about(folder)
         if about is None:
             return None
@@ -236,6 +244,12 @@ class RunStore:
             return Run(folder, about, log, lambda: self._place(name))
         except (TypeError, ValueError):  # somebody's hand in run.json
             return None
+
+    def _folder(self, run_id: str) -> Path:
+        """Where a run of this id would lie: the id of a shipped one begins with the name of their folder."""
+        name = run_id.removeprefix(_SHIPPED_ID)
+        shipped = self.root / names.SHIPPED / name
+        return shipped if name != run_id and _is_name(name) and shipped.is_dir() else self.root / run_id
 
     def _about(self, folder: Path) -> dict[str, Any] | None:
         """run.json (or what stands in for it), read again only when it has changed."""
@@ -247,11 +261,11 @@ class RunStore:
             return None
         stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
         with self._guard:
-            known = self._abouts.get(folder.name)
+            known = self._abouts.get(str(folder))
         if known is None or known[0] != stamp:
             known = (stamp, read_about(folder))
             with self._guard:
-                self._abouts[folder.name] = known
+                self._abouts[str(folder)] = known
         return known[1]
 
     def _place(self, name: str) -> int | None:
@@ -259,6 +273,8 @@ class RunStore:
         return queue.index(name) + 1 if name in queue else None
 
     def _add(self, about: dict[str, Any], queued: bool, weights: Path | None = None) -> Run:
+        if self.root.name == names.SHIPPED:
+            raise InputError(f"{_STAYS}, and no run is made among them: choose another folder.")
         try:
             return self.get(self._write_new(about, queued, weights))
         except OSError as error:
@@ -350,9 +366,19 @@ def _is_name(name: Any) -> bool:
     return isinstance(name, str) and re.fullmatch(r"\w[\w .+=,-]{0,99}", name) is not None
 
 
+def _folders(root: Path) -> list[str]:
+    try:
+        with os.scandir(root) as entries:
+            return [entry.name for entry in entries if _is_name(entry.name) and entry.is_dir()]
+    except OSError:
+        return []
+
+
 def _only_checkpoints(folder: Path) -> bool:
     with suppress(OSError):
-        return all(re.fullmatch(r"(checkpoint|resume)_\w+\.safetensors|worker\.lock", p.name) for p in folder.iterdir())
+        return all(
+            re.fullmatch(r"(checkpoint|resume|means)_\w+\.safetensors|worker\.lock", p.name) for p in folder.iterdir()
+        )
     return False
 
 

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
-import torch
-from torch import Tensor
 
+from nanollm.baselines import measure
 from nanollm.checkpoint import FINAL_NAME, load_checkpoint, load_model, resume_name, snapshot_name
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
+from nanollm.device import best_device, free_memory, random_state
+from nanollm.distributed import ALONE, Ranks
 from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Event, Resume, Sample, Start, to_json
+from nanollm.explain.ablation import measure_means, save_means
 from nanollm.inference.generate import generate_text
 from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
 from nanollm.runs.control import Interrupted, Outcome, log_traceback
+from nanollm.runs.ranks import agreed, hand_out, shared_settings
 from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train import TrainState, judge, keep, set_seed, train
@@ -31,25 +35,17 @@ _UNREADABLE = "unreadable_"
 _SNAPSHOTS = ("snapshot", "best")
 
 
-@dataclass(frozen=True)
-class WatchedDataset(Dataset):
-    """A Dataset that calls `between_steps` before it draws a batch.
-
-    That is the one moment in a step when nothing has changed yet: an exception raised there leaves a TrainState from
-    which training goes on bit by bit, however rarely train() yields.
-    """
-
-    between_steps: Callable[[], None]
-
-    def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        self.between_steps()
-        return super().batch(batch_size, context_length, generator)
-
-
 class Training:
     """A run's training in this process, from its newest resume file (or the start) to its end or an interruption."""
 
-    def __init__(self, run: Run, corpora: Path | str, on_event: Callable[[Event], None], say: Callable[[str], None]):
+    def __init__(
+        self,
+        run: Run,
+        corpora: Path | str,
+        on_event: Callable[[Event], None],
+        say: Callable[[str], None],
+        ranks: Ranks = ALONE,
+    ) -> None:
         """`on_event` sees every event after it was written; `say` gets a sentence when something is worth knowing.
 
         Raises InputError if the text is gone or does not fit the run, if what the run continues is damaged, or if
@@ -58,22 +54,32 @@ class Training:
         self.run = run
         self._on_event = on_event
         self._say = say
-        tokenizer, ids = CorpusStore(corpora).encoded(str(run.corpus.get("sha256")))
+        self._ranks = ranks
+        self._corpora = CorpusStore(corpora)
+        tokenizer, ids = self._corpora.encoded(str(run.corpus.get("sha256")))
         self._tokenizer = load_model(run.folder / names.PARENT).tokenizer if run.parent else tokenizer
         self._ids = _translated(ids, tokenizer, self._tokenizer)
+        self._written_alike = tokenizer.characters == self._tokenizer.characters
         if self._tokenizer.vocab_size != run.model_config.vocab_size:
             raise InputError("The text does not have the characters that this run was made for: start a new run.")
         self._first = next((e for e in run.events() if isinstance(e, Start)), None)
         self._config = run.train_config
         if self._first:  # "auto" was settled when the run began: anything else would round or add up differently
             self._config = replace(self._config, precision=self._first.precision, threads=self._first.threads)
-        require_memory(run.model_config, self._config)  # asked again: it may have been made where there was more
+        # Asked again: the run may have been made where there was more.
+        require_memory(run.model_config, self._config, free_memory(best_device()))
+        if ranks != ALONE:
+            self._config = shared_settings(run.model_config, self._config)
+        self._resumed_from: Path | None = None
         self.state = self._resumed() or self._fresh()
 
     def go(self, between_steps: Callable[[], None]) -> Outcome:
         """Train until the end, or until `between_steps` raises Interrupted. Raises OSError if the disk refuses."""
         ids = Dataset.from_ids(self._ids, self._config.validation_fraction)
-        data = WatchedDataset(ids.train, ids.val, between_steps)
+        data = ids.watched(agreed(self.state, self._config.log_interval, between_steps))
+        hand_out(self.state, self._config, self._ids, self._resumed_from)
+        self._held_out = ids.val if len(ids.val) > 1 else ids.train
+        self._keep_baselines(data)
         with Metrics(self.run.folder / names.METRICS) as self._metrics:
             if self._metrics.begun:
                 # Before every step there is only "from the very beginning": step 0 itself will be recorded again.
@@ -91,7 +97,7 @@ class Training:
         """The state in the newest resume file that is whole; what cannot be read is put aside and mentioned."""
         for path in self.run.resume_files():
             try:
-                state = TrainState.load(path, self._config)
+                state = TrainState.load(path, self._config, best_device(), self._ranks)
                 if state.model.config != self.run.model_config:
                     raise InputError(f"{path.name} is of another model.")
             except InputError:
@@ -100,6 +106,7 @@ class Training:
                 path.rename(path.with_name(_UNREADABLE + path.name))
                 self._say(f"{path.name} was damaged, so an older state was taken.")
                 continue
+            self._resumed_from = path
             return state
         return None
 
@@ -109,7 +116,18 @@ class Training:
         model = TransformerLanguageModel.from_config(self.run.model_config)
         if self.run.parent:
             load_checkpoint(self.run.folder / names.PARENT, model)
-        return TrainState.new(model, self._config)
+        return TrainState.new(model.to(best_device()), self._config, self._ranks)
+
+    def _keep_baselines(self, data: Dataset) -> None:
+        """Write down, once for a run, what plain counting achieves on its text. Training goes on without it."""
+        if self.run.baselines is not None:
+            return
+        if self._written_alike:
+            baselines = self._corpora.baselines(str(self.run.corpus.get("sha256")), self._config.validation_fraction)
+        else:  # judged with the vocabulary of the model that this run continues
+            baselines = measure(data.train.numpy(), data.val.numpy(), self._tokenizer.vocab_size)
+        with suppress(OSError):
+            names.write_json(self.run.folder / names.BASELINES, asdict(baselines))
 
     def _take(self, event: Event) -> None:
         """Write down an event; what it asks for first, so that the record never promises a file that is not there."""
@@ -122,6 +140,7 @@ class Training:
             self._metrics.sync()
             if event.kind in _SNAPSHOTS:
                 self._write_sample()
+                self._keep_means(event)
 
     def _record(self, event: Event) -> None:
         self._metrics.append(event)
@@ -131,23 +150,29 @@ class Training:
         """Let the model write a little, as if at a new line. Changes no bit of the training, and never ends it."""
         model = self.state.model.eval()  # train() puts mode and random state back
         try:
-            text = generate_text(
-                model,
-                self._tokenizer,
-                prompt="",
-                max_length=SAMPLE_LENGTH,
-                temperature=0.8,
-                top_k=40,
-                seed=self._config.seed,
-            )
+            text = snapshot_sample(model, self._tokenizer, self._config.seed)
         except Exception:
             log_traceback()
             return
         self._record(Sample(self.state.step, "", text))
 
+    def _keep_means(self, event: Checkpoint) -> None:
+        """Measure, beside a snapshot, what switching off its parts will need once the text may be gone.
+
+        Changes no bit of the training, and never ends it: a snapshot can do without.
+        """
+        try:
+            if event.replaces:
+                names.means_beside(self.run.folder / event.replaces).unlink(missing_ok=True)
+            path = names.means_beside(self.run.folder / event.file)
+            save_means(path, measure_means(self.state.model, self._held_out))
+        except Exception:
+            log_traceback()
+
     def _interrupt(self, wish: str, data: Dataset) -> Outcome:
         """Save all that going on needs; after a "stop" also what sampling needs, judged like any other snapshot."""
-        self.state.global_random = torch.get_rng_state()  # as train() does before it yields
+        device = self.state.model.embedding.weight.device
+        self.state.global_random = random_state(device)  # as train() does before it yields
         step = self.state.step
         if step:  # before the first step there is nothing that the seed does not give again
             self._take(Checkpoint(step, resume_name(step), "resume"))
@@ -162,7 +187,7 @@ class Training:
 
     def _compare_with_first(self, start: Start) -> None:
         """Say so where this stretch of training cannot continue the first one bit by bit."""
-        facts = ("torch", "threads", "device", "precision")
+        facts = ("torch", "threads", "device", "precision", "world_size")
         differing = [f for f in facts if self._first and getattr(self._first, f) != getattr(start, f)]
         if differing:
             listed = ", ".join(f"{f} {getattr(start, f)} (it began with {getattr(self._first, f)})" for f in differing)
@@ -170,6 +195,11 @@ class Training:
 
     def _outcome(self, state: str, reason: str = "") -> Outcome:
         return Outcome(state, self.state.step, reason, round(self.state.seconds, 4), self.state.best_val_loss)
+
+
+def snapshot_sample(model: TransformerLanguageModel, tokenizer: CharTokenizer, seed: int) -> str:
+    """What a snapshot writes for the record: as if at a new line, always with the same draws."""
+    return generate_text(model, tokenizer, "", SAMPLE_LENGTH, temperature=0.8, top_k=40, seed=seed)
 
 
 def _translated(ids: np.ndarray, written: CharTokenizer, read: CharTokenizer) -> np.ndarray:

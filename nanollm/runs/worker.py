@@ -15,12 +15,13 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
-from nanollm.errors import InputError
+from nanollm.errors import InputError, OutOfReach
 from nanollm.events import Event
+from nanollm.memory import peak_bytes
 from nanollm.runs import folder as names
 from nanollm.runs.control import Outcome, Wishes, log_traceback
 from nanollm.runs.launcher import next_in_line, worker_command, worker_environment
@@ -28,22 +29,33 @@ from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import Run, Status, write_status
 from nanollm.runs.store import RunStore
 
+if TYPE_CHECKING:
+    from nanollm.distributed import Ranks
+
 GRACE_SECONDS = 8.0  # after a signal to end: a step that takes longer is given up
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OUT_OF_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "can't start new thread")
 
 
-def work(run: Run, corpora: Path | str = "data/corpora", on_event: Callable[[Event], None] | None = None) -> Status:
+def work(
+    run: Run,
+    corpora: Path | str = "data/corpora",
+    on_event: Callable[[Event], None] | None = None,
+    ranks: Ranks | None = None,
+) -> Status:
     """Train a run in this process until it ends, is asked to pause or stop, or gets SIGTERM or Ctrl-C (a pause).
 
     `on_event` sees each event right after it was written down. Returns how the run stands then; what went wrong is in
-    its state and reason. Raises InputError if another process has the run in hand, OSError if its folder is read-only.
+    its state and reason. Raises InputError if another process has the run in hand or it came with nano-llm, OSError if
+    its folder is read-only.
     """
+    if run.read_only:
+        raise InputError("The models that come with nano-llm stay as they are: fork this one into a run of your own.")
     with _owned(run) as pulse:
         state = run.status().state
         if run.bare or state in ("completed", "diverged"):
-            raise InputError(f"This run is {state}: start a new one.")
-        Worker(run, pulse, corpora, on_event).work()
+            raise InputError(f"This run is {state}: continue it in a new one, or start afresh.")
+        Worker(run, pulse, corpora, on_event, ranks).work()
     return run.status()
 
 
@@ -73,13 +85,19 @@ class Worker:
     """Trains one run that this process owns, and leaves its status settled whatever happens."""
 
     def __init__(
-        self, run: Run, pulse: Pulse, corpora: Path | str, on_event: Callable[[Event], None] | None = None
+        self,
+        run: Run,
+        pulse: Pulse,
+        corpora: Path | str,
+        on_event: Callable[[Event], None] | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
         self.run = run
         self.wishes = Wishes(run.folder)
         self._pulse = pulse
         self._corpora = corpora
         self._on_event = on_event
+        self._ranks = ranks  # None: alone
         self._remarks: list[str] = []
 
     def work(self) -> None:
@@ -99,7 +117,8 @@ class Worker:
     def _train(self) -> Outcome:
         from nanollm.runs.training import Training  # takes seconds: torch
 
-        return Training(self.run, self._corpora, self._heard, self._say).go(self._between_steps)
+        ranks = {"ranks": self._ranks} if self._ranks else {}
+        return Training(self.run, self._corpora, self._heard, self._say, **ranks).go(self._between_steps)
 
     def _heard(self, event: Event) -> None:
         self._pulse.moved()
@@ -120,7 +139,9 @@ class Worker:
         sentences = [*self._remarks, outcome.reason]
         if outcome.state == "paused" and self.wishes.terminated and not outcome.reason:
             sentences.append("Its process was asked to end, and saved everything first.")
-        more = {"seconds": outcome.seconds, "val_loss": outcome.val_loss} if outcome.seconds is not None else {}
+        more: dict[str, Any] = {"peak_bytes": peak_bytes()}
+        if outcome.seconds is not None:
+            more |= {"seconds": outcome.seconds, "val_loss": outcome.val_loss}
         reason = " ".join(filter(None, sentences))
         write_status(self.run.folder, outcome.state, step=outcome.step, reason=reason, **more)
 
@@ -140,6 +161,8 @@ def _failure(run: Run, error: BaseException) -> Outcome:
     onward = f"resume goes on from step {int(files[0].stem[-8:]):,}" if files else "resume starts it again"
     if isinstance(error, InputError):
         return Outcome("failed", step, str(error))
+    if isinstance(error, OutOfReach):
+        return Outcome("failed", step, f"Another of its processes ended or fell silent: {onward}.")
     if isinstance(error, MemoryError) or any(words in trouble for words in _OUT_OF_MEMORY):
         return Outcome("failed", step, "There was not enough memory: choose a smaller batch_size or a smaller model.")
     if isinstance(error, OSError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -10,7 +11,10 @@ import pytest
 from gradio_client import Client
 
 from nanollm.checkpoint import load_model
+from nanollm.explain.ablation import Part, switch_off
 from nanollm.explain.attention import attention_map
+from nanollm.explain.heads import head_scores
+from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from tests.serving import Page, serve
 
@@ -62,12 +66,49 @@ def test_a_sample_is_what_the_core_writes(client: Client, page: Page, run: str, 
     assert all(later.startswith(earlier) for earlier, later in pairwise(grown))
 
 
+def test_a_score_is_what_the_core_reads(client: Client, page: Page, run: str) -> None:
+    seen = client.predict(run, "the cat", None, 3, api_name="/score")
+    loaded = load_model(page.store.get(run).snapshot().path)
+    scores = surprisal(loaded.model, loaded.tokenizer, "the cat", candidates=3)
+    assert seen["bits"] == pytest.approx(scores.bits.tolist(), abs=1e-3)
+    assert seen["loss"] == pytest.approx(scores.bits.mean() * math.log(2), abs=1e-6)
+    assert seen["ranks"] == scores.ranks.tolist()
+    for rank, probability, likeliest in zip(seen["ranks"], seen["probabilities"], seen["candidates"], strict=True):
+        assert [p for _, p in likeliest] == sorted((p for _, p in likeliest), reverse=True)
+        assert rank > 3 or likeliest[rank - 1][1] == pytest.approx(probability)
+
+
 def test_attention_is_what_the_core_sees(client: Client, page: Page, run: str) -> None:
     seen = client.predict(run, "the cat", 2, 3, api_name="/attention")
     loaded = load_model(page.store.get(run).snapshot().path)
     weights = attention_map(loaded.model, loaded.tokenizer, "the cat").weights[1, 2]
     assert seen["characters"] == list("the cat")
     assert seen["weights"] == [pytest.approx(row, abs=1e-4) for row in weights.tolist()]
+
+
+def test_what_is_inside_is_what_the_core_finds(client: Client, page: Page, run: str) -> None:
+    loaded = load_model(page.store.get(run).snapshot().path)
+    model, tokenizer = loaded.model, loaded.tokenizer
+    off = [Part("head", 0, 1), Part("feed_forward", 1)]
+    told = client.predict(run, "the cat", [part.label for part in off], "zero", api_name="/ablation")
+    found = switch_off(model, tokenizer, "the cat", off)
+    assert told["parts"] == [part.label for part in found.parts]
+    assert told["together"]["loss"] == pytest.approx(found.together.loss, abs=1e-4)
+    assert [each["loss"] for each in told["alone"]] == pytest.approx([each.loss for each in found.alone], abs=1e-4)
+
+    told = client.predict(run, "the cat", 2, api_name="/lens")
+    assert sum(told["contributions"].values()) == pytest.approx(told["logit"], abs=1e-3)
+    assert len(told["layers"]) == loaded.info.model_config.num_layers + 1
+    assert told["character"] == max(told["layers"][-1], key=told["layers"][-1].get)
+
+    ranked = client.predict(run, api_name="/rank")
+    config = loaded.info.model_config
+    assert len({each["head"] for each in ranked}) == config.num_layers * config.heads
+    assert [each["increase"] for each in ranked] == sorted((each["increase"] for each in ranked), reverse=True)
+
+    told = client.predict(run, TEXT, api_name="/names")
+    assert told["names"] == head_scores(model, tokenizer, TEXT).names
+    assert len(told["scores"][0][0]) == len(told["patterns"])
 
 
 def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) -> None:
@@ -107,10 +148,30 @@ def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) 
         ("/sample", ["RUN", "the", None, 50, True]),
         ("/sample", ["RUN", "the", None, 50, 0.8, 0]),
         ("/sample", ["RUN", "the", None, 50, 0.8, 40, -1]),
+        ("/score", ["RUN", ""]),
+        ("/score", ["RUN", "Ж"]),
+        ("/score", ["RUN", ["the"]]),
+        ("/score", ["RUN", "the " * 10_000]),
+        ("/score", ["RUN", "the", None, -1]),
+        ("/score", ["RUN", "the", None, True]),
+        ("/score", ["nothing", "the"]),
         ("/attention", ["RUN", ""]),
         ("/attention", ["RUN", "the", 99, 1]),
         ("/attention", ["RUN", "the", None, 1]),
         ("/attention", ["RUN", ["the"]]),
+        ("/ablation", ["RUN", "the", "L1·H1"]),
+        ("/ablation", ["RUN", "the", ["L0"]]),
+        ("/ablation", ["RUN", "the", ["L1·H99"]]),
+        ("/ablation", ["RUN", "the", ["L1·H1"], "median"]),
+        ("/ablation", ["RUN", "", []]),
+        ("/rank", ["nothing"]),
+        ("/rank", ["RUN", "last"]),
+        ("/names", ["RUN", "t"]),
+        ("/names", ["RUN", 7]),
+        ("/lens", ["RUN", "the", 3]),
+        ("/lens", ["RUN", "the", True]),
+        ("/lens", ["RUN", "the", 0, "the"]),
+        ("/lens", ["RUN", "the", 0, 7]),
     ],
     ids=str,
 )
@@ -132,4 +193,5 @@ def test_a_text_too_short_is_refused_before_a_run_is_made(client: Client, page: 
 
 def test_only_what_is_meant_to_be_public_is(client: Client) -> None:
     public = client.view_api(return_format="dict")["named_endpoints"]
-    assert set(public) == {"/runs", "/texts", "/corpus", "/start_run", "/stop_run", "/sample", "/attention"}
+    plain = {"/runs", "/texts", "/corpus", "/start_run", "/stop_run", "/sample", "/score"}
+    assert set(public) == plain | {"/attention", "/ablation", "/rank", "/names", "/lens"}

@@ -85,6 +85,7 @@ def test_from_a_text_to_a_model_to_look_into(browser: Browser, page: Page, tmp_p
 
     # Train: the nano model, the loss falls live.
     expect(tab.locator("#train-start")).to_be_visible()
+    tab.locator("#train-preset label", has_text="nano").click()
     tab.locator("#train-start").click()
     expect(tab.locator("#train-progress")).to_contain_text(re.compile(r"step [1-9]"))
     expect(tab.locator("#train-chart .js-plotly-plot")).to_be_visible()

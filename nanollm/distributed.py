@@ -1,0 +1,156 @@
+"""Several processes that train one model: each learns from its share of every batch, and all take the same step.
+
+torchrun starts the processes and tells each its place (RANK, WORLD_SIZE, MASTER_ADDR …); torch.distributed carries the
+numbers, through gloo between processors and nccl between GPUs. What is exchanged at each step is one gradient, so
+the ranks' weights stay equal bit by bit. Only tensors travel: nothing is pickled.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from nanollm.errors import InputError, OutOfReach
+
+TIMEOUT_SECONDS = 300.0  # a rank that is silent for so long has hung; evaluating and saving must fit in
+TIMEOUT_VARIABLE = "NANOLLM_RANK_TIMEOUT"
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process's place among those that train together.
+
+    Every method but share() must be called by all of them, and raises OutOfReach when one is gone or silent.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this is the one process that writes, measures and is asked to pause."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This rank's rows of a batch (B, T) that all ranks have drawn alike: (B / world_size, T)."""
+        return batch if self.world_size == 1 else batch.chunk(self.world_size)[self.rank]
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its mean over all ranks.
+
+        All travel as one: a message costs more than what is in it as long as a model is small (PyTorch's
+        DistributedDataParallel sends several, while the backward pass goes on; tests/benchmarks/distributed.py).
+        """
+        if self.world_size == 1:
+            return
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        with _talking():
+            dist.all_reduce(flat)
+        flat /= self.world_size
+        for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+            tensor.copy_(mean.view_as(tensor))
+
+    def most(self, number: int) -> int:
+        """The largest of the ranks' numbers."""
+        if self.world_size == 1:
+            return number
+        tensor = torch.tensor(number, device=_device())
+        with _talking():
+            dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+        return int(tensor)
+
+    def led(self, numbers: Sequence[float | None]) -> list[float | None]:
+        """The first rank's numbers; the others say only how many they expect."""
+        if self.world_size == 1:
+            return list(numbers)
+        known = [math.nan if number is None else number for number in numbers]
+        tensor = torch.tensor(known, dtype=torch.float64, device=_device())
+        with _talking():
+            dist.broadcast(tensor, src=0)
+        return [None if math.isnan(number) else number for number in tensor.tolist()]
+
+    def all_states(self, state: Tensor) -> list[Tensor]:
+        """Every rank's state (S,), uint8 on the processor, in the order of the ranks."""
+        if self.world_size == 1:
+            return [state]
+        own = state.to(_device())
+        states = [torch.empty_like(own) for _ in range(self.world_size)]
+        with _talking():
+            dist.all_gather(states, own)
+        return [state.cpu() for state in states]
+
+    def handed_out(self, content: bytes = b"") -> bytes:
+        """The first rank's bytes, at every rank."""
+        if self.world_size == 1:
+            return content
+        size = torch.tensor(len(content), device=_device())
+        with _talking():
+            dist.broadcast(size, src=0)
+        own = torch.frombuffer(bytearray(content), dtype=torch.uint8) if self.leads else torch.empty(int(size))
+        tensor = own.to(_device(), torch.uint8)
+        with _talking():
+            dist.broadcast(tensor, src=0)
+        return tensor.cpu().numpy().tobytes()
+
+
+ALONE = Ranks()
+
+
+@contextmanager
+def joined() -> Iterator[Ranks]:
+    """This process among those that torchrun started; ALONE where nobody did.
+
+    Raises InputError if the others cannot be reached.
+    """
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    if world_size == 1 or "RANK" not in os.environ:
+        yield ALONE
+        return
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    try:
+        dist.init_process_group(backend, timeout=timedelta(seconds=_timeout()))
+    except (RuntimeError, ValueError) as error:
+        raise InputError(f"The other processes cannot be reached ({error}): check torchrun's addresses.") from error
+    try:
+        yield Ranks(dist.get_rank(), dist.get_world_size())
+    finally:
+        dist.destroy_process_group()
+
+
+@contextmanager
+def _talking() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # what gloo and nccl raise, a timeout included
+        raise OutOfReach(f"Another of the processes ended or fell silent ({error}).") from error
+
+
+def processes_here() -> int:
+    """How many of the processes run on this machine, and so share its processors."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
+def restarted() -> bool:
+    """Whether torchrun has started these processes again after one of them ended."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
+
+
+def _timeout() -> float:
+    try:
+        return max(1.0, float(os.environ.get(TIMEOUT_VARIABLE, TIMEOUT_SECONDS)))
+    except ValueError as error:
+        raise InputError(f"{TIMEOUT_VARIABLE} must be a number of seconds.") from error
+
+
+def _device() -> torch.device:
+    return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")

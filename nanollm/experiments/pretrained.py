@@ -1,0 +1,240 @@
+"""The models that come with nano-llm, made from finished runs.
+
+    python -m nanollm scale --corpus FILE --name shipped
+    python -m nanollm.experiments.pretrained --from checkpoints/shipped
+
+Each becomes a run folder under checkpoints/pretrained/, small enough to be handed on with the code: fewer snapshots,
+weights in float16, nothing to resume from and no log. Rounding the weights changes the model, so whatever is said of a
+snapshot (its losses, its sample) is measured again on the file as it is stored. The curve between the snapshots stays
+as training recorded it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+from nanollm.checkpoint import load_model, save_checkpoint, snapshot_name
+from nanollm.cli import CHECKPOINTS, CORPORA, Parser
+from nanollm.corpus import CorpusStore
+from nanollm.dataset import Dataset
+from nanollm.errors import InputError
+from nanollm.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
+from nanollm.experiments.scaling import EXPERIMENT, Experiment
+from nanollm.explain.ablation import measure_means, save_means
+from nanollm.runs import folder as names
+from nanollm.runs.record import Run, Snapshot, write_status
+from nanollm.runs.training import snapshot_sample
+from nanollm.train import MAX_EVAL_WINDOWS, evaluate
+
+KEPT = {"nano": 20, "small": 12, "medium": 4}  # snapshots of each; a bigger model's take more room
+MAX_BYTES = 12_000_000  # of all shipped models together
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Shipped:
+    """A snapshot as it is stored: what was measured on its file, losses in nats a character."""
+
+    step: int
+    train_loss: float
+    val_loss: float | None
+    sample: str
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Turn finished runs into the models that come with nano-llm."""
+    parser = Parser(prog="python -m nanollm.experiments.pretrained", description=main.__doc__)
+    parser.add_argument(
+        "--from", dest="sources", nargs="+", type=Path, required=True, metavar="DIR",
+        help="folders of finished runs, or of a scaling experiment (of each preset, its first run)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--to", type=Path, default=CHECKPOINTS / names.SHIPPED, help="where they go (default: checkpoints/pretrained)"
+    )
+    parser.add_argument(
+        "--corpora", type=Path, default=CORPORA, help="where their text is kept (default: data/corpora)"
+    )
+    parser.add_argument("--corpus-name", help="what their text is called (default: as it was called in training)")
+    parser.add_argument("--machine", default="", help="where they were trained, for runs that do not say so themselves")
+    arguments = parser.parse_args(argv)
+    said = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
+    try:
+        for folder in ship(_runs(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **said):
+            print(_sentence(folder))
+    except InputError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+def ship(
+    runs: Sequence[Run], root: Path, corpora: CorpusStore, *, corpus_name: str | None = None, machine: str = ""
+) -> list[Path]:
+    """Make the shipped folder of each run under `root`, in the place of an earlier one of its preset.
+
+    `corpus_name` is what their text is called from now on; `machine` goes into run.json where a run does not name its.
+    Raises InputError, and changes nothing, if a run is not a finished one of a preset in KEPT that began from nothing,
+    if two are of the same preset, if their text is gone, or if everything together would be larger than MAX_BYTES.
+    """
+    for run in runs:
+        _require_finished(run)
+    if len({run.preset for run in runs}) < len(runs):
+        raise InputError("Two of these runs are of the same preset: name one of each.")
+    root.mkdir(parents=True, exist_ok=True)
+    asides = [root / f".new-{run.preset}-{os.getpid()}" for run in runs]
+    try:
+        for run, aside in zip(runs, asides, strict=True):
+            _write(run, aside, corpora, {"corpus_name": corpus_name, "machine": machine})
+        staying = [path for path in root.glob("[!.]*") if path.name not in {run.preset for run in runs}]
+        size = sum(map(_size, [*asides, *staying]))
+        if size > MAX_BYTES:
+            raise InputError(f"These models would take {size / 1e6:.1f} MB, the limit is {MAX_BYTES / 1e6:.0f} MB.")
+        return [_into_place(aside, root / str(run.preset)) for run, aside in zip(runs, asides, strict=True)]
+    finally:
+        for aside in asides:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def thinned(items: Sequence[Item], count: int, best: int) -> list[Item]:
+    """At most `count` (≥ 3) of the items: the first, the last and that at index `best`, the others evenly spread."""
+    if len(items) <= count:
+        return list(items)
+    wanted = {0, best, len(items) - 1}
+    others = [index for index in range(len(items)) if index not in wanted]
+    free = count - len(wanted)
+    wanted |= {others[(2 * place + 1) * len(others) // (2 * free)] for place in range(free)}
+    return [items[index] for index in sorted(wanted)]
+
+
+def _runs(sources: Sequence[Path]) -> list[Run]:
+    """The runs in the named folders; of an experiment, the first one of each preset. Raises InputError."""
+    runs: list[Run] = []
+    for source in sources:
+        if not (source / EXPERIMENT).exists():
+            runs.append(Run.open(source))
+            continue
+        first: dict[str | None, Run] = {}
+        for run in Experiment.open(source).runs():
+            first.setdefault(run.preset, run)
+        runs += [run for preset, run in first.items() if preset in KEPT]
+    return runs
+
+
+def _require_finished(run: Run) -> None:
+    if run.preset not in KEPT:
+        raise InputError(f"{run.title!r} is not a run of {', '.join(KEPT)}: only those are shipped.")
+    if run.parent:
+        raise InputError(f"{run.title!r} continues another run: ship one that anybody can repeat from the beginning.")
+    if (state := run.status().state) != "completed":
+        raise InputError(f"{run.title!r} is {state}: let it finish first.")
+
+
+def _write(run: Run, aside: Path, corpora: CorpusStore, said: Mapping[str, str | None]) -> None:
+    snapshots = run.snapshots()
+    best = next(index for index, snapshot in enumerate(snapshots) if snapshot.best)
+    sha256 = str(run.corpus.get("sha256"))
+    data = Dataset.from_ids(corpora.encoded(sha256)[1], run.train_config.validation_fraction)
+    aside.mkdir()
+    shipped = [_store(snapshot, aside, data) for snapshot in thinned(snapshots, KEPT[str(run.preset)], best)]
+    baselines = run.baselines or corpora.baselines(sha256, run.train_config.validation_fraction)
+    names.write_json(aside / names.BASELINES, asdict(baselines))
+    rows = _events(run, {snapshot.step: snapshot for snapshot in shipped})
+    (aside / names.METRICS).write_text("".join(to_json(row) + "\n" for row in rows), encoding="utf-8")
+    names.write_json(aside / names.RUN, _about(run, shipped, said))
+    status = run.status()
+    best_loss = min((s.val_loss for s in shipped if s.val_loss is not None), default=None)
+    more = {"seconds": status.seconds, "val_loss": best_loss, "peak_bytes": status.peak_bytes}
+    write_status(aside, "completed", step=status.step, **more)
+
+
+def _store(snapshot: Snapshot, aside: Path, data: Dataset) -> Shipped:
+    """Write a snapshot in half precision, and measure what was written."""
+    path = aside / snapshot_name(snapshot.step)
+    loaded = load_model(snapshot.path)
+    facts = {"step": snapshot.step, "tokenizer": loaded.tokenizer, "train_config": loaded.info.train_config}
+    save_checkpoint(path, loaded.model, **facts, half=True)
+    stored = load_model(path)  # float32 again, with the numbers that float16 has kept
+    windows = max(1, len(data.val) // stored.model.config.context_length + 1)  # all of the validation text
+    val_loss = evaluate(stored.model, data.val, max_windows=windows)
+    train_loss = evaluate(stored.model, data.train, max_windows=min(windows, MAX_EVAL_WINDOWS))
+    assert train_loss is not None, "a run learned from this text"
+    save_checkpoint(path, stored.model, **facts, half=True, train_loss=train_loss, val_loss=val_loss)
+    held_out = data.val if len(data.val) > 1 else data.train
+    save_means(names.means_beside(path), measure_means(stored.model, held_out))  # so that ablation needs no text
+    seed = loaded.info.train_config.seed if loaded.info.train_config else 0
+    return Shipped(snapshot.step, train_loss, val_loss, snapshot_sample(stored.model, stored.tokenizer, seed))
+
+
+def _events(run: Run, shipped: dict[int, Shipped]) -> list[Event]:
+    """The run's record as if it had kept only these snapshots, and as it looks with what was measured on them."""
+    rows: list[Event] = []
+    for event in run.events():
+        measured = shipped.get(event.step)
+        if isinstance(event, Resume) or (isinstance(event, Start) and rows):
+            continue  # where it was interrupted says nothing about the model
+        if isinstance(event, Checkpoint):
+            if measured and event.kind in ("snapshot", "best"):
+                rows.append(replace(event, kind="snapshot", replaces=""))
+        elif isinstance(event, Sample):
+            if measured:
+                rows.append(replace(event, text=measured.sample))
+        elif isinstance(event, Eval) and measured:
+            rows.append(replace(event, train_loss=measured.train_loss, val_loss=measured.val_loss))
+        else:
+            rows.append(event)
+    return rows
+
+
+def _about(run: Run, shipped: Sequence[Shipped], said: Mapping[str, str | None]) -> dict:
+    """run.json: what the run said of itself, and where and how well it was trained."""
+    about = names.read_json(run.folder / names.RUN)
+    start = next(event for event in run.events() if isinstance(event, Start))
+    best = min(shipped, key=lambda snapshot: (snapshot.val_loss is None, snapshot.val_loss or 0.0, -snapshot.step))
+    corpus = {**run.corpus, "name": said["corpus_name"] or run.corpus.get("name")}
+    made = {
+        "torch": start.torch,
+        "machine": start.machine or said["machine"],
+        "device": start.device,
+        "precision": start.precision,
+        "threads": start.threads,
+        "weights": "float16",
+        "best_step": best.step,
+        "train_loss": best.train_loss,
+        "val_loss": best.val_loss,
+    }
+    return {**about, "title": f"{run.preset} · {corpus['name']}", "corpus": corpus, "made": made}
+
+
+def _into_place(aside: Path, folder: Path) -> Path:
+    """Give a new folder its name; the one that had it before is gone only once the new one is there."""
+    former = aside.with_name(f".old-{aside.name}")
+    if folder.exists():
+        os.rename(folder, former)
+    os.rename(aside, folder)
+    shutil.rmtree(former, ignore_errors=True)
+    return folder
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _sentence(folder: Path) -> str:
+    made = names.read_json(folder / names.RUN)["made"]
+    loss = f"validation loss {made['val_loss']:.4f}" if made["val_loss"] is not None else "no validation loss"
+    files = len(list(folder.glob("checkpoint_*.safetensors")))
+    return (
+        f"{folder.name}: {files} snapshots, {_size(folder) / 1e6:.2f} MB; {loss} at step {made['best_step']:,}, "
+        f"training loss {made['train_loss']:.4f}; {made['machine'] or 'an unnamed machine'}, torch {made['torch']}"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,304 @@
+"""An experiment as one HTML file that opens anywhere, without a network: charts, samples, tables, and what they mean.
+
+Everything that a run or a text says is escaped: a sample may contain markup.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from nanollm.charts import DARK, LIGHT, Figure, Palette, plotly_js
+from nanollm.experiments.results import SAMPLE, Result, figures, results, samples, write_results
+from nanollm.experiments.scaling import Experiment
+
+REPORT = "report.html"
+_COUNTS = {1: "One point is", 2: "Two points are", 3: "Three points are", 4: "Four points are"}
+_CHARTS = {
+    "steps": "Loss against steps",
+    "characters": "Loss against characters seen",
+    "seconds": "Loss against time",
+    "flops": "Loss against computing",
+    "size": "Lowest loss against size",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: its head, and what stands in it for a run."""
+
+    head: str
+    cells: Sequence[str]
+
+
+def write(experiment: Experiment) -> Path:
+    """Write results.json, results.csv and report.html into the experiment's folder; returns the report's path.
+
+    Raises OSError if the disk refuses.
+    """
+    texts = samples(experiment)
+    write_results(experiment, texts)
+    path = experiment.folder / REPORT
+    path.write_text(page(experiment, texts), encoding="utf-8")
+    return path
+
+
+def page(experiment: Experiment, texts: dict[str, str]) -> str:
+    """The report; `texts` is what samples() gave."""
+    found = results(experiment)
+    themes = {"light": figures(experiment, LIGHT), "dark": figures(experiment, DARK)}
+    corpus, plan = experiment.corpus, experiment.plan
+    title = f"{_listed(plan.presets)} on {corpus.name}"
+    scale = f", each for {plan.num_steps_scale:g} of its usual steps" if plan.num_steps_scale != 1 else ""
+    learned = (
+        f"Models of {_number_word(len(plan.presets))} from the same code, trained on the same "
+        f"{corpus.characters:,} characters{scale}. Nothing but their configuration differs."
+    )
+    parts = [
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="lead">{escape(learned)}</p>',
+        _caution(found),
+        _unfinished(found, len(experiment.members)),
+        _table("Results", _outcome(found)),
+        "<h2>How they learned</h2>",
+        "<p>Solid: validation loss, on the end of the text, which no model learned from. Faint: training loss. "
+        "Dashed: what plain counting achieves.</p>",
+        f'<div class="charts">{"".join(map(_chart, _CHARTS))}</div>',
+        _samples(found, texts),
+        _table("Speed and memory", _cost(found)),
+        _method(experiment, found),
+    ]
+    return _HTML.format(
+        title=escape(f"Scaling: {title}"),
+        style=_style(),
+        body="\n".join(filter(None, parts)),
+        plotly=plotly_js(),
+        figures=_as_script(themes),
+    )
+
+
+def _caution(found: Sequence[Result]) -> str:
+    sizes = len({result.parameters for result in found})
+    if not sizes:
+        return ""
+    points = _COUNTS.get(sizes, f"{sizes} points are")
+    verdict = "no line at all" if sizes == 1 else "a line, not a law"
+    return (
+        f'<p class="caution"><strong>{points} {verdict}.</strong> They show which way it goes on this text, not how '
+        "far it goes on: no curve is fitted through them. The presets differ in steps, learning rate and dropout as "
+        "well as in size, so this compares whole recipes.</p>"
+    )
+
+
+def _unfinished(found: Sequence[Result], wanted: int) -> str:
+    waiting = wanted - sum(result.state == "completed" for result in found)
+    if not waiting:
+        return ""
+    told = [f"{escape(r.title)} is {r.state} at step {r.steps:,} of {r.num_steps:,}" for r in found]
+    open_ones = "; ".join(sentence for sentence, r in zip(told, found, strict=True) if r.state != "completed")
+    return (
+        f'<p class="caution">Not finished: {waiting} of {wanted} runs are still to be trained to their end'
+        f"{f' ({open_ones})' if open_ones else ''}. The same command goes on.</p>"
+    )
+
+
+def _outcome(found: Sequence[Result]) -> list[Column]:
+    return [
+        *_names(found),
+        Column("parameters", [f"{r.parameters:,}" for r in found]),
+        Column("steps", [f"{r.steps:,}" for r in found]),
+        Column("lowest validation loss", [_loss(r.best_val_loss) for r in found]),
+        Column("at step", [_count(r.best_step) for r in found]),
+        Column("training loss then", [_loss(r.best_train_loss) for r in found]),
+        Column("validation loss at the end", [_loss(r.final_val_loss) for r in found]),
+        Column("choosing among", [_choices(r.best_val_loss) for r in found]),
+    ]
+
+
+def _names(found: Sequence[Result]) -> list[Column]:
+    seeds = [str(r.seed) for r in found]
+    return [Column("model", [r.preset for r in found]), *([Column("seed", seeds)] if len(set(seeds)) > 1 else [])]
+
+
+def _cost(found: Sequence[Result]) -> list[Column]:
+    return [
+        *_names(found),
+        Column("characters seen", [f"{r.characters:,}" for r in found]),
+        Column("seconds of training", [_decimal(r.seconds) for r in found]),
+        Column("characters a second", [_count(r.characters_per_second) for r in found]),
+        Column("operations, estimated", [f"{r.flops:.2e}" for r in found]),
+        Column("most memory of its process", [_megabytes(r.peak_bytes) for r in found]),
+        Column("arithmetic", [f"{r.precision}, {_threads(r.threads)}, {r.device}" for r in found]),
+    ]
+
+
+def _table(title: str, columns: Sequence[Column]) -> str:
+    if not columns or not columns[0].cells:
+        return ""
+    heads = "".join(f"<th>{escape(column.head)}</th>" for column in columns)
+    rows = zip(*(column.cells for column in columns), strict=True)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f"<h2>{escape(title)}</h2>"
+        f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    )
+
+
+def _chart(name: str) -> str:
+    caption = escape(_CHARTS[name])
+    return f'<figure><figcaption>{caption}</figcaption><div class="plot" data-figure="{name}"></div></figure>'
+
+
+def _samples(found: Sequence[Result], texts: dict[str, str]) -> str:
+    """One column for each preset: with several seeds, its first."""
+    first: dict[str, Result] = {}
+    for result in found:
+        if texts.get(result.run):
+            first.setdefault(result.preset, result)
+    if not first:
+        return ""
+    columns = "".join(
+        f"<section><h3>{escape(r.preset)}</h3><p>step {r.best_step or r.steps:,}, validation loss "
+        f"{_loss(r.best_val_loss)}</p><pre>{escape(texts[r.run])}</pre></section>"
+        for r in first.values()
+    )
+    dials = f"temperature {SAMPLE['temperature']}, top-k {SAMPLE['top_k']}, seed {SAMPLE['seed']}"
+    return f'<h2>What they write</h2><p>All from a new line, {dials}.</p><div class="samples">{columns}</div>'
+
+
+def _method(experiment: Experiment, found: Sequence[Result]) -> str:
+    corpus = experiment.corpus
+    machines = sorted({f"{r.machine or 'a machine without a name'}, torch {r.torch}" for r in found})
+    flags = f"--presets {' '.join(experiment.plan.presets)} --seeds {' '.join(map(str, experiment.plan.seeds))}"
+    scale = experiment.plan.num_steps_scale
+    command = f"python -m nanollm scale --corpus FILE {flags}" + (f" --num-steps-scale {scale:g}" if scale != 1 else "")
+    lines = [
+        f"Made by <code>{escape(command)}</code>",
+        f"Text: {escape(corpus.name)}, {corpus.characters:,} characters, {corpus.vocab_size:,} different, SHA-256 "
+        f"<code>{corpus.sha256}</code>",
+        f"Trained on: {escape('; '.join(machines))}",
+        "Losses are nats a character. “Choosing among” is e to their power: among so many equally likely characters "
+        "it would be as hard to guess.",
+        "Operations are estimated as three forward passes over what was read: two for each weight of a matrix "
+        "product, and attention's two products over a full window.",
+        "Seconds are those of the training steps: no trial of precisions and threads before them, no evaluating, no "
+        "saving, no waiting in the queue. Memory is that of the whole process, with torch's own hundreds of megabytes.",
+        "Every number is in results.json and results.csv beside this file.",
+    ]
+    return f"<h2>How it was made</h2><ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
+
+
+def _loss(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
+
+
+def _choices(loss: float | None) -> str:
+    return "–" if loss is None else f"{math.exp(loss):.1f} characters"
+
+
+def _count(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def _decimal(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.1f}"
+
+
+def _megabytes(value: int | None) -> str:
+    return "–" if value is None else f"{value / 1e6:,.0f} MB"
+
+
+def _threads(count: int | None) -> str:
+    return "1 thread" if count == 1 else f"{count or '?'} threads"
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _number_word(count: int) -> str:
+    return {1: "one size", 2: "two sizes", 3: "three sizes", 4: "four sizes"}.get(count, f"{count} sizes")
+
+
+def _as_script(themes: dict[str, dict[str, Figure]]) -> str:
+    """JSON that may stand inside a script element: nothing in it can end that element."""
+    return json.dumps(themes, allow_nan=False).replace("<", "\\u003c")
+
+
+def _style() -> str:
+    return f":root {{{_tokens(LIGHT)}}}\n@media (prefers-color-scheme: dark) {{ :root {{{_tokens(DARK)}}} }}\n{_CSS}"
+
+
+def _tokens(palette: Palette) -> str:
+    names = {"page": palette.blocked, "surface": palette.surface, "line": palette.line}
+    return _declarations({**names, "text": palette.text, "quiet": palette.quiet}.items())
+
+
+def _declarations(colours: Iterable[tuple[str, str]]) -> str:
+    return " ".join(f"--{name}: {colour};" for name, colour in colours)
+
+
+_CSS = """
+* { box-sizing: border-box; }
+html { color-scheme: light dark; }
+body { margin: 0 auto; padding: 24px 16px 64px; max-width: 1120px; background: var(--page); color: var(--text);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+h1 { font-size: 24px; line-height: 1.25; margin: 0 0 8px; overflow-wrap: anywhere; }
+h2 { font-size: 18px; margin: 40px 0 8px; }
+h3 { font-size: 15px; margin: 0; }
+p { margin: 0 0 12px; max-width: 72ch; }
+.caution { border-left: 3px solid var(--quiet); padding-left: 12px; }
+.scroll { overflow-x: auto; background: var(--surface); border: 1px solid var(--line); border-radius: 8px; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th, td { padding: 8px 12px; text-align: right; vertical-align: bottom; }
+td { white-space: nowrap; }
+th { color: var(--quiet); font-weight: 500; font-size: 13px; min-width: 84px; }
+th:first-child, td:first-child { text-align: left; }
+tbody tr { border-top: 1px solid var(--line); }
+.charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }
+figure { margin: 0; padding: 12px; background: var(--surface); border: 1px solid var(--line); border-radius: 8px;
+  min-width: 0; }
+figcaption { font-weight: 600; }
+.plot { height: 340px; }
+.samples { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 280px), 1fr)); }
+.samples section { padding: 12px; background: var(--surface); border: 1px solid var(--line); border-radius: 8px;
+  min-width: 0; }
+.samples p { color: var(--quiet); font-size: 13px; margin: 0 0 8px; }
+pre { margin: 0; white-space: pre-wrap; overflow-wrap: anywhere;
+  font: 14px/1.6 ui-monospace, SFMono-Regular, Menlo, "DejaVu Sans Mono", monospace; }
+li { margin-bottom: 4px; overflow-wrap: anywhere; }
+"""
+
+_HTML = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>
+{style}
+</style>
+</head>
+<body>
+{body}
+<script>{plotly}</script>
+<script>
+const themes = {figures};
+const dark = matchMedia("(prefers-color-scheme: dark)");
+function draw() {{
+  const figures = themes[dark.matches ? "dark" : "light"];
+  for (const plot of document.querySelectorAll(".plot")) {{
+    const figure = figures[plot.dataset.figure];
+    Plotly.react(plot, figure.data, figure.layout, {{ responsive: true, displaylogo: false, displayModeBar: false }});
+  }}
+}}
+dark.addEventListener("change", draw);
+draw();
+</script>
+</body>
+</html>
+"""

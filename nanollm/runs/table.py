@@ -1,0 +1,59 @@
+"""All runs as a table of only what differs between them, the best first, and as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from nanollm.config import to_dict
+from nanollm.runs.record import Run
+
+ALWAYS = ("run", "state", "best validation loss", "steps", "seconds", "parameters")
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet take a cell for a formula
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of cells (text, numbers or None), sorted by best validation loss; `ids` name the runs of the rows."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+    ids: list[str]
+
+    def csv(self) -> str:
+        """As a spreadsheet reads it; cells that it would take for formulas are quoted away. None is an empty cell."""
+        file = io.StringIO()
+        writer = csv.writer(file)
+        writer.writerow(self.columns)
+        writer.writerows([[_harmless(cell) for cell in row] for row in self.rows])
+        return file.getvalue()
+
+
+def tabulate(runs: Iterable[Run]) -> Table:
+    """A row for each run: what is always told, then the text and every setting in which at least two of them differ."""
+    runs = list(runs)
+    settings = [_settings(run) for run in runs]
+    names = [name for name in (settings[0] if settings else ()) if len({repr(one.get(name)) for one in settings}) > 1]
+    rows = [[*_facts(run), *(one.get(name) for name in names)] for run, one in zip(runs, settings, strict=True)]
+    order = sorted(range(len(runs)), key=lambda i: (rows[i][2] is None, rows[i][2] or 0.0))
+    return Table([*ALWAYS, *names], [rows[i] for i in order], [runs[i].id for i in order])
+
+
+def _facts(run: Run) -> list[Any]:
+    status = run.status()
+    loss = None if status.val_loss is None else round(status.val_loss, 4)
+    seconds = None if status.seconds is None else round(status.seconds, 1)
+    return [run.title, status.state, loss, status.step, seconds, run.model_config.num_parameters]
+
+
+def _settings(run: Run) -> dict[str, Any]:
+    """What was asked for; num_steps among it, which says more than the steps that were taken."""
+    text = {"text": run.corpus.get("name")}
+    return text | {**to_dict(run.model_config), **to_dict(run.train_config)}
+
+
+def _harmless(cell: Any) -> Any:
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(_DANGEROUS) else cell

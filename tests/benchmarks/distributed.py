@@ -1,0 +1,143 @@
+"""What two processes gain over two threads, what they exchange for it, and what being able to costs one process alone.
+
+    python -m tests.benchmarks.distributed [--json] [--rounds 5] [--steps 10] [--preset medium]
+
+All ways take the same steps at the preset's shape, in turn, because a machine is not the same from one minute to the
+next. Ratios are the time of one process with two threads divided by that of the other way: more is better. `waiting`
+is the part of a step that a process spends on the exchange, the slower one's lead included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
+from nanollm.distributed import Ranks, joined
+from nanollm.model import TransformerLanguageModel
+from nanollm.optim import Optimizer
+from nanollm.step import arithmetic, take_step
+
+VOCAB_SIZE = 65
+WAYS = {
+    # name: processes, threads of each, how the step is taken
+    "1 process x 2 threads": (1, 2, "ours"),
+    "the same, nothing but the step": (1, 2, "plain"),
+    "2 processes x 1 thread": (2, 1, "ours"),
+    "2 processes x 1 thread, DistributedDataParallel": (2, 1, "ddp"),
+}
+
+
+@dataclass(frozen=True)
+class TimedRanks(Ranks):
+    """Ranks that note how long and how much they exchange."""
+
+    seconds: list[float] = field(default_factory=list)
+    sizes: list[int] = field(default_factory=list)
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        began = time.perf_counter()
+        super().average(tensors)
+        self.seconds.append(time.perf_counter() - began)
+        self.sizes.append(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.distributed", description=__doc__)
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--preset", choices=PRESETS, default="medium")
+    parser.add_argument("--way", choices=WAYS, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.way:
+        measure(arguments.way, arguments.preset, arguments.steps)
+        return
+    found: dict[str, list[dict[str, float]]] = defaultdict(list)
+    for _ in range(arguments.rounds):
+        for way in WAYS:
+            found[way].append(in_processes(way, arguments.preset, arguments.steps))
+    medians = {
+        way: {key: statistics.median(row[key] for row in rows) for key in rows[0]} for way, rows in found.items()
+    }
+    whole = medians["1 process x 2 threads"]["step"]
+    results = {way: {**row, "ratio": whole / row["step"]} for way, row in medians.items()}
+    if arguments.json:
+        print(json.dumps({"preset": arguments.preset, "ways": results}))
+        return
+    print(f"{arguments.preset}, medians of {arguments.rounds} rounds")
+    for way, row in results.items():
+        print(
+            f"{way:50} {row['step'] * 1e3:7.1f} ms a step  {row['ratio']:5.2f} x  "
+            f"waiting {row['waiting'] * 1e3:5.1f} ms for {row['bytes'] / 1e6:.2f} MB"
+        )
+
+
+def in_processes(way: str, preset_name: str, steps: int) -> dict[str, float]:
+    """Let torchrun start the way's processes; what the first of them measured."""
+    processes, threads, _ = WAYS[way]
+    command = [sys.executable]
+    if processes > 1:
+        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
+    command += ["-m", "tests.benchmarks.distributed", f"--way={way}", f"--preset={preset_name}", f"--steps={steps}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    output = subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
+    return json.loads(output)
+
+
+def measure(way: str, preset_name: str, steps: int) -> None:
+    """Take the steps in this process, among the others; the first prints the medians as JSON."""
+    _, threads, kind = WAYS[way]
+    torch.set_num_threads(threads)
+    model_config, config = make_configs(preset(preset_name), VOCAB_SIZE)
+    with joined() as joint:
+        ranks = TimedRanks(joint.rank, joint.world_size)
+        torch.manual_seed(config.seed)
+        step = taker(kind, model_config, config, ranks if kind == "ours" else joint)
+        ids = torch.randint(VOCAB_SIZE, (config.batch_size, model_config.context_length + 1))
+        times = []
+        for _ in range(steps + 3):
+            began = time.perf_counter()
+            step(ids[:, :-1], ids[:, 1:])
+            times.append(time.perf_counter() - began)
+        if joint.leads:
+            waiting, size = ranks.seconds[3:] or [0.0], (ranks.sizes or [0])[0] * (joint.world_size > 1)
+            print(
+                json.dumps({"step": statistics.median(times[3:]), "waiting": statistics.median(waiting), "bytes": size})
+            )
+
+
+def taker(
+    kind: str, model_config: ModelConfig, config: TrainConfig, ranks: Ranks
+) -> Callable[[Tensor, Tensor], object]:
+    """How a step is taken: by take_step, by what it was before it knew of ranks, or through PyTorch's wrapper."""
+    model = TransformerLanguageModel.from_config(model_config).train()
+    optimizer = Optimizer(model, config)
+    if kind == "ours":
+        return lambda ids, targets: take_step(model, optimizer, ids, targets, 0, "bf16", ranks=ranks)
+    wrapped = DistributedDataParallel(model) if kind == "ddp" else model
+
+    def step(ids: Tensor, targets: Tensor) -> None:
+        with arithmetic("bf16", torch.device("cpu")):
+            logits = wrapped(ranks.share(ids))
+        F.cross_entropy(logits.float().flatten(0, 1), ranks.share(targets).flatten()).backward()
+        optimizer.step(0)
+
+    return step
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,262 @@
+"""How fast the models write, beside two plain ways that are measured in turn with ours.
+
+    python -m tests.benchmarks.sampling [--json] [--rounds 9] [--only alone|batch|threads] [--context-length 192]
+
+(a) recomputes the whole window for each character, in float32 with PyTorch's fused attention kernel; (b) keeps keys and
+values in a plain PyTorch loop. Both are written here, of PyTorch's own modules and functions, and draw as one does
+there: divide, top-k, softmax, multinomial. Ours is generate() as everybody calls it: top-k, probabilities, window.
+Everything runs on one thread and begins with a full window. What is measured is that thread's processor time, so that
+others on the machine matter less; a ratio is the median over rounds of two figures taken one after the other, because a
+machine is not the same from one minute to the next. Eight threads at once are measured by the clock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from nanollm.config import ModelConfig, make_configs, preset
+from nanollm.inference.generate import generate, generate_many
+from nanollm.inference.layout import weights_of
+from nanollm.inference.numpy_engine import Layer, Weights
+from nanollm.model import TransformerLanguageModel
+from tests.benchmarks.training import Reference
+from tests.conftest import random_model
+
+NAMES = ("nano", "small", "medium")
+TEMPERATURE, TOP_K = 0.8, 40
+STREAMS = 32
+THREADS = 8
+
+
+def drawn(logits: Tensor) -> int:
+    """The usual draw, from logits (V,)."""
+    logits = logits / TEMPERATURE
+    logits[logits < logits.topk(TOP_K).values[-1]] = -torch.inf
+    return int(torch.multinomial(logits.softmax(-1), 1))
+
+
+@torch.inference_mode()
+def recompute(model: Reference, ids: list[int], count: int) -> None:
+    """(a): the window slides by one, and all of it is computed each time."""
+    for _ in range(count):
+        window = torch.tensor([ids[-model.config.context_length :]])
+        ids.append(drawn(model(window)[0, -1]))
+
+
+@torch.inference_mode()
+def keep(model: Reference, ids: list[int], count: int) -> None:
+    """(b): keys and values are kept; a full window is read again from its middle, as ours is."""
+    config = model.config
+    C = config.context_length
+    kept: list[tuple[Tensor, Tensor]] = []
+    length = C  # as if the window were full: the first character begins a new one
+    for _ in range(count):
+        if length >= C:
+            new, kept, length = ids[-(C // 2 + 1) :], [], 0
+        else:
+            new = ids[-1:]
+        x = model.embedding(torch.tensor([new])) + model.positions.weight[length : length + len(new)]
+        for i, block in enumerate(model.blocks):
+            B, T, D = x.shape
+            q, k, v = (y.view(B, T, block.heads, -1).transpose(1, 2) for y in block.qkv(block.norm1(x)).split(D, -1))
+            if length:
+                k, v = torch.cat((kept[i][0], k), 2), torch.cat((kept[i][1], v), 2)
+                kept[i] = (k, v)
+            else:
+                kept.append((k, v))
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=length == 0)
+            x = x + block.output(y.transpose(1, 2).reshape(B, T, D))
+            x = x + block.down(F.gelu(block.up(block.norm2(x))))
+        length += len(new)
+        ids.append(drawn(model.norm(x[0, -1]) @ model.embedding.weight.T))
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time of this thread, which is the one that computes."""
+    began = time.thread_time()
+    work()
+    return time.thread_time() - began
+
+
+def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds a character of each way, round by round."""
+    for way in ways.values():
+        way()
+    measured: dict[str, list[float]] = {name: [] for name in ways}
+    for _ in range(rounds):
+        for name, way in ways.items():
+            measured[name].append(way())
+    return measured
+
+
+def median_ratio(slower: list[float], faster: list[float]) -> float:
+    return statistics.median(a / b for a, b in zip(slower, faster, strict=True))
+
+
+def models(name: str, context_length: int | None) -> tuple[Reference, TransformerLanguageModel, list[int]]:
+    """The plain model and ours, at a preset's sizes, and a full window of ids."""
+    settings = {**preset(name), **({"context_length": context_length} if context_length else {})}
+    config = make_configs(settings, 65)[0]
+    ours = random_model(config)
+    with torch.no_grad():
+        for parameter in ours.parameters():  # logits as wide as a trained model's, not a certain choice each time
+            parameter.mul_(0.5)
+    ids = np.random.default_rng(0).integers(0, 65, config.context_length)
+    return Reference(config).eval(), ours, ids.tolist()
+
+
+def floor(config: ModelConfig) -> float:
+    """Seconds in which numpy multiplies all matrices of a character by a vector and does nothing else."""
+    weights = Weights.of(TransformerLanguageModel.from_config(config))
+    matrices = [getattr(layer, name) for layer in weights.layers for name in ("qkv", "output", "up", "down")]
+    pairs = [(np.ones((1, len(m)), np.float32), m, np.empty((1, m.shape[1]), np.float32)) for m in matrices]
+    assert isinstance(weights.layers[0], Layer)
+
+    def product() -> None:
+        for row, matrix, out in pairs:
+            row.dot(matrix, out)
+
+    return min(seconds(product) for _ in range(200))
+
+
+def alone(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
+    """One stream of one model: ours against both references, inside a window, past it, with candidates; beginnings."""
+    reference, model, ids = models(name, context_length)
+    C = model.config.context_length
+    weights_of(model)
+
+    def ours(count: int, prompt: list[int], skip: int = 0, **settings: Any) -> float:
+        stream = generate(model, prompt, max_new_tokens=count, temperature=TEMPERATURE, top_k=TOP_K, **settings)
+        for _ in range(skip):
+            next(stream)
+        return seconds(lambda: list(stream)) / (count - skip)
+
+    few = max(8, C // 8)
+    measured = in_turns(
+        {
+            "recompute": lambda: seconds(lambda: recompute(reference, list(ids), few)) / few,
+            "ours": lambda: ours(C, ids),
+            "cached torch": lambda: seconds(lambda: keep(reference, list(ids), C)) / C,
+            "candidates": lambda: ours(C, ids, candidates=8),
+            "inside": lambda: ours(C, ids[:1], skip=1),  # C characters from the second on: the window fills up
+            "ten windows": lambda: ours(10 * C, ids),
+            "first": lambda: ours(1, (ids * 2)[:100]),
+        },
+        rounds,
+    )
+    own = measured["ours"]
+    return {
+        "context_length": C,
+        "characters_per_second": 1 / statistics.median(own),
+        "best_characters_per_second": 1 / min(own),
+        "times_recompute": median_ratio(measured["recompute"], own),
+        "times_cached_torch": median_ratio(measured["cached torch"], own),
+        "floor_characters_per_second": 1 / floor(model.config),
+        "past_the_window": median_ratio(measured["inside"], measured["ten windows"]),
+        "candidates_cost": median_ratio(measured["candidates"], own) - 1,
+        "first_character_ms": 1e3 * statistics.median(measured["first"]),
+        "best_first_character_ms": 1e3 * min(measured["first"]),
+    }
+
+
+def batch(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
+    """STREAMS streams at once against one, in characters a second of all together."""
+    model, ids = models(name, context_length)[1:]
+    C = model.config.context_length
+
+    def way(num_samples: int) -> float:
+        rows = generate_many(model, ids, num_samples=num_samples, max_new_tokens=C, temperature=TEMPERATURE)
+        return seconds(lambda: list(rows)) / C / num_samples
+
+    measured = in_turns({"one": lambda: way(1), "many": lambda: way(STREAMS)}, rounds)
+    return {
+        "context_length": C,
+        "streams": STREAMS,
+        "characters_per_second": 1 / statistics.median(measured["many"]),
+        "times_one_stream": median_ratio(measured["one"], measured["many"]),
+    }
+
+
+def threads(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
+    """THREADS threads that write at the same time against one: all characters of a second, the first ones apart."""
+    model, ids = models(name, context_length)[1:]
+    shares: list[float] = []
+
+    def way(number: int) -> float:
+        counts, begun, over = [0] * number, threading.Barrier(number + 1), threading.Event()
+
+        def write(own: int) -> None:
+            stream = generate(model, ids, max_new_tokens=100_000, seed=own)
+            next(stream)
+            begun.wait()
+            while not over.is_set():
+                next(stream)
+                counts[own] += 1
+
+        workers = [threading.Thread(target=write, args=(own,)) for own in range(number)]
+        for worker in workers:
+            worker.start()
+        begun.wait()
+        began = time.perf_counter()
+        over.wait(1.0)
+        over.set()
+        for worker in workers:
+            worker.join()
+        if number > 1:
+            shares.append(min(counts) / (sum(counts) / number))
+        return (time.perf_counter() - began) / sum(counts)
+
+    measured = in_turns({"one": lambda: way(1), "all": lambda: way(THREADS)}, rounds)
+    return {
+        "threads": THREADS,
+        "total_of_one": median_ratio(measured["one"], measured["all"]),
+        "least_share": statistics.median(shares),  # of the slowest thread, where 1 is an equal share
+    }
+
+
+PARTS: dict[str, Callable[[str, int, int | None], dict[str, Any]]] = {
+    "alone": alone,
+    "batch": batch,
+    "threads": threads,
+}
+
+
+def lines(part: str, results: Mapping[str, dict[str, Any]]) -> Iterator[str]:
+    yield f"{part}:"
+    for name, figures in results.items():
+        yield f"  {name:>8}  " + "  ".join(f"{key.replace('_', ' ')} {value:,.4g}" for key, value in figures.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--only", choices=PARTS)
+    parser.add_argument("--models", nargs="+", default=NAMES, choices=NAMES)
+    parser.add_argument("--context-length", type=int, help="instead of the preset's")
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    results = {
+        part: {name: measure(name, arguments.rounds, arguments.context_length) for name in arguments.models}
+        for part, measure in PARTS.items()
+        if arguments.only in (None, part)
+    }
+    if arguments.json:
+        print(json.dumps(results, indent=1))
+    else:
+        print("\n".join(line for part, found in results.items() for line in lines(part, found)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The Attention tab as a person uses it: grid, head, switch off, sample, time bar; by mouse, and again by keyboard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, expect
+from playwright.sync_api import Page as Tab
+
+from nanollm.checkpoint import save_checkpoint, snapshot_name
+from nanollm.config import ModelConfig
+from nanollm.corpus import CorpusStore
+from nanollm.runs.store import RunStore
+from nanollm.tokenizer import CharTokenizer
+from tests import run_folders
+from tests.conftest import random_model
+from tests.serving import Page, serve
+
+TEXT = "the cat sat on the mat, and the rat ran <b>from</b> the cat.\n" * 40
+TYPED = "the <b>cat</b> sat"
+STEPS = (0, 10, 20)
+PATIENCE = 60_000  # milliseconds
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page over a run of three snapshots. Its models are random: what is looked at are the views."""
+    home = tmp_path_factory.mktemp("home")
+    corpus = CorpusStore(home / "data" / "corpora").add_text(TEXT, "cats")
+    run = RunStore(home / "checkpoints").create(settings={}, corpus=corpus, preset="nano", queued=False)
+    tokenizer = CharTokenizer.from_text(TEXT)
+    config = ModelConfig(tokenizer.vocab_size, 16, 2, 16, num_heads=2, context_length=32)
+    for step in STEPS:
+        save_checkpoint(run.folder / snapshot_name(step), random_model(config, step), step=step, tokenizer=tokenizer)
+    run_folders.write(run, *(run_folders.step(step) for step in STEPS[1:]))
+    with serve(home) as page:
+        yield page
+
+
+@pytest.fixture(params=[1280, 390])
+def tab(browser: Browser, page: Page, request: pytest.FixtureRequest) -> Iterator[Tab]:
+    """The Attention tab, filled in; afterwards nothing must have been complained about, here or on the server."""
+    context = browser.new_context(viewport={"width": request.param, "height": 900})
+    tab, complaints = context.new_page(), []
+    tab.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(f"{page.address}?tab=attention&layer=2&head=1")
+    tab.locator("body[data-tab=attention]").wait_for()
+    expect(tab.locator("#attention-grid [aria-checked=true]")).to_have_text("L2·H1")
+    yield tab
+    context.close()
+    assert complaints == []
+    assert "Traceback" not in "".join(page.output)
+
+
+def head(tab: Tab, label: str):
+    return tab.locator("#attention-grid button", has_text=label)
+
+
+def lens(tab: Tab, name: str) -> None:
+    tab.locator("#attention-lens label", has_text=name).click()
+
+
+def write(tab: Tab, text: str) -> None:
+    box = tab.locator("#attention-text textarea, #attention-text input").first
+    box.fill("")
+    box.press_sequentially(text)
+    expect(tab.locator("#attention-reading .text-view span")).to_have_count(len(text))
+
+
+def no_sideways(tab: Tab) -> None:
+    assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+
+
+def test_by_mouse(tab: Tab) -> None:
+    write(tab, TYPED)
+    assert tab.locator("#attention-reading b").count() == 0  # markup is text
+
+    # Grid → head: pointing previews, a click chooses, the address keeps it.
+    head(tab, "L1·H2").hover()
+    expect(tab.locator("#attention-grid .grid-preview")).to_be_visible()
+    expect(tab.locator("#attention-reading .text-caption")).to_contain_text("L1·H2, from “t”")
+    head(tab, "L1·H2").click()
+    tab.wait_for_url(re.compile("layer=1&head=2"))
+
+    # Where it looks: large, and as the text.
+    expect(tab.locator("#attention-heatmap .js-plotly-plot")).to_be_visible()
+    expect(tab.locator("#attention-heatmap")).to_contain_text("␣")
+    cells = "() => document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).length"
+    tab.wait_for_function(f"({cells})() === {len(TYPED)}")
+    tab.locator("#attention-reading .text-view span").nth(4).hover()
+    expect(tab.locator("#attention-reading .text-caption")).to_contain_text("L1·H2, from “<”")
+    with tab.expect_download() as saved:
+        tab.locator("#attention-save").click()
+    content = Path(saved.value.path()).read_text(encoding="utf-8")
+    assert saved.value.suggested_filename == "attention-L1-H2.html" and "src=" not in content.split("<script", 2)[1]
+
+    # Does it matter? One part, then two; the writing parts at a marked character.
+    lens(tab, "Does it matter?")
+    expect(tab.locator("#attention-cost")).to_contain_text("Nothing is switched off")
+    tab.locator("[data-part='L1·H2']").click()
+    expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2 this text costs")
+    tab.locator("[data-part='L2']").click()
+    expect(tab.locator("#attention-effects li")).to_have_count(3)
+    expect(tab.locator("#attention-effects li.strong")).to_contain_text(re.compile(r"together.*±"))
+    expect(tab.locator("#attention-writing .one")).to_have_count(2)
+    expect(tab.locator("#attention-writing mark")).to_have_count(2)
+    assert tab.locator("#attention-writing b").count() == 0
+    tab.locator("#attention-kind label", has_text="Zero").click()
+    expect(tab.locator("#attention-why")).to_contain_text("Silenced")
+
+    # Time bar: at step 0 another model has the same parts switched off.
+    before = tab.locator("#attention-cost").inner_text()
+    tab.locator("#time-bar input[type=range]").focus()
+    tab.keyboard.press("Home")
+    expect(tab.locator("#attention-cost")).not_to_have_text(before)
+    expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2 and L2")
+
+    # Every head ranked: bars, and a sentence; another snapshot knows nothing of it.
+    tab.locator("#attention-rank").click()
+    expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
+    assert len(tab.evaluate("Object.keys(window.nano.inside.held.effects)")) == 4
+    tab.keyboard.press("Escape")
+    tab.locator("#time-bar input[type=range]").focus()
+    tab.keyboard.press("End")
+    expect(tab.locator("#attention-ranking .said")).to_contain_text("not ranked yet")
+    no_sideways(tab)
+
+
+def test_by_keyboard(tab: Tab) -> None:
+    write(tab, TYPED)
+    head(tab, "L2·H1").focus()
+    tab.keyboard.press("ArrowUp")
+    tab.keyboard.press("ArrowRight")
+    tab.wait_for_url(re.compile("layer=1&head=2"))
+    expect(head(tab, "L1·H2")).to_be_focused()
+
+    tab.locator("#attention-reading .text-view").focus()
+    tab.keyboard.press("Home")
+    tab.keyboard.press("ArrowRight")
+    expect(tab.locator("#attention-reading .text-caption")).to_contain_text("from “h”")
+
+    tab.locator("#attention-lens input").first.focus()
+    tab.keyboard.press("ArrowRight")
+    expect(tab.locator("body[data-lens=matters]")).to_be_attached()
+    tab.locator("#attention-board [tabindex='0']").focus()
+    tab.keyboard.press("ArrowDown")
+    tab.keyboard.press("End")
+    tab.keyboard.press("Enter")
+    expect(tab.locator("[data-part='L2·FF']")).to_have_attribute("aria-pressed", "true")
+    expect(tab.locator("#attention-cost")).to_contain_text("Without L2·FF")
+    expect(tab.locator("#attention-writing mark")).to_have_count(2)
+
+    tab.locator("#attention-lens input").nth(1).focus()
+    tab.keyboard.press("ArrowRight")
+    expect(tab.locator("#attention-name")).to_contain_text("L1·H2: Nothing recognisable. That is common.")
+    expect(tab.locator("#attention-history-about")).to_contain_text("No induction head")
+    expect(tab.locator("#attention-history .js-plotly-plot")).to_be_visible()
+
+    tab.locator("#attention-lens input").nth(2).focus()
+    tab.keyboard.press("ArrowRight")
+    expect(tab.locator("#attention-layers tr")).to_have_count(3)
+    tab.locator("#attention-place .text-view").focus()
+    tab.keyboard.press("Home")
+    expect(tab.locator("#attention-shares")).to_contain_text("“t” itself")
+    tab.locator("#attention-layers tr").last.locator("button").nth(1).focus()
+    character = tab.evaluate("document.activeElement.dataset.character")
+    tab.keyboard.press("Enter")
+    picked = tab.locator("#attention-layers tr").last.locator("[aria-pressed=true]")
+    expect(picked).to_have_attribute("data-character", character)
+    assert "lens=layers" in tab.url
+    no_sideways(tab)
+
+
+def test_the_whole_model_and_a_text_that_it_cannot_read(tab: Tab) -> None:
+    tab.locator("#attention-whole > button").click()
+    expect(tab.locator("#attention-map .js-plotly-plot")).to_be_visible()
+    expect(tab.locator("#attention-map-about")).to_contain_text("The map shows")
+    expect(tab.locator("#attention-meter-about")).to_contain_text("text that it never trained on")
+    shown = tab.locator("#attention-map-about").inner_text()
+    tab.locator("#time-bar input[type=range]").focus()
+    tab.keyboard.press("Home")
+    expect(tab.locator("#attention-map-about")).not_to_have_text(shown)
+
+    box = tab.locator("#attention-text textarea, #attention-text input").first
+    box.fill("")
+    box.press_sequentially("thé cat")
+    expect(tab.locator("#attention-problem")).to_contain_text("é")
+    tab.locator("#attention-drop").click()
+    expect(tab.locator("#attention-reading .text-view span")).to_have_count(len("th cat"))
+    expect(tab.locator("#attention-problem")).not_to_contain_text("é")
+    no_sideways(tab)

@@ -1,0 +1,285 @@
+"""Sample as a person uses it: travelling through training, looking at characters, choosing others, and back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Page as Tab
+
+from nanollm.checkpoint import load_model
+from nanollm.corpus import CorpusStore
+from nanollm.inference.generate import generate_text, stream_samples
+from nanollm.runs.store import Run, RunStore
+from nanollm.runs.worker import work
+from tests.serving import Page, serve
+
+HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}\n'
+TEXT = "the cat sat on the mat, and the rat ran from the cat.\n"
+QUICK = {"num_steps": 60, "batch_size": 8, "context_length": 32, "eval_interval": 20}
+DIALS = {"max_length": 400, "temperature": 0.8, "top_k": 40, "seed": 42}
+PATIENCE = 60_000  # milliseconds
+MOST_BYTES = 100_000  # that may travel for 400 characters with their shading and candidates
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page with one trained model, of a text that would do harm where it were read as markup."""
+    home: Path = tmp_path_factory.mktemp("home")
+    corpora, store = CorpusStore(home / "data" / "corpora"), RunStore(home / "checkpoints")
+    corpus = corpora.add_text((TEXT * 20 + HOSTILE) * 20, "cats")
+    work(store.create(settings=QUICK, corpus=corpus, preset="nano", queued=False), corpora.root)
+    with serve(home) as page:
+        yield page
+
+
+@pytest.fixture
+def run(page: Page) -> Run:
+    return page.store.list()[0]
+
+
+@pytest.fixture
+def tab(browser: Browser, page: Page) -> Iterator[Tab]:
+    """Sample, with its first text whole; afterwards nothing must have been complained about, and nothing hurt."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab, complaints = context.new_page(), []
+    tab.set_default_timeout(PATIENCE)
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(f"{page.address}?tab=sample&prompt=the%20cat%20")
+    tab.locator("body[data-tab=sample]").wait_for()
+    whole(tab, len("the cat ") + 400)
+    yield tab
+    assert tab.evaluate("window.hurt") is None
+    context.close()
+    assert complaints == []
+
+
+def letters(tab: Tab, place: str = "sample-text") -> Locator:
+    return tab.locator(f"#{place} .letters span")
+
+
+def text(tab: Tab, place: str = "sample-text") -> str:
+    return tab.locator(f"#{place} .letters").evaluate("(letters) => letters.textContent")
+
+
+def whole(tab: Tab, length: int, place: str = "sample-text") -> None:
+    expect(letters(tab, place)).to_have_count(length, timeout=PATIENCE)
+
+
+def written(run: Run, prompt: str = "the cat ", step: int | None = None, **dials: float) -> str:
+    loaded = load_model(run.snapshot(step).path)
+    return generate_text(loaded.model, loaded.tokenizer, prompt, **{**DIALS, **dials})
+
+
+def write(tab: Tab, prompt: str) -> None:
+    tab.locator("#sample-prompt textarea").fill(prompt)
+    tab.locator("#sample-write").click()
+
+
+def turn(tab: Tab, dial: str, value: float) -> None:
+    number = tab.locator(f"#sample-{dial} input[type=number]")
+    number.fill(str(value))
+    number.press("Tab")
+
+
+def bars(tab: Tab, which: str) -> list[str]:
+    return tab.locator(f"#sample-choices .alternatives .{which}").evaluate_all("all => all.map(i => i.style.width)")
+
+
+def frames_are_there(tab: Tab, run: Run) -> None:
+    """Wait until the browser holds the answer at every snapshot."""
+    asked = {"run": run.id, "prompt": "the cat ", "kept": "", **DIALS}
+    steps = [snapshot.step for snapshot in run.snapshots()]
+    held = "([asked, steps]) => steps.every((step) => window.nano.frames.get({ ...asked, step }))"
+    tab.wait_for_function(held, arg=[asked, steps])
+
+
+def test_a_text_is_what_the_core_writes_and_travels_once(tab: Tab, run: Run) -> None:
+    streams: set[str] = set()
+    sizes: list[int] = []
+
+    def responded(event: dict) -> None:
+        if "/queue/data" in event["response"]["url"]:  # the frames of the new prompt travel in requests of their own
+            streams.add(event["requestId"])
+
+    session = tab.context.new_cdp_session(tab)
+    session.send("Network.enable")
+    session.on("Network.responseReceived", responded)
+    session.on("Network.dataReceived", lambda e: sizes.append(e["dataLength"]) if e["requestId"] in streams else None)
+    write(tab, "the rat ")
+    tab.wait_for_function("document.querySelector('#sample-text .letters').textContent.startsWith('the rat ')")
+    whole(tab, 408)
+    expect(tab.locator("#sample-stop")).to_be_disabled()
+    tab.wait_for_timeout(500)
+    assert text(tab) == written(run, "the rat ")
+    assert 5_000 < sum(sizes) < MOST_BYTES
+
+
+def test_moving_through_training_asks_the_server_for_nothing(tab: Tab, run: Run) -> None:
+    frames_are_there(tab, run)
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    slider, steps = tab.locator("#time-bar input[type=range]"), [snapshot.step for snapshot in run.snapshots()]
+    slider.focus()
+    tab.keyboard.press("Home")
+    expect(tab.locator("#time-bar output")).to_contain_text("step 0")
+    assert text(tab) == written(run, step=0)  # at once: while the slider is still being moved
+    tab.wait_for_timeout(600)
+    tab.locator("#time-bar .play").click()
+    expect(tab.locator("#time-bar output")).to_contain_text(f"step {steps[-1]}", timeout=PATIENCE)
+    assert text(tab) == written(run)
+    assert not [url for url in asked if "component_server" in url]
+
+
+def test_a_character_and_its_candidates_by_mouse_and_by_keys(tab: Tab, run: Run) -> None:
+    loaded = load_model(run.snapshot().path)
+    samples = list(stream_samples(loaded.model, loaded.tokenizer, "the cat ", **DIALS, candidates=6))
+    panel = tab.locator("#sample-choices")
+    letters(tab).nth(8 + 20).click()
+    expect(panel).to_contain_text("choice")
+    shown = panel.locator(".alternatives b").all_inner_texts()[:6]
+    glyphs = {" ": "␣", "\n": "⏎"}
+    expected = [loaded.tokenizer.characters[candidate.id] for candidate in samples[20].candidates[:6]]
+    assert shown == [glyphs.get(character, character) for character in expected]
+
+    tab.locator("#sample-text .writing").focus()
+    tab.keyboard.press("ArrowRight")
+    expect(letters(tab).nth(8 + 21)).to_have_class(re.compile("looking"))
+    ordinal = {1: "1st", 2: "2nd", 3: "3rd"}.get(samples[21].rank, f"{samples[21].rank}th")
+    expect(panel.locator(".said")).to_contain_text(f"{ordinal} choice")
+    tab.keyboard.press("ArrowLeft")
+    tab.keyboard.press("Enter")  # on to the candidates
+    assert tab.evaluate("document.activeElement.closest('.alternatives') !== null")
+    tab.keyboard.press("Escape")
+    expect(panel.locator(".hint")).to_be_visible()
+    assert tab.evaluate("document.activeElement.classList.contains('writing')")
+
+
+def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab) -> None:
+    letters(tab).nth(8 + 3).click()
+    grey, coloured = bars(tab, "model"), bars(tab, "dialled")
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    turn(tab, "temperature", 2)
+    expect(tab.locator("#sample-choices .dialled").nth(1)).not_to_have_attribute("style", f"width: {coloured[1]};")
+    assert bars(tab, "model") == grey and bars(tab, "dialled") != coloured
+    turn(tab, "top-k", 1)
+    tab.wait_for_function("document.querySelectorAll('#sample-choices .dialled')[1].style.width === '0%'")
+    assert bars(tab, "model") == grey and bars(tab, "dialled")[0] == "100%"
+    assert not [url for url in asked if "queue/join" in url]
+
+
+@pytest.mark.parametrize(("temperature", "top_k"), [(0.8, 40), (2.0, 100), (0.1, 5), (1.0, 1), (0.0, 40)])
+def test_the_browser_shapes_as_the_core_draws(tab: Tab, temperature: float, top_k: int) -> None:
+    """A distribution with a long tail, of which the browser is told only the head, as pieces tell it."""
+    probabilities = np.sort(np.random.default_rng(1).dirichlet(np.full(60, 0.2)))[::-1]
+    before = probabilities.cumsum() - probabilities
+    listed = int(((before < 1 - 1e-3) & (np.arange(60) < 40)).sum())
+    powers = probabilities[:top_k] ** (1 / temperature) if temperature else np.array([1.0])
+    expected = np.zeros(60)
+    expected[: len(powers)] = powers / powers.sum()
+    entry = {
+        "candidates": [{"bits": float(-np.log2(p))} for p in probabilities[:listed]],
+        "vocabulary": ["x"] * 60,
+    }
+    shaped = tab.evaluate("([e, t, k]) => window.nano.reading.shaped(e, t, k).all", [entry, temperature, top_k])
+    assert np.abs(np.array(shaped) - expected[:listed]).max() < 0.02
+
+
+def test_choosing_rewrites_the_rest_and_back_undoes_it(tab: Tab) -> None:
+    first = text(tab)
+    for place in (8 + 12, 8 + 30):
+        letters(tab).nth(place).click()
+        before = text(tab)
+        other = tab.locator("#sample-choices .alternatives button:enabled").first
+        chosen = other.locator("b").inner_text().replace("␣", " ").replace("⏎", "\n")
+        other.click()
+        expect(letters(tab).nth(place)).to_have_text(chosen if chosen.strip() else re.compile(r"\s*"))
+        whole(tab, 408)
+        assert text(tab)[: place + 1] == before[:place] + chosen
+        expect(tab.locator("#sample-stop")).to_be_disabled()
+    assert text(tab) != first
+    back = tab.locator("#sample-choices .back")
+    back.click()
+    assert text(tab) == before
+    back.click()
+    assert text(tab) == first
+    expect(back).to_be_hidden()
+
+
+def test_stop_ends_a_long_text(tab: Tab) -> None:
+    tab.get_by_role("button", name="Seed, length").click()
+    turn(tab, "length", 5000)
+    tab.locator("#sample-write").click()
+    expect(tab.locator("#sample-stop")).to_be_enabled()
+    tab.locator("#sample-stop").click()
+    expect(tab.locator("#sample-stop")).to_be_disabled()
+    tab.wait_for_timeout(300)
+    length = letters(tab).count()
+    tab.wait_for_timeout(700)
+    assert letters(tab).count() == length < 5008
+
+
+def test_what_was_asked_comes_back_with_the_run(tab: Tab, page: Page, run: Run) -> None:
+    tab.locator("#sample-mood").get_by_text("careful").click()
+    write(tab, "the mat ")
+    tab.wait_for_function("localStorage['nano-sample']?.includes('the mat ')")
+    whole(tab, 408)
+    expect(tab.locator("#sample-stop")).to_be_disabled()
+    shown = text(tab)
+    tab.goto(f"{page.address}?tab=sample&run={run.id}")
+    tab.locator("body[data-tab=sample]").wait_for()
+    whole(tab, 408)
+    assert text(tab) == shown == written(run, "the mat ", temperature=0.5, top_k=20)
+    expect(tab.locator("#sample-prompt textarea")).to_have_value("the mat ")
+    expect(tab.locator("#sample-temperature input[type=number]")).to_have_value("0.5")
+
+
+def test_texts_that_look_like_markup_are_texts(tab: Tab) -> None:
+    write(tab, HOSTILE)
+    whole(tab, len(HOSTILE) + 400)
+    assert text(tab).startswith(HOSTILE)
+    letters(tab).nth(HOSTILE.index("<")).click()
+    expect(tab.locator("#sample-choices .glyph")).to_have_text("<")
+    tab.get_by_role("button", name="Score my text").click()
+    tab.locator("#score-text textarea").fill(HOSTILE)
+    tab.locator("#score-button").click()
+    whole(tab, len(HOSTILE), "score-shown")
+    assert text(tab, "score-shown") == HOSTILE
+    expect(tab.locator("#score-about")).to_contain_text("choosing among")
+    tab.get_by_role("button", name="Is it copying?").click()
+    expect(tab.locator("#sample-copies .said")).to_contain_text("word for word")
+    tab.get_by_role("button", name="The same in Python").click()
+    expect(tab.locator("#sample-call textarea")).to_have_value(re.compile("onerror"))
+    assert tab.locator("#sample-main img").count() == 0
+
+
+def test_copies_of_the_training_text_are_underlined(tab: Tab) -> None:
+    tab.get_by_role("button", name="Is it copying?").click()
+    said = tab.locator("#sample-copies .said")
+    expect(said).to_contain_text("word for word")
+    copied = "letters => Array.from(letters).filter(l => l.classList.contains('copied')).length"
+    longest = int(re.search(r"training text: (\d+)", said.inner_text())[1])
+    found = letters(tab).evaluate_all(copied)
+    assert found >= longest if longest >= 20 else found == 0
+    expect(tab.locator("#sample-copies tbody tr")).to_have_count(5)
+
+
+def test_on_a_phone_the_character_comes_up_from_below(browser: Browser, page: Page) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    tab = context.new_page()
+    tab.set_default_timeout(PATIENCE)
+    tab.goto(f"{page.address}?tab=sample&prompt=the%20cat%20")
+    whole(tab, 408)
+    letters(tab).nth(20).click()
+    sheet = tab.locator("#sample-choices")
+    box = sheet.bounding_box()
+    assert box["y"] + box["height"] == pytest.approx(800, abs=1) and box["width"] == pytest.approx(390, abs=1)
+    sheet.locator(".close").click()
+    expect(sheet).not_to_have_class(re.compile("open"))
+    context.close()

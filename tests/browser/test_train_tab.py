@@ -1,0 +1,232 @@
+"""Train in a real browser: every button of a run, the live chart, the doctor's advice, the sidebar."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from nanollm.corpus import CorpusStore
+from nanollm.runs.store import Run
+from tests import run_folders
+from tests.browser.test_whole_way import Visit, wait_until
+from tests.serving import Page, end_all, serve
+
+# A model so small that starting its process takes longer than anything it does.
+TINY = dict(
+    embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=16, batch_size=4, eval_interval=200,
+    checkpoint_interval=500, precision="float32", threads=1,
+)  # fmt: skip
+ENDLESS = {**TINY, "num_steps": 1_000_000, "log_interval": 20}
+LOOK = """() => { const p = document.querySelector('#train-chart .chart-plot'); return p._fullLayout
+  ? [p._fullLayout.xaxis.range, p._fullLayout.yaxis.range, Math.max(...p.data.flatMap((trace) => trace.x)),
+    p.data.length] : null; }"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with serve(tmp_path_factory.mktemp("home")) as page:
+        yield page
+
+
+@pytest.fixture(autouse=True)
+def idle(page: Page) -> Iterator[None]:
+    """No test leaves a run in training to the next."""
+    yield
+    end_all(page.home)
+
+
+def queue(page: Page, settings: dict, title: str) -> Run:
+    """A run on the bundled text; the page's server starts it when its turn comes."""
+    corpus = CorpusStore(page.home / "data" / "corpora").list()[0]
+    return page.store.create(settings=settings, corpus=corpus, preset="nano", title=title)
+
+
+def ready(page: Page, settings: dict, title: str) -> Run:
+    """A run that waits at step 0 for somebody to resume it."""
+    corpus = CorpusStore(page.home / "data" / "corpora").list()[0]
+    return page.store.create(settings=settings, corpus=corpus, preset="nano", title=title, queued=False)
+
+
+def opened(browser: Browser, page: Page, run: Run | None = None, width: int = 1280) -> Visit:
+    """A visit that looks at Train."""
+    visit = Visit(browser, page, width)
+    address = f"{page.address}?tab=train" + (f"&run={run.id}" if run else "")
+    visit.leave(lambda: visit.tab.goto(address))
+    visit.tab.locator("body[data-tab=train]").wait_for()
+    return visit
+
+
+def step(page: Page, run: Run) -> int:
+    return page.store.get(run.id).status().step
+
+
+def stop(visit: Visit) -> None:
+    visit.tab.locator("#train-stop").click()
+    expect(visit.tab.locator("#train-state")).to_contain_text("Stopped at step")
+
+
+def test_every_button_of_a_run(browser: Browser, page: Page) -> None:
+    first = queue(page, ENDLESS, "the first")
+    second = queue(page, ENDLESS, "the second")
+    visit = opened(browser, page, first)
+    tab, state = visit.tab, visit.tab.locator("#train-state")
+    wait_until(tab, lambda: step(page, first) > 0)
+    expect(state).to_contain_text("Training")
+    expect(tab.locator(".train-form")).to_be_hidden()  # the cards make room
+
+    tab.locator("#train-pause").click()
+    expect(state).to_contain_text("Paused at step")
+    paused = step(page, first)
+    tab.locator("#train-resume").click()
+    expect(state).to_contain_text("in line")  # the second had its turn meanwhile
+    expect(state).to_contain_text(re.compile(r"about \d+ (s|min)|about [\d.]+ h"))
+    page_launcher_stop(page, second)
+    wait_until(tab, lambda: step(page, first) > paused)
+    stop(visit)
+    expect(tab.locator(".train-form")).to_be_visible()
+
+    tab.locator("#train-onward").click()
+    expect(state).to_contain_text(f"Continues “{first.title}” from step {step(page, first):,}")
+    child = page.store.list()[0]
+    assert child.parent and child.parent.run == first.id and child.title.endswith(", continued")
+    wait_until(tab, lambda: step(page, child) > 0)
+    wait_until(tab, lambda: len(tab.evaluate(LOOK) or [0] * 4) == 4 and tab.evaluate(LOOK)[3] >= 7)  # parent and child
+    stop(visit)
+
+    tab.locator("#time-bar select").select_option(first.id)
+    visit.slider().focus()
+    tab.keyboard.press("Home")
+    expect(tab.locator("#time-bar output")).to_contain_text("step 0")
+    tab.wait_for_timeout(300)
+    tab.locator("#train-fork").click()
+    expect(state).to_contain_text(f"Continues “{first.title}” from step 0")
+    wait_until(tab, lambda: page.store.list()[0].status().step > 0)
+    stop(visit)
+    assert visit.complaints == [], "".join(page.output)
+    visit.context.close()
+
+
+def page_launcher_stop(page: Page, run: Run) -> None:
+    """Somebody else stops another run."""
+    from nanollm.runs.launcher import Launcher
+
+    launcher = Launcher(page.store, page.home / "data" / "corpora")
+    launcher.stop(run.id)
+    launcher.close()
+
+
+def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(browser: Browser, page: Page) -> None:
+    other = ready(page, TINY, "another")
+    run_folders.write(other, run_folders.evaluated(0, 4.0), run_folders.evaluated(500, 2.0))
+    run = queue(page, ENDLESS, "live")
+    visit, second = opened(browser, page, run), opened(browser, page, run, width=390)
+    tab = visit.tab
+    for one in (visit, second):
+        expect(one.tab.locator("#train-numbers")).to_contain_text("characters it chooses among")
+        expect(one.tab.locator("#train-chart .nsewdrag")).to_be_visible()
+        expect(one.tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
+    visit.leave(tab.reload)
+    expect(tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
+    expect(tab.locator("#train-chart .annotation-text")).to_have_count(4)  # the references
+
+    area = tab.locator("#train-chart .nsewdrag").bounding_box()
+    assert area
+    tab.mouse.move(area["x"] + 0.1 * area["width"], area["y"] + 0.2 * area["height"])
+    tab.mouse.down()
+    tab.mouse.move(area["x"] + 0.6 * area["width"], area["y"] + 0.7 * area["height"], steps=5)
+    tab.mouse.up()
+    tab.wait_for_timeout(500)
+    x_range, y_range, last, lines = tab.evaluate(LOOK)
+    for _ in range(10):
+        wait_until(tab, lambda last=last: tab.evaluate(LOOK)[2] > last)
+        *ranges, last, _ = tab.evaluate(LOOK)
+        assert ranges == [x_range, y_range]
+
+    # Another run is laid over it, in a colour of its own.
+    tab.locator("#train-overlays input").click()
+    tab.get_by_role("option", name=other.title, exact=True).click()
+    wait_until(tab, lambda: tab.evaluate(LOOK)[3] > lines)
+    colours = tab.evaluate(
+        "[...new Set(document.querySelector('#train-chart .chart-plot').data.map((t) => t.line.color))]"
+    )
+    assert len(colours) == 3  # this run, that one, the grey of the references
+    tab.keyboard.press("Escape")
+    tab.locator("#train-axis label", has_text="seconds").click()
+    expect(tab.locator("#train-chart .xtitle")).to_have_text("seconds of training")
+    stop(visit)
+    expect(second.tab.locator("#train-state")).to_contain_text("Stopped at step")
+    assert visit.complaints == second.complaints == []
+    visit.context.close()
+    second.context.close()
+
+
+def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(browser: Browser, page: Page) -> None:
+    ill = queue(
+        page, {"learning_rate": 1.0, "num_steps": 30, "warmup_steps": 2, "log_interval": 2, "threads": 1}, "ill"
+    )
+    visit = opened(browser, page, ill)
+    tab = visit.tab
+    expect(tab.locator("#train-doctor")).to_contain_text("learning rate is too high")
+    wait_until(tab, lambda: not page.store.get(ill.id).status().active)
+    tab.locator("#train-doctor button", has_text="Start again with learning rate 0.02").click()
+    expect(tab.locator("#train-state")).to_contain_text(re.compile("Training|Getting ready|in line|Finished"))
+    mended = page.store.list()[0]
+    assert mended.train_config.learning_rate == 0.02 and mended.train_config.num_steps == 30
+    expect(tab.locator("#train-state")).to_contain_text("Finished")
+    expect(tab.locator("#train-doctor")).not_to_contain_text("too high")
+    assert re.match(r"✓ \d\.\d\d", tab.title())
+
+    # The table tells them apart by what differs, the better one first.
+    tab.locator("#train-table-fold button").first.click()
+    expect(tab.locator("#train-table th", has_text="learning_rate")).to_be_visible()
+    losses = [float(cell) for cell in tab.locator("#train-table td:nth-child(3)").all_inner_texts() if cell != "–"]
+    assert losses == sorted(losses) and len(losses) >= 2
+    visit.context.close()
+
+
+def test_a_run_is_renamed_and_deleted_after_a_question(browser: Browser, page: Page) -> None:
+    run = ready(page, TINY, "to be deleted")
+    visit = opened(browser, page, run)
+    row = visit.tab.locator(f"#run-list li[data-run='{run.id}']")
+    row.locator(".more").click()
+    row.get_by_role("button", name="Rename", exact=True).click()
+    row.locator("input").fill("<b>odd</b>")
+    row.get_by_role("button", name="Rename", exact=True).click()
+    expect(row.locator(".title")).to_have_text("<b>odd</b>")
+    row.locator(".more").click()
+    row.get_by_role("button", name="Delete", exact=True).click()
+    expect(row).to_contain_text("Delete this run and all its snapshots?")
+    assert run.folder.exists()
+    row.get_by_role("button", name="Delete", exact=True).click()
+    expect(row).to_have_count(0)
+    assert not run.folder.exists()
+    visit.context.close()
+
+
+def test_what_cannot_be_trained_is_said_beside_its_field(browser: Browser, page: Page) -> None:
+    visit = opened(browser, page)
+    tab = visit.tab
+    tab.locator("#train-settings button").first.click()
+    tab.wait_for_timeout(1500)
+    tab.locator("#train-num_heads input, #train-num_heads textarea").press_sequentially("3")
+    expect(tab.locator("#train-num_heads[data-problem*='cannot be shared out among 3 heads']")).to_be_visible()
+    tab.locator("#train-num_heads input, #train-num_heads textarea").press("Backspace")
+    expect(tab.locator("[data-problem]")).to_have_count(0)
+    tab.locator("#train-command-fold button").first.click()
+    expect(tab.locator("#train-command textarea")).to_have_value(re.compile("--preset sprint"))
+    visit.context.close()
+
+
+def test_who_clicks_a_tab_before_the_first_answer_stays_there(browser: Browser, page: Page) -> None:
+    context = browser.new_context()
+    tab = context.new_page()
+    tab.goto(f"{page.address}?tab=corpus", wait_until="commit")
+    tab.get_by_role("tab", name="Compare", exact=True).click()
+    tab.locator("body[data-runs]").wait_for()  # by now the server has answered
+    tab.wait_for_timeout(1000)
+    assert tab.evaluate("document.body.dataset.tab") == "compare"
+    expect(tab.locator("#compare-prompt")).to_be_visible()
+    context.close()

@@ -1,0 +1,211 @@
+"""Every command in README.md and TRAINING.md runs, in the order in which one reads them; the long ones shortened."""
+
+from __future__ import annotations
+
+import re
+import runpy
+import shlex
+import shutil
+import time
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import pytest
+
+from nanollm import reference
+from nanollm.config import ModelConfig, TrainConfig
+from nanollm.runs.launcher import Launcher
+from nanollm.runs.store import Run, RunStore
+from tests.conftest import ROOT
+
+DOCUMENTS = ("README.md", "TRAINING.md")
+# What a test cannot do to its own machine, and who does it instead.
+ELSEWHERE = {
+    'python3 -m venv .venv && .venv/bin/python -m pip install -e ".[test]" && .venv/bin/python -m pytest': ".ci/run",
+    "python3 -m venv .venv && .venv/bin/python -m pip install -e . && .venv/bin/python app.py": ".ci/run",
+    "python app.py": "tests/serving.py",
+    "python -m tests.benchmarks.training": "test_the_benchmark_runs",
+}
+QUICK = ["--num-steps", "2", "--batch-size", "2", "--threads", "1", "--precision", "float32", "--eval-interval", "2"]
+SHAPE = ["--context-length", "16"]
+TINY_SCALE = ["--num-steps-scale", "0.001"]
+
+
+def text_of(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def shell_commands(text: str) -> list[str]:
+    """The commands of all grey blocks, and those in running text that begin with python."""
+    found = []
+    for kind, block, inline in re.findall(r"```(\w*)\n(.*?)```|`(python [^`\n]+)`", text, flags=re.S):
+        if kind == "bash":
+            found += [re.sub(r"\s+#.*$", "", line) for line in block.splitlines() if line.strip()]
+        elif inline:
+            found.append(inline)
+    return found
+
+
+def python_blocks(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, flags=re.S)
+
+
+@dataclass
+class Reader:
+    """Somebody who types what a document says, in a folder of their own."""
+
+    home: Path
+    store: RunStore
+    launcher: Launcher
+
+    def type(self, command: str) -> None:
+        words = self._words(command)
+        assert words[:2] == ["python", "-m"], command
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)  # the module was imported before; here that is no harm
+            self._run(words[2], words[3:], command)
+        self._wait()
+
+    def run(self, block: str) -> None:
+        """A piece of Python, its trainings cut to two steps."""
+        short = re.sub(r'"num_steps": [\d_]+', '"num_steps": 2', block)
+        exec(compile(short.replace('"ID"', repr(self.newest().id)), "<document>", "exec"), {})
+
+    def newest(self) -> Run:
+        """The newest run of one's own that is over and may be continued."""
+        runs = (run for run in self.store.list() if not run.read_only and not run.bare)
+        return next(run for run in runs if run.status().state == "completed")
+
+    def _words(self, command: str) -> list[str]:
+        words = shlex.split(command)
+        words = ["my.txt" if word == "tiny-shakespeare" else word for word in words]  # which would be fetched
+        if "ID" in words:
+            words[words.index("ID")] = self._run_for(words)
+        if "train" in words:
+            words += QUICK if "--from" not in words else ["--num-steps", "2"]
+            words += SHAPE if "--from" not in words else []
+        if "scale" in words:
+            words += TINY_SCALE + ([] if "shipped" in words else ["--presets", "nano"])
+        return words
+
+    def _run_for(self, words: list[str]) -> str:
+        """A run to which that can be done."""
+        if {"pause", "stop", "resume", "delete"} & set(words):
+            sample = self.newest()
+            waiting = self.store.create(
+                settings={**sample.settings, "num_steps": 2},
+                corpus=_Text(**sample.corpus),
+                preset=sample.preset,
+                queued="pause" in words or "stop" in words,
+            )
+            return waiting.id
+        return self.newest().id
+
+    def _run(self, module: str, arguments: list[str], command: str) -> None:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", [module, *arguments])
+            try:
+                runpy.run_module(module, run_name="__main__", alter_sys=False)
+            except SystemExit as ended:
+                assert not ended.code, f"{command}: {ended.code}"
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + 60
+        while any(run.status().active for run in self.store.list()) and time.monotonic() < deadline:
+            self.launcher.advance()
+            time.sleep(0.05)
+
+
+@dataclass(frozen=True)
+class _Text:
+    name: str
+    sha256: str
+    characters: int
+    vocab_size: int
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    """In a folder with the bundled text, a text of one's own, another one in the same characters, and TRAINING.md."""
+    (tmp_path / "data").mkdir()
+    shutil.copytree(ROOT / "data" / "raw", tmp_path / "data" / "raw")
+    shutil.copy(ROOT / "TRAINING.md", tmp_path)
+    mine = (ROOT / "data" / "raw" / "sample.txt").read_text(encoding="utf-8")[:20_000]
+    for name in ("my.txt", "other.txt"):
+        (tmp_path / name).write_text(mine if name == "my.txt" else mine[::-1], encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    store = RunStore(tmp_path / "checkpoints")
+    launcher = Launcher(store, tmp_path / "data" / "corpora")
+    yield Reader(tmp_path, store, launcher)
+    launcher.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_command_runs(document: str, reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
+    typed = 0
+    for kind, content in in_order(text_of(document)):
+        if kind == "python":
+            reader.run(content)
+        elif content not in ELSEWHERE:
+            reader.type(content)
+            typed += 1
+    assert typed >= 6
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def in_order(text: str) -> Iterator[tuple[str, str]]:
+    """Shell commands and pieces of Python as they follow each other."""
+    for part in re.split(r"(```python\n.*?```)", text, flags=re.S):
+        if part.startswith("```python"):
+            yield "python", python_blocks(part)[0]
+        else:
+            yield from (("bash", command) for command in shell_commands(part))
+
+
+def test_what_is_run_elsewhere_is_run_there() -> None:
+    said = {command for document in DOCUMENTS for command in shell_commands(text_of(document))}
+    assert set(ELSEWHERE) <= said
+    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    assert "README.md" in ci and "-m pytest$" in ci  # it takes the command itself from there
+    assert '"app.py"' in (ROOT / "tests" / "serving.py").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr("sys.argv", ["training", "--only", "steps", "--rounds", "1"])
+    runpy.run_module("tests.benchmarks.training", run_name="__main__")
+    assert "medium" in capsys.readouterr().out
+
+
+class TestReference:
+    def test_the_tables_are_those_of_the_code(self) -> None:
+        """If not: python -m nanollm.reference TRAINING.md"""
+        training = text_of("TRAINING.md")
+        assert reference.put_into(training) == training
+
+    def test_every_setting_is_in_it_with_its_own_words(self) -> None:
+        tables = reference.tables()
+        for field in (*fields(ModelConfig), *fields(TrainConfig)):
+            row = f"| `{field.name}` | {field.metadata['help']} |"
+            assert (row in tables) == (field.name != "vocab_size")
+
+    def test_a_file_without_its_marks_is_left_alone(self) -> None:
+        with pytest.raises(ValueError):
+            reference.put_into("no marks here")
+
+
+def test_the_troubleshooting_quotes_what_people_really_see() -> None:
+    """Each quoted sentence (its numbers left out) stands in the code that says it."""
+    code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "nanollm").rglob("*.py"))
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # sentences that are written over several lines
+    section = text_of("TRAINING.md").split("## Troubleshooting")[1]
+    quoted = re.findall(r"^\*\*.*$", section, flags=re.M)
+    sentences = [sentence for line in quoted for sentence in re.findall(r"[“\"]([^”\"]{12,})[”\"]", line)]
+    assert len(sentences) >= 5
+    for sentence in sentences:
+        for piece in filter(None, (part.strip(" .,") for part in sentence.split("…"))):
+            assert piece in code, sentence

@@ -1,0 +1,35 @@
+"""waiting.py: how long a queued run waits, from what was measured on the one in training."""
+
+from __future__ import annotations
+
+import pytest
+
+from nanollm.runs.liveness import Pulse
+from nanollm.runs.record import write_status
+from nanollm.runs.store import RunStore
+from nanollm.runs.waiting import estimated_wait
+from tests.run_folders import make, step, write
+
+
+def test_a_queue_waits_for_what_is_left_and_for_all_before_it(store: RunStore) -> None:
+    training, second, third = (make(store, num_steps=1000) for _ in range(3))
+    assert estimated_wait(store, second.id) is None  # nobody trains yet
+    write_status(training.folder, "running", step=0)
+    with Pulse(training.folder):
+        assert estimated_wait(store, second.id) is None  # no pace yet
+        characters = training.train_config.batch_size * training.model_config.context_length
+        first = step(100, seconds=10.0)
+        write(training, type(first)(**{**vars(first), "tokens_per_second": characters / 0.1}))
+        assert estimated_wait(store, second.id) == pytest.approx(90)
+        assert estimated_wait(store, third.id) == pytest.approx(190)
+        assert estimated_wait(store, training.id) is None
+
+
+def test_a_larger_model_ahead_takes_longer(store: RunStore) -> None:
+    training, large, last = make(store), make(store, embedding_dim=64), make(store)
+    write_status(training.folder, "running", step=0)
+    with Pulse(training.folder):
+        write(training, step(500))
+        ratio = large.model_config.flops_per_character / training.model_config.flops_per_character
+        ahead = [estimated_wait(store, run.id) for run in (large, last)]
+        assert ratio > 2 and None not in ahead and ahead[1] > ahead[0]
