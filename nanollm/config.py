@@ -134,11 +134,11 @@ PRESETS: dict[str, dict[str, Any]] = {
     ),
     "small": dict(
         embedding_dim=64, num_layers=4, ffn_hidden_dim=128, num_steps=3000,
-        context_length=128, batch_size=32, learning_rate=5e-3, eval_interval=100,
+        context_length=128, batch_size=32, learning_rate=1e-2, final_learning_rate=0.02, eval_interval=100,
     ),
     "medium": dict(
         embedding_dim=128, num_layers=6, ffn_hidden_dim=256, num_steps=10_000,
-        context_length=128, batch_size=32, learning_rate=3e-3, eval_interval=250, dropout=0.2,
+        context_length=192, batch_size=32, learning_rate=4e-3, final_learning_rate=0.02, eval_interval=250, dropout=0.2,
     ),
 }  # fmt: skip
 
