@@ -308,6 +308,8 @@ def _corpus(arguments: argparse.Namespace) -> int:
 
 def _bring(corpora: CorpusStore, text: str, encoding: str | None = None) -> CorpusInfo:
     """Keep the text that was named in the store; a terminal shows how far a download is."""
+    if encoding is not None and named(text):
+        raise InputError("--encoding says how to read a file of yours: the built-in texts need none.")
 
     def tell(received: int, size: int) -> None:
         end = "\n" if received == size else ""

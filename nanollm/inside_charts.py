@@ -140,16 +140,16 @@ def _score_line(x: list[int], scores: np.ndarray, name: str, strong: bool, palet
 def _kind_trace(
     kind: str, members: list[int], points: np.ndarray, characters: Sequence[str], palette: Palette
 ) -> Figure:
-    marker = {"symbol": SIGNS.get(kind, "circle"), "size": 22, "color": palette.quiet, "line": {"width": 1}}
+    marker = {"symbol": SIGNS.get(kind, "circle"), "size": 18, "color": palette.quiet, "line": {"width": 1}}
     if kind not in SIGNS:
-        marker = {"symbol": "circle", "size": 22, "color": palette.surface}
+        marker = {"symbol": "circle", "size": 18, "color": palette.surface}
     return {
         "type": "scatter",
         "mode": "markers+text",
         "x": [round(float(points[i, 0]), 4) for i in members],
         "y": [round(float(points[i, 1]), 4) for i in members],
         "text": [glyph(characters[i]) for i in members],
-        "textfont": {"family": "ui-monospace, Menlo, Consolas, monospace", "size": 13, "color": palette.text},
+        "textfont": {"family": "ui-monospace, Menlo, Consolas, monospace", "size": 12, "color": palette.text},
         "marker": marker,
         "name": kind,
         "hovertemplate": f"%{{text}}, {kind}<extra></extra>",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,8 +10,11 @@ import gradio as gr
 
 from nanollm.errors import InputError
 from nanollm.explain.attention import attention_map
+from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import stream_text
+from playground.comparing.seats import Seat, caution, seats, take_pens
 from playground.context import Context, polite
+from playground.question import MOST
 from playground.streaming import Pen, together
 
 
@@ -56,10 +60,50 @@ def publish(ctx: Context) -> None:
     ) -> Iterator[str]:
         """The text so far, prompt included, again and again until it is whole. Without a step: the last snapshot."""
         loaded = ctx.models.get(run, _step(step))
-        dials = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
+        dials: dict[str, Any] = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
         pen = Pen(stream_text(loaded.model, loaded.tokenizer, _text(prompt), **dials))
         for _ in together([pen]):
-            yield prompt + pen.text
+            yield prompt + "".join(pen.written)
+
+    def score(run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
+        """How surprising each character of a text is: loss (nats a character), and by character its bits, probability
+        and rank (1: the model's likeliest), and so many of the likeliest as [character, probability]."""
+        if not 0 < len(_text(text)) <= MOST:
+            raise InputError(f"A text of 1 to {MOST:,} characters is expected.")
+        loaded = ctx.models.get(run, _step(step))
+        scores = surprisal(loaded.model, loaded.tokenizer, text, candidates=candidates)
+        characters, rows = loaded.tokenizer.characters, (scores.candidate_ids, scores.candidate_probabilities)
+        likeliest = [zip(*row, strict=True) for row in zip(*(array.tolist() for array in rows), strict=True)]
+        return {
+            "loss": scores.bits_per_character * math.log(2),
+            "bits": scores.bits.round(4).tolist(),
+            "probabilities": scores.probabilities.tolist(),
+            "ranks": scores.ranks.tolist(),
+            "candidates": [[[characters[id], probability] for id, probability in row] for row in likeliest],
+        }
+
+    def compare(
+        runs: list[str],
+        prompt: str = "",
+        steps: list[int] | None = None,
+        max_length: int = 200,
+        temperature: float = 0.8,
+        top_k: int = 40,
+        seed: int = 42,
+    ) -> Iterator[dict[str, Any]]:
+        """Up to four runs writing at the same time from one prompt and seed, again and again until all are whole.
+
+        models: run, step, parameters, val_loss (nats a character), text (prompt included) and characters_per_second of
+        each. caution: why their losses cannot be compared, or "". steps: a snapshot of each (default: the last ones).
+        """
+        taken = _seats(ctx, runs, steps)
+        dials = {"max_length": max_length, "temperature": temperature, "top_k": top_k, "seed": seed}
+        take_pens(ctx, {"prompt": _text(prompt), **dials}, taken)
+        if problem := next((seat.problem for seat in taken if seat.problem), ""):
+            raise InputError(problem)
+        warning = caution(seat.run for seat in taken)
+        for _ in together([seat.pen for seat in taken if seat.pen]):
+            yield {"models": [_compared(seat, prompt) for seat in taken], "caution": warning}
 
     def attention(run: str, text: str, layer: int = 1, head: int = 1, step: int | None = None) -> dict[str, Any]:
         """One head's weights over the end of a text: weights[t][s] from character t to s; layers and heads from 1."""
@@ -76,13 +120,33 @@ def publish(ctx: Context) -> None:
 
     for endpoint in (runs, texts, corpus, start_run, stop_run):
         gr.api(polite(endpoint), api_name=endpoint.__name__)
-    for endpoint in (sample, attention):
+    for endpoint in (sample, score, compare, attention):
         gr.api(
             polite(endpoint),
             api_name=endpoint.__name__,
             concurrency_id="write",
             concurrency_limit=ctx.settings.writers,
         )
+
+
+def _seats(ctx: Context, runs: Any, steps: Any) -> list[Seat]:
+    """A seat for each run. Raises InputError for odd lists, and where a run or a snapshot cannot be had."""
+    if not isinstance(runs, list) or not (steps is None or (isinstance(steps, list) and len(steps) == len(runs))):
+        raise InputError("runs must be a list of ids, and steps as long a list of whole numbers, or null.")
+    moments = zip(runs, steps or [None] * len(runs), strict=True)
+    return seats(ctx, {"models": [{"run": _text(run), "step": _step(step)} for run, step in moments]})
+
+
+def _compared(seat: Seat, prompt: str) -> dict[str, Any]:
+    assert seat.run and seat.snapshot and seat.pen, "who has no pen has a problem, and that was told"
+    return {
+        "run": seat.run.id,
+        "step": seat.snapshot.step,
+        "parameters": seat.run.model_config.num_parameters,
+        "val_loss": seat.snapshot.val_loss,
+        "text": prompt + seat.text,
+        "characters_per_second": round(seat.pen.speed, 1),
+    }
 
 
 def _about(info: Any) -> dict[str, Any]:

@@ -65,6 +65,7 @@ class Catalogue:
         return {
             "id": run.id,
             "title": run.title,
+            "shipped": run.read_only,
             "slot": self._slots[run.id],
             "state": status.state,
             "reason": status.reason,

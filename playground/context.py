@@ -18,12 +18,15 @@ from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import Run, RunStore, Snapshot
+from playground.aside import Counts, Pace
 from playground.catalogue import Catalogue
+from playground.frames import Frames
 from playground.settings import Settings
 from playground.streaming import Desks
 
 if TYPE_CHECKING:
     from nanollm.checkpoint import LoadedModel
+    from playground.inside import Inside
 
 log = logging.getLogger("nanollm.page")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -91,6 +94,9 @@ class Context:
     corpora: CorpusStore
     models: Models = field(init=False)
     catalogue: Catalogue = field(init=False)
+    counts: Counts = field(init=False)
+    pace: Pace = field(init=False)
+    frames: Frames = field(init=False)
     desks: Desks = field(default_factory=Desks)
     demo: Any = None
     tabs: Any = None
@@ -100,12 +106,22 @@ class Context:
     def __post_init__(self) -> None:
         self.models = Models(self.store)
         self.catalogue = Catalogue(self.store)
+        self.counts = Counts(self.corpora)
+        self.pace = Pace(self.store)
+        self.frames = Frames(self.models)
 
     @classmethod
     def open(cls, settings: Settings) -> Context:
         """The services over the folders that `settings` names."""
         store = RunStore(settings.checkpoints)
         return cls(settings, store, Launcher(store, settings.corpora), CorpusStore(settings.corpora))
+
+    @functools.cached_property
+    def inside(self) -> Inside:
+        """The models looked into, and what was found kept for everybody."""
+        from playground.inside import Inside  # which builds on what is here
+
+        return Inside(self.models, self.corpora)
 
     def show(self, tab: str) -> gr.Tabs:
         """What to output to `tabs` to open one of TABS."""

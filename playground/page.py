@@ -10,8 +10,10 @@ from typing import Any
 import gradio as gr
 
 from playground.api import publish
+from playground.api_inside import publish_inside
 from playground.components import asset
 from playground.components.feed import feed
+from playground.components.guide import guide
 from playground.components.header import header
 from playground.components.run_list import run_list
 from playground.components.time_bar import time_bar
@@ -23,6 +25,8 @@ TITLE = "nano-llm"
 GONE = "This run is no longer here: choose another one, or train a new one."
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
 NOTHING = {"run": None, "step": None}
+# Whoever clicked a tab before the first answer stays there: only the browser knows that by then.
+LAND = "(tab) => window.nano.land(tab)"
 
 
 def build(ctx: Context) -> gr.Blocks:
@@ -36,7 +40,8 @@ def build(ctx: Context) -> gr.Blocks:
             with gr.Column(elem_id="sidebar", scale=0, min_width=0):
                 runs = run_list()
             with gr.Column(elem_id="content", scale=1, min_width=0):
-                ctx.selection = time_bar()
+                ctx.selection = time_bar(text=sample.TEXT)
+                guide()
                 with gr.Tabs(elem_id="tabs", overflow_behavior="wrap", selected="sample") as ctx.tabs:
                     opened, parts = {}, {}
                     for name in TABS:
@@ -45,6 +50,7 @@ def build(ctx: Context) -> gr.Blocks:
         for name in TABS:
             opened[name].select(None, None, ctx.tab, js=f"() => '{name}'", api_visibility="private")
         publish(ctx)  # first, so that the endpoints get their names
+        publish_inside(ctx)
         # The order matters: listeners to one trigger run one after another, and a tab's may take its time.
         _restore(ctx, rows, parts)
         _wire_address(ctx, runs)
@@ -58,7 +64,7 @@ def launch_options(settings: Settings) -> dict[str, Any]:
     """Everything demo.launch() is given: the settings' limits and the looks."""
     return settings.launch_options() | dict(
         theme=_theme(),
-        head=f"<style>\n{_styles()}\n</style>\n<script>\n{asset('frame.js')}\n</script>",
+        head=f"<style>\n{_styles()}\n</style>\n<script>\n{_scripts()}\n</script>",
     )
 
 
@@ -94,12 +100,13 @@ def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:
         if tab not in TABS:
             tab = "sample" if known else "corpus"
         prompt = query.get("prompt", sample.PROMPT)[:1000]
-        return known, selection, prompt, ctx.show(tab), tab
+        return known, selection, prompt, tab
 
+    landing = gr.Textbox(container=False, elem_classes="unseen")
     ctx.demo.load(
-        restore, None, [rows, ctx.selection, parts["sample"].prompt, ctx.tabs, ctx.tab],
+        restore, None, [rows, ctx.selection, parts["sample"].prompt, landing],
         api_visibility="private", show_progress="hidden",
-    )  # fmt: skip
+    ).success(None, landing, [ctx.tabs, ctx.tab], js=LAND, api_visibility="private")  # fmt: skip
 
 
 def _step(query: Any) -> int | None:
@@ -159,8 +166,15 @@ def _styles() -> str:
 
     Nested in the root, our rules outweigh those that Gradio's components bring along.
     """
-    rules = "\n".join(asset(name) for name in ("style.css", "views.css"))
+    sheets = ("style.css", "corpus.css", "views.css", "sample.css", "train.css", "attention.css", "compare.css")
+    rules = "\n".join(asset(name) for name in sheets)
     return f"{asset('tokens.css')}\n:root:root:root {{\n{rules}\n}}"
+
+
+def _scripts() -> str:
+    """What the scripts of several components share, as window.nano."""
+    names = ("frame.js", "inside.js", "reading.js", "frames.js", "landing.js", "title.js", "compare.js")
+    return "\n".join(asset(name) for name in names)
 
 
 def _families(*names: str) -> list[gr.themes.Font]:

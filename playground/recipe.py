@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset
+from nanollm.errors import InputError
+from nanollm.memory import training_bytes
+from playground.words import duration, size
 
-# The settings in the order in which the page shows them; the second group is one fold further down.
-MAIN = (
-    "embedding_dim", "num_layers", "ffn_hidden_dim", "num_heads", "context_length", "dropout",
-    "num_steps", "batch_size", "learning_rate", "warmup_steps", "eval_interval", "seed",
-)  # fmt: skip
-RARE = (
-    "position", "similarity", "optimizer", "weight_decay", "final_learning_rate", "beta1", "beta2", "grad_clip",
-    "validation_fraction", "log_interval", "checkpoint_interval", "precision", "threads",
-)  # fmt: skip
-NAMES = (*MAIN, *RARE)
+# The settings in the order and the groups in which the page shows them.
+GROUPS: dict[str, tuple[str, ...]] = {
+    "The model": (
+        "embedding_dim", "num_layers", "ffn_hidden_dim", "num_heads", "context_length", "dropout", "position",
+        "similarity",
+    ),
+    "How much it reads": ("num_steps", "batch_size", "accumulation_steps", "validation_fraction", "seed"),
+    "How it learns": (
+        "optimizer", "learning_rate", "warmup_steps", "final_learning_rate", "weight_decay", "beta1", "beta2",
+        "grad_clip",
+    ),
+    "What is written down": ("log_interval", "eval_interval", "checkpoint_interval"),
+    "This machine": ("precision", "threads"),
+}  # fmt: skip
+NAMES = tuple(name for names in GROUPS.values() for name in names)
+# What can differ when a run goes on: the model keeps its shape.
+ONWARD = ("num_steps", "learning_rate", "dropout")
+PURPOSES = {
+    "sprint": "Real words in seconds",
+    "nano": "The smallest: what two thin layers can do",
+    "small": "Sentences; a few minutes",
+    "medium": "The best writer; wants much text",
+}
 
 FIELDS: dict[str, Field] = {f.name: f for f in (*fields(ModelConfig), *fields(TrainConfig)) if f.name in NAMES}
 
@@ -54,10 +71,38 @@ def defaults(preset_name: str) -> dict[str, Any]:
     return {name: own.get(name, _read(FIELDS[name], FIELDS[name].default)) for name in NAMES}
 
 
-def choice(preset_name: str, vocab_size: int) -> tuple[str, str]:
-    """A preset as a card: its name, then what it is for a text of `vocab_size` characters; and its value."""
+def choice(preset_name: str, vocab_size: int, step_seconds: float | None = None) -> tuple[str, str]:
+    """A preset as a card: its name, what it is for, what it takes for a text of `vocab_size` characters; its value.
+
+    The time is there only where the seconds of a step were measured on this machine.
+    """
     model, train = make_configs(preset(preset_name), vocab_size)
-    return f"{preset_name}\n{model.num_parameters:,} parameters, {train.num_steps:,} steps", preset_name
+    takes = [f"{model.num_parameters:,} parameters", f"{size(training_bytes(model, train))} of memory"]
+    if step_seconds is not None:
+        takes.insert(0, f"about {duration(step_seconds * train.num_steps)} here")
+    return f"{preset_name}\n{PURPOSES[preset_name]}\n{' · '.join(takes)}", preset_name
+
+
+def blamed(sentence: str, settings: Mapping[str, Any]) -> list[str]:
+    """The fields beside which a refusal is shown: those it names that were changed, else the first that it names."""
+    named = [name for name in NAMES if re.search(rf"\b{name}\b", sentence)]
+    return [name for name in named if name in settings] or named[:1]
+
+
+def onward(values: Sequence[Any]) -> dict[str, Any]:
+    """The settings of a run that goes on from another, from the page's fields in the order of ONWARD; empty: as before.
+
+    Raises InputError for what is no number.
+    """
+    asked = {name: str(value or "").strip() for name, value in zip(ONWARD, values, strict=True)}
+    return {name: _number(name, text) for name, text in asked.items() if text}
+
+
+def _number(name: str, text: str) -> int | float:
+    try:
+        return int(text) if FIELDS[name].type == "int" else float(text)
+    except ValueError:
+        raise InputError(f"{name} is {text!r:.40}: give a number, or leave it empty to keep it as it was.") from None
 
 
 def by_itself(name: str) -> bool:

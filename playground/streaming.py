@@ -4,48 +4,54 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import takewhile
 from threading import Event, Lock
+from typing import Any, Generic, TypeVar
 
 INTERVAL = 0.05  # seconds between two updates
 
+Stroke = TypeVar("Stroke")  # whatever the core yields a character: the character itself, or all that is known of it
+
 
 @dataclass
-class Pen:
-    """One model writing: the characters still to come, the text so far, and the time that the writing itself took."""
+class Pen(Generic[Stroke]):
+    """One model writing: the characters still to come, those so far, and the time that the writing itself took."""
 
-    characters: Iterator[str]
-    text: str = ""
+    strokes: Iterator[Stroke]
+    written: list[Stroke] = field(default_factory=list)
     seconds: float = 0.0
     finished: bool = False
 
     @property
     def speed(self) -> float:
         """Characters a second; 0 before the first."""
-        return len(self.text) / self.seconds if self.seconds else 0.0
+        return len(self.written) / self.seconds if self.seconds else 0.0
 
     def advance(self, seconds: float) -> None:
         """Write for about so long: at least one character, at most to the end."""
         began = time.perf_counter()
-        chunk = []
-        for character in self.characters:
-            chunk.append(character)
+        for stroke in self.strokes:
+            self.written.append(stroke)
             if time.perf_counter() - began >= seconds:
                 break
         else:
             self.finished = True
         self.seconds += time.perf_counter() - began
-        self.text += "".join(chunk)
 
 
-def together(pens: Sequence[Pen], called_off: Event | None = None) -> Iterator[None]:
-    """Let all pens write side by side, each its share of every interval, and yield after each interval."""
+def together(pens: Sequence[Pen[Any]], called_off: Event | None = None) -> Iterator[None]:
+    """Let all pens write side by side, each its share of every interval, and yield after each interval.
+
+    The first interval is as short as it can be: who waits, waits for the first character.
+    """
     called_off = called_off or Event()
+    interval = 0.0
     while not called_off.is_set() and (writing := [pen for pen in pens if not pen.finished]):
         for pen in takewhile(lambda _: not called_off.is_set(), writing):
-            pen.advance(INTERVAL / len(writing))
+            pen.advance(interval / len(writing))
         yield
+        interval = INTERVAL
 
 
 class Desks:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
+from nanollm.charts import Reference
+from nanollm.events import Start
 from nanollm.runs.store import Curve, Run, Status
 
 STRIP = 160  # characters of a sample in the strip
-# Which buttons a state offers.
+# Which buttons a state offers; "fork" only where there is a snapshot.
 BUTTONS = {
     "queued": ("pause", "stop"),
-    "running": ("pause", "stop"),
-    "stalled": ("stop",),
-    "paused": ("resume", "stop"),
-    "stopped": ("resume",),
-    "failed": ("resume",),
-    "lost": ("resume", "stop"),
+    "running": ("pause", "stop", "fork"),
+    "stalled": ("stop", "fork"),
+    "paused": ("resume", "stop", "fork"),
+    "stopped": ("resume", "onward", "fork"),
+    "failed": ("resume", "fork"),
+    "lost": ("resume", "stop", "fork"),
+    "completed": ("onward", "fork"),
+    "diverged": ("fork",),
 }
 
 
@@ -54,6 +59,21 @@ def facts(
     return shown | {"state": status.state, "fraction": fraction, "facts": told}
 
 
+def health(run: Run, status: Status, curve: Curve) -> list[list[str]]:
+    """What says whether training is well, and what was settled when it began."""
+    start = next((event for event in run.events() if isinstance(event, Start)), None)
+    last = curve.last
+    told = [
+        ["gradient norm", f"{last.grad_norm:.3g}" if last and last.grad_norm is not None else "–"],
+        ["learning rate", f"{last.learning_rate:.3g}" if last else "–"],
+    ]
+    if start:
+        told += [["precision", start.precision], ["threads", f"{start.threads}"], ["computes on", start.device]]
+    if status.peak_bytes:
+        told.append(["memory, at most", size(status.peak_bytes)])
+    return told
+
+
 def newest_samples(run: Run, count: int = 3) -> list[dict[str, Any]]:
     """The newest things that the model wrote, newest first, one a step, each cut to a strip."""
     by_step = {sample.step: sample for sample in run.samples()}
@@ -63,13 +83,36 @@ def newest_samples(run: Run, count: int = 3) -> list[dict[str, Any]]:
     ]
 
 
-def run_sentences(run: Run, status: Status) -> str:
-    """How the run stands and, where it continues another, what that means for its curve."""
-    state = state_sentence(run, status)
+def beaten(curve: Curve, references: Sequence[Reference], over: bool = False) -> str:
+    """Which of the reference lines the validation loss has fallen through, and which comes next.
+
+    The first of several, blind guessing, is no news: one step is enough.
+    """
+    measured = [(step, loss) for step, loss in zip(curve.eval_steps, curve.val_loss, strict=True) if loss is not None]
+    ahead = sorted(references, key=lambda reference: -reference.loss)
+    passed = []
+    for reference in ahead:
+        since = next((step for step, loss in measured if step and loss < reference.loss), None)
+        if since is not None:
+            passed.append((reference, since))
+    best = min((loss for _, loss in measured), default=math.inf)
+    following = next((reference for reference in ahead if reference.loss <= best), None)
+    if not passed or (passed[-1][0] is ahead[0] and following):
+        return ""
+    reference, since = passed[-1]
+    told = f"{'Better' if over else 'Now better'} than {reference.name} (since step {since:,})."
+    if following is None and len(references) > 1:
+        return f"{told} It has passed all that counting can do."
+    return f"{told} Next: {following.name}, at {following.loss:.2f}." if following and not over else told
+
+
+def run_sentences(run: Run, status: Status, wait: float | None = None) -> str:
+    """How the run stands and, where it continues another, what that means for its curve; `wait` is in seconds."""
+    state = state_sentence(run, status, wait)
     return f"{state.rstrip()} {run.parent.sentence()}" if run.parent else state
 
 
-def state_sentence(run: Run, status: Status) -> str:
+def state_sentence(run: Run, status: Status, wait: float | None = None) -> str:
     """How the run stands, and what to do where something can be done."""
     if status.asked:
         return "Saving, then it pauses." if status.asked == "pause" else "Saving, then it stops."
@@ -80,7 +123,7 @@ def state_sentence(run: Run, status: Status) -> str:
     if status.state == "running" and not status.step:
         return "Getting ready. First words in a moment."
     return {
-        "queued": _place(status.place),
+        "queued": _place(status.place, wait),
         "running": "Training. You can close this page: it goes on.",
         "completed": f"Finished: {status.step:,} steps{took}.",
         "paused": f"Paused at {step}. {told}Resume goes on from exactly there.",
@@ -104,8 +147,13 @@ def duration(seconds: float | None) -> str:
     return f"{minutes / 60:.1f} h"
 
 
-def _place(place: int | None) -> str:
-    if place is None or place <= 1:
-        return "Next in line: it starts by itself. You can close this page."
-    ordinal = {2: "2nd", 3: "3rd"}.get(place, f"{place}th")
-    return f"{ordinal} in line. You can close this page."
+def size(number: float) -> str:
+    """Bytes as a person says them."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e9 else f"{number / 1e6:.0f} MB"
+
+
+def _place(place: int | None, wait: float | None) -> str:
+    """The place in line and, where it can be told, how long that takes."""
+    ordinal = "Next" if place is None or place <= 1 else {2: "2nd", 3: "3rd"}.get(place, f"{place}th")
+    told = f"{ordinal} in line, about {duration(wait)}." if wait is not None else f"{ordinal} in line."
+    return f"{told} It starts by itself: you can close this page."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -176,13 +177,16 @@ def test_shares_come_to_the_logit_and_a_click_picks_the_character(ctx: Context, 
         assert float(together["said"].replace("−", "-")) == pytest.approx(sum(row["value"] for row in rows), abs=0.006)
         table = shown[its.table]
         assert len(table["rows"]) == 3 and table["picked"] == table["rows"][-1]["characters"][0]["character"]
-    picked = {"at": [3, seen.typed], "character": "r"}
+    picked = json.dumps({"at": [3, seen.typed], "character": "r"})
     assert layering.show(ctx, its, seen, None, 3, picked)[its.table]["picked"] == "r"
     assert "“r”" in layering.show(ctx, its, seen, None, 3, picked)[its.shares]["caption"]
     elsewhere = layering.show(ctx, its, seen, None, 4, picked)[its.table]
     assert elsewhere["picked"] == elsewhere["rows"][-1]["characters"][0]["character"]  # it was picked at another place
-    for odd in ({"at": [3, seen.typed], "character": "Ж"}, "r", {"at": [3, seen.typed]}):
-        assert layering.show(ctx, its, seen, None, 3, odd)[its.table]["picked"] in seen.loaded.tokenizer.characters
+    for odd in ({"at": [3, seen.typed], "character": "Ж"}, "r", {"at": [3, seen.typed]}, {"at": 3}, [], 7):
+        assert (
+            layering.show(ctx, its, seen, None, 3, json.dumps(odd))[its.table]["picked"]
+            in seen.loaded.tokenizer.characters
+        )
 
 
 def test_a_planted_head_is_named_and_a_random_one_is_not(ctx: Context, parts: dict[str, Any], tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
-// All heads of a model as thumbnails on one canvas, under one button each (so that keys and screen readers find them).
-// `value` is the chosen head, {layer, head}, both counted from 1 as they are labelled. The weights come from the text view,
-// which has them once for both.
+// All heads of a model as thumbnails on one canvas, under one button each (so that keys and screen readers find them), each
+// with a bar for how much the model misses it. `value` is the chosen head, {layer, head}, counted from 1 as the labels are.
 
+const { inside } = window.nano;
 const COLUMN = 312; // pixels that the heads of a layer share while they can
-const [SMALLEST, LARGEST] = [60, 96]; // side of a thumbnail
-const GAP = 8;
+const [SMALLEST, LARGEST] = [56, 96]; // side of a thumbnail
+const BAR = 5;
+const GAP = 6;
 const LABEL = 18;
 const PREVIEW = 176;
 
@@ -15,13 +16,16 @@ const preview = element.querySelector(".grid-preview");
 const note = element.querySelector(".grid-note");
 const EMPTY = note.textContent;
 
-let model = null; // what attention_text.js made of its value
 let shade = null; // colour by root: 256 packed pixels
-let images = []; // one small canvas a head, drawn once per theme
+let images = []; // one small canvas a head
+
+const frame = () => inside.held.frame;
+const chosen = () => inside.fitted(props.value);
+const colour = (token) => getComputedStyle(element).getPropertyValue(token).trim() || "#808080";
 
 function channels(token) {
     const pen = document.createElement("canvas").getContext("2d");
-    pen.fillStyle = getComputedStyle(element).getPropertyValue(token).trim() || "#808080";
+    pen.fillStyle = colour(token);
     return [1, 3, 5].map((at) => parseInt(pen.fillStyle.slice(at, at + 2), 16));
 }
 
@@ -33,159 +37,189 @@ function shades() {
     });
 }
 
-function image(index) {
-    const { size, roots } = model;
+function image(which) {
+    const { size } = frame();
     const small = document.createElement("canvas");
     small.width = small.height = size;
     const pen = small.getContext("2d");
     const pixels = pen.createImageData(size, size);
     const packed = new Uint32Array(pixels.data.buffer);
-    const start = index * size * size;
     for (let row = 0; row < size; row++) {
-        for (let column = 0; column <= row; column++) { // what lies ahead stays clear
-            packed[row * size + column] = shade[roots[start + row * size + column]];
-        }
+        const roots = inside.roots(which, row);
+        for (let column = 0; column <= row; column++) packed[row * size + column] = shade[roots[column]];
     }
-    pen.putImageData(pixels, 0, 0);
+    pen.putImageData(pixels, 0, 0); // what lies ahead stays clear
     return small;
 }
 
-const side = () => Math.min(Math.max(Math.floor((COLUMN + GAP) / model.heads) - GAP, SMALLEST), LARGEST);
-
-function place(layer, head) {
-    return { left: (head - 1) * (side() + GAP), top: (layer - 1) * (side() + LABEL + GAP) };
-}
+const pitch = () => side() + BAR + 3 + GAP;
+const side = () => Math.min(Math.max(Math.floor((COLUMN + GAP) / frame().heads) - GAP - BAR - 3, SMALLEST), LARGEST);
+const place = ({ layer, head }) => ({ left: (head - 1) * pitch(), top: (layer - 1) * (side() + LABEL + GAP) });
 
 function stamp(target, source, left, top, pixels) {
-    target.imageSmoothingEnabled = model.size > pixels; // enlarge in crisp cells, shrink smoothly
+    target.imageSmoothingEnabled = frame().size > pixels; // enlarge in crisp cells, shrink smoothly
     target.drawImage(source, left, top, pixels, pixels);
 }
 
+// How much the model misses a head, as a share of the most that it misses any; null until the heads are ranked.
+function importance(which) {
+    const effects = inside.held.effects ?? {};
+    const most = Math.max(...Object.values(effects).map(({ increase }) => increase), 1e-9);
+    const found = effects[inside.label(which)];
+    return found ? { ...found, share: Math.max(found.increase, 0) / most } : null;
+}
+
+function bar(pen, which, line, text) {
+    const { left, top } = place(which);
+    const found = importance(which);
+    pen.strokeStyle = line;
+    pen.strokeRect(left + side() + 3.5, top + 0.5, BAR - 1, side() - 1);
+    if (!found) return;
+    pen.fillStyle = text;
+    const height = Math.max(found.share * side(), 1);
+    pen.fillRect(left + side() + 3, top + side() - height, BAR, height);
+}
+
 function paint() {
-    if (!model) return;
+    if (!frame()) return;
+    const began = performance.now();
     shade = shades();
-    images = Array.from({ length: model.layers * model.heads }, (_, index) => image(index));
     const ratio = window.devicePixelRatio || 1;
-    const width = model.heads * (side() + GAP) - GAP;
-    const height = model.layers * (side() + LABEL + GAP);
+    const width = frame().heads * pitch() - GAP;
+    const height = frame().layers * (side() + LABEL + GAP);
     Object.assign(canvas, { width: width * ratio, height: height * ratio });
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    pen.fillStyle = getComputedStyle(element).getPropertyValue("--page");
-    eachHead((layer, head, index) => {
-        const { left, top } = place(layer, head);
+    const [page, line, text] = ["--page", "--line", "--text"].map(colour); // asked once: each time costs a layout
+    images = heads().map((which) => {
+        const small = image(which);
+        const { left, top } = place(which);
+        pen.fillStyle = page;
         pen.fillRect(left, top, side(), side());
-        stamp(pen, images[index], left, top, side());
+        stamp(pen, small, left, top, side());
+        bar(pen, which, line, text);
+        return small;
     });
+    canvas.dataset.milliseconds = (performance.now() - began).toFixed(1);
 }
 
-function eachHead(visit) {
-    for (let layer = 1; layer <= model.layers; layer++) {
-        for (let head = 1; head <= model.heads; head++) visit(layer, head, (layer - 1) * model.heads + head - 1);
-    }
+function heads() {
+    const { layers, heads } = frame();
+    return Array.from({ length: layers * heads }, (_, i) => ({ layer: Math.floor(i / heads) + 1, head: (i % heads) + 1 }));
 }
 
 function layOut() {
-    buttons.replaceChildren();
-    if (!model) return;
-    eachHead((layer, head) => {
-        const { left, top } = place(layer, head);
-        const button = document.createElement("button");
-        button.type = "button";
-        button.setAttribute("role", "radio");
-        button.setAttribute("aria-label", `Layer ${layer}, head ${head}`);
-        button.dataset.layer = layer;
-        button.dataset.head = head;
-        button.textContent = `L${layer}·H${head}`;
-        Object.assign(button.style, {
-            left: `${left}px`, top: `${top}px`, width: `${side()}px`, height: `${side() + LABEL}px`,
-        });
-        buttons.append(button);
-    });
+    const now = frame() ? `${frame().layers} × ${frame().heads}` : "";
+    if (buttons.dataset.shape !== now) {
+        buttons.dataset.shape = now;
+        buttons.replaceChildren(...(frame() ? heads().map(button) : []));
+    }
 }
 
-function chosen() {
-    const within = (number, most) => Math.min(Math.max(Number.isInteger(number) ? number : 1, 1), most);
-    return { layer: within(props.value?.layer, model.layers), head: within(props.value?.head, model.heads) };
+function button(which) {
+    const made = document.createElement("button");
+    const { left, top } = place(which);
+    made.type = "button";
+    made.setAttribute("role", "radio");
+    made.dataset.layer = which.layer;
+    made.dataset.head = which.head;
+    made.textContent = inside.label(which);
+    Object.assign(made.style, {
+        left: `${left}px`, top: `${top}px`, width: `${side() + BAR + 3}px`, height: `${side() + LABEL}px`,
+    });
+    return made;
+}
+
+const headOf = (made) => ({ layer: Number(made.dataset.layer), head: Number(made.dataset.head) });
+
+// What is known of each head in words, for pointers that rest and for screen readers.
+function describe() {
+    for (const made of buttons.children) {
+        const which = headOf(made);
+        const found = importance(which);
+        const name = inside.held.names?.[inside.label(which)];
+        const known = [
+            name,
+            found && `without it ${found.increase < 0 ? "−" : "+"}${Math.abs(found.increase).toFixed(3)} nats a character`,
+        ].filter(Boolean);
+        made.title = known.join(", ");
+        made.setAttribute("aria-label", [`Layer ${which.layer}, head ${which.head}`, ...known].join(", "));
+    }
 }
 
 function mark() {
-    if (!model) return;
+    if (!frame()) return;
     const { layer, head } = chosen();
-    for (const button of buttons.children) {
-        const is = Number(button.dataset.layer) === layer && Number(button.dataset.head) === head;
-        button.setAttribute("aria-checked", is);
-        button.tabIndex = is ? 0 : -1;
+    for (const made of buttons.children) {
+        const is = headOf(made).layer === layer && headOf(made).head === head;
+        made.setAttribute("aria-checked", is);
+        made.tabIndex = is ? 0 : -1;
     }
-    announce({ layer, head });
+    inside.put("head", { layer, head });
 }
 
-// The head that the text view is to show: the chosen one, or one that is pointed at.
-function announce(which) {
-    window.nanoHead = which;
-    document.dispatchEvent(new CustomEvent("nano:head"));
-}
-
-function choose(layer, head, focus) {
-    if (!model) return;
+function choose(which, focus) {
+    if (!frame()) return;
+    const { layers, heads } = frame();
     props.value = {
-        layer: Math.min(Math.max(layer, 1), model.layers),
-        head: Math.min(Math.max(head, 1), model.heads),
+        layer: Math.min(Math.max(which.layer, 1), layers),
+        head: Math.min(Math.max(which.head, 1), heads),
     };
     mark();
     if (focus) buttons.querySelector('[aria-checked="true"]').focus();
 }
 
-function showPreview(button) {
-    const [layer, head] = [Number(button.dataset.layer), Number(button.dataset.head)];
-    const { left, top } = place(layer, head);
+function showPreview(made) {
+    const which = headOf(made);
+    const { left, top } = place(which);
     const room = scroller.clientWidth + scroller.scrollLeft;
-    const beside = left + side() + GAP + PREVIEW <= room ? left + side() + GAP : left - PREVIEW - GAP;
+    const beside = left + pitch() + PREVIEW <= room ? left + pitch() : left - PREVIEW - GAP;
     preview.width = preview.height = PREVIEW * 2;
-    stamp(preview.getContext("2d"), images[(layer - 1) * model.heads + head - 1], 0, 0, PREVIEW * 2);
+    stamp(preview.getContext("2d"), images[[...buttons.children].indexOf(made)], 0, 0, PREVIEW * 2);
     Object.assign(preview.style, { left: `${Math.max(0, beside)}px`, top: `${top}px` });
     preview.hidden = false;
-    announce({ layer, head });
+    inside.put("pointed", which);
 }
 
 function hidePreview() {
     if (preview.hidden) return;
     preview.hidden = true;
-    if (model) announce(chosen());
+    inside.put("pointed", null);
 }
 
 function refresh() {
-    const found = window.nanoWeights ?? {};
-    model = found.roots ? found : null;
-    canvas.hidden = !model;
-    note.textContent = model ? "" : found.note ?? EMPTY;
-    note.hidden = Boolean(model);
+    canvas.hidden = !frame();
+    note.textContent = frame() ? "" : inside.held.note || EMPTY;
+    note.hidden = Boolean(frame());
     hidePreview();
     layOut();
     paint();
+    describe();
     mark();
 }
 
 const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
 buttons.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) choose(Number(button.dataset.layer), Number(button.dataset.head), true);
+    const made = event.target.closest("button");
+    if (made) choose(headOf(made), true);
 });
 buttons.addEventListener("keydown", (event) => {
     const step = STEPS[event.key];
-    if (!step || !model) return;
+    if (!step || !frame()) return;
     event.preventDefault();
     const { layer, head } = chosen();
-    choose(layer + step[0], head + step[1], true);
+    choose({ layer: layer + step[0], head: head + step[1] }, true);
 });
 buttons.addEventListener("pointerover", (event) => {
-    const button = event.target.closest("button");
-    if (button && event.pointerType === "mouse") showPreview(button);
+    const made = event.target.closest("button");
+    if (made && event.pointerType === "mouse") showPreview(made);
 });
 buttons.addEventListener("pointerleave", hidePreview);
 
 watch("value", mark);
-document.addEventListener("nano:weights", refresh);
+inside.on("frame", refresh);
+inside.on("effects", paint);
+inside.on("effects names", describe);
 new MutationObserver(paint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 refresh();

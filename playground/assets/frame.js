@@ -1,6 +1,6 @@
 // What the whole page shares in the browser: its address, its theme, and how runs are told apart.
 window.nano = (() => {
-  const KEYS = ["tab", "run", "step", "layer", "head", "prompt"];
+  const KEYS = ["tab", "run", "step", "layer", "head", "lens", "view", "prompt"];
 
   // Keep values in the address; empty ones are left out. Until the server has read the address, it stays as it came.
   let held = {};
@@ -85,21 +85,6 @@ window.nano = (() => {
     return run;
   }
 
-  // Compare: when the time bar moves within a run, its columns go to the same share of their own snapshots.
-  let movedRun = null;
-  function together(chosen, models) {
-    const stepsOf = (one) => rows.find((row) => row.id === one.run)?.steps || [];
-    const steps = stepsOf(chosen);
-    const sameRun = chosen.run === movedRun;
-    movedRun = chosen.run;
-    if (!sameRun || steps.length < 2) return models;
-    const share = Math.max(0, steps.indexOf(chosen.step)) / (steps.length - 1);
-    return models.map((model) => {
-      const its = stepsOf(model);
-      return its.length ? { run: model.run, step: its[Math.round(share * (its.length - 1))] } : model;
-    });
-  }
-
   const sheet = (open) => {
     document.body.classList.toggle("runs-open", open);
     document.getElementById("runs-toggle")?.setAttribute("aria-expanded", String(open));
@@ -109,5 +94,5 @@ window.nano = (() => {
   if (document.body) theme(preferred());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => theme(preferred()));
 
-  return { remember, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, together, sheet };
+  return { remember, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, sheet };
 })();

@@ -2,7 +2,7 @@
 // Colours in a figure may be CSS variables ("var(--run-1)"); they are resolved here, in the theme of the moment.
 
 const box = element.querySelector(".chart-box");
-const { script: SCRIPT, empty: EMPTY } = box.dataset;
+const { script: SCRIPT, empty: EMPTY, fill: FILL } = box.dataset;
 const plot = element.querySelector(".chart-plot");
 const note = element.querySelector(".chart-note");
 const coarse = window.matchMedia("(pointer: coarse)").matches;
@@ -80,7 +80,7 @@ function fitTicks() {
 
 function draw() {
     const width = box.clientWidth;
-    const figure = props.value;
+    const figure = FILL ? window.nano.fills[FILL](props.value) : props.value;
     if (!PL || !width) return; // hidden: the observer calls again when it is shown
     if (!figure?.data) {
         PL.purge(plot);
@@ -107,6 +107,7 @@ function draw() {
 }
 
 watch("value", draw);
+if (FILL) document.addEventListener(`nano:${FILL}`, draw); // what it is filled with has changed
 new ResizeObserver(() => box.clientWidth !== drawnWidth && draw()).observe(box);
 const themes = new MutationObserver(draw);
 for (const root of [document.documentElement, document.body]) {

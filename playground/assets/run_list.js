@@ -17,6 +17,7 @@ const loss = (row) => (row.loss === null ? "" : row.loss.toFixed(2));
 function facts(row) {
   const [icon, word] = state(row);
   const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)} %` : "";
+  if (row.shipped) return "comes with nano-llm";
   return `${icon} ${word}${share} · ${age(row.created)}`;
 }
 
@@ -94,7 +95,7 @@ function item(row) {
   const more = button("⋯", "more", () => (open?.id === row.id ? close() : show({ id: row.id, mode: "menu" })));
   more.setAttribute("aria-label", `Rename or delete ${row.title}`);
   more.setAttribute("aria-expanded", String(open?.id === row.id));
-  made.append(pick, more);
+  made.append(pick, row.shipped ? make("span", "more") : more); // a shipped one stays as it is
   if (open?.id === row.id) made.append(menu(row));
   return made;
 }

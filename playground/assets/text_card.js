@@ -1,11 +1,13 @@
-// value: {facts, text, page, pages, train, validation, frequencies} or null.
+// value: {name, facts, text, page, pages, train, validation, frequencies, more, odd, different_odd} or null.
 const { element: make } = window.nano;
 const find = (selector) => element.querySelector(selector);
 const number = (n) => n.toLocaleString("en");
+const input = find(".pager input");
 
 function drawPager(value) {
   find(".pager").hidden = value.pages < 2;
-  find(".pager span").textContent = `page ${number(value.page + 1)} of ${number(value.pages)}`;
+  find(".pager span").textContent = `of ${number(value.pages)}`;
+  if (document.activeElement !== input) input.value = number(value.page + 1);
   find(".before").disabled = value.page === 0;
   find(".after").disabled = value.page >= value.pages - 1;
 }
@@ -28,10 +30,20 @@ function bar([sign, count], most) {
   return made;
 }
 
+function drawSigns(value) {
+  const most = value.frequencies.length ? value.frequencies[0][1] : 1;
+  find(".frequencies").replaceChildren(...value.frequencies.map((pair) => bar(pair, most)));
+  find(".signs .more").textContent = value.more ? `and ${number(value.more)} more, each rarer than these` : "";
+  find(".odd").hidden = value.odd.length === 0;
+  find(".odd summary").textContent = `Odd characters: ${number(value.different_odd)}`;
+  find(".odd ul").replaceChildren(...value.odd.map(([count, words]) => make("li", "", `${number(count)} × ${words}`)));
+}
+
 function draw() {
   const value = props.value;
   find(".text-card").hidden = !value;
   if (!value) return;
+  find(".name").textContent = value.name;
   find(".facts").textContent = value.facts;
   const preview = find(".preview");
   if (preview.textContent !== value.text) {
@@ -40,11 +52,23 @@ function draw() {
   }
   drawPager(value);
   drawSplit(value);
-  const most = value.frequencies.length ? value.frequencies[0][1] : 1;
-  find(".frequencies").replaceChildren(...value.frequencies.map((pair) => bar(pair, most)));
+  drawSigns(value);
 }
 
-find(".before").addEventListener("click", () => trigger("turn", { page: props.value.page - 1 }));
-find(".after").addEventListener("click", () => trigger("turn", { page: props.value.page + 1 }));
+const turn = (page) => trigger("turn", { page });
+find(".before").addEventListener("click", () => turn(props.value.page - 1));
+find(".after").addEventListener("click", () => turn(props.value.page + 1));
+// Whoever comes to type a number need not remove the old one first.
+input.addEventListener("focus", () => {
+  input.placeholder = input.value;
+  input.value = "";
+});
+input.addEventListener("blur", () => props.value && drawPager(props.value));
+find(".pager").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const wanted = Number(input.value.replace(/\D/g, ""));
+  input.blur();
+  if (wanted) turn(Math.min(wanted, props.value.pages) - 1);
+});
 watch("value", draw);
 draw();

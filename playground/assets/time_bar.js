@@ -9,7 +9,7 @@ const slider = bar.querySelector("input");
 const marks = bar.querySelector(".marks");
 const label = bar.querySelector("output");
 
-const rank = Number(bar.dataset.rank);
+const rank = bar.dataset.rank === "" ? null : Number(bar.dataset.rank); // among the columns of Compare
 
 const SETTLE_MS = 140; // a dragged slider speaks up once it rests
 const FRAME_MS = 900; // one snapshot of ▶
@@ -98,13 +98,13 @@ function draw() {
   slider.setAttribute("aria-valuetext", label.textContent);
 }
 
-// Nothing chosen yet: the newest run that can write (or the one so many before it), at its end. Where there are not so
+// Nothing chosen yet: the newest run that can write (or whose turn it is in Compare), at its end. Where there are not so
 // many, a run is compared with its own start.
 function begin() {
-  const ready = runs().filter((one) => one.steps.length);
-  const row = ready[Math.min(rank, ready.length - 1)] || runs()[0];
+  const ready = rank === null ? runs().filter((one) => one.steps.length) : window.nano.compare.lineup();
+  const row = ready[Math.min(rank ?? 0, ready.length - 1)] || runs()[0];
   if (!row) return;
-  const alone = rank >= ready.length;
+  const alone = (rank ?? 0) >= ready.length;
   choose(row.id, row.steps.length ? row.steps[alone ? 0 : row.steps.length - 1] : null);
 }
 
@@ -127,6 +127,7 @@ const nearest = (step) => steps().reduce((a, b) => (Math.abs(b - step) < Math.ab
 function settle(i) {
   clearTimeout(settling);
   label.textContent = stepWord(i);
+  window.nano.glance(bar.dataset.text, run()?.id, steps()[i]);
   settling = setTimeout(() => {
     settling = 0;
     choose(run()?.id ?? null, steps()[i] ?? null);

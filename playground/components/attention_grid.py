@@ -1,18 +1,22 @@
-"""All attention heads at a glance, and the text shaded by one of them.
+"""All attention heads at a glance, how much each matters, and the text shaded by one of them.
 
-Two components that share one set of weights: the text view receives it once, the grid reads it in the browser, so that
-hovering and choosing never wait for the server, and what a person chooses stays small enough to be sent back.
+The components share one set of weights: the text view receives it once, the others read it in the browser (inside.js),
+so that hovering and choosing never wait for the server, and what a person chooses stays small enough to be sent back.
 """
 
 from __future__ import annotations
 
 import base64
+import math
+from collections.abc import Sequence
 from html import escape
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
+from nanollm.charts import brightest
+from nanollm.explain.ablation import HeadEffect
 from playground.components import asset
 
 GRID = """
@@ -27,7 +31,16 @@ GRID = """
 """
 TEXT = """
 <p class="text-caption" hidden aria-live="polite"></p>
-<div class="text-view" tabindex="0" hidden aria-label="The text: point at a character to see where it looks"></div>
+<div class="text-view" tabindex="0" hidden role="application"
+  aria-label="The text: point at a character, or use the arrow keys, to see where it looks"></div>
+"""
+RANKING = """
+<div class="ranking">
+  <div class="progress" role="progressbar" aria-label="Heads ranked" aria-valuemin="0" aria-valuemax="100" hidden>
+    <i></i>
+  </div>
+  <p class="quiet said"></p>
+</div>
 """
 
 
@@ -56,15 +69,42 @@ def attention_text(*, elem_id: str) -> gr.HTML:
     )
 
 
+def ranking(*, elem_id: str) -> gr.HTML:
+    """How far the ranking of the heads is, and what it found; fills the bars of the grid. The value is `ranked`'s."""
+    return gr.HTML(
+        ranked(), html_template=RANKING, js_on_load=asset("ranking.js"), apply_default_css=False, elem_id=elem_id
+    )
+
+
+def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "") -> dict[str, Any]:
+    """The effects found so far of `total` heads, and a sentence beside them. With total 0 nothing is under way."""
+    found = {
+        effect.part.label: {
+            "increase": round(effect.increase, 6),
+            "error": round(effect.error, 6) if math.isfinite(effect.error) else None,
+        }
+        for effect in effects
+    }
+    return {"effects": found, "total": total, "said": said}
+
+
 def packed(weights: np.ndarray, characters: list[str]) -> dict[str, Any]:
     """Weights (L, H, T, T) of T characters as an attention_text takes them.
 
-    A byte holds 255 times the root of a weight: small weights, which are most of them, stay distinguishable.
+    A byte holds 255 times the root of a weight: small weights, which are most of them, stay distinguishable. Only the
+    T (T + 1) / 2 on and below the diagonal are sent, row by row: nobody looks ahead.
     """
-    layers, heads = weights.shape[:2]
-    roots = np.rint(255 * np.sqrt(np.clip(weights, 0.0, 1.0))).astype(np.uint8)
-    encoded = base64.b64encode(roots.tobytes()).decode("ascii")
-    return {"weights": encoded, "layers": layers, "heads": heads, "characters": characters}
+    layers, heads, T = weights.shape[:3]
+    rows, columns = np.tril_indices(T)
+    looked = weights[:, :, rows, columns]  # (L, H, T (T + 1) / 2)
+    roots = np.rint(255 * np.sqrt(np.clip(looked, 0.0, 1.0))).astype(np.uint8)
+    return {
+        "weights": base64.b64encode(roots.tobytes()).decode("ascii"),
+        "brightest": [brightest(head) for layer in weights for head in layer],
+        "layers": layers,
+        "heads": heads,
+        "characters": characters,
+    }
 
 
 def chosen_head(value: Any, layers: int, heads: int) -> tuple[int, int]:

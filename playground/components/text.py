@@ -11,18 +11,6 @@ from playground.components import asset
 WRITING = """<div class="writing" tabindex="0"><span class="prompt"></span><span class="text"></span><span
 class="note"></span></div>"""
 
-TEXT_CARD = """
-<div class="text-card">
-  <p class="facts"></p>
-  <pre class="preview" tabindex="0" aria-label="The text"></pre>
-  <div class="pager"><button type="button" class="ghost before" aria-label="Back">‹</button><span></span>
-    <button type="button" class="ghost after" aria-label="On">›</button></div>
-  <div class="split"><i class="learn"></i><i class="judge"></i></div>
-  <p class="quiet legend"></p>
-  <details class="fold"><summary>Character frequencies</summary><ol class="frequencies"></ol></details>
-</div>
-"""
-
 
 def line(elem_id: str, value: str = "", elem_classes: str = "quiet") -> gr.HTML:
     """One sentence; an empty one takes no room."""
@@ -45,14 +33,6 @@ def written(prompt: str = "", text: str = "", note: str = "", answers: Any = Non
     While a generator yields a growing `text`, Gradio sends only what was added.
     """
     return {"prompt": prompt, "text": text, "note": note, "answers": answers}
-
-
-def text_card(elem_id: str) -> gr.HTML:
-    """A corpus at a glance; it fires `turn` with an EventData that carries the wanted `page`.
-
-    The value is None or {"facts", "text", "page", "pages", "train", "validation", "frequencies": [[sign, count], …]}.
-    """
-    return _component(None, TEXT_CARD, "text_card.js", elem_id)
 
 
 def _component(value: Any, template: str, script: str, elem_id: str, elem_classes: str = "") -> gr.HTML:

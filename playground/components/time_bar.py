@@ -7,7 +7,7 @@ import gradio as gr
 from playground.components import asset
 
 TEMPLATE = """
-<div class="time-bar" data-rank="RANK">
+<div class="time-bar" data-rank="RANK" data-text="TEXT">
   <p class="none">No model yet. The first one you train appears here.</p>
   <label class="run">
     <i class="dot"></i><select aria-label="Run"></select><i class="caret" aria-hidden="true"></i>
@@ -23,16 +23,17 @@ TEMPLATE = """
 """
 
 
-def time_bar(elem_id: str = "time-bar", rank: int = 0, elem_classes: str = "") -> gr.HTML:
+def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: str = "", text: str = "") -> gr.HTML:
     """A component whose value is {"run": str | None, "step": int | None}.
 
     It fires `change` when a person moves it, and when it follows the newest snapshot of a run in training, which it
     does while it stands on the newest; new snapshots never move it otherwise. While nothing is chosen it takes the
-    newest run, or with `rank` the one so many before it.
+    newest run, or with `rank` (from 0) the one of that rank in Compare's lineup. While it is dragged, the shaded_text
+    with the id `text` shows the frames that it has.
     """
     return gr.HTML(
         {"run": None, "step": None},
-        html_template=TEMPLATE.replace("RANK", str(rank)),
+        html_template=TEMPLATE.replace("RANK", "" if rank is None else str(rank)).replace("TEXT", text),
         js_on_load=asset("time_bar.js"),
         elem_id=elem_id,
         elem_classes=elem_classes,

@@ -1,4 +1,4 @@
-"""Attention: every head over a text of your own, one of them large."""
+"""Attention: every head over a text of your own, and one lens at a time to look at them through."""
 
 from __future__ import annotations
 
@@ -7,18 +7,25 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.charts import attention_figure
 from nanollm.errors import InputError
-from nanollm.explain.attention import AttentionMap, attention_map
-from playground.components.attention_grid import attention_grid, attention_text, chosen_head, packed
-from playground.components.plotly_chart import TOKENS, plotly_chart
+from playground.components.attention_grid import attention_grid
+from playground.components.lens import Around
 from playground.components.text import line
-from playground.context import EACH, QUIET, Context, chosen, polite, sentence
+from playground.context import EACH, QUIET, Context, polite, sentence
+from playground.lenses import layering, looking, mattering, naming, ranking, whole
 
 TEXT = "The old clock said that the old clock was right."
-MOST = 128  # characters drawn at once: more would be finer than a screen
-CAUTION = "Bright means: it looked there. Whether that mattered for what it wrote is another question."
 WAITING = "Every head of the model appears here as soon as there is a snapshot."
+LENSES: dict[str, Any] = {"looks": looking, "matters": mattering, "names": naming, "layers": layering}
+TITLES = {
+    "looks": "Where it looks",
+    "matters": "Does it matter?",
+    "names": "What is it?",
+    "layers": "Layer by layer",
+}
+OF_ONE_HEAD = ("looks", "names")
+# Which lens is open is for the style sheet to know: all are in the page, so that turning to one is instant.
+TURNED = "(lens) => { document.body.dataset.lens = lens; window.nano.remember({ lens }); }"
 
 
 @dataclass
@@ -27,9 +34,10 @@ class Parts:
     problem: gr.HTML
     drop: gr.Button
     grid: gr.HTML
-    about: gr.HTML
-    reading: gr.HTML
-    heatmap: gr.HTML
+    ranking: ranking.Parts
+    lens: gr.Radio
+    lenses: dict[str, Any]
+    whole: whole.Parts
 
 
 def layout(ctx: Context) -> Parts:
@@ -37,95 +45,133 @@ def layout(ctx: Context) -> Parts:
     with gr.Row(elem_classes="problem-row"):
         problem = line("attention-problem", elem_classes="problem")
         drop = gr.Button("Drop them", size="sm", visible=False, elem_id="attention-drop", scale=0)
-    line("attention-caution", CAUTION, "caution")
     with gr.Row(elem_classes="attention-view"):
         with gr.Column(scale=0, min_width=280, elem_classes="attention-heads"):
             grid = attention_grid(elem_id="attention-grid", empty=WAITING)
-        with gr.Column(scale=1, min_width=300):
-            reading = attention_text(elem_id="attention-reading")
-            about = line("attention-about")
-            heatmap = plotly_chart(
-                label="The chosen head", elem_id="attention-heatmap", height=560, square=True,
-                empty="The chosen head appears here, large.",
+            rank = ranking.layout(ctx)
+        with gr.Column(scale=1, min_width=300, elem_classes="attention-lens"):
+            lens = gr.Radio(
+                [(TITLES[name], name) for name in LENSES], value="looks", show_label=False, elem_id="attention-lens",
+                elem_classes="segments", container=False,
             )  # fmt: skip
-    return Parts(text, problem, drop, grid, about, reading, heatmap)
+            lenses = {}
+            for name, module in LENSES.items():
+                with gr.Column(elem_classes=f"lens lens-{name}", min_width=0):
+                    lenses[name] = module.layout(ctx)
+    return Parts(text, problem, drop, grid, rank, lens, lenses, whole.layout(ctx))
 
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
-    asked = [ctx.selection, ctx.tab, parts.text, parts.grid]
-    shown = [parts.reading, parts.heatmap, parts.about, parts.problem, parts.drop]
+    around = Around(parts.text, parts.grid, parts.problem)
+    ranking.wire(ctx, parts.ranking, around)
+    for name, module in LENSES.items():
+        module.wire(ctx, parts.lenses[name], around)
+    _wire_view(ctx, parts)
+    _wire_whole(ctx, parts)
+    _wire_address(ctx, parts)
 
-    def look(selection: Any, tab: Any, text: Any, head: Any) -> Any:
+    @polite
+    def drop_unknown(selection: Any, text: str) -> str:
+        unknown = ctx.inside.unknown(selection, text)
+        return "".join(character for character in text if character not in unknown)
+
+    parts.drop.click(drop_unknown, [ctx.selection, parts.text], parts.text, api_visibility="private")
+
+
+def _wire_view(ctx: Context, parts: Parts) -> None:
+    """Whatever is looked at changes: first all heads, for the grid, then the open lens."""
+    reading = parts.lenses["looks"].reading
+    frame = [reading, parts.problem, parts.drop, parts.ranking.found, parts.text]
+    asked = [part for lens in parts.lenses.values() for part in lens.asked]
+    shown = [part for lens in parts.lenses.values() for part in lens.shown]
+    inputs = [ctx.selection, ctx.tab, parts.text, parts.grid, parts.lens, *asked]
+
+    def look(selection: Any, tab: Any, text: Any) -> Any:
         if tab != "attention":
             return gr.skip()
         try:
-            seen = _attention(ctx, selection, text)
+            view = ctx.inside.view(selection, text)
+            return ctx.inside.frame(view), "", gr.Button(visible=False), ranking.known(ctx, view), gr.skip()
         except Exception as error:
-            return (*_nothing(ctx, selection, text, error),)
-        return (
-            packed(seen.weights, seen.characters),
-            _heatmap(seen, head),
-            _about(seen, str(text)),
-            "",
-            gr.Button(visible=False),
-        )
+            return _refused(ctx, selection, text, error)
 
-    def choose(selection: Any, tab: Any, text: Any, head: Any) -> Any:
-        try:
-            return _heatmap(_attention(ctx, selection, text), head) if tab == "attention" else gr.skip()
-        except Exception:
-            return gr.skip()  # look() has said it already
-
-    def restore(request: gr.Request) -> Any:
-        """The head that the address names; numbers that no model has are put right where they are used."""
-        query = {name: request.query_params.get(name, "") for name in ("layer", "head")}
-        if not all(value.isdecimal() and len(value) < 4 for value in query.values()):
+    def show(selection: Any, tab: Any, text: Any, head: Any, lens: Any, *values: Any) -> Any:
+        if tab != "attention" or lens not in LENSES:
             return gr.skip()
-        return {name: int(value) for name, value in query.items()}
+        try:
+            own = dict(zip(asked, values, strict=True))
+            view, its = ctx.inside.view(selection, text), parts.lenses[lens]
+            return LENSES[lens].show(ctx, its, view, head, *(own[part] for part in its.asked))
+        except Exception as error:
+            sentence(error)  # a defect goes to the log; what is wrong with the question, look() has said already
+            return gr.skip()
 
-    @polite
-    def drop_unknown(selection: Any, text: Any) -> str:
-        unknown = ctx.models.get(*chosen(selection)).tokenizer.unknown(text)
-        return "".join(character for character in text if character not in unknown)
-
-    for moment in (ctx.selection.change, ctx.tab.change, parts.text.change):
-        moment(look, asked, shown, **QUIET, **EACH)
-    parts.grid.change(choose, asked, parts.heatmap, **QUIET, **EACH)
-    parts.drop.click(drop_unknown, [ctx.selection, parts.text], parts.text, api_visibility="private")
-    ctx.demo.load(restore, None, parts.grid, api_visibility="private", show_progress="hidden")
+    for moment in _moved(ctx):
+        moment(look, inputs[:3], frame, **QUIET, **EACH).then(show, inputs, shown, **QUIET)
+    parts.text.change(look, inputs[:3], frame, trigger_mode="always_last", **QUIET).then(show, inputs, shown, **QUIET)
+    # One at a time, the newest last: a late answer must not overwrite the one to a later question.
+    gr.on([part.change for part in (parts.lens, *asked)], show, inputs, shown, trigger_mode="always_last", **QUIET)
     parts.grid.change(
-        None, parts.grid, None, js="(head) => window.nano.remember(head || {})", api_visibility="private", **EACH
+        lambda *values: show(*values) if values[4] in OF_ONE_HEAD else gr.skip(), inputs, shown, **QUIET, **EACH
     )
 
 
-def _attention(ctx: Context, selection: Any, text: Any) -> AttentionMap:
-    """The weights over the end of the text. Raises InputError if there is no snapshot, or for a text it cannot read."""
-    loaded = ctx.models.get(*chosen(selection))
-    text = text if isinstance(text, str) else ""
-    loaded.tokenizer.encode(text)  # an unknown character is named even where the end of the text does not hold it
-    return attention_map(loaded.model, loaded.tokenizer, text[-MOST:])
+def _wire_whole(ctx: Context, parts: Parts) -> None:
+    """The fold on the whole model costs nothing while it is closed."""
+    inputs = [ctx.selection, ctx.tab, parts.text, parts.whole.opened]
+
+    def shows(what: Any) -> Any:
+        def show(selection: Any, tab: Any, text: Any, opened: Any) -> Any:
+            if tab != "attention" or not opened:
+                return gr.skip()
+            try:
+                return what(ctx, parts.whole, ctx.inside.view(selection, text))
+            except Exception as error:
+                sentence(error)
+                return gr.skip()
+
+        return show
+
+    show_map, show_meter = shows(whole.show_map), shows(whole.show_meter)
+    opening = parts.whole.fold.expand(lambda: True, None, parts.whole.opened, **QUIET)
+    parts.whole.fold.collapse(lambda: False, None, parts.whole.opened, **QUIET)
+    moving = [moment(show_map, inputs, parts.whole.shown, **QUIET, **EACH) for moment in _moved(ctx)]
+    for shown in (opening.then(show_map, inputs, parts.whole.shown, **QUIET), *moving):
+        shown.then(show_meter, inputs, parts.whole.shown, **QUIET)
 
 
-def _heatmap(seen: AttentionMap, head: Any) -> dict[str, Any]:
-    layer, which = chosen_head(head, *seen.weights.shape[:2])
-    return attention_figure(seen.weights[layer, which], seen.characters, revision=str(len(seen.text)), palette=TOKENS)
+def _moved(ctx: Context) -> tuple[Any, ...]:
+    """What brings another snapshot, or this tab, before the eyes."""
+    return ctx.selection.change, ctx.tab.change
 
 
-def _about(seen: AttentionMap, text: str) -> str:
-    """Which part of a long text is shown, and why."""
-    size = len(seen.text)
-    if size == len(text):
-        return ""
-    if size < MOST:
-        return f"Shown: the last {size} of {len(text):,} characters. This model sees no more at once."
-    return f"Shown: the last {size} of {len(text):,} characters. The page draws no more at once."
-
-
-def _nothing(ctx: Context, selection: Any, text: Any, error: Exception) -> list[Any]:
-    """Updates for a text that cannot be shown: the sentence, and the offer to drop what the model does not know."""
-    problem, unknown = sentence(error), False
+def _refused(ctx: Context, selection: Any, text: Any, error: Exception) -> tuple[Any, ...]:
+    """Updates where a text cannot be shown: the sentence, and the offer to drop what the model does not know."""
+    problem, no_drop = sentence(error), gr.Button(visible=False)
     try:
-        unknown = bool(ctx.models.get(*chosen(selection)).tokenizer.unknown(str(text)))
-    except InputError:
-        return [{"note": problem}, None, "", "", gr.Button(visible=False)]
-    return [gr.skip(), gr.skip(), gr.skip(), problem, gr.Button(visible=unknown)]
+        unknown = ctx.inside.unknown(selection, text)
+    except InputError:  # not the text is the matter: there is no model
+        return {"note": problem}, "", no_drop, gr.skip(), gr.skip()
+    if unknown and text == TEXT:  # nobody typed it: let the model have a text that it can read
+        return gr.skip(), "", no_drop, gr.skip(), ctx.inside.example(selection, TEXT)
+    return gr.skip(), problem, gr.Button(visible=bool(unknown)), gr.skip(), gr.skip()
+
+
+def _wire_address(ctx: Context, parts: Parts) -> None:
+    """The chosen head and lens are in the page's address."""
+
+    def restore(request: gr.Request) -> tuple[Any, Any]:
+        """What the address names; numbers that no model has are put right where they are used."""
+        query = request.query_params
+        head = {name: query.get(name, "") for name in ("layer", "head")}
+        known = all(value.isdecimal() and len(value) < 4 for value in head.values())
+        lens = query.get("lens", "")
+        return (
+            {name: int(value) for name, value in head.items()} if known else gr.skip(),
+            lens if lens in LENSES else gr.skip(),
+        )
+
+    ctx.demo.load(restore, None, [parts.grid, parts.lens], api_visibility="private", show_progress="hidden")
+    remember = "(head) => window.nano.remember(head || {})"
+    parts.grid.change(None, parts.grid, None, js=remember, api_visibility="private", **EACH)
+    parts.lens.change(None, parts.lens, None, js=TURNED, api_visibility="private", **EACH)

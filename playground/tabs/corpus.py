@@ -1,24 +1,29 @@
-"""Corpus: bring a text, see what is in it, and take it to Train."""
+"""Corpus: bring a text or take one of ours, see what is in it, and take it to Train."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from nanollm.config import TrainConfig
-from nanollm.corpus import CorpusInfo, read_file, split
+from nanollm.builtin import Builtin, add, named
+from nanollm.config import PRESETS, TrainConfig, make_configs, preset
+from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
-from nanollm.plaintext import Survey
-from nanollm.tokenizer import visible
-from playground.components.text import line, text_card
-from playground.context import Context, polite, sentence, warn
+from nanollm.plaintext import WrongEncodingError
+from nanollm.readings import readings
+from playground.components.text import line
+from playground.components.text_card import described, outlook, text_card, text_outlook
+from playground.components.text_list import listed, text_list
+from playground.context import EACH, QUIET, Context, polite, sentence, warn
 
-PAGE = 20_000  # characters of a text shown at once
-MOST = 60  # rows of the frequency table
 INVITATION = "Drop a .txt, paste something, or take one of ours. 100,000 characters are plenty."
+PRIVATE: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
+NEWS_SECONDS = 0.2  # between two words on how far a download is
+NAME = 40  # characters of a pasted text that become its name
 
 
 @dataclass
@@ -27,126 +32,208 @@ class Parts:
     pasted: gr.Textbox
     use: gr.Button
     problem: gr.HTML
-    latin: gr.Button
-    offered: gr.State
-    texts: gr.Radio
-    delete: gr.Button
+    readings: gr.Radio  # how else the file that was refused might be read
+    refused: gr.State  # its path
+    fetching: gr.HTML
+    texts: gr.HTML
     card: gr.HTML
+    outlook: gr.HTML
     train: gr.Button
 
 
 def layout(ctx: Context) -> Parts:
     line("corpus-lead", INVITATION)
-    with gr.Row(elem_classes="split-view"):
+    with gr.Row(elem_classes="split-view corpus-view"):
         with gr.Column(scale=1, min_width=280, elem_classes="sources"):
             upload = gr.File(label="A text file", elem_id="corpus-upload", height=132, type="filepath")
+            problem = line("corpus-problem", elem_classes="problem")
+            others = gr.Radio(
+                [], label="Which line reads right?", visible=False, elem_id="corpus-readings", elem_classes="list"
+            )
             pasted = gr.Textbox(
                 label="Or paste", lines=3, max_lines=6, placeholder="Anything you like", elem_id="corpus-paste"
             )
             use = gr.Button("Use this text", size="sm", elem_id="corpus-use")
-            problem = line("corpus-problem", elem_classes="problem")
-            latin = gr.Button("Read it as Latin-1", size="sm", visible=False, elem_id="corpus-latin")
-            offered = gr.State(None)
-            texts = gr.Radio([], label="Texts", elem_id="corpus-texts", elem_classes="list")
-        with gr.Column(scale=2, min_width=320):
+            fetching = line("corpus-fetching")
+            texts = text_list("corpus-texts")
+        with gr.Column(scale=2, min_width=320, elem_classes="about-text"):
             card = text_card("corpus-card")
+            expected = text_outlook("corpus-outlook")
             with gr.Row(elem_classes="footer-row"):
-                delete = gr.Button("Delete this text", size="sm", elem_id="corpus-delete", scale=0, visible=False)
                 train = gr.Button("Train on this text →", variant="primary", elem_id="corpus-train", scale=0)
-    return Parts(upload, pasted, use, problem, latin, offered, texts, delete, card, train)
+    return Parts(upload, pasted, use, problem, others, gr.State(None), fetching, texts, card, expected, train)
 
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
-    shown = [parts.texts, parts.card, parts.delete, parts.problem]
-    private: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
+    _wire_sources(ctx, parts)
+    _wire_list(ctx, parts)
+    _wire_card(ctx, parts, page)
 
-    def opened(sha256: str | None, problem: str = "") -> tuple[Any, ...]:
-        infos = ctx.corpora.list()
-        info = next((one for one in infos if one.sha256 == sha256), infos[0])
-        choices = [(f"{one.name}  ·  {one.characters:,} characters", one.sha256) for one in infos]
-        return (
-            gr.Radio(choices=choices, value=info.sha256),
-            describe(ctx, info),
-            gr.Button(visible=not info.bundled),
-            problem,
-        )
 
-    def kept(add: Callable[[], CorpusInfo], emptied: Any, path: str | None = None) -> tuple[Any, ...]:
-        """Keep a text and show it, or say what is wrong with it, offering Latin-1 where that would help."""
+def _wire_sources(ctx: Context, parts: Parts) -> None:
+    """A file, a pasted text: kept and shown, or refused with the reason and, where that may help, other readings."""
+
+    def kept(bring: Callable[[], CorpusInfo], path: str | None = None) -> dict[Any, Any]:
         try:
-            return *opened(add().sha256), emptied, None, gr.Button(visible=False)
+            return _shown(ctx, parts, bring()) | _settled(parts) | {parts.upload: None}
         except Exception as error:
             message = sentence(error)
             warn(message)
-            offer = path if path and latin_1_would_help(error, path) else None
-            # A file that was refused leaves the drop zone, a pasted text stays to be mended.
-            emptied = None if path else gr.skip()
-            return gr.skip(), gr.skip(), gr.skip(), message, emptied, offer, gr.Button(visible=offer is not None)
+            others = readings(path) if path and isinstance(error, WrongEncodingError) else []
+            choices = [(f"{one.excerpt}\n{one.label}", one.encoding) for one in others]
+            return {
+                parts.problem: message,
+                parts.readings: gr.Radio(choices=choices, value=None, visible=bool(choices)),
+                parts.refused: path if choices else None,
+                parts.upload: None,  # a file that was refused leaves the drop zone; a pasted text stays to be mended
+            }
 
-    def bring(path: str | None) -> tuple[Any, ...]:
-        return kept(lambda: ctx.corpora.add_file(str(path)), None, path)
+    def upload(path: str | None) -> dict[Any, Any]:
+        return kept(lambda: ctx.corpora.add_file(str(path)), path)
 
-    def bring_latin_1(path: str | None) -> tuple[Any, ...]:
+    def reread(encoding: str | None, path: str | None) -> dict[Any, Any]:
         if path is None:
-            return (gr.skip(),) * len(brought)
-        return kept(lambda: ctx.corpora.add_file(path, encoding="latin-1"), None)
+            return _settled(parts)
+        return kept(lambda: ctx.corpora.add_file(path, encoding=encoding), path)
 
-    def paste(text: str) -> tuple[Any, ...]:
-        return kept(lambda: ctx.corpora.add_text(text, " ".join(text.split())[:40]), "")
+    def paste(text: str) -> dict[Any, Any]:
+        outcome = kept(lambda: ctx.corpora.add_text(text, " ".join(text.split())[:NAME]))
+        return outcome if parts.card not in outcome else outcome | {parts.pasted: ""}
+
+    outcome = [
+        parts.texts, parts.card, parts.problem, parts.readings, parts.refused, parts.upload, parts.pasted
+    ]  # fmt: skip
+    _counting(ctx, parts, parts.upload.upload(upload, parts.upload, outcome, **PRIVATE))
+    _counting(ctx, parts, parts.readings.input(reread, [parts.readings, parts.refused], outcome, **PRIVATE))
+    _counting(ctx, parts, parts.use.click(paste, parts.pasted, outcome, **PRIVATE))
+
+
+def _wire_list(ctx: Context, parts: Parts) -> None:
+    """The texts at hand: choose, bring one of ours, rename, delete."""
+    shown = [parts.texts, parts.card, parts.problem, parts.readings, parts.refused, parts.fetching]
 
     @polite
-    def choose(sha256: str | None) -> tuple[Any, ...]:
-        return opened(sha256)
+    def pick(event: gr.EventData) -> Iterator[dict[Any, Any]]:
+        asked = _asked(event)
+        builtin = named(asked.get("builtin"))
+        if builtin is None:
+            yield _shown(ctx, parts, ctx.corpora.get(asked.get("sha256", ""))) | _settled(parts)
+            return
+        try:
+            for news in _brought(ctx, builtin):
+                if isinstance(news, CorpusInfo):
+                    yield _shown(ctx, parts, news) | _settled(parts) | {parts.fetching: ""}
+                else:
+                    yield {parts.fetching: news}
+        except Exception as error:
+            warn(message := sentence(error))
+            yield {parts.problem: message, parts.fetching: ""}
 
     @polite
-    def forget(sha256: str) -> tuple[Any, ...]:
+    def rename(texts: Any, event: gr.EventData) -> dict[Any, Any]:
+        asked = _asked(event)
+        ctx.corpora.rename(asked.get("sha256", ""), str(asked.get("name", "")))
+        return _shown(ctx, parts, _chosen(ctx, texts))
+
+    @polite
+    def remove(texts: Any, event: gr.EventData) -> dict[Any, Any]:
+        sha256 = _asked(event).get("sha256", "")
         ctx.corpora.delete(sha256, needed_by=ctx.store.needing(sha256))
-        return opened(None)
+        return _shown(ctx, parts, _chosen(ctx, texts))
 
     @polite
-    def turn(sha256: str, event: gr.EventData) -> dict[str, Any]:
-        wanted = event._data.get("page") if isinstance(event._data, dict) else 0
-        return describe(ctx, ctx.corpora.get(sha256), wanted if isinstance(wanted, int) else 0)
+    def arrive(texts: Any) -> dict[Any, Any]:
+        return _shown(ctx, parts, _chosen(ctx, texts))
+
+    def refresh(tab: str, texts: Any) -> Any:
+        """Texts may have come or gone while another tab was open."""
+        return listed(ctx.corpora.list(), _chosen(ctx, texts).sha256) if tab == "corpus" else gr.skip()
+
+    _counting(ctx, parts, parts.texts.pick(pick, None, shown, **PRIVATE))
+    parts.texts.rename(rename, parts.texts, shown[:2], **PRIVATE)
+    _counting(ctx, parts, parts.texts.remove(remove, parts.texts, shown[:2], **PRIVATE))
+    _counting(ctx, parts, ctx.demo.load(arrive, parts.texts, shown[:2], **PRIVATE))
+    ctx.tab.change(refresh, [ctx.tab, parts.texts], parts.texts, **QUIET, **EACH)
+
+
+def _wire_card(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
+    @polite
+    def turn(texts: Any, event: gr.EventData) -> dict[str, Any]:
+        wanted = _asked(event).get("page")
+        return described(ctx.corpora, _chosen(ctx, texts), wanted if isinstance(wanted, int) else 0)
 
     @polite
-    def lead_to_training(sha256: str) -> tuple[Any, Any]:
-        ctx.corpora.get(sha256)
+    def lead_to_training(texts: Any) -> tuple[Any, Any]:
+        info = _chosen(ctx, texts)
         choices = [(one.name, one.sha256) for one in ctx.corpora.list()]
-        return gr.Dropdown(choices=choices, value=sha256), ctx.show("train")
+        return gr.Dropdown(choices=choices, value=info.sha256), ctx.show("train")
 
-    brought = [*shown, parts.upload, parts.offered, parts.latin]
-    parts.upload.upload(bring, parts.upload, brought, **private)
-    parts.latin.click(bring_latin_1, parts.offered, brought, **private)
-    parts.use.click(paste, parts.pasted, [*shown, parts.pasted, parts.offered, parts.latin], **private)
-    parts.texts.input(choose, parts.texts, shown, **private)
-    parts.delete.click(forget, parts.texts, shown, **private)
-    parts.card.turn(turn, parts.texts, parts.card, **private)
-    parts.train.click(lead_to_training, parts.texts, [page["train"].corpus, ctx.tabs], **private)
-    ctx.demo.load(choose, parts.texts, shown, **private)
+    parts.card.turn(turn, parts.texts, parts.card, **PRIVATE)
+    parts.train.click(lead_to_training, parts.texts, [page["train"].corpus, ctx.tabs], **PRIVATE)
 
 
-def describe(ctx: Context, info: CorpusInfo, page: int = 0) -> dict[str, Any]:
-    """What the text card shows of a text, at one page of it. Raises InputError if the text is gone."""
-    pages = max(1, -(-info.characters // PAGE))
-    page = min(max(page, 0), pages - 1)
-    train, validation = split(range(info.characters), TrainConfig().validation_fraction)
-    return {
-        "facts": info.sentence(),
-        "text": ctx.corpora.page(info.sha256, page * PAGE, PAGE),
-        "page": page,
-        "pages": pages,
-        "train": len(train),
-        "validation": len(validation),
-        "frequencies": [(visible(c), count) for c, count in ctx.corpora.frequencies(info.sha256)[:MOST]],
-    }
+def _counting(ctx: Context, parts: Parts, shown: Any) -> None:
+    """After a text was shown, what to expect of it: counting the largest takes seconds, and is then remembered."""
+
+    def count(texts: Any) -> Iterator[dict[str, Any] | None]:
+        try:
+            info = _chosen(ctx, texts)
+            entropy, seconds = ctx.corpora.entropy(info.sha256), _step_seconds(info.vocab_size)
+            yield outlook(info, entropy, None, seconds)
+            baselines = ctx.corpora.baselines(info.sha256, TrainConfig().validation_fraction)
+            yield outlook(info, entropy, baselines, seconds)
+        except Exception as error:
+            sentence(error)  # logs a defect of ours; what is wrong with the text was said when it was to be shown
+            yield None
+
+    shown.success(count, parts.texts, parts.outlook, concurrency_id="count", **PRIVATE)
 
 
-def latin_1_would_help(error: Exception, path: str) -> bool:
-    """Whether a file was refused only because it is not UTF-8, and is a text where every byte is a character."""
-    if not isinstance(error.__cause__, UnicodeError):
-        return False
+def _step_seconds(vocab_size: int) -> dict[str, float]:
+    """Seconds of a training step of the presets that were measured on this machine for so many characters."""
+    from nanollm.calibration import key_of, remembered  # torch
+    from nanollm.device import best_device
+
+    known, device = remembered(), best_device()
+    found = {name: known.get(key_of(*make_configs(preset(name), vocab_size), device), {}) for name in PRESETS}
+    return {name: facts["seconds"] for name, facts in found.items() if facts.get("seconds")}
+
+
+def _shown(ctx: Context, parts: Parts, info: CorpusInfo) -> dict[Any, Any]:
+    """The text chosen in the list, and on the card."""
+    return {parts.texts: listed(ctx.corpora.list(), info.sha256), parts.card: described(ctx.corpora, info)}
+
+
+def _settled(parts: Parts) -> dict[Any, Any]:
+    """Nothing is wrong with the last text that was brought."""
+    return {parts.problem: "", parts.readings: gr.Radio(choices=[], value=None, visible=False), parts.refused: None}
+
+
+def _chosen(ctx: Context, texts: Any) -> CorpusInfo:
+    """The text that the list's value marks; where that is gone, or none was chosen yet, the one that came along."""
     try:
-        Survey(read_file(path, encoding="latin-1")).require_text()
-    except InputError:
-        return False
-    return True
+        return ctx.corpora.get(texts["chosen"])
+    except (InputError, TypeError, KeyError):
+        return ctx.corpora.list()[0]
+
+
+def _brought(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
+    """Bring one of our texts: a sentence on how far it is now and then, and what is known of it in the end."""
+    far = {"now": f"Fetching {builtin.title}…"}
+
+    def tell(received: int, size: int) -> None:
+        far["now"] = f"Fetching {builtin.title}: {100 * received / size:.0f} %"
+
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        job = pool.submit(add, ctx.corpora, builtin, tell)
+        while wait([job], NEWS_SECONDS).not_done:
+            yield far["now"]
+        yield job.result()
+    finally:
+        pool.shutdown(wait=False)  # who leaves meanwhile is not waited for
+
+
+def _asked(event: gr.EventData) -> dict[str, Any]:
+    """What an event of our own components carries. It comes from a browser, so anything odd counts as nothing."""
+    return event._data if isinstance(event._data, dict) else {}

@@ -9,34 +9,48 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
-from nanollm.inference.generate import stream_text
-from playground.components.text import line, writing, written
-from playground.context import EACH, QUIET, Context, chosen, polite
-from playground.streaming import Pen, together
+from playground import dials
+from playground.components.choice_panel import choice_panel
+from playground.components.shaded_text import shaded_text
+from playground.components.text import line
+from playground.context import EACH, QUIET, Context, polite, sentence
+from playground.drafts import Draft
+from playground.question import Question
+from playground.streaming import together
+from playground.tabs import copying, scoring
 
-MOODS = {"greedy": (0.0, 1), "careful": (0.5, 20), "balanced": (0.8, 40), "wild": (1.3, 100)}
 NO_MODEL = "No model has been trained here yet. Bring a text, train one on it, and it writes here."
 WAITING = "First words in a moment. They will appear by themselves."
 PROMPT = "The "
+LENGTH = 400
 PLACE = "sample"
-QUESTION = ("run", "step", "prompt", "temperature", "top_k", "max_length", "seed")
+TEXT = "sample-text"
+PANEL = "sample-choices"
+LABEL = "The writing: arrow keys go from character to character, Enter to what else could have stood there"
 
 
 @dataclass
 class Parts:
     bring: gr.Button
-    prompt: gr.Textbox
-    write: gr.Button
-    stop: gr.Button
-    problem: gr.HTML
-    drop: gr.Button
-    mood: gr.Radio
-    temperature: gr.Slider
-    top_k: gr.Slider
+    ask: dials.Ask
+    dials: dials.Dials
+    fold: dials.Fold
     output: gr.HTML
     about: gr.HTML
-    seed: gr.Number
-    length: gr.Slider
+    panel: gr.HTML
+    copying: copying.Parts
+    score: scoring.Parts
+    python: gr.Accordion
+    call: gr.Textbox
+
+    @property
+    def prompt(self) -> gr.Textbox:
+        return self.ask.prompt
+
+    @property
+    def asked(self) -> list[Any]:
+        """What a question is made of besides the selection, in the order that window.nano.follow expects."""
+        return [self.ask.prompt, self.dials.temperature, self.dials.top_k, self.fold.length, self.fold.seed]
 
 
 def layout(ctx: Context) -> Parts:
@@ -44,108 +58,146 @@ def layout(ctx: Context) -> Parts:
         line("sample-none", NO_MODEL, "lead")
         bring = gr.Button("Bring a text →", variant="primary", elem_id="sample-bring")
     with gr.Column(elem_id="sample-main", elem_classes="when-runs"):
-        with gr.Row(elem_classes="ask"):
-            prompt = gr.Textbox(PROMPT, label="Prompt", lines=1, max_lines=4, elem_id="sample-prompt", scale=1)
-            write = gr.Button("Write", variant="primary", elem_id="sample-write", scale=0)
-            stop = gr.Button("Stop", elem_id="sample-stop", scale=0, interactive=False)
-        with gr.Row(elem_classes="problem-row"):
-            problem = line("sample-problem", elem_classes="problem")
-            drop = gr.Button("Drop them", size="sm", visible=False, elem_id="sample-drop", scale=0)
-        with gr.Row(elem_classes="dials"):
-            mood = gr.Radio(list(MOODS), value="balanced", label="Mood", elem_id="sample-mood", elem_classes="segments")
-            temperature = gr.Slider(0, 2, 0.8, step=0.05, label="Temperature", elem_id="sample-temperature")
-            top_k = gr.Slider(1, 100, 40, step=1, label="Top-k", elem_id="sample-top-k")
-        output = writing("sample-text", WAITING)
-        about = line("sample-about")
-        with gr.Accordion("Seed, length", open=False, elem_classes="fold"), gr.Row():
-            seed = gr.Number(42, label="Seed", precision=0, elem_id="sample-seed")
-            length = gr.Slider(50, 5000, 400, step=50, label="Characters", elem_id="sample-length")
-    return Parts(
-        bring, prompt, write, stop, problem, drop, mood, temperature, top_k, output, about, seed, length
-    )  # fmt: skip
+        with gr.Row(elem_classes="sample-view"):
+            with gr.Column(elem_classes="sample-writing", min_width=0):
+                ask = dials.ask(PLACE, PROMPT)
+                knobs = dials.dials(PLACE)
+                output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, frame=_frame(ctx))
+                about = line("sample-about")
+            with gr.Column(elem_classes="sample-aside", min_width=0):
+                panel = choice_panel(PANEL)
+        fold = dials.seed_and_length(PLACE, LENGTH)
+        copied = copying.layout(TEXT)
+        score = scoring.layout(PANEL)
+        with gr.Accordion("The same in Python", open=False, elem_classes="fold", elem_id="sample-python") as python:
+            call = gr.Textbox(
+                show_label=False, container=False, interactive=False, lines=7, max_lines=12, buttons=["copy"],
+                elem_id="sample-call", elem_classes="mono",
+            )  # fmt: skip
+    return Parts(bring, ask, knobs, fold, output, about, panel, copied, score, python, call)
 
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
-    asking = [parts.write.click, parts.prompt.submit]
-    following = [ctx.selection.change, ctx.tab.change]
-    followed = {ctx.selection._id, ctx.tab._id}
+    _wire_writing(ctx, parts)
+    ask, knobs = parts.ask, parts.dials
+    dials.wire_dials(knobs)
+    dials.wire_seed(parts.fold, PLACE)
+    dials.wire_drop(ctx, ask.prompt, ask.drop, f"{PLACE}-write")
+    turned = "(temperature, top_k) => ({ temperature, top_k })"
+    for slider in (knobs.temperature, knobs.top_k):
+        slider.change(None, [knobs.temperature, knobs.top_k], parts.panel, js=turned, **EACH)
+    parts.bring.click(lambda: ctx.show("corpus"), None, ctx.tabs, **QUIET)
+    ctx.linked(ask.prompt, "prompt")
+    copying.wire(ctx, parts.copying)
+    scoring.wire(ctx, parts.score)
 
-    def call_off(request: gr.Request) -> None:
-        ctx.desks.call_off(request.session_hash, PLACE)
+    def call(selection: Any, *asked: Any) -> str:
+        try:
+            return _call(ctx, _question(selection, asked))
+        except Exception as error:
+            return f"# {sentence(error)}"
+
+    for moment in (parts.python.expand, ctx.selection.change):
+        moment(call, [ctx.selection, *parts.asked], parts.call, **QUIET, **EACH)
+
+
+def _wire_writing(ctx: Context, parts: Parts) -> None:
+    """The text decides in the browser what to ask (assets/followed_text.js); here it is told, and answered."""
+    now = [ctx.selection, ctx.tab, *parts.asked]
+    follow = f"(...now) => {{ window.nano.follow('{TEXT}', 'sample', ...now); return []; }}"
+    press = f"(...now) => {{ window.nano.press('{TEXT}', ...now); return []; }}"
+    gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **EACH)
+    gr.on(parts.ask.asking, None, [ctx.selection, *parts.asked], None, js=press, api_visibility="private", **EACH)
 
     @polite
-    def write(
-        event: gr.EventData, request: gr.Request, selection: Any, tab: str, shown: Any, *asked: Any
-    ) -> Iterator[tuple[Any, ...]]:
-        follows = event.target is not None and event.target._id in followed
-        question = dict(zip(QUESTION, [*chosen(selection), *asked], strict=True))
-        if follows and (tab != "sample" or question["run"] is None or _answered(shown, question)):
-            yield (gr.skip(),) * 5
-        else:
-            yield from _write(ctx, request.session_hash, question)
+    def write(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
+        yield from _write(ctx, request.session_hash, event._data)
 
-    # First what is under way ends, then the newest question is written: always_last keeps one stream at a time. (The
-    # write that it starts late comes with the event of an earlier one, so an unfinished text always counts as open.)
-    gr.on([*asking, *following, parts.stop.click], call_off, **QUIET, **EACH)
-    gr.on(
-        [*asking, *following],
+    parts.output.ask(
         write,
-        [ctx.selection, ctx.tab, parts.output, parts.prompt, parts.temperature, parts.top_k, parts.length, parts.seed],
-        [parts.output, parts.about, parts.problem, parts.drop, parts.stop],
-        trigger_mode="always_last",
+        None,
+        [parts.output, parts.about, parts.ask.problem, parts.ask.drop, parts.ask.stop, parts.call],
         concurrency_id="write",
         concurrency_limit=ctx.settings.writers,
         show_progress="hidden",
         api_visibility="private",
+        **EACH,
     )
 
-    @polite
-    def drop_unknown(selection: Any, prompt: str) -> str:
-        unknown = ctx.models.get(*chosen(selection)).tokenizer.unknown(prompt)
-        return "".join(character for character in prompt if character not in unknown)
+    def call_off(request: gr.Request) -> None:
+        ctx.desks.call_off(request.session_hash, PLACE)
 
-    parts.drop.click(drop_unknown, [ctx.selection, parts.prompt], parts.prompt, api_visibility="private").success(
-        None, js="() => document.getElementById('sample-write').click()"
-    )
-    parts.mood.input(None, parts.mood, [parts.temperature, parts.top_k], js=f"(mood) => ({_moods()})[mood]")
-    for slider in (parts.temperature, parts.top_k):
-        slider.input(None, None, parts.mood, js="() => null")
-    parts.bring.click(lambda: ctx.show("corpus"), None, ctx.tabs, **QUIET)
-    ctx.linked(parts.prompt, "prompt")
+    for moment in (parts.ask.stop.click, parts.output.leave):
+        moment(call_off, **QUIET, **EACH)
+
+    def settle(event: gr.EventData) -> list[Any]:
+        question = Question.of(event._data)
+        return [question.prompt, question.temperature, question.top_k, question.max_length, question.seed]
+
+    parts.output.settle(settle, None, parts.asked, **QUIET, **EACH)
 
 
-def _answered(shown: Any, question: dict[str, Any]) -> bool:
-    """Whether the text on the page is the whole answer to this question."""
-    return isinstance(shown, dict) and shown.get("answers") == question
-
-
-def _write(ctx: Context, session: str | None, question: dict[str, Any]) -> Iterator[tuple[Any, ...]]:
-    """Updates for output, about, problem, drop and stop, about twenty a second."""
+def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[tuple[Any, ...]]:
+    """Updates for output, about, problem, drop, stop and call, about twenty a second; each brings what was added."""
     no_drop, no_stop = gr.Button(visible=False), gr.Button(interactive=False)
-    prompt = question["prompt"]
-    try:
-        loaded = ctx.models.get(question["run"], question["step"])
-    except InputError as error:
-        yield written(note=str(error)), "", "", no_drop, no_stop
-        return
-    try:
-        dials = {name: question[name] for name in ("temperature", "top_k", "max_length", "seed")}
-        pen = Pen(stream_text(loaded.model, loaded.tokenizer, prompt, **dials))
-    except InputError as error:
-        yield gr.skip(), "", str(error), gr.Button(visible=bool(loaded.tokenizer.unknown(prompt))), no_stop
-        return
-    parameters = f"{loaded.info.model_config.num_parameters:,} parameters"
     called_off = ctx.desks.begin(session, PLACE)
-    yield written(prompt), parameters, "", no_drop, gr.Button(interactive=True)
     try:
-        for _ in together([pen], called_off):
-            yield written(prompt, pen.text), gr.skip(), gr.skip(), gr.skip(), gr.skip()
+        question = Question.of(asked)
+        try:
+            loaded = ctx.models.get(question.run, question.step)
+        except InputError as error:
+            yield [{"note": str(error)}], "", "", no_drop, no_stop, ""
+            return
+        try:
+            draft = Draft(loaded, question)
+        except InputError as error:
+            unknown = bool(loaded.tokenizer.unknown(question.given))
+            yield gr.skip(), gr.skip(), str(error), gr.Button(visible=unknown), no_stop, gr.skip()
+            return
+        about = f"{loaded.info.model_config.num_parameters:,} parameters"
+        yield draft.value(), about, "", no_drop, gr.Button(interactive=True), _call(ctx, question)
+        for _ in together([draft.pen], called_off):
+            yield draft.value(), *(gr.skip(),) * 5
+        # Gradio repeats the last update when a generator ends: not the whole text.
+        yield (
+            gr.skip(),
+            f"{about}, {draft.pen.speed:,.0f} characters a second",
+            gr.skip(),
+            gr.skip(),
+            no_stop,
+            gr.skip(),
+        )
     finally:
         ctx.desks.end(session, PLACE, called_off)
-    whole = written(prompt, pen.text, answers=question if pen.finished else None)
-    yield whole, f"{parameters}, {pen.speed:,.0f} characters a second", "", no_drop, no_stop
 
 
-def _moods() -> str:
-    """The moods as a JavaScript object."""
-    return "{" + ", ".join(f"{name}: {list(dials)}" for name, dials in MOODS.items()) + "}"
+def _frame(ctx: Context) -> Any:
+    """What the page calls for the frames of the time bar. It can be called from anywhere: nothing is taken on trust."""
+
+    async def frame(asked: Any) -> list[dict[str, Any]]:
+        try:
+            return await ctx.frames.frame(Question.of(asked))
+        except Exception as error:
+            return [{"note": sentence(error)}]
+
+    return frame
+
+
+def _question(selection: Any, asked: tuple[Any, ...]) -> Question:
+    """The question as prompt and dials stand now."""
+    names = ("prompt", "temperature", "top_k", "max_length", "seed")
+    selection = selection if isinstance(selection, dict) else {}
+    where = {"run": selection.get("run"), "step": selection.get("step")}
+    return Question.of({**where, **dict(zip(names, asked, strict=True))})
+
+
+def _call(ctx: Context, question: Question) -> str:
+    """What to type to have this very text in a notebook."""
+    _, snapshot = ctx.models.find(question.run, question.step)
+    path = snapshot.path.relative_to(ctx.settings.home)
+    dials = "\n".join(f"    {name}={value!r}," for name, value in question.dials.items())
+    return (
+        "from nanollm import generate_text, load_model\n\n"
+        f"loaded = load_model({path.as_posix()!r})\n"
+        f"print(generate_text(\n    loaded.model, loaded.tokenizer, {question.prompt!r},\n{dials}\n))\n"
+    )

@@ -1,4 +1,4 @@
-"""Train: choose a size, start, and watch the loss fall. Everything shown is read from the run's folder."""
+"""Train: choose a size, start, and watch the loss fall. What is shown of a run is in playground/live.py."""
 
 from __future__ import annotations
 
@@ -7,22 +7,30 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.charts import guessing, loss_figure
 from nanollm.config import PRESETS, require_enough_text
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
-from nanollm.runs.store import Run
-from playground.components.plotly_chart import TOKENS, plotly_chart
+from nanollm.memory import require_memory
+from nanollm.runs.doctor import follow
+from nanollm.runs.table import tabulate
+from playground import live
+from playground.components.doctor import doctor_line
+from playground.components.plotly_chart import plotly_chart
+from playground.components.problem import problem_line
 from playground.components.run_progress import run_progress
+from playground.components.run_table import run_table, sheet
 from playground.components.text import line, numbers
 from playground.context import EACH, QUIET, Context, chosen, polite, sentence
-from playground.recipe import FIELDS, MAIN, NAMES, RARE, Recipe, by_itself, choice, defaults
-from playground.words import BUTTONS, facts, headline, newest_samples, run_sentences
+from playground.recipe import FIELDS, GROUPS, NAMES, ONWARD, Recipe, blamed, by_itself, choice, defaults, onward
 
-FIRST = "nano"
-WAITING = "Your curve will fall from the dashed line, which is blind guessing."
+FIRST = "sprint"
 STARTING = "() => [{__type__: 'update', value: 'Starting…', interactive: false}]"
+WAIT = "() => [{__type__: 'update', interactive: false}]"
 READY = "() => [{__type__: 'update', value: 'Start training', interactive: true}]"
+AGAIN = "() => document.querySelector('.train-view').classList.toggle('open')"
+SAME = "the same text"
+NO_RUN = "No run is chosen: choose one above, or start one."
+QUEUED: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
 
 
 @dataclass
@@ -30,194 +38,296 @@ class Parts:
     corpus: gr.Dropdown
     preset: gr.Radio
     start: gr.Button
+    again: gr.Button
     size: gr.HTML
     problem: gr.HTML
     fields: list[Any]  # one for each of NAMES
     command: gr.Textbox
-    numbers: gr.HTML
-    chart: gr.HTML
-    state: gr.HTML
-    pause: gr.Button
-    resume: gr.Button
-    stop: gr.Button
+    axis: gr.Radio
+    scale: gr.Radio
+    overlays: gr.Dropdown
+    controls: list[gr.Button]  # one for each of live.CONTROLS
+    onward: list[Any]  # one for each of ONWARD, then the text
+    health_fold: gr.Accordion
+    health_open: gr.State
+    shown: list[Any]  # what live.View updates
     progress: gr.HTML
+    doctor: gr.HTML
+    table_fold: gr.Accordion
+    table: gr.HTML
+    paces: gr.State
     timer: gr.Timer
 
 
 def layout(ctx: Context) -> Parts:
     with gr.Row(elem_classes="train-view"):
         with gr.Column(scale=0, min_width=280, elem_classes="train-setup"):
-            corpus = gr.Dropdown([], label="Text", elem_id="train-corpus")
-            preset = gr.Radio(
-                [choice(name, 65) for name in PRESETS], value=FIRST, label="Size", elem_id="train-preset",
-                elem_classes="cards",
-            )  # fmt: skip
-            size = line("train-size")
-            problem = line("train-problem", elem_classes="problem")
-            start = gr.Button("Start training", variant="primary", elem_id="train-start")
-            with gr.Accordion("All settings", open=False, elem_classes="fold", elem_id="train-settings"):
-                main = [_field(name) for name in MAIN]
-                with gr.Accordion("Rarely changed", open=False, elem_classes="fold"):
-                    rare = [_field(name) for name in RARE]
-            with gr.Accordion("Command", open=False, elem_classes="fold", elem_id="train-command-fold"):
-                command = gr.Textbox(
-                    label="The same training from a terminal", lines=1, max_lines=12, interactive=False,
-                    buttons=["copy"], elem_id="train-command",
-                )  # fmt: skip
+            again = gr.Button("Train another one", size="sm", elem_id="train-again")
+            with gr.Column(elem_classes="train-form"):
+                form = _form()
         with gr.Column(scale=1, min_width=300, elem_classes="train-live"):
-            figures = numbers("train-numbers")
-            chart = plotly_chart(label="Loss over the steps", elem_id="train-chart", empty=WAITING)
-            with gr.Row(elem_classes="train-state"):
-                state = line("train-state", elem_classes="")
-                pause = gr.Button("Pause", elem_id="train-pause", scale=0, visible=False)
-                resume = gr.Button("Resume", elem_id="train-resume", scale=0, visible=False)
-                stop = gr.Button("Stop and keep", elem_id="train-stop", scale=0, visible=False)
-            progress = run_progress("train-progress")
-    timer = gr.Timer(1, active=False)
-    return Parts(
-        corpus, preset, start, size, problem, [*main, *rare], command, figures, chart, state, pause, resume, stop,
-        progress, timer,
+            shown = _live()
+    return Parts(**form, **shown, again=again, paces=gr.State({}), timer=gr.Timer(1, active=False))
+
+
+def _form() -> dict[str, Any]:
+    """Text, cards, Start; the settings and the command folded."""
+    corpus = gr.Dropdown([], label="Text", elem_id="train-corpus")
+    preset = gr.Radio(
+        [choice(name, 65) for name in PRESETS], value=FIRST, label="Size", elem_id="train-preset", elem_classes="cards"
+    )
+    size = line("train-size")
+    problem = problem_line("train-problem")
+    start = gr.Button("Start training", variant="primary", elem_id="train-start")
+    with gr.Accordion("All settings", open=False, elem_classes="fold", elem_id="train-settings"):
+        fields = []
+        for group, names in GROUPS.items():
+            line(f"train-group-{group.split()[-1]}", group, "group")
+            fields += [_field(name) for name in names]
+    with gr.Accordion("Command", open=False, elem_classes="fold", elem_id="train-command-fold"):
+        command = gr.Textbox(
+            label="The same training from a terminal", lines=1, max_lines=12, interactive=False, buttons=["copy"],
+            elem_id="train-command",
+        )  # fmt: skip
+    return dict(
+        corpus=corpus, preset=preset, size=size, problem=problem, start=start, fields=fields, command=command
+    )  # fmt: skip
+
+
+def _live() -> dict[str, Any]:
+    """Numbers, chart, controls, the doctor, the newest samples; what is rarely looked at folded."""
+    figures = numbers("train-numbers")
+    chart = plotly_chart(label="Loss over the training", elem_id="train-chart", empty=live.WAITING)
+    with gr.Row(elem_classes="chart-dials"):
+        axis = gr.Radio(
+            ["steps", "seconds"], value="steps", show_label=False, elem_id="train-axis", elem_classes="segments"
+        )
+        scale = gr.Radio(
+            ["linear", "log"], value="linear", show_label=False, elem_id="train-scale", elem_classes="segments"
+        )
+        overlays = gr.Dropdown(
+            [], multiselect=True, label="Other runs on this chart", elem_id="train-overlays", visible=False,
+            filterable=False,
+        )  # fmt: skip
+    passed = line("train-passed", elem_classes="passed")
+    with gr.Row(elem_classes="train-state"):
+        state = line("train-state", elem_classes="")
+        words = ("Pause", "Resume", "Stop and keep", "Continue for more steps", "Fork from here")
+        controls = [
+            gr.Button(word, elem_id=f"train-{name}", scale=0, visible=False)
+            for name, word in zip(live.CONTROLS, words, strict=True)
+        ]
+    doctor = doctor_line("train-doctor")
+    progress = run_progress("train-progress")
+    with (
+        gr.Accordion(
+            "Continue or fork with other settings", open=False, elem_classes="fold", elem_id="train-onward-fold"
+        ),
+        gr.Row(elem_classes="onward"),
+    ):
+        asked: list[Any] = [
+            gr.Textbox(placeholder="as before", label=name, max_lines=1, min_width=120, elem_id=f"train-onward-{name}")
+            for name in ONWARD
+        ]
+        asked.append(gr.Dropdown([(SAME, "")], value="", label="Text", min_width=160, elem_id="train-onward-text"))
+    with gr.Accordion("Health", open=False, elem_classes="fold", elem_id="train-health-fold") as health_fold:
+        health = numbers("train-health")
+        health_chart = plotly_chart(label="Gradient norm and learning rate", elem_id="train-health-chart", height=260)
+    with gr.Accordion("All runs", open=False, elem_classes="fold", elem_id="train-table-fold") as table_fold:
+        table = run_table("train-table")
+    shown = [figures, chart, passed, state, *controls, doctor, health, health_chart, progress]
+    return dict(
+        axis=axis, scale=scale, overlays=overlays, controls=controls, onward=asked, health_fold=health_fold,
+        health_open=gr.State(False), shown=shown, progress=progress, doctor=doctor, table_fold=table_fold, table=table,
     )  # fmt: skip
 
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
-    _wire_recipe(ctx, parts)
+    _wire_form(ctx, parts)
     _wire_start(ctx, parts)
-    _wire_run(ctx, parts)
+    _wire_live(ctx, parts)
+    _wire_controls(ctx, parts)
 
 
-def _wire_recipe(ctx: Context, parts: Parts) -> None:
+def _wire_form(ctx: Context, parts: Parts) -> None:
     """The form: texts, cards, fields and what they come to."""
     asked = [parts.corpus, parts.preset, *parts.fields]
     outcome = [parts.size, parts.problem, parts.command]
 
-    def judge(sha256: Any, preset: Any, *values: Any) -> tuple[str, str, str]:
+    def judge(sha256: Any, preset: Any, *values: Any) -> tuple[Any, ...]:
+        recipe = None
         try:
-            return _outcome(ctx, _corpus(ctx, sha256), Recipe.of(preset, values))
+            recipe = Recipe.of(preset, values)
+            return _outcome(_corpus(ctx, sha256), recipe)
         except Exception as error:
-            return "", sentence(error), ""
+            told = sentence(error)
+            return "", {"text": told, "fields": blamed(told, recipe.settings if recipe else {})}, ""
 
-    def arrive(sha256: Any) -> tuple[Any, Any]:
+    def arrive(tab: Any, sha256: Any) -> tuple[Any, ...]:
+        if tab != "train":
+            return (gr.skip(),) * 4
         infos = ctx.corpora.list()
         info = next((one for one in infos if one.sha256 == sha256), infos[0])
-        return _texts(infos, info), _cards(info)
+        choices = [(one.name, one.sha256) for one in infos]
+        paces = ctx.pace.get(info.vocab_size)
+        texts = gr.Dropdown(choices=choices, value=info.sha256), gr.Dropdown(choices=[(SAME, ""), *choices])
+        return *texts, _cards(info, paces), paces
 
-    def cards(sha256: Any) -> Any:
+    def cards(sha256: Any) -> tuple[Any, ...]:
         try:
-            return _cards(_corpus(ctx, sha256))
+            info = _corpus(ctx, sha256)
         except InputError:
-            return gr.skip()
+            return gr.skip(), gr.skip()
+        paces = ctx.pace.get(info.vocab_size)
+        return _cards(info, paces), paces
 
-    def reset(preset: Any) -> list[Any]:
-        return list(defaults(preset).values())
+    def paced(tab: Any, sha256: Any, known: Any) -> tuple[Any, ...]:
+        """The cards again, once a time was measured."""
+        if tab != "train" or len(known) == len(PRESETS):
+            return gr.skip(), gr.skip()
+        updates = cards(sha256)
+        return (gr.skip(), gr.skip()) if updates[1] == known else updates
 
-    parts.preset.input(reset, parts.preset, parts.fields, **QUIET).then(judge, asked, outcome, **QUIET)
-    parts.corpus.change(cards, parts.corpus, parts.preset, **QUIET, **EACH).then(judge, asked, outcome, **QUIET)
+    timed = [parts.preset, parts.paces]
+    # Start waits for the card's fields: the former card's would count as settings that were changed.
+    parts.preset.input(None, None, parts.start, js=WAIT, api_visibility="private")
+    filled = parts.preset.input(
+        lambda preset: list(defaults(preset).values()), parts.preset, parts.fields, **QUIET, **EACH
+    )
+    filled.then(None, None, parts.start, js=READY, api_visibility="private")
+    filled.then(judge, asked, outcome, **QUIET)
+    parts.corpus.change(cards, parts.corpus, timed, **QUIET, **EACH).then(judge, asked, outcome, **QUIET)
     for field in parts.fields:
         field.input(judge, asked, outcome, trigger_mode="always_last", **QUIET)
     ctx.tab.change(
-        lambda tab, sha256: arrive(sha256) if tab == "train" else (gr.skip(), gr.skip()),
-        [ctx.tab, parts.corpus], [parts.corpus, parts.preset], **QUIET, **EACH,
+        arrive, [ctx.tab, parts.corpus], [parts.corpus, parts.onward[-1], *timed], **QUIET, **EACH
     ).then(judge, asked, outcome, **QUIET)  # fmt: skip
+    parts.timer.tick(paced, [ctx.tab, parts.corpus, parts.paces], timed, **QUIET, **EACH)
+    parts.again.click(None, None, None, js=AGAIN, api_visibility="private")
 
 
 def _wire_start(ctx: Context, parts: Parts) -> None:
     @polite
     def start(sha256: Any, preset: Any, *values: Any) -> dict[str, Any]:
         recipe, corpus = Recipe.of(preset, values), _corpus(ctx, sha256)
+        ctx.pace.give_way()
         run = ctx.store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
-        ctx.catalogue.rows(fresh=True)
-        return {"run": run.id, "step": None}
+        return _begun(ctx, run.id)
 
     asked = [parts.corpus, parts.preset, *parts.fields]
     parts.start.click(None, None, parts.start, js=STARTING, api_visibility="private")
-    started = parts.start.click(
-        start, asked, ctx.selection, api_visibility="private", show_progress="hidden", concurrency_id="start"
-    )
+    started = parts.start.click(start, asked, ctx.selection, **QUEUED, concurrency_id="start")
     for ended in (started.success, started.failure):
         ended(None, None, parts.start, js=READY, api_visibility="private")
 
 
-def _wire_run(ctx: Context, parts: Parts) -> None:
-    """The chosen run: how it stands, again every second, and its buttons."""
-    shown = [parts.numbers, parts.chart, parts.state, parts.pause, parts.resume, parts.stop, parts.progress]
-    inputs = [ctx.selection, ctx.tab, parts.corpus, parts.progress]
+def _wire_live(ctx: Context, parts: Parts) -> None:
+    """The chosen run: how it stands, again every second."""
+    wanted = [parts.axis, parts.scale, parts.overlays, parts.health_open]
+    inputs = [ctx.selection, ctx.tab, parts.corpus, parts.progress, *wanted]
 
-    def look(selection: Any, tab: Any, sha256: Any, progress: Any) -> Any:
+    def look(selection: Any, tab: Any, sha256: Any, progress: Any, *wanted: Any) -> Any:
         if tab != "train":
             return gr.skip()
+        before = progress.get("stamp", "") if isinstance(progress, dict) else ""
         try:
-            return _look(ctx, chosen(selection)[0], sha256, progress)
+            view = live.look(ctx, chosen(selection)[0], _corpus(ctx, sha256), live.Wanted.of(*wanted), before)
         except Exception as error:
-            return [], None, sentence(error), *_buttons(""), facts(None)
+            view = live.nothing(sentence(error))
+        return view.updates() if view else gr.skip()
+
+    def others(laid: Any) -> Any:
+        return _laid_over(ctx, laid)
 
     ctx.tab.change(lambda tab: gr.Timer(active=tab == "train"), ctx.tab, parts.timer, **QUIET, **EACH)
     for moment in (ctx.selection.change, ctx.tab.change, parts.corpus.change):
-        moment(look, inputs, shown, **QUIET, **EACH)
-    parts.timer.tick(look, inputs, shown, **QUIET)
+        moment(look, inputs, parts.shown, **QUIET, **EACH)
+    for dial in (parts.axis, parts.scale):
+        dial.input(look, inputs, parts.shown, **QUIET, **EACH)
+    parts.overlays.change(look, inputs, parts.shown, **QUIET, **EACH)
+    parts.timer.tick(look, inputs, parts.shown, **QUIET, **EACH)
+    for moment in (parts.overlays.focus, ctx.tab.change, ctx.selection.change):
+        moment(others, parts.overlays, parts.overlays, **QUIET, **EACH)
+    parts.health_fold.expand(lambda: True, None, parts.health_open, **QUIET).then(look, inputs, parts.shown, **QUIET)
+    parts.health_fold.collapse(lambda: False, None, parts.health_open, **QUIET)
+    for moment in (parts.table_fold.expand, ctx.tab.change, ctx.selection.change):
+        moment(lambda: sheet(tabulate(ctx.store.list())), None, parts.table, **QUIET, **EACH)
+    _wire_acts(ctx, parts, look, inputs)
 
-    for button, action in (
-        (parts.pause, ctx.launcher.pause),
-        (parts.resume, ctx.launcher.resume),
-        (parts.stop, ctx.launcher.stop),
-    ):
+
+def _wire_acts(ctx: Context, parts: Parts, look: Any, inputs: list[Any]) -> None:
+    """Pause, Resume, Stop: each shows at once what came of it."""
+    acts = (ctx.launcher.pause, ctx.launcher.resume, ctx.launcher.stop)
+    for button, action in zip(parts.controls[:3], acts, strict=True):
 
         @polite
         def act(selection: Any, action: Any = action) -> None:
-            run_id, _ = chosen(selection)
-            if run_id is None:
-                raise InputError("No run is chosen: choose one above, or start one.")
-            action(run_id)
+            action(_chosen_run(selection))
 
-        button.click(
-            act, ctx.selection, None, api_visibility="private", show_progress="hidden", concurrency_id="control"
-        ).then(look, inputs, shown, **QUIET)
+        button.click(act, ctx.selection, None, **QUEUED, concurrency_id="control").then(
+            look, inputs, parts.shown, **QUIET
+        )
 
 
-def _look(ctx: Context, run_id: str | None, sha256: Any, progress: Any) -> Any:
-    """Updates for numbers, chart, state, the three buttons and progress; nothing where all of it is shown already."""
-    before = progress.get("stamp", "") if isinstance(progress, dict) else ""
-    run = ctx.store.get(run_id) if run_id else None
-    if run is None:
-        corpus = _corpus(ctx, sha256)
-        stamp = f"none {corpus.sha256}"
-        return gr.skip() if stamp == before else ([], _empty(corpus), "", *_buttons(""), facts(stamp))
-    status, curve, samples = run.status(), run.curve(), newest_samples(run)
-    slot = ctx.catalogue.slot(run.id)
-    charted = f"{run.id} {len(curve.steps)} {len(curve.eval_steps)} {status.active} {slot}"
-    stamp = f"{charted} | {status} {len(samples)}"
-    if stamp == before:
-        return gr.skip()
-    return (
-        headline(run, status, curve),
-        gr.skip() if before.startswith(f"{charted} |") else _curve(run, curve, status.active, slot),
-        run_sentences(run, status),
-        *_buttons(status.state, bare=run.bare, asked=status.asked),
-        facts(stamp, run, status, samples),
+def _wire_controls(ctx: Context, parts: Parts) -> None:
+    """Going on from a run: for more steps from its end, from any of its snapshots, or as the doctor suggests."""
+
+    def fork(run_id: str, step: int | None, asked: tuple[Any, ...]) -> dict[str, Any]:
+        *values, text = asked
+        corpus = ctx.corpora.get(text) if isinstance(text, str) and text else None
+        parent, settings = ctx.store.get(run_id), onward(values)
+        run = ctx.store.fork(parent, corpora=ctx.corpora, settings=settings, corpus=corpus, step=step)
+        return _begun(ctx, run.id)
+
+    @polite
+    def more(selection: Any, *asked: Any) -> dict[str, Any]:
+        return fork(_chosen_run(selection), None, asked)
+
+    @polite
+    def fork_from_here(selection: Any, *asked: Any) -> dict[str, Any]:
+        return fork(_chosen_run(selection), chosen(selection)[1], asked)
+
+    @polite
+    def take_advice(selection: Any, event: gr.EventData) -> dict[str, Any]:
+        wanted = event._data.get("index") if isinstance(event._data, dict) else None
+        run = follow(ctx.store, ctx.store.get(_chosen_run(selection)), wanted, ctx.corpora)
+        return _begun(ctx, run.id)
+
+    def with_parent(selection: Any, laid: Any) -> Any:
+        """Parent and child on one chart."""
+        run = ctx.store.get(_chosen_run(selection))
+        return _laid_over(ctx, laid, run.parent.run if run.parent else None)
+
+    for button, act in zip(parts.controls[3:], (more, fork_from_here), strict=True):
+        laid = button.click(act, [ctx.selection, *parts.onward], ctx.selection, **QUEUED, concurrency_id="start")
+        laid.success(with_parent, [ctx.selection, parts.overlays], parts.overlays, **QUIET)
+    parts.doctor.follow(take_advice, ctx.selection, ctx.selection, **QUEUED, concurrency_id="start")
+
+
+def _laid_over(ctx: Context, laid: Any, *more: str | None) -> gr.Dropdown:
+    """The runs that may be laid over the chosen one (itself among them: it is not drawn twice), and those that are.
+
+    A value that is no choice any more would make Gradio refuse every event that reads it, so both are set together.
+    """
+    choices = [(row["title"], row["id"]) for row in ctx.catalogue.rows()]
+    known = {run_id for _, run_id in choices}
+    wanted = [*(laid if isinstance(laid, list) else []), *more]
+    return gr.Dropdown(
+        choices=choices, value=[one for one in dict.fromkeys(wanted) if one in known], visible=len(known) > 1
     )
 
 
-def _curve(run: Run, curve: Any, active: bool, slot: int) -> dict[str, Any]:
-    references = [guessing(run.model_config.vocab_size)]
-    num_steps = run.train_config.num_steps if active or not curve.steps else 0
-    figure = loss_figure(
-        curve, colour=slot, num_steps=num_steps, references=references, revision=run.id, palette=TOKENS
-    )
-    return figure if curve.steps or curve.eval_steps else {**figure, "note": WAITING}
+def _begun(ctx: Context, run_id: str) -> dict[str, Any]:
+    """The selection of a run that was just queued, already in the list."""
+    ctx.catalogue.rows(fresh=True)
+    return {"run": run_id, "step": None}
 
 
-def _empty(corpus: CorpusInfo) -> dict[str, Any]:
-    figure = loss_figure(num_steps=1000, references=[guessing(corpus.vocab_size)], revision="none", palette=TOKENS)
-    return {**figure, "note": WAITING}
-
-
-def _buttons(state: str, bare: bool = False, asked: str = "") -> list[Any]:
-    """Pause, Resume and Stop as the run's state allows them."""
-    allowed = () if bare else BUTTONS.get(state, ())
-    return [
-        gr.Button(visible=name in allowed, interactive=not asked or name == "resume")
-        for name in ("pause", "resume", "stop")
-    ]
+def _chosen_run(selection: Any) -> str:
+    run_id, _ = chosen(selection)
+    if run_id is None:
+        raise InputError(NO_RUN)
+    return run_id
 
 
 def _corpus(ctx: Context, sha256: Any) -> CorpusInfo:
@@ -225,22 +335,19 @@ def _corpus(ctx: Context, sha256: Any) -> CorpusInfo:
     return ctx.corpora.get(sha256) if isinstance(sha256, str) and sha256 else ctx.corpora.list()[0]
 
 
-def _texts(infos: list[CorpusInfo], info: CorpusInfo) -> gr.Dropdown:
-    return gr.Dropdown(choices=[(one.name, one.sha256) for one in infos], value=info.sha256)
+def _cards(info: CorpusInfo, paces: dict[str, float]) -> gr.Radio:
+    return gr.Radio(choices=[choice(name, info.vocab_size, paces.get(name)) for name in PRESETS])
 
 
-def _cards(info: CorpusInfo) -> gr.Radio:
-    return gr.Radio(choices=[choice(name, info.vocab_size) for name in PRESETS])
-
-
-def _outcome(ctx: Context, corpus: CorpusInfo, recipe: Recipe) -> tuple[str, str, str]:
+def _outcome(corpus: CorpusInfo, recipe: Recipe) -> tuple[str, dict[str, Any], str]:
     """What the settings come to: the size in a sentence, no problem, the command."""
     model, train = recipe.configs(corpus.vocab_size)
     require_enough_text(corpus.characters, model, train)
+    require_memory(model, train)
     path = "data/raw/sample.txt" if corpus.bundled else f"data/corpora/{corpus.sha256}.txt"
     changed = ", ".join(f"{name} {value}" for name, value in recipe.settings.items() if value is not None)
     size = f"{model.num_parameters:,} parameters, {train.num_steps:,} steps"
-    return f"{size}. Changed: {changed}." if changed else "", "", recipe.command(path)
+    return f"{size}. Changed: {changed}." if changed else "", {"text": "", "fields": []}, recipe.command(path)
 
 
 def _field(name: str) -> Any:

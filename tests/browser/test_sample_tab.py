@@ -166,10 +166,12 @@ def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab) -> N
     asked: list[str] = []
     tab.on("request", lambda request: asked.append(request.url))
     turn(tab, "temperature", 2)
-    expect(tab.locator("#sample-choices .dialled").nth(1)).not_to_have_attribute("style", f"width: {coloured[1]};")
+    expect(tab.locator("#sample-choices .alternatives .dialled").nth(1)).not_to_have_attribute(
+        "style", f"width: {coloured[1]};"
+    )
     assert bars(tab, "model") == grey and bars(tab, "dialled") != coloured
     turn(tab, "top-k", 1)
-    tab.wait_for_function("document.querySelectorAll('#sample-choices .dialled')[1].style.width === '0%'")
+    tab.wait_for_function("document.querySelectorAll('.alternatives .dialled')[1].style.width === '0%'")
     assert bars(tab, "model") == grey and bars(tab, "dialled")[0] == "100%"
     assert not [url for url in asked if "queue/join" in url]
 
@@ -228,7 +230,7 @@ def test_stop_ends_a_long_text(tab: Tab) -> None:
 def test_what_was_asked_comes_back_with_the_run(tab: Tab, page: Page, run: Run) -> None:
     tab.locator("#sample-mood").get_by_text("careful").click()
     write(tab, "the mat ")
-    tab.wait_for_function("localStorage['nano-sample']?.includes('the mat ')")
+    tab.wait_for_function("document.querySelector('#sample-text .letters').textContent.startsWith('the mat ')")
     whole(tab, 408)
     expect(tab.locator("#sample-stop")).to_be_disabled()
     shown = text(tab)

@@ -1,0 +1,139 @@
+// A shaded text that answers questions: it follows the time bar from frame to frame, and goes back on choices.
+const { frames } = window.nano;
+const KEPT = "nano-sample"; // the last question of each run, in this browser
+const MOST_RUNS = 50;
+
+let wanted = null; // the question whose answer is shown, or on its way
+let past = []; // [question, answer] to go back to, the last choice last
+
+const same = (one, other) => one && other && frames.key(one) === frames.key(other);
+
+// Answers to what is not asked any more are passed over; so is one that has yet to catch up with the frame on show.
+take = () => {
+  const value = opened(props.value || [{ note: EMPTY }]);
+  if (value.question && !same(value.question, wanted)) return;
+  const onShow = value.question && same(shown?.question, frames.short(value.question)) && shown.stamp !== value.stamp;
+  if (onShow && !value.finished && characters(value) < length()) return;
+  draw(value);
+  if (value.finished) arrived(value);
+};
+
+const characters = (value) => value.pieces.reduce((sum, piece) => sum + piece.text.length, 0);
+
+function arrived(value) {
+  frames.keep(value);
+  ahead();
+}
+
+function show(question, value) {
+  wanted = question;
+  remember(question);
+  draw(value);
+  if (value.finished) arrived(value);
+}
+
+function ask(question) {
+  wanted = question;
+  remember(question);
+  trigger("ask", question);
+}
+
+function want(question) {
+  past = [];
+  const frame = frames.get(question);
+  if (!frame) return ask(question);
+  trigger("leave", {}); // nobody waits for what is under way
+  show(question, frame);
+  if (!same(question, frame.question)) later(question);
+}
+
+// A frame holds the beginning of a long text. Who rests on it gets it all.
+let resting = 0;
+const REST_MS = 600;
+function later(question) {
+  clearTimeout(resting);
+  resting = setTimeout(() => wanted === question && ask(question), REST_MS);
+}
+
+// The same question at the run's other snapshots, the nearest first, so that moving the time bar never waits.
+function ahead() {
+  const steps = window.nano.runs().find((row) => row.id === wanted?.run)?.steps || [];
+  const here = steps.indexOf(wanted?.step);
+  const near = steps.map((_, i) => i).sort((a, b) => Math.abs(a - here) - Math.abs(b - here));
+  const question = (i) => ({ ...wanted, step: steps[i], kept: "" });
+  frames.prefetch(place, near.map(question), (asked) => server.frame(asked).then(opened));
+}
+
+function follow({ chosen, active, typed }) {
+  if (!active || !chosen?.run) return;
+  const another = wanted?.run !== chosen.run;
+  const before = another ? recall(chosen.run, wanted === null) : null;
+  const kept = another ? before?.step === chosen.step && before?.kept : wanted.step === chosen.step && wanted.kept;
+  const question = { ...(before || typed), run: chosen.run, step: chosen.step, kept: kept || "" };
+  if (same(question, wanted)) return;
+  if (before) trigger("settle", question);
+  want(question);
+}
+
+// Write was pressed: the same question is written again, too.
+function press({ chosen, typed }) {
+  past = [];
+  shown = null;
+  if (chosen?.run) ask({ ...typed, run: chosen.run, step: chosen.step, kept: "" });
+}
+
+function choose(index, character) {
+  const before = Array.from(text()).slice(0, index);
+  const prompt = Array.from(wanted.prompt);
+  past.push([wanted, shown]);
+  const split = Math.min(index, prompt.length);
+  const question = {
+    ...wanted, prompt: before.slice(0, split).join(""), kept: before.slice(split).join("") + character,
+  };
+  if (index < prompt.length) trigger("settle", question);
+  ask(question);
+}
+
+function back() {
+  if (!past.length) return;
+  const [question, answer] = past.pop();
+  trigger("leave", {});
+  trigger("settle", question);
+  show(question, answer);
+}
+
+// The time bar is being dragged: what is there is shown at once.
+function glance({ run, step }) {
+  const frame = run === wanted?.run && frames.get({ ...wanted, step, kept: "" });
+  if (frame) draw(frame);
+}
+
+// The last question of each run comes back with it; on a first look, only if the address asks for nothing else.
+function recall(run, first) {
+  const known = stored()[run];
+  const address = new URL(location.href).searchParams.get("prompt");
+  return known && (!first || address === null || address === known.prompt) ? known : null;
+}
+
+function stored() {
+  try {
+    return JSON.parse(localStorage.getItem(KEPT)) || {};
+  } catch {
+    return {};
+  }
+}
+
+function remember(question) {
+  const { [question.run]: _, ...others } = stored();
+  const all = Object.entries({ ...others, [question.run]: question });
+  try {
+    localStorage.setItem(KEPT, JSON.stringify(Object.fromEntries(all.slice(-MOST_RUNS))));
+  } catch {
+    // a full or forbidden store: the page works without
+  }
+}
+
+Object.assign(window.nano.texts[place], { choose, back, steps: () => past.length });
+const listeners = { follow, press, glance };
+document.addEventListener("nano:question", ({ detail }) => detail.place === place && listeners[detail.what](detail));
+if (window.nano.unheard[place]) follow(window.nano.unheard[place]);

@@ -1,0 +1,39 @@
+// value: {columns, rows, ids, csv} or null. Drawn with textContent only.
+const { element: make, dot, runs } = window.nano;
+const find = (selector) => element.querySelector(selector);
+const shown = (cell) => (cell === null ? "–" : typeof cell === "number" ? cell.toLocaleString("en", { maximumFractionDigits: 6 }) : String(cell));
+
+function row(cells, id) {
+  const made = make("tr");
+  made.append(...cells.map((cell, i) => {
+    const box = make("td", typeof cell === "number" ? "number" : "", shown(cell));
+    if (i === 0) {
+      const known = runs().find((one) => one.id === id);
+      if (known) box.prepend(dot(known), " ");
+    }
+    return box;
+  }));
+  return made;
+}
+
+function draw() {
+  const value = props.value;
+  const some = Boolean(value && value.rows.length > 1);
+  find(".none").hidden = some;
+  find(".sheet").hidden = find("button").hidden = !some;
+  if (!some) return;
+  const head = make("tr");
+  head.append(...value.columns.map((name) => make("th", "", name)));
+  find("thead").replaceChildren(head);
+  find("tbody").replaceChildren(...value.rows.map((cells, i) => row(cells, value.ids[i])));
+}
+
+find("button").addEventListener("click", () => {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([props.value.csv], { type: "text/csv" }));
+  link.download = "runs.csv";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+watch("value", draw);
+draw();

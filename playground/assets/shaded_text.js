@@ -1,0 +1,147 @@
+// A text shaded by surprise, a span a character. value: [head, ...pieces], as components/shaded_text.py makes it.
+const { reading } = window.nano;
+const root = element.querySelector(".shaded-text");
+const box = element.querySelector(".writing");
+const letters = element.querySelector(".letters");
+const note = element.querySelector(".note");
+const [copy, download] = [element.querySelector(".copy"), element.querySelector(".download")];
+const place = root.dataset.place;
+const EMPTY = note.textContent;
+
+let shown = null; // what is drawn: {stamp, characters, prompt, …, pieces}
+let pieces = []; // what is drawn of it, unpacked
+let vocabulary = [];
+let looking = null; // index of the character that is looked at
+let returning = null; // where to look as soon as there is something
+let copied = []; // [start, end) of stretches to underline
+
+const length = () => letters.childElementCount;
+const text = () => letters.textContent;
+const read = () => ({ text: text(), prompt: shown?.prompt || 0, stamp: shown?.stamp, finished: Boolean(shown?.finished) });
+
+function entryAt(index) {
+  let from = 0;
+  for (const piece of pieces) {
+    if (index < from + piece.characters.length) return reading.entry(piece, index - from, vocabulary);
+    from += piece.characters.length;
+  }
+  return null;
+}
+
+function letter(piece, i, index) {
+  const made = document.createElement("span");
+  made.textContent = piece.characters[i];
+  if (piece.characters[i] === "\n") made.className = "newline";
+  if (index < (shown.prompt || 0)) made.classList.add("prompt");
+  const bits = reading.bitsOf(piece, i);
+  made.style.setProperty("--heat", `${reading.heat(bits)}%`);
+  made.title = `${bits.toFixed(1)} bits`;
+  return made;
+}
+
+function clear() {
+  letters.replaceChildren();
+  [pieces, copied] = [[], []];
+  vocabulary = Array.from(shown.characters || "");
+  [returning, looking] = [looking ?? returning, null]; // the same place is looked at in the next text
+  box.scrollTop = 0;
+}
+
+function append(packed) {
+  const piece = reading.unpack(packed, vocabulary);
+  const from = length();
+  letters.append(...piece.characters.map((_, i) => letter(piece, i, from + i)));
+  pieces.push(piece);
+}
+
+function draw(value) {
+  // Readers start at the beginning: the end is followed only by those who went there.
+  const atEnd = box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+  const fresh = value.stamp !== shown?.stamp;
+  shown = value;
+  if (fresh) clear();
+  note.textContent = value.note || "";
+  value.pieces.slice(pieces.length).forEach(append);
+  if (atEnd) box.scrollTop = box.scrollHeight;
+  copy.disabled = download.disabled = !length();
+  if (fresh || value.finished) document.dispatchEvent(new CustomEvent("nano:text", { detail: { place } }));
+  if (returning !== null && (returning < length() || value.finished)) look(returning < length() ? returning : null);
+}
+
+function underline(spans) {
+  copied = spans;
+  const inside = (index) => copied.some(([start, end]) => index >= start && index < end);
+  Array.from(letters.children).forEach((made, index) => made.classList.toggle("copied", inside(index)));
+}
+
+// Looking at a character: by a click, or by the keys once the text has the focus.
+function look(index) {
+  if (looking !== null) letters.children[looking]?.classList.remove("looking");
+  [looking, returning] = [index, null];
+  letters.children[index]?.classList.add("looking");
+  if (root.dataset.panel) announce();
+}
+
+// Within the box only: the page stays where it is.
+function reveal(made) {
+  const [above, below] = [made.offsetTop - box.scrollTop, made.offsetTop + made.offsetHeight - box.scrollTop];
+  if (above < 0) box.scrollTop += above - 8;
+  else if (below > box.clientHeight) box.scrollTop += below - box.clientHeight + 8;
+}
+
+function announce() {
+  const entry = looking === null ? null : entryAt(looking);
+  document.dispatchEvent(new CustomEvent("nano:look", { detail: { panel: root.dataset.panel, place, index: looking, entry } }));
+}
+
+function lineBelow(index, way) {
+  const here = letters.children[index];
+  const away = (made) => Math.abs(made.offsetLeft - here.offsetLeft);
+  let [best, line] = [index, null];
+  for (let i = index + way; i >= 0 && i < length(); i += way) {
+    const made = letters.children[i];
+    if (made.offsetTop === here.offsetTop) continue;
+    line ??= made.offsetTop;
+    if (made.offsetTop !== line) break;
+    if (best === index || away(made) < away(letters.children[best])) best = i;
+  }
+  return best;
+}
+
+const WAYS = {
+  ArrowLeft: (index) => index - 1, ArrowRight: (index) => index + 1, Home: () => 0, End: () => length() - 1,
+  ArrowUp: (index) => lineBelow(index, -1), ArrowDown: (index) => lineBelow(index, 1),
+};
+
+box.addEventListener("keydown", (event) => {
+  if (event.key === "Escape") return look(null);
+  if (event.key === "Enter" && looking !== null) document.querySelector(`#${root.dataset.panel} .alternatives button:enabled`)?.focus();
+  const way = WAYS[event.key];
+  if (!way || !length() || event.ctrlKey || event.metaKey) return;
+  event.preventDefault();
+  const first = Math.min(shown.prompt || 0, length() - 1);
+  look(looking === null ? first : Math.max(0, Math.min(way(looking), length() - 1)));
+  reveal(letters.children[looking]);
+});
+letters.addEventListener("click", (event) => {
+  const index = Array.prototype.indexOf.call(letters.children, event.target);
+  if (index >= 0 && !String(getSelection())) look(index === looking ? null : index);
+});
+
+copy.addEventListener("click", async () => {
+  await navigator.clipboard?.writeText(text());
+  copy.textContent = "Copied";
+  setTimeout(() => (copy.textContent = "Copy"), 1500);
+});
+download.addEventListener("click", () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text()], { type: "text/plain;charset=utf-8" }));
+  link.download = `${place}.txt`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+});
+
+window.nano.texts[place] = { look, underline, focus: () => box.focus(), read };
+const opened = ([head, ...pieces]) => ({ ...head, pieces });
+let take = () => draw(opened(props.value || [{ note: EMPTY }]));
+watch("value", () => take());

@@ -1,0 +1,71 @@
+"""The frames of the time bar: the same question put to one snapshot after another, each answered once for everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+
+from nanollm.errors import InputError
+from playground.question import Question
+
+if TYPE_CHECKING:
+    from playground.context import Models
+
+LENGTH = 400  # characters of a frame; who rests on one gets the rest written on
+CAPACITY = 64 * 2**20  # bytes of frames that are kept, over all visitors
+MOST_WAITING = 64  # over all visitors; each page asks for one after the other
+
+
+class Frames:
+    """Finished answers by question. Computed one at a time: who writes at this moment comes first."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._kept: OrderedDict[tuple[Any, ...], tuple[int, list[dict[str, Any]]]] = OrderedDict()
+        self._size = 0
+        self._lock = Lock()
+        self._worker = ThreadPoolExecutor(1, thread_name_prefix="frames")
+        self._waiting = 0
+
+    async def frame(self, question: Question) -> list[dict[str, Any]]:
+        """The value of a shaded_text. Raises InputError as a Draft does, and where too many are waiting."""
+        if self._waiting >= MOST_WAITING:
+            raise InputError("Many want to travel at this moment: try again in a while.")
+        self._waiting += 1
+        try:
+            return await asyncio.wrap_future(self._worker.submit(self.compute, question))
+        finally:
+            self._waiting -= 1
+
+    def compute(self, question: Question) -> list[dict[str, Any]]:
+        """The frame, from memory if it was computed before."""
+        from playground.drafts import Draft
+
+        question = replace(question, max_length=min(question.max_length, LENGTH))
+        _, snapshot = self._models.find(question.run, question.step)
+        loaded = self._models.at(snapshot)
+        key = (question, snapshot.path.stat().st_mtime_ns)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][1]
+        draft = Draft(loaded, question)
+        while not draft.pen.finished:
+            draft.pen.advance(1.0)
+        value = draft.value()
+        self._keep(key, value)
+        return value
+
+    def _keep(self, key: tuple[Any, ...], value: list[dict[str, Any]]) -> None:
+        size = len(json.dumps(value))
+        with self._lock:
+            self._kept[key] = (size, value)
+            self._size += size
+            while self._size > CAPACITY:
+                _, (gone, _) = self._kept.popitem(last=False)
+                self._size -= gone
