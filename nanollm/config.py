@@ -92,9 +92,7 @@ class TrainConfig:
     num_steps: int = _setting(1000, "training steps", 1, 10_000_000)
     batch_size: int = _setting(32, "windows of text in one step", 1, 4096)
     optimizer: str = _setting("adamw", "how gradients become updates", choices=("adamw", "muon"))
-    accumulation_steps: int = _setting(
-        1, "pieces that a batch is computed in; more take less memory", 1, 1024
-    )
+    accumulation_steps: int = _setting(1, "pieces that a batch is computed in; more take less memory", 1, 1024)
     learning_rate: float = _setting(1e-3, "highest learning rate, reached after the warm-up", 0.0, 1e9)
     warmup_steps: int = _setting(100, "steps in which the learning rate climbs from zero", 0, 1_000_000)
     final_learning_rate: float = _setting(0.1, "learning rate at the last step, as a share of the highest", 0.0, 1.0)

@@ -331,9 +331,14 @@ def keep(
         for old in sorted(folder.glob("resume_*.safetensors"))[:-2]:
             old.unlink(missing_ok=True)
         return
-    losses = {"train_loss": state.train_loss, "val_loss": state.val_loss}
     save_checkpoint(
-        folder / event.file, state.model, step=state.step, tokenizer=tokenizer, train_config=config, **losses
+        folder / event.file,
+        state.model,
+        step=state.step,
+        tokenizer=tokenizer,
+        train_config=config,
+        train_loss=state.train_loss,
+        val_loss=state.val_loss,
     )
     if event.replaces:
         (folder / event.replaces).unlink(missing_ok=True)

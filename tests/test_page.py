@@ -32,7 +32,7 @@ def test_no_trigger_has_two_listeners_that_defer(page: gr.Blocks) -> None:
 
 def test_only_the_published_endpoints_are_public(page: gr.Blocks) -> None:
     public = {f.api_name for f in page.fns.values() if f.api_visibility == "public"}
-    plain = {"runs", "texts", "corpus", "start_run", "stop_run", "sample", "score"}
+    plain = {"runs", "texts", "corpus", "start_run", "stop_run", "sample", "score", "compare"}
     assert public == plain | {"attention", "ablation", "rank", "names", "lens"}
 
 

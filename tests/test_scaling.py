@@ -269,6 +269,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class TestTraining:
     """With real workers."""
 
+    @pytest.mark.slow
     def test_an_interrupted_command_goes_on_when_it_is_given_again(self, home: Path) -> None:
         command = [sys.executable, "-m", "nanollm", "scale", "--corpus", "cats.txt", "--presets", "nano"]
         command += ["--num-steps-scale", "0.1", "--seeds", "1", "2"]

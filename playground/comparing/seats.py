@@ -39,8 +39,10 @@ def seats(ctx: Context, asked: Any) -> list[Seat]:
     Raises InputError where that is no question, or one of more models than there are columns.
     """
     models = asked.get("models") if isinstance(asked, dict) else None
-    if not isinstance(models, list) or not 0 < len(models) <= COLUMNS:
-        raise InputError(f"One to {COLUMNS} models are expected.")
+    if not isinstance(models, list) or len(models) > COLUMNS:
+        raise InputError(f"A list of up to {COLUMNS} models is expected.")
+    if not models:
+        raise InputError("There is no model to compare yet: the first appears as soon as training begins.")
     return [_seat(ctx, model) for model in models]
 
 

@@ -156,9 +156,9 @@ def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[list[Any]]
         ]
         for _ in together(pens, called_off):
             yield [*_texts(taken, prompt), *(gr.skip(),) * (COLUMNS + 4)]
-        # Gradio repeats the last update when a generator ends: not the whole texts.
         speeds = _each(facts(seat, f"{seat.pen.speed:,.0f}" if seat.pen else "–") for seat in taken)
-        yield [*(gr.skip(),) * COLUMNS, *speeds, *(gr.skip(),) * 3, no_stop]
+        # The texts once more: a gr.skip() after them would, being a dictionary as well, be taken for what has changed.
+        yield [*_texts(taken, prompt), *speeds, *(gr.skip(),) * 3, no_stop]
     finally:
         ctx.desks.end(session, PLACE, called_off)
 

@@ -108,8 +108,7 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
 def members(experiment: Experiment) -> list[dict[str, Any]]:
     """The runs of an experiment that have a snapshot, each at its last; of each size first the first seed."""
     ready = [run for run in experiment.runs() if run.snapshots()]
-    first_seed = {run.id: run.train_config.seed != experiment.plan.seeds[0] for run in ready}
-    ordered = sorted(ready, key=lambda run: first_seed[run.id])
+    ordered = sorted(ready, key=lambda run: experiment.plan.seeds.index(run.train_config.seed))
     return [{"run": run.id, "step": run.snapshots()[-1].step} for run in ordered]
 
 

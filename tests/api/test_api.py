@@ -78,6 +78,22 @@ def test_a_score_is_what_the_core_reads(client: Client, page: Page, run: str) ->
         assert rank > 3 or likeliest[rank - 1][1] == pytest.approx(probability)
 
 
+def test_models_that_are_compared_write_at_the_same_time(client: Client, page: Page, run: str) -> None:
+    settings = {"max_length": 400, "temperature": 0.9, "top_k": 5, "seed": 7}
+    job = client.submit([run, run], "the ", [0, 20], *settings.values(), api_name="/compare")
+    found = job.result(timeout=60)
+    assert found["caution"] == "" and [model["step"] for model in found["models"]] == [0, 20]
+    for step, model in zip((0, 20), found["models"], strict=True):
+        loaded = load_model(page.store.get(run).snapshot(step).path)
+        assert model["text"] == generate_text(loaded.model, loaded.tokenizer, "the ", **settings)
+        assert model["parameters"] == sum(weight.numel() for weight in loaded.model.parameters())
+        assert model["characters_per_second"] > 0
+    for earlier, later in pairwise(job.outputs()):
+        texts = zip(earlier["models"], later["models"], strict=True)
+        assert all(new["text"].startswith(old["text"]) for old, new in texts)
+    assert all(len(model["text"]) > len("the ") for model in job.outputs()[0]["models"])  # nobody waits for another
+
+
 def test_attention_is_what_the_core_sees(client: Client, page: Page, run: str) -> None:
     seen = client.predict(run, "the cat", 2, 3, api_name="/attention")
     loaded = load_model(page.store.get(run).snapshot().path)
@@ -155,6 +171,11 @@ def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) 
         ("/score", ["RUN", "the", None, -1]),
         ("/score", ["RUN", "the", None, True]),
         ("/score", ["nothing", "the"]),
+        ("/compare", ["RUN", "the"]),
+        ("/compare", [["nothing"], "the"]),
+        ("/compare", [[], "the"]),
+        ("/compare", [[7], "the"]),
+        ("/compare", [["nothing"], "the", [1, 2]]),
         ("/attention", ["RUN", ""]),
         ("/attention", ["RUN", "the", 99, 1]),
         ("/attention", ["RUN", "the", None, 1]),
@@ -193,5 +214,5 @@ def test_a_text_too_short_is_refused_before_a_run_is_made(client: Client, page: 
 
 def test_only_what_is_meant_to_be_public_is(client: Client) -> None:
     public = client.view_api(return_format="dict")["named_endpoints"]
-    plain = {"/runs", "/texts", "/corpus", "/start_run", "/stop_run", "/sample", "/score"}
+    plain = {"/runs", "/texts", "/corpus", "/start_run", "/stop_run", "/sample", "/score", "/compare"}
     assert set(public) == plain | {"/attention", "/ablation", "/rank", "/names", "/lens"}

@@ -40,7 +40,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
-@pytest.fixture(params=[1280, 390])
+@pytest.fixture(params=[1280, pytest.param(390, marks=pytest.mark.slow)])
 def tab(browser: Browser, page: Page, request: pytest.FixtureRequest) -> Iterator[Tab]:
     """The Attention tab, filled in; afterwards nothing must have been complained about, here or on the server."""
     context = browser.new_context(viewport={"width": request.param, "height": 900})
@@ -130,7 +130,7 @@ def test_by_mouse(tab: Tab) -> None:
     # Every head ranked: bars, and a sentence; another snapshot knows nothing of it.
     tab.locator("#attention-rank").click()
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
-    assert len(tab.evaluate("Object.keys(window.nano.inside.held.effects)")) == 4
+    tab.wait_for_function("Object.keys(window.nano.inside.held.effects ?? {}).length === 4")
     tab.keyboard.press("Escape")
     tab.locator("#time-bar input[type=range]").focus()
     tab.keyboard.press("End")

@@ -104,6 +104,7 @@ def test_what_is_no_text_is_refused_and_leaves_nothing(tab: Tab, page: Page, tmp
     assert kept(page).list() == before
 
 
+@pytest.mark.slow
 def test_a_pasted_text_shows_what_hides_in_it(tab: Tab) -> None:
     tab.locator("#corpus-paste textarea").fill(TEXT * 9 + "od\u200bd<b>&amp;${1+1}\ue000")
     tab.locator("#corpus-use").click()
@@ -121,6 +122,7 @@ def test_a_pasted_text_shows_what_hides_in_it(tab: Tab) -> None:
     expect(tab.locator("#corpus-outlook .sizes")).to_contain_text("Too little text")
 
 
+@pytest.mark.slow
 def test_texts_of_ours_come_when_chosen(tab: Tab, page: Page) -> None:
     tab.locator("#corpus-texts .ours .pick", has_text="Python documentation").click()
     expect(tab.locator("#corpus-texts .chosen")).to_contain_text("Python documentation")
@@ -132,6 +134,7 @@ def test_texts_of_ours_come_when_chosen(tab: Tab, page: Page) -> None:
     expect(tab.locator("#corpus-texts .chosen")).to_contain_text("Python documentation")
 
 
+@pytest.mark.slow
 def test_a_name_is_changed_and_a_text_that_a_run_needs_stays(tab: Tab, page: Page, tmp_path: Path) -> None:
     upload(tab, tmp_path / f"{'long name ' * 15}.txt", (TEXT * 100).encode())
     facts(tab, len(TEXT) * 100)
@@ -160,6 +163,7 @@ def test_a_name_is_changed_and_a_text_that_a_run_needs_stays(tab: Tab, page: Pag
     assert info not in kept(page).list()
 
 
+@pytest.mark.slow
 def test_a_text_is_taken_to_train(tab: Tab, tmp_path: Path) -> None:
     upload(tab, tmp_path / "to train on.txt", (TEXT * 60).encode())
     facts(tab, len(TEXT) * 60)

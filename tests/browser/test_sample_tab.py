@@ -120,6 +120,7 @@ def test_a_text_is_what_the_core_writes_and_travels_once(tab: Tab, run: Run) -> 
     assert 5_000 < sum(sizes) < MOST_BYTES
 
 
+@pytest.mark.slow
 def test_moving_through_training_asks_the_server_for_nothing(tab: Tab, run: Run) -> None:
     frames_are_there(tab, run)
     asked: list[str] = []
@@ -176,6 +177,7 @@ def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab) -> N
     assert not [url for url in asked if "queue/join" in url]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("temperature", "top_k"), [(0.8, 40), (2.0, 100), (0.1, 5), (1.0, 1), (0.0, 40)])
 def test_the_browser_shapes_as_the_core_draws(tab: Tab, temperature: float, top_k: int) -> None:
     """A distribution with a long tail, of which the browser is told only the head, as pieces tell it."""
@@ -227,6 +229,7 @@ def test_stop_ends_a_long_text(tab: Tab) -> None:
     assert letters(tab).count() == length < 5008
 
 
+@pytest.mark.slow
 def test_what_was_asked_comes_back_with_the_run(tab: Tab, page: Page, run: Run) -> None:
     tab.locator("#sample-mood").get_by_text("careful").click()
     write(tab, "the mat ")
@@ -261,6 +264,7 @@ def test_texts_that_look_like_markup_are_texts(tab: Tab) -> None:
     assert tab.locator("#sample-main img").count() == 0
 
 
+@pytest.mark.slow
 def test_copies_of_the_training_text_are_underlined(tab: Tab) -> None:
     tab.get_by_role("button", name="Is it copying?").click()
     said = tab.locator("#sample-copies .said")
@@ -272,6 +276,7 @@ def test_copies_of_the_training_text_are_underlined(tab: Tab) -> None:
     expect(tab.locator("#sample-copies tbody tr")).to_have_count(5)
 
 
+@pytest.mark.slow
 def test_on_a_phone_the_character_comes_up_from_below(browser: Browser, page: Page) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800})
     tab = context.new_page()

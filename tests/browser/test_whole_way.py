@@ -128,7 +128,7 @@ def test_from_a_text_to_a_model_to_look_into(browser: Browser, page: Page, tmp_p
     visit.open("Sample")
     tab.locator("#sample-prompt textarea, #sample-prompt input").first.fill("the ")
     tab.locator("#sample-write").click()
-    written = tab.locator("#sample-text .text")
+    written = tab.locator("#sample-text .letters")
     tab.wait_for_timeout(2500)  # opening the tab wrote, too: let both come to their end
     expect(tab.locator("#sample-stop")).to_be_disabled()
     expect(written).to_contain_text("cat")

@@ -1,0 +1,322 @@
+"""Compare as a person uses it: three models at once, through their training, by curves, on one text, and blind."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Page as Tab
+
+from nanollm.checkpoint import load_model
+from nanollm.corpus import CorpusStore
+from nanollm.experiments.scaling import Experiment, Member, Plan
+from nanollm.explain.surprisal import surprisal
+from nanollm.inference.generate import generate_text
+from nanollm.runs.store import CorpusRef, Run, RunStore
+from nanollm.runs.worker import work
+from tests.serving import Page, serve
+
+HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}\n'
+TEXT = "the cat sat on the mat, and the rat ran from the cat.\n"
+# Small, larger, largest, but nearly as fast as each other, so that none is through while another begins.
+SHAPES: list[dict[str, Any]] = [
+    {"embedding_dim": 32, "num_layers": 3},
+    {"embedding_dim": 48, "num_layers": 3},
+    {"embedding_dim": 64, "num_layers": 3},
+]
+QUICK = {"num_steps": 40, "batch_size": 8, "context_length": 32, "ffn_hidden_dim": 64, "eval_interval": 20}
+PATIENCE = 60_000  # milliseconds
+NAMES = {"texts": "Texts", "curves": "Curves", "table": "Table", "scored": "Same text scored", "blind": "Blind round"}
+# Lengths of the three texts, looked at again and again while they are written.
+WATCH = """() => {
+  const texts = [1, 2, 3].map((i) => document.querySelector(`#compare-${i}-text .text`));
+  window.looks = [];
+  setInterval(() => window.looks.push(texts.map((text) => text.textContent.length)), 40);
+}"""
+
+# Press Stop as soon as all three have begun.
+STOP = """() => new Promise((done) => {
+  const begun = (i) => document.querySelector(`#compare-${i}-text .text`).textContent;
+  const timer = setInterval(() => {
+    if (![1, 2, 3].every(begun)) return;
+    clearInterval(timer);
+    document.getElementById("compare-stop").click();
+    done();
+  }, 10);
+})"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page with three models of different sizes, whose text and one of whose titles would do harm as markup."""
+    home: Path = tmp_path_factory.mktemp("home")
+    corpora, store = CorpusStore(home / "data" / "corpora"), RunStore(home / "checkpoints")
+    corpus = corpora.add_text((TEXT * 20 + HOSTILE) * 20, "cats")
+    made = []
+    for shape in SHAPES:
+        made.append(store.create(settings={**QUICK, **shape}, corpus=corpus, queued=False))
+        work(made[-1], corpora.root)
+    store.rename(made[0].id, HOSTILE.strip())
+    reference = CorpusRef(corpus.name, corpus.sha256, corpus.characters, corpus.vocab_size)
+    two = [Member("nano", seed, run.id) for seed, run in enumerate(made[:2], 42)]
+    Experiment(store.root / "scaling-x", 0.0, reference, Plan(("nano",), 1.0, (42, 43)), two, store).save()
+    with serve(home) as page:
+        yield page
+
+
+@pytest.fixture
+def runs(page: Page) -> list[Run]:
+    """From the smallest to the largest."""
+    return sorted(page.store.list(), key=lambda run: run.model_config.num_parameters)
+
+
+@pytest.fixture
+def tab(browser: Browser, page: Page) -> Iterator[Tab]:
+    """Compare, its three columns filled; afterwards nothing must have been complained about, and nothing hurt."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    tab, complaints = context.new_page(), []
+    tab.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
+    tab.on("pageerror", lambda error: complaints.append(str(error)))
+    tab.goto(f"{page.address}?tab=compare")
+    tab.locator("body[data-tab=compare]").wait_for()
+    expect(tab.locator("#compare-3-facts")).to_contain_text("parameters")
+    yield tab
+    assert tab.evaluate("window.hurt") is None
+    assert tab.locator("#compare-main img").count() == 0
+    expect.set_options(timeout=5_000)
+    context.close()
+    assert complaints == []
+
+
+def turn_to(tab: Tab, view: str) -> None:
+    tab.locator("#compare-view").get_by_text(NAMES[view], exact=True).click()
+    tab.locator(f"body[data-compare={view}]").wait_for()
+
+
+def written(run: Run, prompt: str, step: int | None = None, length: int = 300) -> str:
+    loaded = load_model(run.snapshot(step).path)
+    dials = {"max_length": length, "temperature": 0.8, "top_k": 40, "seed": 42}
+    return generate_text(loaded.model, loaded.tokenizer, prompt, **dials)
+
+
+def shown(tab: Tab, column: int) -> str:
+    return tab.locator(f"#compare-{column}-text").evaluate(
+        "(text) => text.querySelector('.prompt').textContent + text.querySelector('.text').textContent"
+    )
+
+
+def write(tab: Tab, prompt: str, length: int = 300) -> None:
+    if length != 300:
+        tab.get_by_role("button", name="Seed, length").locator("visible=true").click()
+        number = tab.locator("#compare-length input[type=number]")
+        number.fill(str(length))
+        number.press("Tab")
+    tab.locator("#compare-prompt textarea").fill(prompt)
+    tab.locator("#compare-write").click()
+
+
+def over(tab: Tab, length: int = 300) -> None:
+    for column in (1, 2, 3):
+        tab.wait_for_function(
+            "([place, length]) => document.querySelector(place).textContent.length === length",
+            arg=[f"#compare-{column}-text .text", length],
+        )
+    expect(tab.locator("#compare-stop")).to_be_disabled()
+
+
+def column_of(tab: Tab, run: Run) -> int:
+    """Where a run sits."""
+    chosen = [tab.locator(f"#compare-{column}-model select").input_value() for column in (1, 2, 3)]
+    return chosen.index(run.id) + 1
+
+
+def head(tab: Tab, column: int) -> Locator:
+    return tab.locator(f"#compare-{column}-model .time-bar")
+
+
+def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
+    tab.evaluate(WATCH)
+    write(tab, "the cat ", 2000)
+    over(tab, 2000)
+    looks = tab.evaluate("window.looks")
+    unfinished = [look for look in looks if all(0 < length < 2000 for length in look)]
+    assert len(unfinished) > 1, "all three were seen at work, twice"
+    assert all(later > earlier for earlier, later in zip(unfinished[0], unfinished[-1], strict=True))
+    for run in runs:
+        column = column_of(tab, run)
+        assert shown(tab, column) == written(run, "the cat ", length=2000)
+        facts = tab.locator(f"#compare-{column}-facts")
+        expect(facts).to_contain_text(f"{run.model_config.num_parameters:,}")
+        expect(facts).to_contain_text(f"{run.snapshot().val_loss:.2f}")
+        assert float(facts.locator("dd").nth(3).inner_text().replace(",", "")) > 0
+    expect(tab.locator("#compare-caution .line")).to_be_hidden()
+
+
+def test_stop_stops_all(tab: Tab) -> None:
+    write(tab, "the ", 5000)
+    tab.evaluate(STOP)
+    expect(tab.locator("#compare-stop")).to_be_disabled()
+    stopped = [shown(tab, column) for column in (1, 2, 3)]
+    tab.wait_for_timeout(700)
+    assert [shown(tab, column) for column in (1, 2, 3)] == stopped
+    assert all(len(text) < len("the ") + 5000 for text in stopped)
+
+
+def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: list[Run]) -> None:
+    write(tab, "the cat ")
+    over(tab)
+    slider = tab.locator("#time-bar input[type=range]")
+    slider.focus()
+    slider.press("Home")
+    for column in (1, 2, 3):
+        expect(head(tab, column).locator("output")).to_have_text(re.compile("^step 0"))
+    for run in runs:
+        column, wanted = column_of(tab, run), written(run, "the cat ", 0)
+        tab.wait_for_function(
+            "([column, wanted]) => document.querySelector(`#compare-${column}-text`).textContent.includes(wanted)",
+            arg=[column, wanted],
+        )
+    # The same fraction of each one's own training.
+    half = next(i for i, snapshot in enumerate(runs[0].snapshots()) if snapshot.step >= 20)
+    slider.fill(str(half))
+    step = runs[0].snapshots()[half].step
+    for column in (1, 2, 3):
+        expect(head(tab, column).locator("output")).to_have_text(re.compile(f"^step {step}"))
+
+
+def test_a_prompt_that_none_of_them_knows(tab: Tab) -> None:
+    write(tab, "Ωthe ")
+    expect(tab.locator("#compare-problem")).to_contain_text("knows all characters")
+    expect(tab.locator("#compare-2-text .note")).to_contain_text("Ω")
+    tab.locator("#compare-drop").click()
+    over(tab)
+    expect(tab.locator("#compare-problem .line")).to_be_hidden()
+    expect(tab.locator("#compare-prompt textarea")).to_have_value("the ")
+
+
+def test_texts_and_titles_that_look_like_markup_are_texts(tab: Tab, runs: list[Run]) -> None:
+    write(tab, HOSTILE.strip())
+    over(tab)
+    assert shown(tab, 1).startswith(HOSTILE.strip())
+    turn_to(tab, "curves")
+    expect(tab.locator("#compare-runs .chips")).to_contain_text(HOSTILE.strip())
+    expect(tab.locator("#compare-curves .js-plotly-plot")).to_be_visible()
+    turn_to(tab, "table")
+    expect(tab.locator("#compare-table tbody")).to_contain_text(HOSTILE.strip())
+    turn_to(tab, "scored")
+    tab.locator("#compare-score-text textarea").fill(HOSTILE)
+    tab.locator("#compare-score").click()
+    expect(tab.locator("#compare-difference .losses tbody")).to_contain_text(HOSTILE.strip())
+    assert tab.locator("#compare-difference .letters").evaluate("(letters) => letters.textContent") == HOSTILE
+    turn_to(tab, "blind")
+    tab.locator("#compare-blind .begin").click()
+    tab.locator("#compare-blind .guess:enabled").first.click()
+    expect(tab.locator("#compare-blind .cards")).to_contain_text(HOSTILE.strip())
+
+
+def test_curves_and_table_of_the_chosen_runs(tab: Tab) -> None:
+    turn_to(tab, "curves")
+    chart = "document.querySelector('#compare-curves .js-plotly-plot')"
+    lines = f"() => {chart}?.data?.filter((trace) => trace.line.width === 2).length"
+    tab.wait_for_function(f"({lines})() === 3")
+    tab.locator("#compare-axis").get_by_text("seconds").click()
+    expect(tab.locator("#compare-curves")).to_contain_text("seconds of training")
+    tab.locator("#compare-runs input").first.uncheck()
+    tab.wait_for_function(f"({lines})() === 2")
+    turn_to(tab, "table")
+    expect(tab.locator("#compare-table tbody tr")).to_have_count(2)
+    expect(tab.locator("#compare-table thead")).to_contain_text("embedding_dim")
+    tab.locator("#compare-runs .all").click()
+    expect(tab.locator("#compare-table tbody tr")).to_have_count(3)
+
+
+def test_the_same_text_scored_by_all(tab: Tab, runs: list[Run]) -> None:
+    turn_to(tab, "scored")
+    text = "the cat ran."
+    tab.locator("#compare-score-text textarea").fill(text)
+    tab.locator("#compare-score").click()
+    rows = tab.locator("#compare-difference .losses tbody tr")
+    expect(rows).to_have_count(3)
+    told = {}
+    for run in runs:
+        loaded = load_model(run.snapshot().path)
+        bits = surprisal(loaded.model, loaded.tokenizer, text).bits
+        told[run.id] = bits
+        row = rows.filter(has_text=run.title)
+        assert float(row.locator("td").first.inner_text()) == pytest.approx(bits.mean() * math.log(2), abs=1e-3)
+    # The smallest against the largest: blue where the largest finds a character easier.
+    second = tab.locator("#compare-difference .letters span").evaluate_all(
+        "(letters) => letters.map((letter) => letter.classList.contains('for-second'))"
+    )
+    gain = told[runs[0].id] - told[runs[-1].id]
+    assert all(blue == (each > 0) for blue, each in zip(second, gain, strict=True) if abs(each) > 0.01)
+    difference = tab.locator("#compare-difference .where tr").last.locator("td").last.inner_text()
+    assert float(difference.replace("−", "-")) == pytest.approx(-gain.mean() * math.log(2), abs=2e-3)
+    tab.locator("#compare-difference .writing").focus()
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("ArrowRight")
+    expect(tab.locator("#compare-difference .said")).to_contain_text(re.compile(r"^h: .* %"))
+    # Another moment of their training: the text is judged anew.
+    before = rows.first.inner_text()
+    tab.locator("#time-bar input[type=range]").press("Home")
+    expect(rows.first).to_contain_text("step 0")
+    assert rows.first.inner_text() != before
+
+
+def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
+    turn_to(tab, "blind")
+    blind = tab.locator("#compare-blind")
+    tab.locator("#compare-prompt textarea").fill("the ")
+    blind.locator(".begin").click()
+    expect(blind.locator(".question")).to_have_text("Which is the largest?")
+    blind.locator(".guess:enabled").first.wait_for()
+    expect(blind.locator(".guess:enabled")).to_have_count(3)
+    told = blind.inner_text()
+    assert not any(run.title in told for run in runs)
+    texts = blind.locator(".card .text").evaluate_all("(texts) => texts.map((text) => text.textContent)")
+    assert [len(text) for text in texts] == [300] * 3
+    blind.locator(".guess").nth(1).click()
+    expect(blind.locator(".verdict")).to_contain_text(re.compile(r"(Right|No): it is [ABC], .*\. [01] of 1 right\."))
+    right = blind.locator(".card.right")
+    expect(right).to_have_count(1)
+    expect(right).to_contain_text(runs[-1].title)
+    guessed = "Right" in blind.locator(".verdict").inner_text()
+    assert guessed == (right.locator("h3").inner_text() == "B")
+    expect(blind.locator(".guess:visible")).to_have_count(0)
+
+
+def test_an_experiment_opens_in_the_columns(tab: Tab, runs: list[Run]) -> None:
+    tab.locator("#compare-experiment input").click()
+    tab.locator("ul[role=listbox] [role=option]").first.click()
+    expect(tab.locator("body")).to_have_attribute("data-columns", "2")
+    chosen = [tab.locator(f"#compare-{column}-model select").input_value() for column in (1, 2)]
+    assert chosen == [run.id for run in runs[:2]]
+    turn_to(tab, "curves")
+    expect(tab.locator("#compare-runs input:checked")).to_have_count(2)
+
+
+@pytest.mark.parametrize("view", NAMES)
+def test_a_phone_needs_no_sideways_scrolling(browser: Browser, page: Page, view: str) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 800})
+    tab = context.new_page()
+    tab.set_default_timeout(PATIENCE)
+    tab.goto(f"{page.address}?tab=compare&view={view}")
+    tab.locator("body[data-tab=compare]" if view == "texts" else f"body[data-compare={view}]").wait_for()
+    tab.wait_for_timeout(500)
+    assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
+    if view == "texts":
+        boxes = [tab.locator(f"#compare-{column}-text .writing").bounding_box() for column in (1, 2, 3)]
+        assert len({box["height"] for box in boxes if box}) == 1
+        # The name stays in sight, under the time bar, while its text is scrolled through.
+        tab.locator("#compare-2-text").evaluate("(text) => scrollBy(0, text.getBoundingClientRect().top - 160)")
+        tab.wait_for_timeout(200)
+        name, bar = (tab.locator(place).bounding_box() for place in ("#compare-2-model", "#time-bar"))
+        assert name and bar and name["y"] == pytest.approx(bar["y"] + bar["height"], abs=2)
+    context.close()
