@@ -198,7 +198,9 @@ def _wire_form(ctx: Context, parts: Parts) -> None:
     filled.then(judge, asked, outcome, **QUIET)
     parts.corpus.change(cards, parts.corpus, timed, **QUIET, **EACH).then(judge, asked, outcome, **QUIET)
     for field in parts.fields:
-        field.input(judge, asked, outcome, trigger_mode="always_last", **QUIET)
+        # Gradio's Textbox fires `input` for keys that print a character only: not for Backspace, and not for a paste.
+        moved = field.change if isinstance(field, gr.Textbox) else field.input
+        moved(judge, asked, outcome, trigger_mode="always_last", **QUIET)
     ctx.tab.change(
         arrive, [ctx.tab, parts.corpus], [parts.corpus, parts.onward[-1], *timed], **QUIET, **EACH
     ).then(judge, asked, outcome, **QUIET)  # fmt: skip
