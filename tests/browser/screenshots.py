@@ -1,7 +1,7 @@
 """Pictures of the page at work: `python -m tests.browser.screenshots [FOLDER]`.
 
-Trains nano on the bundled text, writes docs/page.png for the README, and, given a folder, every tab at 1280 and 390
-pixels, light and dark.
+With the models that come along: docs/page.png for the README, and, given a folder, every tab at 1280 and 390 pixels,
+light and dark.
 """
 
 from __future__ import annotations
@@ -9,14 +9,10 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from nanollm.corpus import CorpusStore
-from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
 from tests.browser.conftest import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve
@@ -27,7 +23,7 @@ TABS = ("corpus", "train", "sample", "attention", "compare")
 def main() -> None:
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
-        _train(Path(home))
+        shutil.copytree(ROOT / "checkpoints" / "pretrained", Path(home) / "checkpoints" / "pretrained")
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         with serve(Path(home)) as page:
             (ROOT / "docs").mkdir(exist_ok=True)
@@ -39,18 +35,10 @@ def main() -> None:
         browser.close()
 
 
-def _train(home: Path) -> None:
-    corpora, store = CorpusStore(home / "data" / "corpora"), RunStore(home / "checkpoints")
-    for preset, steps in (("small", 400), ("nano", 1000)):
-        run = store.create(settings={"num_steps": steps}, corpus=corpora.list()[0], preset=preset, queued=False)
-        work(run, corpora.root)
-        time.sleep(1)
-
-
 def _shoot(browser: Browser, address: str, tab: str, width: int, theme: str, path: Path) -> None:
     context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=theme)  # type: ignore[arg-type]
     page: Page = context.new_page()
-    page.goto(f"{address}?tab={tab}&prompt=The harbour ")
+    page.goto(f"{address}?tab={tab}&prompt=ROMEO:")
     page.wait_for_timeout(2500)
     button = page.locator(f"#{tab}-write")
     if button.count() and button.is_visible():
