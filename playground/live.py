@@ -7,7 +7,9 @@ from typing import Any
 
 import gradio as gr
 
+from nanollm.baselines import Baselines
 from nanollm.charts import AXES, MAX_OVERLAYS, RunLine, loss_figure, references_of
+from nanollm.config import TrainConfig
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
 from nanollm.health_chart import health_figure
@@ -70,7 +72,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     if run is None:
         return _without_run(ctx, corpus, wanted, before)
     status, curve, slot = run.status(), run.curve(), ctx.catalogue.slot(run.id)
-    overlays, counted = _overlays(ctx, run, wanted), run.baselines
+    overlays, counted = _overlays(ctx, run, wanted), run.baselines or _counted_before(ctx, run, status)
     references = references_of(run.model_config.vocab_size, counted)
     lengths = [(line.name, line.curve.steps[-1:], line.curve.eval_steps[-1:]) for line in overlays]
     ends = (curve.steps[-1:], curve.eval_steps[-1:])
@@ -88,7 +90,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
             curve, colour=slot, num_steps=num_steps, overlays=overlays, references=references, axis=wanted.axis,
             log=wanted.log, revision=run.id, palette=TOKENS,
         )  # fmt: skip
-        if not curve.steps and not curve.eval_steps:
+        if not curve.steps and not curve.eval_steps and not overlays:  # or it would cover their lines
             figure["note"] = WAITING if status.state == "queued" else PREPARING
     return View(
         numbers=headline(run, status, curve),
@@ -136,6 +138,12 @@ def _without_run(ctx: Context, corpus: CorpusInfo, wanted: Wanted, before: str) 
     view = nothing()
     view.chart, view.progress = {**figure, "note": WAITING}, facts(stamp)
     return view
+
+
+def _counted_before(ctx: Context, run: Run, status: Status) -> Baselines | None:
+    """What counting achieves on the text of a run whose worker has not written that down yet: so the lines stay."""
+    same = run.train_config.validation_fraction == TrainConfig().validation_fraction
+    return ctx.counts.get(str(run.corpus.get("sha256"))) if status.active and same else None
 
 
 def _overlays(ctx: Context, run: Run, wanted: Wanted) -> list[RunLine]:

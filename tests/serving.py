@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from nanollm.runs import liveness
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
@@ -80,5 +82,8 @@ def end_all(home: Path) -> None:
     for run in sorted(active, key=lambda run: run.alive()):  # the waiting ones first, so that none of them begins
         launcher.stop(run.id)
     deadline = time.monotonic() + 30
-    while any(run.alive() for run in store.list()) and time.monotonic() < deadline:
+    while (left := [run for run in store.list() if run.alive()]) and time.monotonic() < deadline:
         time.sleep(0.1)
+    for run in left:  # who holds a lock in this folder is ours, and was asked for long enough
+        if run.alive() and (worker := liveness.owner(run.folder)):
+            os.kill(worker, signal.SIGKILL)

@@ -39,11 +39,14 @@ def _shoot(browser: Browser, address: str, tab: str, width: int, theme: str, pat
     context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=theme)  # type: ignore[arg-type]
     page: Page = context.new_page()
     page.goto(f"{address}?tab={tab}&prompt=ROMEO:")
+    page.locator(f"body[data-tab={tab}]").wait_for()
     page.wait_for_timeout(2500)
-    button = page.locator(f"#{tab}-write")
-    if button.count() and button.is_visible():
-        button.click()
-        page.wait_for_timeout(2500)
+    if tab == "compare":
+        page.locator("#compare-write").click()
+    if tab in ("sample", "compare"):
+        written = "document.querySelector('#sample-text .letters, #compare-1-text .text')?.textContent.length > 300"
+        page.wait_for_function(written)
+    page.wait_for_timeout(1500)
     path.parent.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=path, full_page=width < 1000)
     context.close()

@@ -159,6 +159,7 @@ def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
     expect(tab.locator("#compare-caution .line")).to_be_hidden()
 
 
+@pytest.mark.slow
 def test_stop_stops_all(tab: Tab) -> None:
     write(tab, "the ", 5000)
     tab.evaluate(STOP)
@@ -169,6 +170,7 @@ def test_stop_stops_all(tab: Tab) -> None:
     assert all(len(text) < len("the ") + 5000 for text in stopped)
 
 
+@pytest.mark.slow
 def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: list[Run]) -> None:
     write(tab, "the cat ")
     over(tab)
@@ -191,6 +193,7 @@ def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: 
         expect(head(tab, column).locator("output")).to_have_text(re.compile(f"^step {step}"))
 
 
+@pytest.mark.slow
 def test_a_prompt_that_none_of_them_knows(tab: Tab) -> None:
     write(tab, "Ωthe ")
     expect(tab.locator("#compare-problem")).to_contain_text("knows all characters")
@@ -221,6 +224,7 @@ def test_texts_and_titles_that_look_like_markup_are_texts(tab: Tab, runs: list[R
     expect(tab.locator("#compare-blind .cards")).to_contain_text(HOSTILE.strip())
 
 
+@pytest.mark.slow
 def test_curves_and_table_of_the_chosen_runs(tab: Tab) -> None:
     turn_to(tab, "curves")
     chart = "document.querySelector('#compare-curves .js-plotly-plot')"
@@ -237,6 +241,7 @@ def test_curves_and_table_of_the_chosen_runs(tab: Tab) -> None:
     expect(tab.locator("#compare-table tbody tr")).to_have_count(3)
 
 
+@pytest.mark.slow
 def test_the_same_text_scored_by_all(tab: Tab, runs: list[Run]) -> None:
     turn_to(tab, "scored")
     text = "the cat ran."
@@ -292,6 +297,7 @@ def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
     expect(blind.locator(".guess:visible")).to_have_count(0)
 
 
+@pytest.mark.slow
 def test_an_experiment_opens_in_the_columns(tab: Tab, runs: list[Run]) -> None:
     tab.locator("#compare-experiment input").click()
     tab.locator("ul[role=listbox] [role=option]").first.click()
@@ -302,6 +308,7 @@ def test_an_experiment_opens_in_the_columns(tab: Tab, runs: list[Run]) -> None:
     expect(tab.locator("#compare-runs input:checked")).to_have_count(2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("view", NAMES)
 def test_a_phone_needs_no_sideways_scrolling(browser: Browser, page: Page, view: str) -> None:
     context = browser.new_context(viewport={"width": 390, "height": 800})

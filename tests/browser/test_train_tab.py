@@ -164,7 +164,7 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(browser: Browse
 
     # Another run is laid over it, in a colour of its own.
     tab.locator("#train-overlays input").click()
-    tab.get_by_role("option", name=other.title, exact=True).click()
+    tab.locator("#train-overlays").get_by_role("option", name=other.title, exact=True).click()
     wait_until(tab, lambda: tab.evaluate(LOOK)[3] > lines)
     colours = tab.evaluate(
         "[...new Set(document.querySelector('#train-chart .chart-plot').data.map((t) => t.line.color))]"
