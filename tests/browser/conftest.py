@@ -7,7 +7,10 @@ import shutil
 from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, Error, sync_playwright
+from playwright.sync_api import Browser, Error, expect, sync_playwright
+
+# Milliseconds until something counts as never coming: two cores may have other work to do.
+expect.set_options(timeout=60_000)
 
 MISSING = (
     "No Chromium was found: install one (apt-get install chromium, or brew install --cask chromium), or run "

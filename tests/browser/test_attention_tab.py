@@ -46,7 +46,6 @@ def tab(browser: Browser, page: Page, request: pytest.FixtureRequest) -> Iterato
     context = browser.new_context(viewport={"width": request.param, "height": 900})
     tab, complaints = context.new_page(), []
     tab.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
     tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.goto(f"{page.address}?tab=attention&layer=2&head=1")
@@ -180,6 +179,7 @@ def test_by_keyboard(tab: Tab) -> None:
     no_sideways(tab)
 
 
+@pytest.mark.slow
 def test_the_whole_model_and_a_text_that_it_cannot_read(tab: Tab) -> None:
     tab.locator("#attention-whole > button").click()
     expect(tab.locator("#attention-map .js-plotly-plot")).to_be_visible()

@@ -81,7 +81,6 @@ def tab(browser: Browser, page: Page) -> Iterator[Tab]:
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     tab, complaints = context.new_page(), []
     tab.set_default_timeout(PATIENCE)
-    expect.set_options(timeout=PATIENCE)
     tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
     tab.goto(f"{page.address}?tab=compare")
@@ -90,7 +89,6 @@ def tab(browser: Browser, page: Page) -> Iterator[Tab]:
     yield tab
     assert tab.evaluate("window.hurt") is None
     assert tab.locator("#compare-main img").count() == 0
-    expect.set_options(timeout=5_000)
     context.close()
     assert complaints == []
 
@@ -275,6 +273,7 @@ def test_the_same_text_scored_by_all(tab: Tab, runs: list[Run]) -> None:
     assert rows.first.inner_text() != before
 
 
+@pytest.mark.slow
 def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
     turn_to(tab, "blind")
     blind = tab.locator("#compare-blind")

@@ -16,7 +16,6 @@ from tests.serving import Page, serve
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
 PATIENCE = 60_000  # milliseconds
-expect.set_options(timeout=PATIENCE)
 
 
 @pytest.fixture(scope="module")
@@ -190,6 +189,7 @@ def test_a_refused_start_says_why_and_can_be_tried_again(browser: Browser, page:
     visit.context.close()
 
 
+@pytest.mark.slow
 def test_a_page_that_nobody_touches_is_quiet(browser: Browser, page: Page) -> None:
     """Wherever it was left: one look at the runs a second, and one at the chosen run where that is drawn."""
     visit = Visit(browser, page)
