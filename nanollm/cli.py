@@ -135,7 +135,9 @@ def _train(arguments: argparse.Namespace) -> int:
         raise InputError("Processes that train together meet in a run folder: name it with --run-dir.")
     with joined() as ranks:
         if not ranks.leads:
-            return follow(ranks)
+            status = follow(ranks)
+            sys.stderr.flush()
+            os._exit(status)  # an orderly exit may abort: gloo's threads are not all joined ("terminate called …")
         if restarted() and (arguments.run_dir / RUN).exists():
             run = Run.open(arguments.run_dir.absolute())
         else:

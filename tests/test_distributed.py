@@ -141,7 +141,7 @@ def test_two_processes_make_the_run_that_one_makes(together: Together, optimizer
     assert sorted(p.name for p in one.folder.iterdir()) == sorted(p.name for p in two.folder.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_paused_by_a_note_and_resumed_it_is_the_run_that_was_never_interrupted(together: Together) -> None:
     flags = ("--num-steps", "120", "--dropout", "0.2")
     whole = together.run("whole", *flags)
@@ -157,7 +157,7 @@ def test_paused_by_a_note_and_resumed_it_is_the_run_that_was_never_interrupted(t
     assert losses(run.events()) == losses(whole.events())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_number_of_processes_may_change_and_the_run_says_so(together: Together) -> None:
     process = together.start("run", "--num-steps", "200", "--dropout", "0.2")
     run = together.opened("run", 10)
@@ -170,7 +170,7 @@ def test_the_number_of_processes_may_change_and_the_run_says_so(together: Togeth
     assert "world_size 1 (it began with 2)" in run.status().reason
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_killed_rank_costs_no_more_than_the_steps_since_the_last_save(together: Together) -> None:
     flags = ("--num-steps", "150", "--dropout", "0.2")
     whole = together.run("whole", *flags)
@@ -185,7 +185,7 @@ def test_a_killed_rank_costs_no_more_than_the_steps_since_the_last_save(together
     assert losses(run.events()) == losses(whole.events())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_others_end_when_one_is_killed(together: Together) -> None:
     process = together.start("run", "--num-steps", "100000")
     run = together.opened("run", 5)
@@ -199,7 +199,7 @@ def test_the_others_end_when_one_is_killed(together: Together) -> None:
     assert run.status().state in ("failed", "paused")  # torchrun's SIGTERM and the broken line race each other
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_rank_that_hangs_is_noticed(together: Together) -> None:
     process = together.start("run", "--num-steps", "100000", timeout=5)
     run = together.opened("run", 5)
@@ -213,7 +213,7 @@ def test_a_rank_that_hangs_is_noticed(together: Together) -> None:
         os.kill(pids[1], signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_of_two_launches_into_one_folder_one_wins(together: Together) -> None:
     first = together.start("run", "--num-steps", "100000")
     run = together.opened("run", 5)
@@ -231,7 +231,7 @@ def test_of_two_launches_into_one_folder_one_wins(together: Together) -> None:
     assert run.status().state == "paused"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("flags", "words"),
     [(["--num-steps", "5", "--batch-size", "7"], "cannot be shared out"), (["--num-steps", "0"], "num_steps")],
