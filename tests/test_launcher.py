@@ -143,6 +143,7 @@ launcher.worker_command = lambda folder, corpora: [sys.executable, "-c", {STAND_
 launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
 """
         subprocess.run([sys.executable, "-c", server], check=True, cwd=ROOT)
+        until(lambda: state(run) == "running")  # it owns the run already, and says so in a moment
         launch.advance()
         assert (state(run), state(waiting), owners(store)) == ("running", "queued", [run.id])
         launch.pause(run.id)
