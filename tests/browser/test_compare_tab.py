@@ -139,6 +139,7 @@ def head(tab: Tab, column: int) -> Locator:
     return tab.locator(f"#compare-{column}-model .time-bar")
 
 
+@pytest.mark.long
 def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
     tab.evaluate(WATCH)
     write(tab, "the cat ", 2000)
@@ -157,7 +158,7 @@ def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
     expect(tab.locator("#compare-caution .line")).to_be_hidden()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_stop_stops_all(tab: Tab) -> None:
     write(tab, "the ", 5000)
     tab.evaluate(STOP)

@@ -216,6 +216,7 @@ def test_choosing_rewrites_the_rest_and_back_undoes_it(tab: Tab) -> None:
     expect(back).to_be_hidden()
 
 
+@pytest.mark.long
 def test_stop_ends_a_long_text(tab: Tab) -> None:
     tab.get_by_role("button", name="Seed, length").click()
     turn(tab, "length", 5000)
