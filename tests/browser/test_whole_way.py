@@ -201,7 +201,7 @@ def test_a_page_that_nobody_touches_is_quiet(browser: Browser, page: Page) -> No
         asked: list[str] = []
         visit.tab.on("request", lambda request, asked=asked: asked.append(request.url))
         visit.tab.wait_for_timeout(4000)
-        assert len(asked) <= 16, name  # 27 a second was the defect
+        assert len(asked) <= 12, name
     visit.context.close()
 
 
