@@ -57,6 +57,7 @@ class Parts:
     table: gr.HTML
     paces: gr.State
     timer: gr.Timer
+    pace_timer: gr.Timer
 
 
 def layout(ctx: Context) -> Parts:
@@ -67,7 +68,14 @@ def layout(ctx: Context) -> Parts:
                 form = _form()
         with gr.Column(scale=1, min_width=300, elem_classes="train-live"):
             shown = _live()
-    return Parts(**form, **shown, again=again, paces=gr.State({}), timer=gr.Timer(1, active=False))
+    return Parts(
+        **form,
+        **shown,
+        again=again,
+        paces=gr.State({}),
+        timer=gr.Timer(1, active=False),
+        pace_timer=gr.Timer(4, active=False),
+    )
 
 
 def _form() -> dict[str, Any]:
@@ -204,7 +212,7 @@ def _wire_form(ctx: Context, parts: Parts) -> None:
     ctx.tab.change(
         arrive, [ctx.tab, parts.corpus], [parts.corpus, parts.onward[-1], *timed], **QUIET, **EACH
     ).then(judge, asked, outcome, **QUIET)  # fmt: skip
-    parts.timer.tick(paced, [ctx.tab, parts.corpus, parts.paces], timed, **QUIET, **EACH)
+    parts.pace_timer.tick(paced, [ctx.tab, parts.corpus, parts.paces], timed, **QUIET, **EACH)
     parts.again.click(None, None, None, js=AGAIN, api_visibility="private")
 
 
@@ -241,7 +249,8 @@ def _wire_live(ctx: Context, parts: Parts) -> None:
     def others(laid: Any) -> Any:
         return _laid_over(ctx, laid)
 
-    ctx.tab.change(lambda tab: gr.Timer(active=tab == "train"), ctx.tab, parts.timer, **QUIET, **EACH)
+    timers = [parts.timer, parts.pace_timer]
+    ctx.tab.change(lambda tab: [gr.Timer(active=tab == "train")] * 2, ctx.tab, timers, **QUIET, **EACH)
     for moment in (ctx.selection.change, ctx.tab.change, parts.corpus.change):
         moment(look, inputs, parts.shown, **QUIET, **EACH)
     for dial in (parts.axis, parts.scale):

@@ -32,11 +32,12 @@ SHAPES: list[dict[str, Any]] = [
 QUICK = {"num_steps": 40, "batch_size": 8, "context_length": 32, "ffn_hidden_dim": 64, "eval_interval": 20}
 PATIENCE = 60_000  # milliseconds
 NAMES = {"texts": "Texts", "curves": "Curves", "table": "Table", "scored": "Same text scored", "blind": "Blind round"}
-# Lengths of the three texts, looked at again and again while they are written.
+# Lengths of the three texts, looked at whenever one of them grows.
 WATCH = """() => {
   const texts = [1, 2, 3].map((i) => document.querySelector(`#compare-${i}-text .text`));
   window.looks = [];
-  setInterval(() => window.looks.push(texts.map((text) => text.textContent.length)), 40);
+  const look = new MutationObserver(() => window.looks.push(texts.map((text) => text.textContent.length)));
+  texts.forEach((text) => look.observe(text, { characterData: true, childList: true, subtree: true }));
 }"""
 
 # Press Stop as soon as all three have begun.
@@ -139,7 +140,7 @@ def head(tab: Tab, column: int) -> Locator:
     return tab.locator(f"#compare-{column}-model .time-bar")
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
     tab.evaluate(WATCH)
     write(tab, "the cat ", 2000)
@@ -158,7 +159,7 @@ def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
     expect(tab.locator("#compare-caution .line")).to_be_hidden()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_stop_stops_all(tab: Tab) -> None:
     write(tab, "the ", 5000)
     tab.evaluate(STOP)

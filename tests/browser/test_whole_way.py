@@ -189,7 +189,7 @@ def test_a_refused_start_says_why_and_can_be_tried_again(browser: Browser, page:
     visit.context.close()
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_a_page_that_nobody_touches_is_quiet(browser: Browser, page: Page) -> None:
     """Wherever it was left: one look at the runs a second, and one at the chosen run where that is drawn."""
     visit = Visit(browser, page)
