@@ -121,12 +121,7 @@ def publish(ctx: Context) -> None:
     for endpoint in (runs, texts, corpus, start_run, stop_run):
         gr.api(polite(endpoint), api_name=endpoint.__name__)
     for endpoint in (sample, score, compare, attention):
-        gr.api(
-            polite(endpoint),
-            api_name=endpoint.__name__,
-            concurrency_id="write",
-            concurrency_limit=ctx.settings.writers,
-        )
+        gr.api(polite(endpoint), api_name=endpoint.__name__, **ctx.writing)
 
 
 def _seats(ctx: Context, runs: Any, steps: Any) -> list[Seat]:

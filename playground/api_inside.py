@@ -104,12 +104,7 @@ def publish_inside(ctx: Context) -> None:
         }
 
     for endpoint in (ablation, rank, names, lens):
-        gr.api(
-            polite(endpoint),
-            api_name=endpoint.__name__,
-            concurrency_id="write",
-            concurrency_limit=ctx.settings.writers,
-        )
+        gr.api(polite(endpoint), api_name=endpoint.__name__, **ctx.writing)
 
 
 def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:

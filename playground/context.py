@@ -116,6 +116,11 @@ class Context:
         store = RunStore(settings.checkpoints)
         return cls(settings, store, Launcher(store, settings.corpora), CorpusStore(settings.corpora))
 
+    @property
+    def writing(self) -> dict[str, Any]:
+        """For every event in which a model writes or reads: of one id the lowest limit that any event names holds."""
+        return dict(concurrency_id="write", concurrency_limit=self.settings.writers)
+
     @functools.cached_property
     def inside(self) -> Inside:
         """The models looked into, and what was found kept for everybody."""

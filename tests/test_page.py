@@ -30,6 +30,12 @@ def test_no_trigger_has_two_listeners_that_defer(page: gr.Blocks) -> None:
     assert deferring and [target for target, count in deferring.items() if count > 1] == []
 
 
+def test_as_many_models_write_at_the_same_time_as_the_settings_say(page: gr.Blocks) -> None:
+    """Of one id the lowest limit holds, from its first event on; and where none is named, Gradio takes one."""
+    limits = {f.concurrency_limit for f in page.fns.values() if f.concurrency_id == "write"}
+    assert limits == {Settings().writers}
+
+
 def test_only_the_published_endpoints_are_public(page: gr.Blocks) -> None:
     public = {f.api_name for f in page.fns.values() if f.api_visibility == "public"}
     plain = {"runs", "texts", "corpus", "start_run", "stop_run", "sample", "score", "compare"}

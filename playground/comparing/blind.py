@@ -69,8 +69,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
 
     question = [part for part in columns.question if part is not columns.fold.seed]
     parts.round.begin(
-        begin, [parts.secret, *question], said, concurrency_id="write", concurrency_limit=ctx.settings.writers,
-        **writing, **EACH,
+        begin, [parts.secret, *question], said, **ctx.writing, **writing, **EACH,
     )  # fmt: skip
 
     def guess(event: gr.EventData, now: Round | None) -> tuple[Any, Any]:

@@ -52,9 +52,8 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
 
     # Another moment or model may come while one is scored: the last one counts.
     parts.score.click(
-        score, inputs, [parts.shown, parts.problem], concurrency_id="write",
-        concurrency_limit=ctx.settings.writers, show_progress="hidden", trigger_mode="always_last",
-        api_visibility="private",
+        score, inputs, [parts.shown, parts.problem], show_progress="hidden", trigger_mode="always_last",
+        api_visibility="private", **ctx.writing,
     )  # fmt: skip
 
     @polite

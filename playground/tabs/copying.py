@@ -53,7 +53,7 @@ def wire(ctx: Context, parts: Parts) -> None:
             return {"stamp": stamp, "said": sentence(error), "rows": [], "spans": []}
 
     parts.copies.check(
-        check, ctx.selection, parts.copies, concurrency_id="write", show_progress="hidden",
+        check, ctx.selection, parts.copies, concurrency_id="copies", show_progress="hidden",
         api_visibility="private", **EACH,
     )  # fmt: skip
     seen = "() => { setTimeout(() => document.dispatchEvent(new Event('nano:copies')), 100); }"

@@ -58,7 +58,7 @@ def wire(ctx: Context, parts: Parts) -> None:
         score,
         [ctx.selection, parts.text],
         [parts.shown, parts.about, parts.problem, parts.drop],
-        concurrency_id="write",
+        **ctx.writing,
         show_progress="hidden",
         api_visibility="private",
     )

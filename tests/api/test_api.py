@@ -66,6 +66,17 @@ def test_a_sample_is_what_the_core_writes(client: Client, page: Page, run: str, 
     assert all(later.startswith(earlier) for earlier, later in pairwise(grown))
 
 
+def test_two_samples_are_written_at_the_same_time(client: Client, run: str) -> None:
+    jobs = [client.submit(run, "the ", None, 20_000, api_name="/sample") for _ in range(2)]
+    deadline = time.monotonic() + 60
+    while not all(job.outputs() for job in jobs):
+        assert not any(job.done() for job in jobs), "neither waits until the other is whole"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    for job in jobs:
+        job.cancel()
+
+
 def test_a_score_is_what_the_core_reads(client: Client, page: Page, run: str) -> None:
     seen = client.predict(run, "the cat", None, 3, api_name="/score")
     loaded = load_model(page.store.get(run).snapshot().path)
