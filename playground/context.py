@@ -16,13 +16,16 @@ import gradio as gr
 
 from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
+from nanollm.limits import Limits
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import Run, RunStore, Snapshot
+from playground import visitor
 from playground.aside import Counts, Pace
 from playground.catalogue import Catalogue
 from playground.frames import Frames
 from playground.settings import Settings
 from playground.streaming import Desks
+from playground.visitor import Visitor
 
 if TYPE_CHECKING:
     from nanollm.checkpoint import LoadedModel
@@ -86,12 +89,17 @@ class Context:
     `selection` is the time bar; as an input its value is {"run": str | None, "step": int | None}. Its `change` fires
     when a person moved it, when the sidebar chose a run, and when it followed the newest snapshot of a live run.
     `tab` holds the name of the open tab (one of TABS) and changes with it.
+
+    `store`, `launcher` and `corpora` show and touch only what belongs to whoever asks; behind them stand `house` and
+    `texts` with everybody's runs and texts, for what happens on nobody's behalf. On a local page they are the same.
     """
 
     settings: Settings
     store: RunStore
     launcher: Launcher
     corpora: CorpusStore
+    house: Any = None  # RunStore
+    texts: Any = None  # CorpusStore
     models: Models = field(init=False)
     catalogue: Catalogue = field(init=False)
     counts: Counts = field(init=False)
@@ -104,6 +112,7 @@ class Context:
     selection: Any = None
 
     def __post_init__(self) -> None:
+        self.house, self.texts = self.house or self.store, self.texts or self.corpora
         self.models = Models(self.store)
         self.catalogue = Catalogue(self.store)
         self.counts = Counts(self.corpora)
@@ -113,13 +122,22 @@ class Context:
     @classmethod
     def open(cls, settings: Settings) -> Context:
         """The services over the folders that `settings` names."""
-        store = RunStore(settings.checkpoints)
+        store = RunStore(settings.checkpoints, settings.limits)
         return cls(settings, store, Launcher(store, settings.corpora), CorpusStore(settings.corpora))
 
     @property
     def writing(self) -> dict[str, Any]:
         """For every event in which a model writes or reads: of one id the lowest limit that any event names holds."""
         return dict(concurrency_id="write", concurrency_limit=self.settings.writers)
+
+    @property
+    def limits(self) -> Limits:
+        """What one person may ask for."""
+        return self.settings.limits
+
+    def visitor(self) -> Visitor:
+        """Who asked for what this thread is doing."""
+        return visitor.current() if self.settings.public else visitor.EVERYBODY
 
     @functools.cached_property
     def inside(self) -> Inside:

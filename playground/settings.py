@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from nanollm.limits import LOCAL, PUBLIC, Limits
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -14,13 +16,23 @@ def _home() -> Path:
     return Path(os.environ.get("NANOLLM_HOME", ROOT))
 
 
+def _public() -> bool:
+    return "SPACE_ID" in os.environ or os.environ.get("NANOLLM_PUBLIC") == "1"
+
+
 @dataclass(frozen=True)
 class Settings:
     """One server's settings. Run folders lie in `home`/checkpoints, people's texts in `home`/data/corpora."""
 
     home: Path = field(default_factory=_home)
+    public: bool = field(default_factory=_public)  # visitors are strangers to each other, and there are many
     max_upload: str = "200mb"
     writers: int = 4  # models that write at the same time, over all visitors
+
+    @property
+    def limits(self) -> Limits:
+        """What one person may ask for."""
+        return PUBLIC if self.public else LOCAL
 
     @property
     def checkpoints(self) -> Path:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,10 +37,11 @@ class Page:
 
 
 @contextmanager
-def serve(home: Path) -> Iterator[Page]:
+def serve(home: Path, *, public: bool = False, env: Mapping[str, str] | None = None) -> Iterator[Page]:
     """Start the page on a free port; afterwards end it and the training that it began."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADIO_SERVER")}
     environment |= {"NANOLLM_HOME": str(home), "GRADIO_SERVER_NAME": "127.0.0.1"}
+    environment |= {"NANOLLM_PUBLIC": "1" if public else "0"} | dict(env or {})
     began = time.monotonic()
     process = subprocess.Popen(
         [sys.executable, "app.py"],

@@ -17,12 +17,13 @@ ALLOWED: dict[str, set[str]] = {
     "config": set(),
     "events": set(),
     "memory": {"config"},
+    "limits": {"config", "memory"},
     "tokenizer": set(),
     "baselines": set(),
     "plaintext": {"tokenizer"},
     "readings": set(),
     "ids_file": {"tokenizer"},
-    "corpus": {"tokenizer", "baselines", "plaintext", "ids_file"},
+    "corpus": {"tokenizer", "baselines", "limits", "plaintext", "ids_file"},
     "planning": {"config"},
     "text_facts": {"baselines", "config", "corpus", "plaintext", "planning", "tokenizer"},
     "builtin": {"corpus"},
@@ -60,7 +61,7 @@ ALLOWED: dict[str, set[str]] = {
     "health_chart": {"charts", "thinning"},
     "pace": {"calibration", "config", "device"},
 }
-RUNS = {"baselines", "config", "events", "memory", "runs"}  # what only reads run folders needs no torch
+RUNS = {"baselines", "config", "events", "limits", "memory", "runs"}  # what only reads run folders needs no torch
 WORKER = set(ALLOWED) | {"runs"}  # what trains in them stands on everything above
 TRAINING = {"worker", "training", "ranks"}
 SCREENS = {"gradio", "plotly", "playground"}

@@ -109,6 +109,8 @@ class Run:
     train_config: TrainConfig
     parent: Parent | None  # what it continues
     bare: bool  # nothing but checkpoints, as train_with_config leaves them: it can be looked at, not resumed
+    owner: str  # whose it is, where many share the store; empty: everybody's
+    look: str  # the key with which others may look at it; empty where there is no owner
     read_only: bool  # one of the models that come with nano-llm: it can be looked at and forked, never changed
 
     def __init__(self, folder: Path, about: Mapping[str, Any], log: EventLog, place: Callable[[], int | None]) -> None:
@@ -125,6 +127,8 @@ class Run:
         self.train_config = _config(TrainConfig, about.get("train"))
         self.parent = _parent(about.get("parent"))
         self.bare = bool(about.get("bare"))
+        self.owner = str(about.get("owner") or "")
+        self.look = str(about.get("look") or "")
         self._log = log
         self._place = place
 

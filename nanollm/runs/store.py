@@ -18,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset, require_enough_text, to_dict
 from nanollm.errors import InputError
+from nanollm.limits import LOCAL, Limits
 from nanollm.memory import require_memory
 from nanollm.runs import folder as names
 from nanollm.runs import liveness
@@ -70,8 +71,9 @@ class CorpusRef:
 class RunStore:
     """The runs under one folder. Holds nothing but caches: any number of processes may look at the same folder."""
 
-    def __init__(self, root: Path | str = "checkpoints") -> None:
+    def __init__(self, root: Path | str = "checkpoints", limits: Limits = LOCAL) -> None:
         self.root = Path(root).absolute()
+        self.limits = limits
         self._logs: dict[str, EventLog] = {}
         self._abouts: dict[str, tuple[tuple[int, ...], dict[str, Any] | None]] = {}
         self._guard = threading.Lock()
@@ -100,18 +102,18 @@ class RunStore:
         preset: str | None = None,
         title: str | None = None,
         queued: bool = True,
+        owner: str = "",
     ) -> Run:
         """A new run at the end of the queue (the preset's settings, with `settings` over them).
 
-        With queued=False it is left paused at step 0 for a caller that trains it with its own hands. Raises InputError
-        if a setting is unknown or out of bounds, if the text is too short or the memory too small for it, or if the
-        disk refuses.
+        With queued=False it is left paused at step 0 for a caller that trains it with its own hands. `owner` says whose
+        it is where many share the store. Raises InputError if a setting is unknown or out of bounds, if the text is too
+        short or the memory too small for it, if it is more than the store's limits allow, or if the disk refuses.
         """
         settings = {**_preset(preset), **settings}
         model, train = make_configs(settings, corpus.vocab_size)
-        require_enough_text(corpus.characters, model, train)
-        require_memory(model, train)
-        about = _about(corpus, model, train, preset=preset, settings=settings)
+        self.require(corpus, model, train)
+        about = _about(corpus, model, train, preset=preset, settings=settings, owner=owner)
         about["title"] = clean_title(title) or self._title(about)
         return self._add(about, queued)
 
@@ -125,6 +127,7 @@ class RunStore:
         step: int | None = None,
         title: str | None = None,
         queued: bool = True,
+        owner: str = "",
     ) -> Run:
         """A new run that starts from the weights of a parent's snapshot (step None: the last), queued as by create().
 
@@ -145,12 +148,18 @@ class RunStore:
             raise InputError("This snapshot cannot be read any more: choose another one.")
         corpus = corpus or corpora.get(str(parent.corpus.get("sha256")))
         require_known((c for c, _ in corpora.frequencies(corpus.sha256)), vocabulary)
-        require_enough_text(corpus.characters, model, train)
-        require_memory(model, train)
-        about = _about(corpus, model, train, preset=parent.preset, settings={**parent.settings, **settings})
+        self.require(corpus, model, train)
+        settings = {**parent.settings, **settings}
+        about = _about(corpus, model, train, preset=parent.preset, settings=settings, owner=owner)
         about["parent"] = {"run": parent.id, "title": parent.title, "step": snapshot.step}
         about["title"] = clean_title(title) or self._title_of_fork(about, parent)
         return self._add(about, queued, snapshot.path)
+
+    def require(self, corpus: Corpus, model: ModelConfig, train: TrainConfig) -> None:
+        """Raise InputError unless a run could be trained: on so short a text, in so little memory, in these limits."""
+        require_enough_text(corpus.characters, model, train)
+        self.limits.require_run(model, train)
+        require_memory(model, train)
 
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title. Raises InputError if it is gone, or the title has nothing to show."""
@@ -327,9 +336,11 @@ def clean_title(title: str | None) -> str:
 
 
 def _about(
-    corpus: Corpus, model: ModelConfig, train: TrainConfig, *, preset: str | None, settings: dict[str, Any]
+    corpus: Corpus, model: ModelConfig, train: TrainConfig, *, preset: str | None, settings: dict[str, Any], owner: str
 ) -> dict[str, Any]:
     """What run.json says of a new run, but for its title and its parent."""
+    # Whoever is given the key may look at the run; it opens nothing else.
+    owned = {"owner": owner, "look": secrets.token_hex(16)} if owner else {}
     return {
         "format": _FORMAT,
         "title": "",
@@ -340,6 +351,7 @@ def _about(
         "model": to_dict(model),
         "train": to_dict(train),
         "parent": None,
+        **owned,
     }
 
 
