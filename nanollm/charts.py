@@ -96,7 +96,7 @@ class Reference:
 
     name: str
     loss: float
-    meaning: str = ""  # one line, shown where somebody points at the name
+    meaning: str = ""  # what it does or knows, as one would say it after its name
 
 
 class Counted(Protocol):
@@ -122,7 +122,7 @@ def glyph(character: str) -> str:
 
 def guessing(vocab_size: int) -> Reference:
     """The first reference line: what choosing blindly among `vocab_size` characters costs."""
-    meaning = f"Choosing blindly among {vocab_size:,} characters: where every model starts."
+    meaning = f"chooses blindly among {vocab_size:,} characters, where every model starts"
     return Reference("blind guessing", math.log(vocab_size), meaning)
 
 
@@ -134,9 +134,9 @@ def references_of(vocab_size: int, counted: Counted | None) -> list[Reference]:
 
 
 _COUNTING = (
-    ("counting characters", "Unigram: knows only how often each character occurs."),
-    ("counting pairs", "Bigram: guesses by the one character before."),
-    ("counting triples", "Trigram: guesses by the two characters before."),
+    ("counting characters", "knows only how often each character occurs (unigram)"),
+    ("counting pairs", "guesses by the one character before (bigram)"),
+    ("counting triples", "guesses by the two characters before (trigram)"),
 )
 
 
@@ -349,7 +349,7 @@ def _reference_trace(reference: Reference, left: float, right: float, palette: P
 def _reference_label(reference: Reference, palette: Palette) -> Figure:
     return {
         "text": f"{literal(reference.name)} {reference.loss:.2f}",
-        "hovertext": literal(reference.meaning),
+        "hovertext": literal(f"“{reference.name}” {reference.meaning}." if reference.meaning else reference.name),
         "xref": "paper",
         "x": 1,
         "xanchor": "right",

@@ -121,6 +121,8 @@ class CorpusStore:
                 return _bundled_info()
             _into_place(file, self._path(sha256, "txt"))
         before = self._read_info(sha256)
+        if before and name == f"{sha256}.txt":
+            return before  # a file of this very store: it has a name already
         builtin = builtin or (before.builtin if before else "")
         info = CorpusInfo(sha256, _display_name(name), survey.characters, vocab_size, time.time(), builtin=builtin)
         self._write_info(info)

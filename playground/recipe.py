@@ -9,6 +9,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any
 
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset
+from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
 from nanollm.memory import training_bytes
 from playground.words import duration, size
@@ -81,6 +82,13 @@ def choice(preset_name: str, vocab_size: int, step_seconds: float | None = None)
     if step_seconds is not None:
         takes.insert(0, f"about {duration(step_seconds * train.num_steps)} here")
     return f"{preset_name}\n{PURPOSES[preset_name]}\n{' · '.join(takes)}", preset_name
+
+
+def text_name(corpus: CorpusInfo) -> str:
+    """What the command line calls a text: its file, or its id where everybody can bring it."""
+    if corpus.bundled:
+        return "data/raw/sample.txt"
+    return corpus.builtin or f"data/corpora/{corpus.sha256}.txt"
 
 
 def blamed(sentence: str, settings: Mapping[str, Any]) -> list[str]:

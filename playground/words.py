@@ -32,8 +32,8 @@ def headline(run: Run, status: Status, curve: Curve) -> list[list[str]]:
     left = duration(status.eta_seconds) if status.state == "running" else "–"
     return [
         ["validation loss", f"{loss:.2f}" if loss is not None else "–"],
-        ["characters it chooses among", choices(loss)],
-        ["left", left] if status.active else ["took", duration(status.seconds)],
+        ["choosing among so many characters", choices(loss)],
+        ["time left", left] if status.active else ["time taken", duration(status.seconds)],
     ]
 
 
@@ -84,26 +84,35 @@ def newest_samples(run: Run, count: int = 3) -> list[dict[str, Any]]:
 
 
 def beaten(curve: Curve, references: Sequence[Reference], over: bool = False) -> str:
-    """Which of the reference lines the validation loss has fallen through, and which comes next.
+    """Which of the reference lines the validation loss is below, which it lost again, and which comes next.
 
     The first of several, blind guessing, is no news: one step is enough.
     """
-    measured = [(step, loss) for step, loss in zip(curve.eval_steps, curve.val_loss, strict=True) if loss is not None]
-    ahead = sorted(references, key=lambda reference: -reference.loss)
-    passed = []
-    for reference in ahead:
-        since = next((step for step, loss in measured if step and loss < reference.loss), None)
-        if since is not None:
-            passed.append((reference, since))
-    best = min((loss for _, loss in measured), default=math.inf)
-    following = next((reference for reference in ahead if reference.loss <= best), None)
-    if not passed or (passed[-1][0] is ahead[0] and following):
+    columns = zip(curve.eval_steps, curve.val_loss, strict=True)
+    measured = [(step, loss) for step, loss in columns if step and loss is not None]
+    hardest_last = sorted(references, key=lambda reference: -reference.loss)
+    if not measured or len(hardest_last) < 2:
         return ""
-    reference, since = passed[-1]
-    told = f"{'Better' if over else 'Now better'} than {reference.name} (since step {since:,})."
-    if following is None and len(references) > 1:
-        return f"{told} It has passed all that counting can do."
-    return f"{told} Next: {following.name}, at {following.loss:.2f}." if following and not over else told
+    told, below = [], [(one, since) for one in hardest_last[1:] if (since := _below_since(measured, one.loss))]
+    if below:
+        told.append(f"{'Better' if over else 'Now better'} than {below[-1][0].name} (since step {below[-1][1]:,}).")
+    missing = hardest_last[1 + len(below) :]
+    lost = [(one, at[-1]) for one in missing if (at := [step for step, loss in measured if loss < one.loss])]
+    if lost:
+        told.append(f"It was better than {lost[-1][0].name} at step {lost[-1][1]:,}, and lost that again.")
+    elif not missing:
+        told.append("It has passed all that counting can do.")
+    elif not over:
+        told.append(f"Next: {missing[0].name}, which {missing[0].meaning}, at {missing[0].loss:.2f}.")
+    return " ".join(told)
+
+
+def _below_since(measured: Sequence[tuple[int, float]], bound: float) -> int | None:
+    """The step from which on every measurement (step, loss) is below a bound; None if the last one is not."""
+    since = None
+    for step, loss in measured:
+        since = None if loss >= bound else since or step
+    return since
 
 
 def run_sentences(run: Run, status: Status, wait: float | None = None) -> str:
@@ -154,6 +163,11 @@ def size(number: float) -> str:
 
 def _place(place: int | None, wait: float | None) -> str:
     """The place in line and, where it can be told, how long that takes."""
-    ordinal = "Next" if place is None or place <= 1 else {2: "2nd", 3: "3rd"}.get(place, f"{place}th")
-    told = f"{ordinal} in line, about {duration(wait)}." if wait is not None else f"{ordinal} in line."
-    return f"{told} It starts by itself: you can close this page."
+    told = "Next in line" if place is None or place <= 1 else f"{ordinal(place)} in line"
+    return f"{told}, about {duration(wait)}. You can close this page." if wait else f"{told}. You can close this page."
+
+
+def ordinal(number: int) -> str:
+    """1st, 2nd, 3rd, 4th, … 11th, … 21st."""
+    teen = 10 < number % 100 < 20
+    return f"{number}{'th' if teen else {1: 'st', 2: 'nd', 3: 'rd'}.get(number % 10, 'th')}"

@@ -90,6 +90,13 @@ def test_a_text_is_kept_under_its_digest(store: CorpusStore) -> None:
         store.read(info.sha256)
 
 
+def test_a_file_of_the_store_itself_keeps_its_name_and_its_place(store: CorpusStore) -> None:
+    info = store.add_text(TALE, "tale.txt", builtin="a-tale")
+    other = store.add_text("another text", "another")
+    assert store.add_file(store.root / f"{info.sha256}.txt") == info
+    assert store.list()[1:] == [other, info]
+
+
 def test_a_text_that_a_run_needs_stays(store: CorpusStore) -> None:
     info = store.add_text("some text", "a")
     with pytest.raises(InputError, match="'my run' still needs"):

@@ -7,8 +7,10 @@ from dataclasses import fields
 import pytest
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
+from nanollm.builtin import bring
+from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
-from playground.recipe import NAMES, Recipe, blamed, choice, defaults, onward
+from playground.recipe import NAMES, Recipe, blamed, choice, defaults, onward, text_name
 
 
 def values(preset_name: str, **changed: object) -> list[object]:
@@ -36,6 +38,17 @@ def test_only_what_was_changed_is_passed_on():
         "  --num-steps 500 \\",
         "  --learning-rate 0.03",
     ]
+
+
+def test_the_command_brings_the_very_text_under_the_name_that_it_has(tmp_path, monkeypatch):
+    """Whoever runs the copied command, where the page keeps its texts, finds no text renamed."""
+    monkeypatch.chdir(tmp_path)
+    corpora = CorpusStore("data/corpora")
+    own = corpora.add_text("a text of somebody's own", "my notes")
+    ours = corpora.add_text("print()", "Python source", builtin="python-source")
+    assert bring(corpora, text_name(own)) == own and corpora.get(own.sha256) == own
+    assert text_name(ours) == "python-source"
+    assert text_name(corpora.list()[0]) == "data/raw/sample.txt"
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def test_a_run_that_continues_another_says_so_in_every_state():
 def test_the_large_numbers():
     curve = Curve(eval_steps=[0, 50, 100], train_loss=[4.2, 2.0, 1.8], val_loss=[4.2, 1.887, None])
     numbers = dict(words.headline(run(), Status("running", 100, 1000, eta_seconds=61.0), curve))
-    assert numbers == {"validation loss": "1.89", "characters it chooses among": "6.6", "left": "61 s"}
+    assert numbers == {"validation loss": "1.89", "choosing among so many characters": "6.6", "time left": "61 s"}
     nothing = dict(words.headline(run(), Status("queued", 0, 1000), Curve()))
     assert set(nothing.values()) == {"–"}
 
@@ -79,19 +79,36 @@ def fallen_to(*losses: float) -> Curve:
     return Curve(eval_steps=[50 * n for n in range(len(losses))], train_loss=list(losses), val_loss=list(losses))
 
 
+NEXT_PAIRS = "Next: counting pairs, which guesses by the one character before (bigram), at 2.40."
+NEXT_TRIPLES = "Next: counting triples, which guesses by the two characters before (trigram), at 2.00."
+
+
 @pytest.mark.parametrize(
     ("losses", "told"),
     [
+        ((), ""),
         ((4.2,), ""),
-        ((4.2, 3.5), ""),
-        ((4.2, 3.5, 3.0), "Now better than counting characters (since step 100). Next: counting pairs, at 2.40."),
-        ((4.2, 2.3, 2.2), "Now better than counting pairs (since step 50). Next: counting triples, at 2.00."),
+        ((4.2, 3.5), "Next: counting characters, which knows only how often each character occurs (unigram), at 3.10."),
+        ((4.2, 3.5, 3.0), f"Now better than counting characters (since step 100). {NEXT_PAIRS}"),
+        ((4.2, 2.3, 2.2), f"Now better than counting pairs (since step 50). {NEXT_TRIPLES}"),
+        ((4.2, 2.3, 2.6, 2.3), f"Now better than counting pairs (since step 150). {NEXT_TRIPLES}"),
         ((4.2, 1.9), "Now better than counting triples (since step 50). It has passed all that counting can do."),
-        ((4.2, 2.3, 2.6), "Now better than counting pairs (since step 50). Next: counting triples, at 2.00."),
     ],
 )
 def test_a_line_that_the_curve_fell_through_is_announced(losses, told):
     assert words.beaten(fallen_to(*losses), REFERENCES) == told
+
+
+def test_a_line_that_the_curve_rose_through_again_is_no_longer_claimed():
+    told = (
+        "Now better than counting characters (since step 50). It was better than counting pairs at step 50, and lost "
+    )
+    assert words.beaten(fallen_to(4.2, 2.3, 2.6), REFERENCES) == f"{told}that again."
+    assert "triples" in words.beaten(fallen_to(4.2, 1.9, 2.2), REFERENCES, over=True)
+
+
+def test_before_counting_is_done_nothing_is_said_of_it():
+    assert words.beaten(fallen_to(4.2, 2.3), REFERENCES[:1]) == words.beaten(fallen_to(4.2, 2.3), []) == ""
 
 
 def test_a_finished_run_is_told_what_it_passed_and_nothing_of_next():
@@ -104,7 +121,12 @@ def test_a_finished_run_is_told_what_it_passed_and_nothing_of_next():
 )
 def test_the_place_in_line_comes_with_the_wait(place, wait, told):
     sentence = words.state_sentence(run(), Status("queued", 0, 1000, place=place), wait)
-    assert sentence == f"{told} It starts by itself: you can close this page."
+    assert sentence == f"{told} You can close this page."
+
+
+def test_places_are_counted_as_people_do():
+    told = [words.ordinal(number) for number in (1, 2, 3, 4, 11, 12, 13, 20, 21, 22, 23, 24, 111)]
+    assert " ".join(told) == "1st 2nd 3rd 4th 11th 12th 13th 20th 21st 22nd 23rd 24th 111th"
 
 
 def test_health_says_what_was_settled_when_training_began():

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanollm.baselines import Baselines
-from nanollm.config import PRESETS, ModelConfig, TrainConfig, to_dict
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs
 from nanollm.errors import InputError
 from nanollm.runs.record import Curve, Run
 from nanollm.runs.store import Corpora, RunStore
@@ -68,6 +68,7 @@ class Verdict:
     action: str  # what the button says
     settings: Mapping[str, Any]  # to start anew with these changed
     onward: bool = False  # or, instead, to continue from the run's end
+    preset: str | None = None  # or, instead, to start another size on the same text
 
 
 def diagnose(run: Run | Case) -> list[Verdict]:
@@ -78,23 +79,31 @@ def diagnose(run: Run | Case) -> list[Verdict]:
 
 
 def follow(store: RunStore, run: Run, index: Any, corpora: Corpora) -> Run:
-    """Queue a new run that does what the verdict of this index suggests. Raises InputError if there is none."""
+    """Queue a new run that does what the verdict of this index suggests. Raises InputError if there is none.
+
+    A run that continued another starts again from where it began: its own first snapshot is the other's.
+    """
     verdicts = diagnose(run)
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(verdicts):
         raise InputError("This advice is out of date: look at the run again.")
     verdict = verdicts[index]
-    if verdict.onward:
-        return store.fork(run, corpora=corpora, settings=verdict.settings)
+    if verdict.onward or (run.parent and not verdict.preset):
+        return store.fork(run, corpora=corpora, settings=verdict.settings, step=None if verdict.onward else 0)
+    kept = _of_any_size(run.settings) if verdict.preset else run.settings
     corpus = corpora.get(str(run.corpus.get("sha256")))
-    return store.create(settings={**run.settings, **verdict.settings}, corpus=corpus, preset=run.preset)
+    return store.create(settings={**kept, **verdict.settings}, corpus=corpus, preset=verdict.preset or run.preset)
 
 
 def rate_too_high(case: Case) -> Iterator[Verdict]:
-    """Diverged, or thrown far above the loss of blind guessing on the way."""
+    """Diverged, or thrown far above the loss of blind guessing on the way, and above that of its own first step.
+
+    What continues a confident model on another text begins far above, and that is no fault of its learning rate.
+    """
     blind = math.log(max(2, case.model.vocab_size))
     recorded = [*zip(case.curve.steps, case.curve.loss, strict=True), *((s, train) for s, train, _ in case.measured)]
-    worst = max(((loss, step) for step, loss in recorded if loss is not None), default=(0.0, 0))
-    thrown = worst[0] > ABOVE_START * blind
+    start = max([blind, *(loss for step, loss in recorded if step == 0 and loss is not None)])
+    worst = max(((loss, step) for step, loss in recorded if step and loss is not None), default=(0.0, 0))
+    thrown = worst[0] > ABOVE_START * start
     if case.state != "diverged" and not thrown:
         return
     rate = _lower(case)
@@ -102,7 +111,8 @@ def rate_too_high(case: Case) -> Iterator[Verdict]:
         "the loss left every bound." if case.state == "diverged" else "the first steps threw the model off its course."
     )
     seen = f"{worst[0]:.3g}" if worst[0] < 1e6 else "millions"
-    evidence = f"The loss reached {seen} at step {worst[1]:,}; blind guessing costs {blind:.2f}."
+    from_where = "blind guessing costs" if start == blind else "it began at"
+    evidence = f"The loss reached {seen} at step {worst[1]:,}; {from_where} {start:.2f}."
     if not thrown:
         evidence = f"A gradient was no longer a number; the learning rate was {case.train.learning_rate:g}."
     yield Verdict("too_high", sentence, evidence, _starting("learning rate", rate), {"learning_rate": rate})
@@ -137,8 +147,8 @@ def corpus_too_small(case: Case) -> Iterator[Verdict]:
     _, train, val = case.measured[-1]
     if val - train < GAP or case.model.num_parameters < TOO_FEW * case.characters:
         return
-    smaller = PRESETS["nano"]
-    if case.model.num_parameters <= 2 * ModelConfig(**_shape(smaller), vocab_size=case.model.vocab_size).num_parameters:
+    smaller, _ = make_configs(PRESETS["nano"], case.model.vocab_size)
+    if case.model.num_parameters <= 2 * smaller.num_parameters:
         return
     yield Verdict(
         "corpus_too_small",
@@ -146,7 +156,8 @@ def corpus_too_small(case: Case) -> Iterator[Verdict]:
         f"It has {case.model.num_parameters:,} parameters for {case.characters:,} characters; "
         f"it loses {train:.2f} on the text it learned from, {val:.2f} on the rest.",
         "Start nano on this text",
-        {**smaller, "similarity": "dot", "optimizer": "adamw", "warmup_steps": 100, "weight_decay": 0.1},
+        {},
+        preset="nano",
     )
 
 
@@ -206,29 +217,30 @@ RULES: tuple[Callable[[Case], Iterator[Verdict]], ...] = (
 
 def _lower(case: Case) -> float:
     """The rate that the preset was tuned with, where that is lower by half; else a tenth."""
-    tuned = _tuned(case)
-    return tuned if tuned and tuned < case.train.learning_rate / 2 else _rounded(case.train.learning_rate / 10)
+    tuned, rate = _tuned(case), case.train.learning_rate
+    return tuned if tuned < rate / 2 else _rounded(rate / 10)
 
 
 def _higher(case: Case) -> float | None:
-    tuned, rate = _tuned(case), case.train.learning_rate
-    if tuned:
-        return tuned if tuned > 2 * rate else None
-    return _rounded(min(10 * rate, 0.02)) if rate < 0.01 else None
+    """The rate that the preset was tuned with, where that is more than twice as high; else nobody knows of one."""
+    tuned = _tuned(case)
+    return tuned if tuned > 2 * case.train.learning_rate else None
 
 
-def _tuned(case: Case) -> float | None:
-    same = case.preset in PRESETS and case.train.optimizer == PRESETS[case.preset].get("optimizer", "adamw")
-    return PRESETS[case.preset]["learning_rate"] if same and case.preset else 0.005
+def _tuned(case: Case) -> float:
+    """The preset's learning rate, unless the optimizer is another one; then one that does for most."""
+    known = PRESETS.get(case.preset or "", {})
+    same = known and case.train.optimizer == known.get("optimizer", "adamw")
+    return known["learning_rate"] if same else 0.005
 
 
 def _rounded(number: float) -> float:
     return float(f"{number:.2g}")
 
 
-def _shape(settings: Mapping[str, Any]) -> dict[str, Any]:
-    known = to_dict(ModelConfig())
-    return {name: value for name, value in settings.items() if name in known}
+def _of_any_size(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that say nothing of the model's size, nor of what suits it."""
+    return {name: settings[name] for name in ("seed", "validation_fraction") if name in settings}
 
 
 def _starting(name: str, value: float) -> str:

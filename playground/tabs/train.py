@@ -21,7 +21,19 @@ from playground.components.run_progress import run_progress
 from playground.components.run_table import run_table, sheet
 from playground.components.text import line, numbers
 from playground.context import EACH, QUIET, Context, chosen, polite, sentence
-from playground.recipe import FIELDS, GROUPS, NAMES, ONWARD, Recipe, blamed, by_itself, choice, defaults, onward
+from playground.recipe import (
+    FIELDS,
+    GROUPS,
+    NAMES,
+    ONWARD,
+    Recipe,
+    blamed,
+    by_itself,
+    choice,
+    defaults,
+    onward,
+    text_name,
+)
 
 FIRST = "sprint"
 STARTING = "() => [{__type__: 'update', value: 'Starting…', interactive: false}]"
@@ -355,10 +367,13 @@ def _outcome(corpus: CorpusInfo, recipe: Recipe) -> tuple[str, dict[str, Any], s
     model, train = recipe.configs(corpus.vocab_size)
     require_enough_text(corpus.characters, model, train)
     require_memory(model, train)
-    path = "data/raw/sample.txt" if corpus.bundled else f"data/corpora/{corpus.sha256}.txt"
     changed = ", ".join(f"{name} {value}" for name, value in recipe.settings.items() if value is not None)
     size = f"{model.num_parameters:,} parameters, {train.num_steps:,} steps"
-    return f"{size}. Changed: {changed}." if changed else "", {"text": "", "fields": []}, recipe.command(path)
+    return (
+        f"{size}. Changed: {changed}." if changed else "",
+        {"text": "", "fields": []},
+        recipe.command(text_name(corpus)),
+    )
 
 
 def _field(name: str) -> Any:

@@ -142,7 +142,7 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(browser: Browse
     visit, second = opened(browser, page, run), opened(browser, page, run, width=390)
     tab = visit.tab
     for one in (visit, second):
-        expect(one.tab.locator("#train-numbers")).to_contain_text("characters it chooses among")
+        expect(one.tab.locator("#train-numbers")).to_contain_text("choosing among so many characters")
         expect(one.tab.locator("#train-chart .nsewdrag")).to_be_visible()
         expect(one.tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
     visit.leave(tab.reload)
