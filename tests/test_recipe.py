@@ -6,8 +6,8 @@ from dataclasses import fields
 
 import pytest
 
-from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
 from nanollm.builtin import bring
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
 from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
 from playground.recipe import NAMES, Recipe, blamed, choice, defaults, onward, text_name

@@ -21,14 +21,29 @@ window.nano = (() => {
     window.dispatchEvent(new CustomEvent("nano:theme", { detail: name }));
   }
 
-  const preferred = () => {
-    const kept = localStorage.getItem("nano-theme");
-    return kept || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
-  };
+  // What this browser remembers of a visitor. Some let nothing be kept: then it is known until the page is closed.
+  const memory = {};
+  function keep(key, value) {
+    memory[key] = value;
+    try {
+      localStorage.setItem(`nano-${key}`, value);
+    } catch {
+      // not here
+    }
+  }
+  function kept(key) {
+    try {
+      return localStorage.getItem(`nano-${key}`) ?? memory[key];
+    } catch {
+      return memory[key];
+    }
+  }
+
+  const preferred = () => kept("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 
   function toggleTheme() {
     const next = document.body.classList.contains("dark") ? "light" : "dark";
-    localStorage.setItem("nano-theme", next);
+    keep("theme", next);
     theme(next);
   }
 
@@ -94,5 +109,5 @@ window.nano = (() => {
   if (document.body) theme(preferred());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => theme(preferred()));
 
-  return { remember, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, sheet };
+  return { remember, keep, kept, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, sheet };
 })();
