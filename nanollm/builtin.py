@@ -12,6 +12,7 @@ import sysconfig
 import time
 import tokenize
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -29,7 +30,7 @@ VARIABLE = "NANOLLM_TINY_SHAKESPEARE"  # a file, or the address of a copy that i
 SOURCE_BYTES = 4 * 10**6
 SILENCE_SECONDS = 10.0  # in which a server must say something
 TOTAL_SECONDS = 60.0  # in which all of it must have come
-_BY_HAND = f"fetch it with a browser and set {VARIABLE} to the file, or take another text."
+_BY_HAND = f"fetch it with a browser and drop it in Corpus, or set {VARIABLE} to the file."
 
 Progress = Callable[[int, int], None]  # bytes so far, and of how many
 
@@ -54,6 +55,21 @@ BUILTINS = (
 def named(name: object) -> Builtin | None:
     """The built-in text that the command line calls so; None for any other word."""
     return next((builtin for builtin in BUILTINS if builtin.id == name), None)
+
+
+def of_digest(sha256: object) -> Builtin | None:
+    """The built-in text with this digest, where that says which one it is; what Python brings differs with each."""
+    return named("tiny-shakespeare") if sha256 == SHAKESPEARE_SHA256 else None
+
+
+def lacking(store: CorpusStore, sha256: object) -> Builtin | None:
+    """The built-in text with this digest if it is still to be fetched; None if it is here, or nobody knows it."""
+    builtin = of_digest(sha256)
+    if builtin is not None:
+        with suppress(InputError):
+            store.get(str(sha256))
+            return None
+    return builtin
 
 
 def bring(

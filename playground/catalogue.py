@@ -7,6 +7,8 @@ import time
 from threading import Lock
 from typing import Any
 
+from nanollm.builtin import lacking
+from nanollm.corpus import CorpusStore
 from nanollm.runs.store import Run, RunStore, Snapshot
 
 log = logging.getLogger("nanollm.page")
@@ -15,8 +17,9 @@ log = logging.getLogger("nanollm.page")
 class Catalogue:
     """Rows about all runs, at most `max_age` seconds old, and the colour that each run keeps while it exists."""
 
-    def __init__(self, store: RunStore, max_age: float = 0.5):
+    def __init__(self, store: RunStore, corpora: CorpusStore, max_age: float = 0.5):
         self._store = store
+        self._corpora = corpora
         self._max_age = max_age
         self._lock = Lock()
         self._rows: list[dict[str, Any]] = []
@@ -75,6 +78,7 @@ class Catalogue:
             "steps": [snapshot.step for snapshot in snapshots],
             "best": best,
             "loss": status.val_loss,
+            "lacks": missing.id if (missing := lacking(self._corpora, run.corpus.get("sha256"))) else None,
         }
 
     def _snapshots_of(self, run: Run, progress: tuple) -> list[Snapshot]:

@@ -114,7 +114,7 @@ class Context:
     def __post_init__(self) -> None:
         self.house, self.texts = self.house or self.store, self.texts or self.corpora
         self.models = Models(self.store)
-        self.catalogue = Catalogue(self.store)
+        self.catalogue = Catalogue(self.store, self.corpora)
         self.counts = Counts(self.corpora)
         self.pace = Pace(self.store)
         self.frames = Frames(self.models)

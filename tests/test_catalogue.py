@@ -16,18 +16,18 @@ def store(tmp_path) -> RunStore:
     return RunStore(tmp_path)
 
 
-def test_rows_are_json_and_say_what_the_page_needs(store):
+def test_rows_are_json_and_say_what_the_page_needs(store, corpora):
     run = run_folders.make(store)
     run_folders.write(run, run_folders.evaluated(0, 3.0), run_folders.evaluated(10, 2.0))
     run_folders.checkpoint(run.folder, "00000000", 0, 3.0)
     run_folders.checkpoint(run.folder, "00000010", 10, 2.0)
-    (row,) = json.loads(json.dumps(Catalogue(store).rows()))
+    (row,) = json.loads(json.dumps(Catalogue(store, corpora).rows()))
     assert (row["id"], row["title"], row["state"]) == (run.id, run.title, "queued")
     assert (row["steps"], row["best"]) == ([0, 10], 1)
 
 
-def test_a_run_keeps_its_colour_when_others_go(store):
-    catalogue = Catalogue(store)
+def test_a_run_keeps_its_colour_when_others_go(store, corpora):
+    catalogue = Catalogue(store, corpora)
     runs = [run_folders.make(store) for _ in range(3)]
     slots = {run.id: catalogue.slot(run.id) for run in runs}
     assert sorted(slots.values()) == [0, 1, 2]
@@ -39,8 +39,8 @@ def test_a_run_keeps_its_colour_when_others_go(store):
     assert all(catalogue.slot(id) == slot for id, slot in slots.items() if id != gone)
 
 
-def test_new_snapshots_are_noticed(store):
-    catalogue = Catalogue(store)
+def test_new_snapshots_are_noticed(store, corpora):
+    catalogue = Catalogue(store, corpora)
     run = run_folders.make(store)
     assert catalogue.rows(fresh=True)[0]["steps"] == []
     run_folders.checkpoint(run.folder, "00000005", 5)
@@ -48,17 +48,28 @@ def test_new_snapshots_are_noticed(store):
     assert catalogue.rows(fresh=True)[0]["steps"] == [5]
 
 
-def test_an_unreadable_run_hides_no_other(store, monkeypatch, caplog):
+def test_an_unreadable_run_hides_no_other(store, corpora, monkeypatch, caplog):
     bad, good = run_folders.make(store), run_folders.make(store)
-    catalogue = Catalogue(store)
+    catalogue = Catalogue(store, corpora)
     real = catalogue._row
     monkeypatch.setattr(catalogue, "_row", lambda run: 1 / 0 if run.id == bad.id else real(run))
     assert [row["id"] for row in catalogue.rows()] == [good.id]
     assert "cannot be listed" in caplog.text
 
 
-def test_many_visitors_cost_one_reading(store, monkeypatch):
-    catalogue = Catalogue(store, max_age=60)
+def test_many_visitors_cost_one_reading(store, corpora, monkeypatch):
+    catalogue = Catalogue(store, corpora, max_age=60)
     catalogue.rows()
     monkeypatch.setattr(store, "list", lambda: pytest.fail("read again"))
     catalogue.rows()
+
+
+def test_a_row_says_which_text_of_ours_its_run_lacks(store, corpora, monkeypatch):
+    text = "the plays"
+    run = run_folders.make(store)
+    assert Catalogue(store, corpora).rows()[0]["lacks"] is None  # whoever's text that is, nobody can fetch it
+    monkeypatch.setattr("nanollm.builtin.SHAKESPEARE_SHA256", run.corpus["sha256"])
+    catalogue = Catalogue(store, corpora)
+    assert catalogue.rows()[0]["lacks"] == "tiny-shakespeare"
+    monkeypatch.setattr("nanollm.builtin.SHAKESPEARE_SHA256", corpora.add_text(text, "plays").sha256)
+    assert catalogue.rows(fresh=True)[0]["lacks"] is None

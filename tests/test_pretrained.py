@@ -168,7 +168,7 @@ class TestReadOnly:
             with pytest.raises(InputError) as refused:
                 attempt()
             assert str(refused.value).endswith(".")
-        Catalogue(shop.store).rows()
+        Catalogue(shop.store, shop.corpora).rows()
         assert files(shop.store.root / "pretrained") == before
 
     def test_no_run_is_made_among_them(self, shop: Shop) -> None:
@@ -185,7 +185,7 @@ class TestReadOnly:
         shop.store.delete(run.id)
 
     def test_the_page_offers_neither(self, shop: Shop) -> None:
-        rows = {row["id"]: row for row in Catalogue(shop.store).rows()}
+        rows = {row["id"]: row for row in Catalogue(shop.store, shop.corpora).rows()}
         assert rows["pretrained-nano"]["shipped"] and not rows[shop.own.id]["shipped"]
         assert len({row["slot"] for row in rows.values()}) == 3
 

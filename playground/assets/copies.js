@@ -43,6 +43,9 @@ document.addEventListener("nano:text", ({ detail }) => {
   draw();
   check();
 });
-document.addEventListener("nano:copies", check);
+document.addEventListener("nano:copies", ({ detail }) => {
+  if (detail?.anew) asked = null;
+  check();
+});
 watch("value", draw);
 check();

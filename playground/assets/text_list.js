@@ -61,7 +61,10 @@ function menu(row) {
 function item(row) {
   const chosen = row.sha256 !== undefined && row.sha256 === props.value.chosen;
   const made = make("li", chosen ? "chosen" : "");
-  const pick = button("", "pick", () => trigger("pick", row.sha256 ? { sha256: row.sha256 } : { builtin: row.builtin }));
+  const pick = button("", "pick", () => {
+    if (row.sha256) trigger("pick", { sha256: row.sha256 });
+    else trigger("bring", { builtin: row.builtin });
+  });
   if (chosen) pick.setAttribute("aria-current", "true");
   const words = make("span", "words");
   words.append(make("span", "title", row.name), make("span", "facts", row.facts));

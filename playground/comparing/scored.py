@@ -8,6 +8,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
+from playground import fetching
 from playground.comparing.seats import Seat, in_columns, seats
 from playground.comparing.texts import Parts as Columns
 from playground.components.compare_difference import Score, difference, scored
@@ -18,6 +19,12 @@ MOST = 5_000  # characters
 EXAMPLE = 600
 NOTE = "Paste a few lines, or take some that none of these models has learned from. Then press Score this text."
 UNSEEN = "Take one that was held out"
+# Whoever stands before an empty field while a text arrives was waiting for it.
+TAKE = """() => {
+  const { tab, compare } = document.body.dataset;
+  const typed = document.querySelector("#compare-score-text textarea")?.value;
+  if (tab === "compare" && compare === "scored" && !typed) document.getElementById("compare-take").click();
+}"""
 
 
 @dataclass
@@ -25,6 +32,7 @@ class Parts:
     text: gr.Textbox
     score: gr.Button
     take: gr.Button
+    fetching: fetching.Parts
     problem: gr.HTML
     shown: gr.HTML
 
@@ -35,9 +43,10 @@ def layout(ctx: Context) -> Parts:
         with gr.Row(elem_classes="score-row"):
             score = gr.Button("Score this text", variant="primary", elem_id="compare-score", scale=0)
             take = gr.Button(UNSEEN, elem_id="compare-take", scale=0)
+        offer = fetching.layout("compare")
         problem = line("compare-score-problem", elem_classes="problem")
         shown = difference("compare-difference", NOTE)
-    return Parts(text, score, take, problem, shown)
+    return Parts(text, score, take, offer, problem, shown)
 
 
 def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
@@ -63,6 +72,8 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     parts.take.click(take, inputs[1:], parts.text, show_progress="hidden", api_visibility="private").success(
         None, js="() => document.getElementById('compare-score').click()"
     )
+    fetching.wire(ctx, parts.fetching, [columns.count, *columns.models], fetching.IN_COLUMNS)
+    parts.fetching.offer.arrived(None, js=TAKE)
 
 
 def score_all(ctx: Context, taken: list[Seat], text: str) -> list[Score]:

@@ -21,7 +21,7 @@ TEMPLATE = """
 def text_list(elem_id: str) -> gr.HTML:
     """A component whose value is what `listed` makes.
 
-    It fires `pick` when a person chooses a row (with `sha256`, or with `builtin` for one that is still to be brought),
+    It fires `pick` (with `sha256`) when a person chooses a row, `bring` (`builtin`) if that is still to be brought,
     `rename` (`sha256`, `name`) and, after they confirmed, `remove` (`sha256`).
     """
     return gr.HTML(

@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 
 from nanollm.explain.ablation import HeadEffect, rank_heads
+from playground import fetching
 from playground.components import attention_grid
 from playground.components.attention_grid import ranked
 from playground.components.bars import signed
@@ -26,6 +27,7 @@ class Parts:
     found: gr.HTML
     rank: gr.Button
     cancel: gr.Button
+    fetching: fetching.Parts
 
 
 def layout(ctx: Context) -> Parts:
@@ -33,7 +35,8 @@ def layout(ctx: Context) -> Parts:
     with gr.Row(elem_classes="rank-row"):
         rank = gr.Button("Rank all heads", size="sm", elem_id="attention-rank")
         cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="attention-rank-cancel")
-    return Parts(found, rank, cancel)
+    offer = fetching.layout("attention")
+    return Parts(found, rank, cancel, offer)
 
 
 def known(ctx: Context, view: View) -> dict[str, Any]:
@@ -82,6 +85,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
         show_progress="hidden", concurrency_id="rank", concurrency_limit=2,
     ).failure(lambda: buttons(ranking=False), None, [parts.rank, parts.cancel], **QUIET)  # fmt: skip
     parts.cancel.click(call_off, None, None, api_visibility="private", queue=False)
+    fetching.wire(ctx, parts.fetching, [ctx.selection])
 
 
 def _finished(effects: list[HeadEffect], where: str) -> dict[str, Any]:

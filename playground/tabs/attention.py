@@ -106,7 +106,7 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
             sentence(error)  # a defect goes to the log; what is wrong with the question, look() has said already
             return gr.skip()
 
-    for moment in _moved(ctx):
+    for moment in _moved(ctx, parts):
         moment(look, inputs[:3], frame, **QUIET, **EACH).then(show, inputs, shown, **QUIET)
     parts.text.change(look, inputs[:3], frame, trigger_mode="always_last", **QUIET).then(show, inputs, shown, **QUIET)
     # One at a time, the newest last: a late answer must not overwrite the one to a later question.
@@ -135,14 +135,14 @@ def _wire_whole(ctx: Context, parts: Parts) -> None:
     show_map, show_meter = shows(whole.show_map), shows(whole.show_meter)
     opening = parts.whole.fold.expand(lambda: True, None, parts.whole.opened, **QUIET)
     parts.whole.fold.collapse(lambda: False, None, parts.whole.opened, **QUIET)
-    moving = [moment(show_map, inputs, parts.whole.shown, **QUIET, **EACH) for moment in _moved(ctx)]
+    moving = [moment(show_map, inputs, parts.whole.shown, **QUIET, **EACH) for moment in _moved(ctx, parts)]
     for shown in (opening.then(show_map, inputs, parts.whole.shown, **QUIET), *moving):
         shown.then(show_meter, inputs, parts.whole.shown, **QUIET)
 
 
-def _moved(ctx: Context) -> tuple[Any, ...]:
-    """What brings another snapshot, or this tab, before the eyes."""
-    return ctx.selection.change, ctx.tab.change
+def _moved(ctx: Context, parts: Parts) -> tuple[Any, ...]:
+    """What brings another snapshot, this tab, or a text to judge it by before the eyes."""
+    return ctx.selection.change, ctx.tab.change, parts.ranking.fetching.offer.arrived
 
 
 def _refused(ctx: Context, selection: Any, text: Any, error: Exception) -> tuple[Any, ...]:

@@ -9,27 +9,32 @@ from typing import Any
 
 import gradio as gr
 
+from nanollm.builtin import lacking
 from nanollm.corpus import split
 from nanollm.errors import InputError
 from nanollm.explain.memorization import MIN_LENGTH, Memorization, TrainingText, memorization
+from playground import fetching
 from playground.components.copies import copies
 from playground.context import EACH, Context, chosen, sentence
 from playground.question import MOST
 
 TEXTS = 2  # training texts kept ready to be searched: 8 bytes a character and their own
 UNKNOWN = "The text that this model learned from is not known here: there is nothing to compare with."
+LACKING = "The text that this model learned from is not here yet. Once it is, copies of it show here."
 
 
 @dataclass
 class Parts:
     fold: gr.Accordion
     copies: gr.HTML
+    fetching: fetching.Parts
 
 
 def layout(place: str) -> Parts:
     with gr.Accordion("Is it copying?", open=False, elem_classes="fold", elem_id="copies-fold") as fold:
         found = copies("sample-copies", place)
-    return Parts(fold, found)
+        offer = fetching.layout("copies")
+    return Parts(fold, found, offer)
 
 
 def wire(ctx: Context, parts: Parts) -> None:
@@ -46,6 +51,8 @@ def wire(ctx: Context, parts: Parts) -> None:
             run, _ = ctx.models.find(*chosen(selection))
             if not run.corpus:
                 raise InputError(UNKNOWN)
+            if lacking(ctx.corpora, run.corpus["sha256"]):
+                raise InputError(LACKING)
             prompt, written = _written(asked)
             training, held_out = prepared(run.corpus["sha256"], run.train_config.validation_fraction)
             return {"stamp": stamp, **_value(memorization(training, written, held_out), prompt)}
@@ -58,6 +65,9 @@ def wire(ctx: Context, parts: Parts) -> None:
     )  # fmt: skip
     seen = "() => { setTimeout(() => document.dispatchEvent(new Event('nano:copies')), 100); }"
     parts.fold.expand(None, None, None, js=seen, api_visibility="private")
+    fetching.wire(ctx, parts.fetching, [ctx.selection])
+    again = "() => { document.dispatchEvent(new CustomEvent('nano:copies', { detail: { anew: true } })); }"
+    parts.fetching.offer.arrived(None, None, None, js=again, api_visibility="private")
 
 
 def _written(asked: dict[str, Any]) -> tuple[int, str]:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
-from nanollm.builtin import Builtin, add, named
+from nanollm.builtin import named
 from nanollm.config import PRESETS, TrainConfig, make_configs, preset
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
@@ -19,10 +18,10 @@ from playground.components.text import line
 from playground.components.text_card import described, outlook, text_card, text_outlook
 from playground.components.text_list import listed, text_list
 from playground.context import EACH, QUIET, Context, polite, sentence, warn
+from playground.fetching import FETCHING, brought
 
 INVITATION = "Drop a .txt, paste something, or take one of ours. 100,000 characters are plenty."
 PRIVATE: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
-NEWS_SECONDS = 0.2  # between two words on how far a download is
 NAME = 40  # characters of a pasted text that become its name
 
 
@@ -113,14 +112,15 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
     shown = [parts.texts, parts.card, parts.problem, parts.readings, parts.refused, parts.fetching]
 
     @polite
-    def pick(event: gr.EventData) -> Iterator[dict[Any, Any]]:
-        asked = _asked(event)
-        builtin = named(asked.get("builtin"))
-        if builtin is None:
-            yield _shown(ctx, parts, ctx.corpora.get(asked.get("sha256", ""))) | _settled(parts)
-            return
+    def pick(event: gr.EventData) -> dict[Any, Any]:
+        return _shown(ctx, parts, ctx.corpora.get(_asked(event).get("sha256", ""))) | _settled(parts)
+
+    def bring(event: gr.EventData) -> Iterator[dict[Any, Any]]:
         try:
-            for news in _brought(ctx, builtin):
+            builtin = named(_asked(event).get("builtin"))
+            if builtin is None:
+                raise InputError("This text is not one of ours.")
+            for news in brought(ctx, builtin):
                 if isinstance(news, CorpusInfo):
                     yield _shown(ctx, parts, news) | _settled(parts) | {parts.fetching: ""}
                 else:
@@ -149,7 +149,8 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
         """Texts may have come or gone while another tab was open."""
         return listed(ctx.corpora.list(), _chosen(ctx, texts).sha256) if tab == "corpus" else gr.skip()
 
-    _counting(ctx, parts, parts.texts.pick(pick, None, shown, **PRIVATE))
+    _counting(ctx, parts, parts.texts.pick(pick, None, shown[:-1], **PRIVATE))
+    _counting(ctx, parts, parts.texts.bring(bring, None, shown, **FETCHING))
     parts.texts.rename(rename, parts.texts, shown[:2], **PRIVATE)
     _counting(ctx, parts, parts.texts.remove(remove, parts.texts, shown[:2], **PRIVATE))
     _counting(ctx, parts, ctx.demo.load(arrive, parts.texts, shown[:2], **PRIVATE))
@@ -215,23 +216,6 @@ def _chosen(ctx: Context, texts: Any) -> CorpusInfo:
         return ctx.corpora.get(texts["chosen"])
     except (InputError, TypeError, KeyError):
         return ctx.corpora.list()[0]
-
-
-def _brought(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
-    """Bring one of our texts: a sentence on how far it is now and then, and what is known of it in the end."""
-    far = {"now": f"Fetching {builtin.title}…"}
-
-    def tell(received: int, size: int) -> None:
-        far["now"] = f"Fetching {builtin.title}: {100 * received / size:.0f} %"
-
-    pool = ThreadPoolExecutor(max_workers=1)
-    try:
-        job = pool.submit(add, ctx.corpora, builtin, tell)
-        while wait([job], NEWS_SECONDS).not_done:
-            yield far["now"]
-        yield job.result()
-    finally:
-        pool.shutdown(wait=False)  # who leaves meanwhile is not waited for
 
 
 def _asked(event: gr.EventData) -> dict[str, Any]:
