@@ -83,7 +83,7 @@ def save_checkpoint(
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         weights = {name: tensor.half() for name, tensor in weights.items()}
-    _require_finite(weights, "The model has numbers that are not finite, so it was not saved")
+    require_finite(weights, "The model has numbers that are not finite, so it was not saved")
     facts = {
         "step": step,
         "model": to_dict(model.config),
@@ -109,6 +109,7 @@ def load_model(path: str | Path) -> LoadedModel:
         )
     if len(info.characters) != info.model_config.vocab_size:
         raise _not_ours(path)
+    require_size(path, info.model_config, weights)
     model = TransformerLanguageModel.from_config(info.model_config)
     _fill(path, model, weights)
     return LoadedModel(model.eval(), CharTokenizer(info.characters), info)
@@ -173,6 +174,21 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, facts
 
 
+def require_size(path: str | Path, model: ModelConfig, weights: Mapping[str, Tensor]) -> None:
+    """Raise InputError unless a file holds as many numbers as a model of the size that it claims to be of has.
+
+    To be asked before such a model is made: a kilobyte can claim to be of one that fills all memory.
+    """
+    if sum(tensor.numel() for tensor in weights.values()) != model.num_parameters:
+        raise _not_ours(path)
+
+
+def require_finite(tensors: Mapping[str, Tensor], complaint: str) -> None:
+    """Raise InputError with the complaint if a number among the tensors is infinite or none."""
+    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
+        raise InputError(f"{complaint}: use an earlier checkpoint.")
+
+
 def write_whole(path: str | Path, content: bytes) -> None:
     """Replace a file in one step: temporary file, fsync, rename, fsync of the folder. Raises OSError."""
     path = Path(path)
@@ -232,13 +248,8 @@ def _fill(path: str | Path, model: TransformerLanguageModel, weights: Mapping[st
     )
     if not alike:
         raise _not_ours(path)
-    _require_finite(weights, f"{Path(path).name} has numbers that are not finite")
+    require_finite(weights, f"{Path(path).name} has numbers that are not finite")
     model.load_state_dict(dict(weights))
-
-
-def _require_finite(tensors: Mapping[str, Tensor], complaint: str) -> None:
-    if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
-        raise InputError(f"{complaint}: use an earlier checkpoint.")
 
 
 def _not_ours(path: str | Path) -> InputError:

@@ -16,17 +16,26 @@ from typing import Any, TypedDict
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from nanollm.calibration import machine, resolve
-from nanollm.checkpoint import FINAL_NAME, read_tensors, resume_name, save_checkpoint, snapshot_name, write_tensors
+from nanollm.checkpoint import (
+    FINAL_NAME,
+    read_tensors,
+    require_finite,
+    require_size,
+    resume_name,
+    save_checkpoint,
+    snapshot_name,
+    write_tensors,
+)
 from nanollm.checkpoint import load_checkpoint as load_checkpoint  # at home here too, beside train_with_config
 from nanollm.config import ModelConfig, TrainConfig, make_configs, to_dict
 from nanollm.dataset import Dataset as Dataset  # at home here too, beside train
 from nanollm.device import free_memory, random_state, set_random_state
 from nanollm.distributed import ALONE, Ranks
 from nanollm.errors import InputError
+from nanollm.evaluation import MAX_EVAL_WINDOWS, evaluate
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
@@ -36,7 +45,6 @@ from nanollm.tokenizer import CharTokenizer
 
 RECENT = 50  # final_loss is the mean of so many last steps
 SNAPSHOTS = 20
-MAX_EVAL_WINDOWS = 1024  # windows of each split that an evaluation reads: 131,072 characters at a window of 128
 GONE_ASTRAY = 3.0  # times ln V: no model that still learns is so much worse than guessing
 
 
@@ -58,6 +66,7 @@ class TrainState:
     global_random: Tensor  # the device's random state, which dropout draws from; train() shields it from its driver
     # What follows for every step stays on the device, or each step would have to be waited for.
     loss_sum: Tensor  # over the steps since the last Step event
+    grad_norm_sum: Tensor  # over the same steps: finite as long as every gradient was
     recent: Tensor  # losses of the last steps
     ranks: Ranks = ALONE
     step: int = 0
@@ -81,6 +90,7 @@ class TrainState:
             data_generator=torch.Generator().manual_seed(config.seed),
             global_random=torch.Generator(device).manual_seed(config.seed + ranks.rank).get_state(),
             loss_sum=torch.zeros((), device=device),
+            grad_norm_sum=torch.zeros((), device=device),
             recent=torch.full((RECENT,), torch.nan, device=device),
             ranks=ranks,
         )
@@ -89,16 +99,26 @@ class TrainState:
         """Mean training loss of the last 50 steps (of all, if there were fewer), nats a character."""
         return float(self.recent.nanmean())
 
+    def finite(self) -> bool:
+        """Whether every weight is a number, and every gradient since the last Step event was: if not, it has diverged.
+
+        A step whose gradient is not finite has harmed nothing, but whoever skips learns nothing either.
+        """
+        weights = torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()])
+        return bool(weights.all() & self.grad_norm_sum.isfinite())
+
     def save(self, path: str | Path) -> None:
-        """Write a file from which load() goes on as if nothing had happened. Raises OSError.
+        """Write a file from which load() goes on as if nothing had happened.
 
         While the first of several ranks saves, the others must call random_states().
+        Raises OSError; InputError, having written nothing, if a weight or an optimizer's number is not finite.
         """
         tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": t.detach().cpu().contiguous() for name, t in self.optimizer.tensors().items()}
+        require_finite(tensors, "Training has come to numbers that are not finite, so it was not saved")
         tensors |= {"data_random": self.data_generator.get_state()}
         tensors |= self.random_states()
-        tensors |= {"loss_sum": self.loss_sum.cpu(), "recent": self.recent.cpu()}
+        tensors |= {name: getattr(self, name).cpu() for name in _RUNNING}
         write_tensors(path, tensors, {"model": to_dict(self.model.config), **{k: getattr(self, k) for k in _SCALARS}})
 
     def random_states(self) -> dict[str, Tensor]:
@@ -115,15 +135,19 @@ class TrainState:
         """
         tensors, facts = read_tensors(path)
         try:
-            model = TransformerLanguageModel.from_config(ModelConfig(**facts["model"])).to(device)
-            model.load_state_dict({k[6:]: t for k, t in tensors.items() if k.startswith("model.")})
+            weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+            model_config = ModelConfig(**facts["model"])
+            require_size(path, model_config, weights)
+            model = TransformerLanguageModel.from_config(model_config).to(device)
+            model.load_state_dict(weights)
             state = cls.new(model, config, ranks)
             state.optimizer.load({k[10:]: t for k, t in tensors.items() if k.startswith("optimizer.")})
             state.data_generator.set_state(tensors["data_random"])
             saved = tensors.get(_random_name(ranks.rank), state.global_random)  # there may have been fewer ranks
             if saved.shape == state.global_random.shape:  # another kind of device draws otherwise
                 state.global_random = saved
-            state.loss_sum, state.recent = tensors["loss_sum"].to(device), tensors["recent"].to(device)
+            for name in _RUNNING:  # older files lack one
+                setattr(state, name, tensors.get(name, getattr(state, name)).to(device))
             for name in _SCALARS:
                 setattr(state, name, facts[name])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -135,6 +159,7 @@ def _random_name(rank: int) -> str:
     return f"global_random.{rank}" if rank else "global_random"
 
 
+_RUNNING = ("loss_sum", "grad_norm_sum", "recent")
 _SCALARS = ("step", "seconds", "loss_count", "train_loss", "val_loss", "best_val_loss", "best_step")
 
 
@@ -184,17 +209,14 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
     if state.step == 0:
         yield from _judge(state, data, snapshots)
     logged_at, logged_seconds = state.step, state.seconds
-    grad_norms = torch.zeros_like(state.loss_sum)  # their sum: finite as long as every one of them is
     while state.step < config.num_steps:
         started = time.perf_counter()
         grad_norm = _step(state, data, config)
-        grad_norms = grad_norms + grad_norm
         step, last = state.step, state.step == config.num_steps
         logging, saving = last or step % config.log_interval == 0, step % config.checkpoint_interval == 0
         judging = last or step in snapshots or step % config.eval_interval == 0
         looking = logging or saving or judging
-        # Skipped steps have harmed nothing, but whoever skips learns nothing either. (NaN < worst_loss is False.)
-        healthy = not looking or (bool(grad_norms.isfinite()) and float(state.loss_sum) / state.loss_count < worst_loss)
+        healthy = not looking or (state.finite() and float(state.loss_sum) / state.loss_count < worst_loss)
         state.seconds += time.perf_counter() - started  # by now a GPU has done what it was asked to do
         if not looking:
             continue
@@ -204,7 +226,8 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
             speed = (step - logged_at) * characters_a_step / max(1e-9, state.seconds - logged_seconds)
             loss = float(state.loss_sum) / state.loss_count
             # The driver may save the state at this event: by then the next stretch has begun.
-            state.loss_sum, state.loss_count = torch.zeros_like(state.loss_sum), 0
+            state.loss_sum, state.grad_norm_sum = torch.zeros_like(state.loss_sum), torch.zeros_like(state.loss_sum)
+            state.loss_count = 0
             logged_at, logged_seconds = step, state.seconds
             yield Step(
                 step=step,
@@ -228,10 +251,13 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
 def _step(state: TrainState, data: Dataset, config: TrainConfig) -> Tensor:
     """One optimizer step; returns the gradient's length before clipping. A non-finite gradient changes no weight."""
     ids, targets = data.batch(config.batch_size, state.model.config.context_length, state.data_generator)
-    how = {"pieces": config.accumulation_steps, "ranks": state.ranks}
-    loss, grad_norm = take_step(state.model, state.optimizer, ids, targets, state.step, config.precision, **how)
+    pieces, ranks = config.accumulation_steps, state.ranks
+    loss, grad_norm = take_step(
+        state.model, state.optimizer, ids, targets, state.step, config.precision, pieces=pieces, ranks=ranks
+    )
     state.step += 1
     state.loss_sum = state.loss_sum + loss
+    state.grad_norm_sum = state.grad_norm_sum + grad_norm
     state.loss_count += 1
     state.recent[state.step % RECENT] = loss
     return grad_norm
@@ -288,33 +314,6 @@ def snapshot_steps(num_steps: int) -> frozenset[int]:
     digits = np.floor(np.log10(steps)) - 1
     rounded = np.where(digits > 0, np.round(steps / 10**digits) * 10**digits, np.round(steps))
     return frozenset({0, num_steps, *(int(s) for s in rounded if s < num_steps)})
-
-
-@torch.no_grad()
-def evaluate(model: TransformerLanguageModel, ids: Tensor, *, max_windows: int = MAX_EVAL_WINDOWS) -> float | None:
-    """Mean loss in nats a character over ids (N,), without dropout; None if there is nothing to predict.
-
-    Read in windows that do not overlap (a shorter one at the end); of more than max_windows, as many evenly spread.
-    """
-    T = model.config.context_length
-    device = model.embedding.weight.device
-    was_training = model.training
-    model.eval()
-    windows = ids[: (len(ids) - 1) // T * T + 1].unfold(0, T + 1, T) if len(ids) > T else ids.new_empty((0, T + 1))
-    rest = ids[len(windows) * T :]  # begins with the last window's last target
-    if len(windows) > max_windows:
-        windows, rest = windows[torch.linspace(0, len(windows) - 1, max_windows).long()], ids[:0]
-    chunks = [*windows.split(max(1, 8192 // T)), rest[None]]
-    total, count = 0.0, 0
-    for chunk in chunks:  # (b, t + 1)
-        if chunk.shape[1] < 2:
-            continue
-        chunk = chunk.to(device, torch.long)
-        logits = model(chunk[:, :-1])
-        total += F.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten(), reduction="sum").item()
-        count += chunk[:, 1:].numel()
-    model.train(was_training)
-    return total / count if count else None
 
 
 def keep(

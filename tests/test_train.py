@@ -227,6 +227,51 @@ def test_a_step_with_a_non_finite_gradient_changes_no_weight_and_ends_the_run(te
     assert all(torch.equal(p, q) for p, q in zip(before, state.model.parameters(), strict=True))
 
 
+def test_a_skipped_step_is_not_forgotten_over_a_pause(text: str, tmp_path: Path) -> None:
+    state, data, config = set_up(text, num_steps=1000, log_interval=100, eval_interval=100, checkpoint_interval=100)
+    look = min(step for step in snapshot_steps(1000) if step > 15)
+
+    class Paused(Exception):
+        pass
+
+    def between_steps() -> None:
+        if state.step == 14:
+            hooks.append(state.model.norm.gain.register_hook(lambda grad: grad * torch.nan))
+        if state.step == 15:
+            raise Paused
+
+    hooks: list = []
+    with pytest.raises(Paused):
+        list(train(state, data.watched(between_steps), config))
+    hooks[0].remove()
+    state.save(tmp_path / "resume.safetensors")
+    assert not state.finite()
+    events = list(train(TrainState.load(tmp_path / "resume.safetensors", config), data, config))
+    assert events[-1] == End(look, "diverged")
+
+
+def test_a_state_that_is_not_finite_is_not_saved(text: str, tmp_path: Path) -> None:
+    for spoil in (
+        lambda state: state.model.norm.gain.data.fill_(torch.inf),
+        lambda state: next(iter(state.optimizer.tensors().items()))[1].fill_(torch.nan),
+    ):
+        state, data, config = set_up(text, log_interval=1)
+        next(event for event in train(state, data, config) if isinstance(event, Step))
+        spoil(state)
+        with pytest.raises(InputError, match="not finite"):
+            state.save(tmp_path / "resume.safetensors")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_overflow_end_the_run_before_anything_is_saved(text: str) -> None:
+    state, data, config = set_up(text)
+    events = train(state, data, config)
+    next(e for e in events if isinstance(e, Step))
+    state.model.norm.gain.data[0] = torch.inf
+    step = next(events)
+    assert isinstance(step, Step) and next(events) == End(step.step, "diverged")
+
+
 def test_snapshots_are_spread_over_the_whole_of_training() -> None:
     for num_steps in (1, 2, 10, 999, 1000, 10_000, 123_457):
         steps = sorted(snapshot_steps(num_steps))

@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from nanollm import events
+from nanollm import calibration, events
+from nanollm import train as train_module
 from nanollm.checkpoint import load_model, read_tensors
 from nanollm.config import make_configs
 from nanollm.corpus import CorpusInfo, CorpusStore
@@ -110,6 +111,10 @@ def asking(run: Run, wish: str, step: int) -> Callable[[], None]:
 unchanged = Wishes.check
 
 
+def calibration_key(run: Run) -> str:
+    return calibration.key_of(run.model_config, run.train_config, torch.device("cpu"))
+
+
 def interrupt(run: Run, corpora: CorpusStore, wish: str, step: int, monkeypatch) -> Status:
     with monkeypatch.context() as patch:
         patch.setattr(Wishes, "check", asking(run, wish, step))
@@ -185,6 +190,37 @@ class TestGoingOn:
         while run.status().state != "completed":
             interrupt(run, corpora, "pause", draw.randrange(12), monkeypatch)
         assert_undisturbed(run, undisturbed)
+
+    @pytest.mark.parametrize("precision", ["float32", "bf16"])
+    def test_what_auto_became_holds_for_the_whole_run(
+        self, make, corpora: CorpusStore, monkeypatch, precision: str
+    ) -> None:
+        other = "float32" if precision == "bf16" else "bf16"
+        runs = [make(threads="auto", precision="auto") for _ in range(2)]
+        found = {"precision": precision, "threads": 1, "seconds": 0.001}
+        monkeypatch.setattr(calibration, "remembered", lambda: {calibration_key(runs[0]): found})
+        work(runs[0], corpora.root)
+        interrupt(runs[1], corpora, "pause", 20, monkeypatch)
+        found |= {"precision": other, "threads": 2}  # as if it had been tried again, with another answer
+        assert work(runs[1], corpora.root).reason == ""
+        starts = [e for e in runs[1].events() if isinstance(e, events.Start)]
+        assert [(e.precision, e.threads) for e in starts] == [(precision, 1)] * 2
+        assert records(runs[1].events()) == records(runs[0].events())
+
+    def test_on_another_machine_with_fewer_processors_it_says_so(self, make, corpora: CorpusStore, monkeypatch) -> None:
+        run = make(threads="auto", precision="float32")
+        found = {"precision": "float32", "threads": 2, "seconds": 0.001}
+        monkeypatch.setattr(calibration, "remembered", lambda: {calibration_key(run): found})
+        interrupt(run, corpora, "pause", 3, monkeypatch)
+        monkeypatch.setattr(training, "processors", lambda: 1)
+        monkeypatch.setattr(train_module, "machine", lambda device: "another processor")
+        here = calibration.machine(torch.device("cpu"))
+        status = work(run, corpora.root)
+        assert (status.state, status.reason) == (
+            "completed",
+            f"Resumed with threads 1 (it began with 2), machine another processor (it began with {here}), "
+            "so the curve may differ in the last digits.",
+        )
 
     def test_a_crash_and_a_torn_line_leave_none_either(self, make, corpora: CorpusStore, undisturbed) -> None:
         run = make()

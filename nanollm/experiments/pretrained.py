@@ -24,13 +24,13 @@ from nanollm.cli import CHECKPOINTS, CORPORA, Parser
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
 from nanollm.errors import InputError
+from nanollm.evaluation import MAX_EVAL_WINDOWS, evaluate
 from nanollm.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.explain.ablation import measure_means, save_means
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run, Snapshot, write_status
 from nanollm.runs.training import snapshot_sample
-from nanollm.train import MAX_EVAL_WINDOWS, evaluate
 
 KEPT = {"nano": 20, "small": 12, "medium": 4}  # snapshots of each; a bigger model's take more room
 MAX_BYTES = 12_000_000  # of all shipped models together

@@ -88,7 +88,7 @@ def _follow(ranks: Ranks, between_steps: Callable[[], None]) -> None:
             if isinstance(event, Checkpoint) and event.kind == "resume":
                 state.random_states()
     except Interrupted as interrupted:
-        if state.step:  # Training saves and judges then, and needs all ranks for it
+        if state.step and state.finite():  # Training saves and judges then, and needs all ranks for it
             state.global_random = random_state(state.loss_sum.device)
             state.random_states()
             if interrupted.wish == "stop":

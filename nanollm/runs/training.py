@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from nanollm.baselines import measure
+from nanollm.calibration import processors
 from nanollm.checkpoint import FINAL_NAME, load_checkpoint, load_model, resume_name, snapshot_name
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
@@ -65,7 +66,9 @@ class Training:
         self._first = next((e for e in run.events() if isinstance(e, Start)), None)
         self._config = run.train_config
         if self._first:  # "auto" was settled when the run began: anything else would round or add up differently
-            self._config = replace(self._config, precision=self._first.precision, threads=self._first.threads)
+            chosen = self._config.threads != "auto"
+            threads = self._first.threads if chosen else min(self._first.threads, processors())
+            self._config = replace(self._config, precision=self._first.precision, threads=threads)
         # Asked again: the run may have been made where there was more.
         require_memory(run.model_config, self._config, free_memory(best_device()))
         if ranks != ALONE:
@@ -170,10 +173,16 @@ class Training:
             log_traceback()
 
     def _interrupt(self, wish: str, data: Dataset) -> Outcome:
-        """Save all that going on needs; after a "stop" also what sampling needs, judged like any other snapshot."""
+        """Save all that going on needs; after a "stop" also what sampling needs, judged like any other snapshot.
+
+        What has diverged meanwhile is not saved: the files before it are what one can go on from.
+        """
         device = self.state.model.embedding.weight.device
         self.state.global_random = random_state(device)  # as train() does before it yields
         step = self.state.step
+        if not self.state.finite():
+            self._record(End(step, "diverged"))
+            return self._outcome("diverged", _DIVERGED)
         if step:  # before the first step there is nothing that the seed does not give again
             self._take(Checkpoint(step, resume_name(step), "resume"))
         if wish == "pause":
@@ -187,8 +196,9 @@ class Training:
 
     def _compare_with_first(self, start: Start) -> None:
         """Say so where this stretch of training cannot continue the first one bit by bit."""
-        facts = ("torch", "threads", "device", "precision", "world_size")
-        differing = [f for f in facts if self._first and getattr(self._first, f) != getattr(start, f)]
+        facts = ("torch", "threads", "device", "machine", "precision", "world_size")
+        known = [f for f in facts if self._first and getattr(self._first, f)]  # old records lack the machine
+        differing = [f for f in known if getattr(self._first, f) != getattr(start, f)]
         if differing:
             listed = ", ".join(f"{f} {getattr(start, f)} (it began with {getattr(self._first, f)})" for f in differing)
             self._say(f"Resumed with {listed}, so the curve may differ in the last digits.")

@@ -52,7 +52,7 @@ def refused(saved: tuple[Path, Load], content: bytes) -> None:
     assert "\n" not in str(error.value) and len(str(error.value)) < 200
 
 
-def test_500_flipped_bits(saved: tuple[Path, Load]) -> None:
+def test_a2_500_flipped_bits(saved: tuple[Path, Load]) -> None:
     whole, draw = saved[0].read_bytes(), random.Random(11)
     header = 8 + int.from_bytes(whole[:8], "little")
     # Half of them in the header, which is a small part of a real file but has more ways to be read wrongly.
@@ -62,7 +62,7 @@ def test_500_flipped_bits(saved: tuple[Path, Load]) -> None:
         refused(saved, bytes(content))
 
 
-def test_every_5_percent_cut_off_or_zeroed(saved: tuple[Path, Load]) -> None:
+def test_a2_every_5_percent_cut_off_or_zeroed(saved: tuple[Path, Load]) -> None:
     whole = saved[0].read_bytes()
     edges = [len(whole) * percent // 100 for percent in range(0, 101, 5)]
     for start, end in itertools.pairwise(edges):
@@ -75,7 +75,7 @@ def test_every_5_percent_cut_off_or_zeroed(saved: tuple[Path, Load]) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 2, 99, "1", None])
-def test_another_format_is_named(saved: tuple[Path, Load], monkeypatch, version: object) -> None:
+def test_a5_another_format_is_named(saved: tuple[Path, Load], monkeypatch, version: object) -> None:
     other = saved[0].with_name("other.safetensors")
     tensors, facts = checkpoint.read_tensors(saved[0])
     facts.pop("format")

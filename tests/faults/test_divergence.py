@@ -28,7 +28,7 @@ WAYS = [
 
 @pytest.mark.parametrize(("learning_rate", "precision", "optimizer"), WAYS)
 @pytest.mark.parametrize("late", [False, True])
-def test_a_rate_far_too_high(
+def test_b6_a_rate_far_too_high(
     make: Callable[..., Run],
     corpora: CorpusStore,
     learning_rate: float,
@@ -51,7 +51,7 @@ def test_a_rate_far_too_high(
     assert run.snapshot(0).train_loss is not None
 
 
-def test_a_gradient_that_is_not_finite_though_the_loss_is(tmp_path, text: str) -> None:
+def test_b6_a_gradient_that_is_not_finite_though_the_loss_is(tmp_path, text: str) -> None:
     tokenizer = CharTokenizer.from_text(text[:3000])
     model_config, config = make_configs(TINY, tokenizer.vocab_size)
     set_seed(1)

@@ -165,14 +165,14 @@ def on_a_disk(tmp_path: Path, code: str, rooms: list[int]) -> None:
     [[30_000, 120_000], pytest.param(list(range(8_000, 208_000, 10_000)), marks=pytest.mark.slow)],
     ids=["2 times", "20 times"],
 )
-def test_a_full_disk(tmp_path: Path, rooms: list[int]) -> None:
+def test_b4_a_full_disk(tmp_path: Path, rooms: list[int]) -> None:
     on_a_disk(tmp_path, FULL, rooms)
 
 
 @pytest.mark.slow
-def test_a_disk_full_for_a_worker_s_own_process(tmp_path: Path) -> None:
+def test_b4_a_disk_full_for_a_worker_s_own_process(tmp_path: Path) -> None:
     on_a_disk(tmp_path, FULL_FOR_A_PROCESS, [80_000])
 
 
-def test_a_read_only_disk(tmp_path: Path) -> None:
+def test_b4_a_read_only_disk(tmp_path: Path) -> None:
     on_a_disk(tmp_path, READ_ONLY, [])

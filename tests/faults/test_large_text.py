@@ -58,7 +58,7 @@ def peak(home: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
     return int(most), printed
 
 
-def test_a_large_text_is_kept_and_shown_in_little_memory(home: Path, large: Path) -> None:
+def test_c3_a_large_text_is_kept_and_shown_in_little_memory(home: Path, large: Path) -> None:
     code = """
 import time
 from nanollm.corpus import CorpusStore
@@ -74,7 +74,7 @@ print(info.characters, len(store.page(info.sha256, info.characters // 2, 20_000)
     assert float(seconds) < 5  # about 1 on a quiet machine
 
 
-def test_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large: Path) -> None:
+def test_c3_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large: Path) -> None:
     code = "from nanollm.cli import main; main(sys.argv[1:])"
     arguments = ["train", "--corpus", str(large), "--num-steps", "5", "--threads", "1", "--json"]
     for attempt in ("makes the ids", "maps those that are there"):

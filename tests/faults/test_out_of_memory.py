@@ -27,7 +27,7 @@ runpy.run_module("nanollm.runs.worker", run_name="__main__")
 """
 
 
-def test_a_machine_with_less_memory_than_the_run_was_made_on(
+def test_b5_a_machine_with_less_memory_than_the_run_was_made_on(
     make: Callable[..., Run], corpora: CorpusStore, monkeypatch
 ) -> None:
     run = make()
@@ -41,7 +41,7 @@ def test_a_machine_with_less_memory_than_the_run_was_made_on(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="what a process needs is read from /proc")
-def test_it_fails_alone(make: Callable[..., Run], launcher: Launcher, monkeypatch) -> None:
+def test_b5_it_fails_alone(make: Callable[..., Run], launcher: Launcher, monkeypatch) -> None:
     room = 2 * 2**30
 
     def limited(folder: Path, corpora: Path) -> list[str]:
