@@ -31,6 +31,7 @@ FORMAT = 1
 FINAL_NAME = "checkpoint_final.safetensors"
 _UNSIGNED = b'"digest":"' + b"0" * 64 + b'"'
 _MAX_BYTES = 4 * 2**30
+_MAX_HEADER = 16 * 2**20  # bytes; a vocabulary of 20,000 characters takes less than one
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,8 @@ def _metadata(path: str | Path, content: bytes) -> dict[str, str]:
     """The string metadata in the header: 8 bytes of length, then JSON (the safetensors format)."""
     try:
         (length,) = struct.unpack("<Q", content[:8])
+        if length > _MAX_HEADER:
+            raise ValueError("no header is so long")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
     except (struct.error, KeyError, TypeError, ValueError, RecursionError) as error:
         if len(content) < 8:
@@ -227,6 +230,9 @@ def _metadata(path: str | Path, content: bytes) -> dict[str, str]:
 def _info(path: str | Path, facts: Mapping[str, Any]) -> CheckpointInfo:
     try:
         train, characters = facts["train"], facts["characters"]
+        losses = facts["train_loss"], facts["val_loss"]
+        if not all(loss is None or isinstance(loss, (int, float)) for loss in losses):
+            raise ValueError("a loss is a number")
         return CheckpointInfo(
             step=int(facts["step"]),
             model_config=ModelConfig(**facts["model"]),
@@ -235,7 +241,7 @@ def _info(path: str | Path, facts: Mapping[str, Any]) -> CheckpointInfo:
             train_loss=facts["train_loss"],
             val_loss=facts["val_loss"],
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:  # the last: int() of an infinity
         raise _not_ours(path) from error
 
 

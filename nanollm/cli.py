@@ -35,6 +35,7 @@ HOME = Path(os.environ.get("NANOLLM_HOME", "."))
 CHECKPOINTS = HOME / "checkpoints"
 CORPORA = HOME / "data" / "corpora"
 TEXTS = f"a text file, or one of {', '.join(builtin.id for builtin in BUILTINS)}"
+RUN_ACTIONS = ("list", "show", "stop", "pause", "resume", "delete", "export", "import")
 NO_RUNS = "There are no runs yet: python -m nanollm train"
 
 
@@ -100,12 +101,11 @@ def _parser() -> Parser:
     scaling.add_argument("--corpus", metavar="TEXT", default="sample", help=f"{TEXTS} (default: sample)")
     add_scaling_arguments(scaling)
 
-    runs = commands.add_parser("runs", help="list, show and control runs", description=_runs.__doc__)
+    runs = commands.add_parser("runs", help="list, show, control and carry runs", description=_runs.__doc__)
     runs.set_defaults(command=_runs)
-    runs.add_argument(
-        "action", nargs="?", default="list", choices=("list", "show", "stop", "pause", "resume", "delete")
-    )
-    runs.add_argument("run", nargs="?", metavar="ID", help="the run (not for list)")
+    runs.add_argument("action", nargs="?", default="list", choices=RUN_ACTIONS)
+    runs.add_argument("run", nargs="?", metavar="ID", help="the run (not for list); the file for import")
+    runs.add_argument("file", nargs="?", type=Path, metavar="FILE", help="for export: the zip (default: ID.zip)")
     runs.add_argument("--json", action="store_true", help="print as JSON")
 
     corpus = commands.add_parser("corpus", help="what a text is made of", description=_corpus.__doc__)
@@ -271,14 +271,20 @@ def _scale(arguments: argparse.Namespace) -> int:
 
 
 def _runs(arguments: argparse.Namespace) -> int:
-    """List all runs, or show, pause, stop, resume or delete one. A resumed run trains in the background."""
+    """List all runs, or show, pause, stop, resume or delete one. A resumed run trains in the background.
+
+    Export writes one as a zip, to be kept or carried elsewhere; import brings it in there.
+    """
     store = RunStore(CHECKPOINTS)
     if arguments.action == "list":
         rows = [_describe(run) for run in store.list()]
         print(json.dumps(rows) if arguments.json else "\n".join(map(_row, rows)) or NO_RUNS)
         return 0
     if arguments.run is None:
-        raise InputError(f"Name the run: python -m nanollm runs {arguments.action} ID (runs list shows them).")
+        what = "FILE" if arguments.action == "import" else "ID (runs list shows them)"
+        raise InputError(f"Name the run: python -m nanollm runs {arguments.action} {what}.")
+    if arguments.file is not None and arguments.action != "export":
+        raise InputError(f"runs {arguments.action} takes one run and no file: leave {str(arguments.file)!r} out.")
     launcher = Launcher(store, CORPORA)
     if arguments.action in ("stop", "pause", "resume"):
         getattr(launcher, arguments.action)(arguments.run)
@@ -286,6 +292,16 @@ def _runs(arguments: argparse.Namespace) -> int:
         store.delete(arguments.run)
         print("Deleted.")
         return 0
+    elif arguments.action == "export":
+        from nanollm.capsule import export
+
+        run = store.get(arguments.run)
+        print(f"The run is in {export(run, arguments.file or Path(f'{run.id}.zip'))}")
+        return 0
+    elif arguments.action == "import":
+        from nanollm.capsule import import_
+
+        arguments.run = import_(store, arguments.run).id
     run = store.get(arguments.run)
     about = _describe(run)
     if arguments.json:

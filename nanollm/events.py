@@ -115,7 +115,7 @@ def from_json(line: str) -> Event | None:
         row: Any = json.loads(line)
         cls = _TYPES[row["type"]]
         event = cls(**{f.name: row[f.name] for f in fields(cls) if f.name in row})
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return event
 

@@ -189,3 +189,20 @@ def test_a_wrong_request_gets_one_sentence(home: Path, arguments: list[str]) -> 
 def test_nothing_trained_says_what_to_do(tmp_path: Path) -> None:
     assert "python -m nanollm train" in nanollm(tmp_path, "runs").stdout
     assert "train one first" in nanollm(tmp_path, "sample").stderr
+
+
+def test_a_run_is_carried_from_one_place_to_another(home: Path, tmp_path: Path) -> None:
+    run = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
+    assert nanollm(home, "runs", "export", run.id, "cats.zip").returncode == 0
+    again = nanollm(home, "runs", "export", run.id, "cats.zip")
+    assert again.returncode == 2 and "there already" in again.stderr
+    done = nanollm(tmp_path, "runs", "import", str(home / "cats.zip"), "--json")
+    assert done.returncode == 0, done.stderr
+    brought = RunStore(tmp_path / "checkpoints").get(json.loads(done.stdout)["id"])
+    assert (brought.title, brought.events()) == ("cats", run.events())
+    flags = ["--max-length", "30", "--seed", "3"]
+    assert nanollm(tmp_path, "sample", brought.id, *flags).stdout == nanollm(home, "sample", run.id, *flags).stdout
+    wrong = nanollm(tmp_path, "runs", "import", str(home / "my text.txt"))
+    assert wrong.returncode == 2 and "no run that nano-llm has exported" in wrong.stderr
+    assert nanollm(tmp_path, "runs", "import").returncode == 2
+    assert nanollm(tmp_path, "runs", "show", brought.id, "file").returncode == 2

@@ -21,6 +21,7 @@ from nanollm.events import Start, Step
 from nanollm.experiments.scaling import Experiment, training_flops
 from nanollm.inference.generate import generate_text
 from nanollm.runs.record import Run
+from nanollm.runs.table import harmless
 from nanollm.scaling_charts import Course, SizePoint, course_figure, size_figure
 
 SAMPLE_LENGTH = 400
@@ -186,11 +187,14 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def to_csv(found: Sequence[Result]) -> str:
-    """One line a run under the names of Result's fields; an empty cell where something was not measured."""
+    """One line a run under the names of Result's fields; an empty cell where something was not measured.
+
+    No title becomes a formula in a spreadsheet.
+    """
     written = io.StringIO()
     table = csv.writer(written, lineterminator="\n")
     table.writerow([field.name for field in fields(Result)])
-    table.writerows([["" if value is None else value for value in asdict(r).values()] for r in found])
+    table.writerows([["" if value is None else harmless(value) for value in asdict(r).values()] for r in found])
     return written.getvalue()
 
 

@@ -154,7 +154,7 @@ def load_means(path: str | Path) -> Means:
     tensors, facts = read_tensors(path)
     try:
         return Means(tensors["heads"].numpy(), tensors["feed_forwards"].numpy(), int(facts["means_over"]))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"{Path(path).name} holds no means: measure them on a text, or use zero ablation.") from error
 
 

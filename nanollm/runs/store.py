@@ -161,6 +161,18 @@ class RunStore:
         self.limits.require_run(model, train)
         require_memory(model, train)
 
+    def admit(self, aside: Path) -> Run:
+        """The run that was put together in a hidden folder under the root, from now on among the others.
+
+        Raises InputError where no run may be made, OSError if the disk refuses.
+        """
+        if self.root.name == names.SHIPPED:
+            raise InputError(f"{_STAYS}, and no run is made among them: choose another folder.")
+        run_id = _new_id(time.time())
+        os.rename(aside, self.root / run_id)
+        names.sync_folder(self.root)
+        return self.get(run_id)
+
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title. Raises InputError if it is gone, or the title has nothing to show."""
         title = clean_title(title)
@@ -293,7 +305,7 @@ class RunStore:
     def _write_new(self, about: dict[str, Any], queued: bool, weights: Path | None) -> str:
         """Write a new folder aside and give it its name at the end, so that nobody meets it half-made."""
         self.root.mkdir(parents=True, exist_ok=True)
-        run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(about['created']))}-{secrets.token_hex(2)}"
+        run_id = _new_id(about["created"])
         aside = self.root / f".new-{run_id}-{os.getpid()}"
         try:
             aside.mkdir()
@@ -353,6 +365,11 @@ def _about(
         "parent": None,
         **owned,
     }
+
+
+def _new_id(created: float) -> str:
+    """A name for a run's folder: when it was made, and two random bytes."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(created))}-{secrets.token_hex(2)}"
 
 
 def _numbered(title: str, taken: set[str]) -> str:

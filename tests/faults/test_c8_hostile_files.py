@@ -1,0 +1,21 @@
+"""FAULTS C8: whatever somebody puts into a checkpoint or a capsule, it is refused with a sentence, or does no harm."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize(("seed", "count"), [(1, 400), pytest.param(2, 5000, marks=pytest.mark.slow)])
+def test_c8_forged_and_damaged_files_are_refused_or_harmless(seed: int, count: int) -> None:
+    command = [sys.executable, "-m", "tests.faults.hostile", str(seed), str(count)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    found = json.loads(done.stdout)
+    assert found["refused"] > 0.7 * count
+    assert found["slowest"] < 2
