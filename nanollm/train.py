@@ -35,7 +35,7 @@ from nanollm.dataset import Dataset as Dataset  # at home here too, beside train
 from nanollm.device import free_memory, random_state, set_random_state
 from nanollm.distributed import ALONE, Ranks
 from nanollm.errors import InputError
-from nanollm.evaluation import MAX_EVAL_WINDOWS, evaluate
+from nanollm.evaluation import MAX_EVAL_CHARACTERS, evaluate
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
@@ -278,8 +278,8 @@ def judge(state: TrainState, data: Dataset) -> Eval:
     """Measure both losses of the model as it is now, and remember in the state whether no step was better."""
     losses: tuple[float | None, float | None] = (None, None)
     if state.ranks.leads:
-        as_many = max(1, len(data.val) // state.model.config.context_length)  # so that both losses are equally certain
-        train_loss = evaluate(state.model, data.train, max_windows=min(as_many, MAX_EVAL_WINDOWS))
+        as_many = min(len(data.val), MAX_EVAL_CHARACTERS)  # so that both losses are equally certain
+        train_loss = evaluate(state.model, data.train, max_characters=as_many)
         losses = train_loss, evaluate(state.model, data.val)
     state.train_loss, state.val_loss = state.ranks.led(losses)
     best = state.val_loss is not None and (state.best_val_loss is None or state.val_loss < state.best_val_loss)

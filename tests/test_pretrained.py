@@ -118,7 +118,7 @@ class TestContents:
             samples = {event.step: event.text for event in run.events() if isinstance(event, Sample)}
             for snapshot in run.snapshots():
                 loaded = load_model(snapshot.path)
-                val_loss = evaluate(loaded.model, data.val, max_windows=10**9)
+                val_loss = evaluate(loaded.model, data.val, max_characters=10**9)
                 assert val_loss == snapshot.val_loss == loaded.info.val_loss == evals[snapshot.step].val_loss
                 assert snapshot.train_loss == loaded.info.train_loss == evals[snapshot.step].train_loss
                 seed = run.train_config.seed
@@ -129,6 +129,18 @@ class TestContents:
             made = names.read_json(run.folder / names.RUN)["made"]
             assert best.best and best.val_loss == made["val_loss"] == run.status().val_loss
             assert (made["best_step"], made["train_loss"]) == (best.step, best.train_loss)
+
+    def test_a_curve_holds_losses_on_one_and_the_same_text(self, shop: Shop, tmp_path: Path, monkeypatch) -> None:
+        """Where training judged by a part of the validation text, only what was measured on all of it is shown."""
+
+        def evals() -> list[int]:
+            (folder,) = ship([shop.sources["small"]], tmp_path, shop.corpora)
+            return [event.step for event in Run.open(folder).events() if isinstance(event, Eval)]
+
+        between = evals()
+        monkeypatch.setattr(pretrained, "MAX_EVAL_CHARACTERS", 100)
+        kept = [snapshot.step for snapshot in shop.shipped("small").snapshots()]
+        assert evals() == kept and set(kept) < set(between)
 
     def test_the_record_speaks_only_of_what_is_there(self, shop: Shop) -> None:
         for preset in shop.sources:

@@ -291,6 +291,19 @@ def test_evaluation_predicts_every_character_once(length: int, context_length: i
         window = ids[start : start + context_length + 1]
         total += F.cross_entropy(model(window[None, :-1])[0], window[1:], reduction="sum").item()
     assert evaluate(model, ids) == pytest.approx(total / (length - 1), rel=1e-4)
+    assert evaluate(model, ids, max_characters=length) == evaluate(model, ids)
+
+
+def test_of_a_long_text_as_much_is_read_whatever_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = torch.zeros(5000, dtype=torch.long)
+    for context_length in (1, 7, 64, 999):
+        model = random_model(ModelConfig(5, 8, 1, 8, context_length=context_length))
+        read: list[int] = []
+        monkeypatch.setattr(
+            type(model), "forward", lambda _, x, seen=read: seen.append(x.numel()) or F.one_hot(x, 5) * 1.0
+        )
+        evaluate(model, ids, max_characters=1000)
+        assert 1000 - context_length < sum(read) <= 1000
 
 
 def test_nothing_to_validate_on_is_none(text: str) -> None:

@@ -24,7 +24,7 @@ from nanollm.cli import CHECKPOINTS, CORPORA, Parser
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
 from nanollm.errors import InputError
-from nanollm.evaluation import MAX_EVAL_WINDOWS, evaluate
+from nanollm.evaluation import MAX_EVAL_CHARACTERS, evaluate
 from nanollm.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.explain.ablation import measure_means, save_means
@@ -145,7 +145,7 @@ def _write(run: Run, aside: Path, corpora: CorpusStore, said: Mapping[str, str |
     shipped = [_store(snapshot, aside, data) for snapshot in thinned(snapshots, KEPT[str(run.preset)], best)]
     baselines = run.baselines or corpora.baselines(sha256, run.train_config.validation_fraction)
     names.write_json(aside / names.BASELINES, asdict(baselines))
-    rows = _events(run, {snapshot.step: snapshot for snapshot in shipped})
+    rows = _events(run, {snapshot.step: snapshot for snapshot in shipped}, whole=len(data.val) <= MAX_EVAL_CHARACTERS)
     (aside / names.METRICS).write_text("".join(to_json(row) + "\n" for row in rows), encoding="utf-8")
     names.write_json(aside / names.RUN, _about(run, shipped, said))
     status = run.status()
@@ -161,9 +161,8 @@ def _store(snapshot: Snapshot, aside: Path, data: Dataset) -> Shipped:
     facts = {"step": snapshot.step, "tokenizer": loaded.tokenizer, "train_config": loaded.info.train_config}
     save_checkpoint(path, loaded.model, **facts, half=True)
     stored = load_model(path)  # float32 again, with the numbers that float16 has kept
-    windows = max(1, len(data.val) // stored.model.config.context_length + 1)  # all of the validation text
-    val_loss = evaluate(stored.model, data.val, max_windows=windows)
-    train_loss = evaluate(stored.model, data.train, max_windows=min(windows, MAX_EVAL_WINDOWS))
+    val_loss = evaluate(stored.model, data.val, max_characters=len(data.val))
+    train_loss = evaluate(stored.model, data.train, max_characters=min(len(data.val), MAX_EVAL_CHARACTERS))
     assert train_loss is not None, "a run learned from this text"
     save_checkpoint(path, stored.model, **facts, half=True, train_loss=train_loss, val_loss=val_loss)
     held_out = data.val if len(data.val) > 1 else data.train
@@ -172,8 +171,12 @@ def _store(snapshot: Snapshot, aside: Path, data: Dataset) -> Shipped:
     return Shipped(snapshot.step, train_loss, val_loss, snapshot_sample(stored.model, stored.tokenizer, seed))
 
 
-def _events(run: Run, shipped: dict[int, Shipped]) -> list[Event]:
-    """The run's record as if it had kept only these snapshots, and as it looks with what was measured on them."""
+def _events(run: Run, shipped: dict[int, Shipped], *, whole: bool) -> list[Event]:
+    """The run's record as if it had kept only these snapshots, and as it looks with what was measured on them.
+
+    What training measured between them stays if it was measured on the `whole` validation text, as they were: losses
+    on different parts of a text do not belong on one curve.
+    """
     rows: list[Event] = []
     for event in run.events():
         measured = shipped.get(event.step)
@@ -185,8 +188,11 @@ def _events(run: Run, shipped: dict[int, Shipped]) -> list[Event]:
         elif isinstance(event, Sample):
             if measured:
                 rows.append(replace(event, text=measured.sample))
-        elif isinstance(event, Eval) and measured:
-            rows.append(replace(event, train_loss=measured.train_loss, val_loss=measured.val_loss))
+        elif isinstance(event, Eval):
+            if measured:
+                rows.append(replace(event, train_loss=measured.train_loss, val_loss=measured.val_loss))
+            elif whole:
+                rows.append(event)
         else:
             rows.append(event)
     return rows

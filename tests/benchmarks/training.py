@@ -215,7 +215,7 @@ def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
         resolve(shape, recipe)  # as on any second run on a machine
         for event in train(state, data, recipe):
             if isinstance(event, Eval) and event.step == recipe.num_steps:
-                losses[name].append(evaluate(state.model, data.val, max_windows=10**9) or 0.0)
+                losses[name].append(evaluate(state.model, data.val, max_characters=10**9) or 0.0)
         assert shape.num_parameters <= 900_000
         return state.seconds
 
