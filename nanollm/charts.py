@@ -210,11 +210,18 @@ def attention_figure(
     What lies ahead of a character is left blank: the model cannot look there.
     """
     grid = np.asarray(weights, dtype=float)
-    glyphs = [glyph(character) for character in characters]
-    ahead = np.triu_indices(len(glyphs), 1)
+    figure = attention_frame(characters, revision=revision, palette=palette)
+    glyphs = figure["layout"]["xaxis"]["ticktext"]
     cells = np.where(np.isfinite(grid), grid, 0.0).round(3).astype(object)
-    cells[ahead] = None
+    cells[np.triu_indices(len(glyphs), 1)] = None
     hover = [[f"{row} → {column}" for column in glyphs[: i + 1]] for i, row in enumerate(glyphs)]
+    figure["data"][0] |= {"z": cells.tolist(), "text": hover, "zmax": brightest(grid)}
+    return figure
+
+
+def attention_frame(characters: Sequence[str], *, revision: str | None = None, palette: Palette = LIGHT) -> Figure:
+    """The same without its cells, for who has the weights already."""
+    glyphs = [glyph(character) for character in characters]
     positions = list(range(len(glyphs)))
     ticks = {"tickmode": "array", "tickvals": positions, "ticktext": glyphs, "tickangle": 0, "showgrid": False}
     layout = _layout(palette, revision)
@@ -225,10 +232,10 @@ def attention_figure(
         layout[axis]["tickfont"] = {"family": "ui-monospace, Menlo, Consolas, monospace", "size": 11}
     heatmap = {
         "type": "heatmap",
-        "z": cells.tolist(),
-        "text": hover,
+        "z": [],
+        "text": [],
         "zmin": 0,
-        "zmax": brightest(grid),
+        "zmax": 1,
         "colorscale": [[0, palette.attention_from], [1, palette.attention_to]],
         "hovertemplate": "%{text}: %{z:.1%}<extra></extra>",
         "hoverongaps": False,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from nanollm.errors import InputError
-from nanollm.explain.ablation import Reading, rank_heads, switch_off
+from nanollm.explain.ablation import HeadEffect, Reading, rank_heads, switch_off
 from nanollm.explain.heads import PATTERNS, head_scores
 from nanollm.explain.logit_lens import contributions, logit_lens
 from nanollm.explain.reading import require_place
@@ -51,8 +52,8 @@ def publish_inside(ctx: Context) -> None:
     def rank(run: str, step: int | None = None) -> list[dict[str, Any]]:
         """Every head, the most missed first: how much the loss on held-out text rises without it, ± error, in nats."""
         view = _view(ctx, run, step, None)
-        ids = ctx.inside.held_out(view.run, view.loaded)
-        effects = rank_heads(view.loaded.model, ids, ctx.inside.means(view)[0])
+        kept = ctx.inside.findings(view)
+        effects = kept.effects if kept else _ranked(ctx, view)
         found = sorted(effects, key=lambda effect: -effect.increase)
         return [{"head": e.part.label, "increase": _number(e.increase), "error": _number(e.error)} for e in found]
 
@@ -61,7 +62,7 @@ def publish_inside(ctx: Context) -> None:
         chance would give. Without a text: on what the run held out."""
         view = _view(ctx, run, step, text)
         model, tokenizer = view.loaded.model, view.loaded.tokenizer
-        found = ctx.inside.head_scores(view) if text is None else head_scores(model, tokenizer, view.typed)
+        found = ctx.inside.head_scores(view)[0] if text is None else head_scores(model, tokenizer, view.typed)
         return {
             "patterns": list(PATTERNS),
             "names": found.names,
@@ -119,6 +120,12 @@ def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
     if not isinstance(text, str):
         raise InputError("A text is expected here.")
     return ctx.inside.view({"run": run, "step": step}, text)
+
+
+def _ranked(ctx: Context, view: View) -> Iterable[HeadEffect]:
+    """Measured now, on what the run held out. Raises InputError where that is not here."""
+    ids = ctx.inside.held_out(view.run, view.loaded)
+    return rank_heads(view.loaded.model, ids, ctx.inside.means(view)[0])
 
 
 def _reading(reading: Reading, characters: tuple[str, ...]) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 
-from nanollm.checkpoint import LoadedModel
+from nanollm.checkpoint import LoadedModel, load_model
 from nanollm.corpus import CorpusStore, split
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Means, load_means, measure_means
 from nanollm.explain.attention import AttentionMap, attention_map
 from nanollm.explain.context import ContextMeter, context_meter
 from nanollm.explain.embeddings import CharacterMap, align, character_map
+from nanollm.explain.findings import NAMED_BY, Findings, load_findings
 from nanollm.explain.heads import HeadScores, head_scores
 from nanollm.explain.logit_lens import LogitLens
 from nanollm.runs.store import Run, Snapshot
@@ -26,7 +27,8 @@ from playground.context import Models, chosen
 Value = TypeVar("Value")
 
 MOST = 256  # characters looked at at once: more would be finer than a screen
-NAMED_BY = 16_384  # characters of held-out text that heads are named by
+HELD_OUT = "text that it never trained on"
+THE_TEXT = "the text above alone"
 NEEDED = 2  # characters of held-out text: one to read, one to guess
 
 
@@ -89,6 +91,11 @@ class View:
         return str(self.snapshot.path), self.snapshot.path.stat().st_mtime_ns
 
     @property
+    def stamp(self) -> str:
+        """Which snapshot this is, for the browser: what it is told of another one is not for what it shows."""
+        return f"{self.run.id} {self.snapshot.step}"
+
+    @property
     def name(self) -> str:
         """The snapshot's path as a person at the server's terminal would write it."""
         folder = f"pretrained/{self.run.folder.name}" if self.run.read_only else self.run.folder.name
@@ -98,6 +105,11 @@ class View:
     def means_name(self) -> str:
         """The same of the file with its means."""
         return self.name.replace(self.snapshot.path.name, self.snapshot.means_path.name)
+
+    @property
+    def findings_name(self) -> str:
+        """The same of the file with what was found out about it."""
+        return self.name.replace(self.snapshot.path.name, self.snapshot.findings_path.name)
 
     @property
     def about(self) -> str:
@@ -118,12 +130,14 @@ class Inside:
         self._frames: Kept[dict[str, Any]] = Kept(64)  # up to 0.8 MB each
         self._held_out: Kept[np.ndarray] = Kept(4)
         self._measured: Kept[Means] = Kept(32)
+        self._findings: Kept[Findings] = Kept(64)
         self._scores: Kept[HeadScores] = Kept(256)
+        self._rankings: Kept[tuple[list[HeadEffect], str]] = Kept(256)  # and what they were judged by
         self._maps: Kept[Maps] = Kept(8)
         self._meters: Kept[ContextMeter] = Kept(64)
         self.written: Kept[str] = Kept(64)  # by untouched models
         self.lenses: Kept[LogitLens] = Kept(16)  # up to 0.5 MB each
-        self.rankings: Kept[tuple[list[HeadEffect], str]] = Kept(256)  # and what text they were judged by
+        self.ranked_now: dict[str | None, Hashable] = {}  # the key of the ranking that a visitor has under way
 
     def view(self, selection: Any, text: Any) -> View:
         """What a selection and a text come to. Raises InputError where there is no snapshot, or for an unknown
@@ -155,11 +169,12 @@ class Inside:
         return attention_map(view.loaded.model, view.loaded.tokenizer, view.text)
 
     def frame(self, view: View) -> dict[str, Any]:
-        """The same as the browser takes it."""
+        """The same as the browser takes it, with what it is of."""
 
         def make() -> dict[str, Any]:
             seen = self.attention(view)
-            return packed(seen.weights, seen.characters)
+            told = {"stamp": view.stamp, "step": view.snapshot.step}
+            return {**packed(seen.weights, seen.characters), **told}
 
         return self._frames.get((view.file, view.text), make)
 
@@ -196,29 +211,61 @@ class Inside:
         """The ids (N,) that a model is judged by, and in words where they come from: text held out, else the one
         that is looked at."""
         try:
-            return self.held_out(view.run, view.loaded), "text that it never trained on"
+            return self.held_out(view.run, view.loaded), HELD_OUT
         except InputError:
-            return view.loaded.tokenizer.encode(view.typed), "the text above alone"
+            return view.loaded.tokenizer.encode(view.typed), THE_TEXT
 
-    def head_scores(self, view: View) -> HeadScores:
-        """How well each head fits each pattern, on the beginning of the held-out text."""
-        ids, _ = self.judged_by(view)
+    def key(self, view: View) -> tuple[Hashable, str | None]:
+        """What a finding follows from: the snapshot, and where no text was held out for it, the one looked at too."""
+        judged_by_typed = self.findings(view) is None and self.judged_by(view)[1] == THE_TEXT
+        return view.file, view.typed if judged_by_typed else None
+
+    def findings(self, view: View) -> Findings | None:
+        """What was kept beside the snapshot, measured on text that it never trained on; None where nothing was."""
+        try:
+            found = self._findings.get(view.file, lambda: load_findings(view.snapshot.findings_path))
+        except InputError:
+            return None
+        config = view.loaded.model.config
+        return found if found.scores.scores.shape[:2] == (config.num_layers, config.heads) else None
+
+    def head_scores(self, view: View) -> tuple[HeadScores, str]:
+        """How well each head fits each pattern, on the beginning of the held-out text, and in words on what text."""
+        if found := self.findings(view):
+            return found.scores, HELD_OUT
+        ids, where = self.judged_by(view)
         text = view.loaded.tokenizer.decode(ids[:NAMED_BY])
         make = lambda: head_scores(view.loaded.model, view.loaded.tokenizer, text)  # noqa: E731
-        return self._scores.get((view.file, text), make)
+        return self._scores.get(self.key(view), make), where
+
+    def known_scores(self, view: View) -> HeadScores | None:
+        """The same as far as nothing needs to be computed for it."""
+        found = self.findings(view)
+        return found.scores if found else self._scores.peek(self.key(view))
+
+    def ranking(self, view: View) -> tuple[list[HeadEffect], str] | None:
+        """How much each head matters, and in words what that was measured on; None where they are not ranked yet."""
+        if found := self.findings(view):
+            return found.effects, HELD_OUT
+        return self._rankings.peek(self.key(view))
+
+    def keep_ranking(self, view: View, effects: list[HeadEffect], where: str) -> None:
+        """Remember a finished ranking for everybody who looks at this snapshot."""
+        self._rankings.put(self.key(view), (effects, where))
 
     def maps(self, view: View) -> Maps:
         """The character maps of all snapshots of the run that is looked at."""
         snapshots = view.run.snapshots()
 
         def make() -> Maps:
-            models = (self._models.at(snapshot) for snapshot in snapshots)
+            models = (load_model(snapshot.path) for snapshot in snapshots)  # one at a time: nobody looks at the others
             return Maps([s.step for s in snapshots], align([character_map(m.model, m.tokenizer) for m in models]))
 
         return self._maps.get((view.run.id, *(snapshot.step for snapshot in snapshots)), make)
 
     def meter(self, view: View) -> tuple[ContextMeter, str]:
         """How far back the model really looks, and in words what that was measured on."""
+        if found := self.findings(view):
+            return found.meter, HELD_OUT
         ids, where = self.judged_by(view)
-        kept = self._meters.get((view.file, len(ids)), lambda: context_meter(view.loaded.model, ids))
-        return kept, where
+        return self._meters.get(self.key(view), lambda: context_meter(view.loaded.model, ids)), where

@@ -15,6 +15,7 @@ from nanollm.config import ModelConfig
 from nanollm.corpus import CorpusStore, split
 from nanollm.errors import InputError
 from nanollm.explain.ablation import Part, measure_means, save_means, switch_off
+from nanollm.explain.findings import find, save_findings
 from nanollm.explain.heads import NOTHING
 from nanollm.inference.generate import generate_text
 from nanollm.runs.store import RunStore
@@ -144,7 +145,7 @@ def test_switching_off_shows_what_the_core_finds(ctx: Context, parts: dict[str, 
 def test_with_everything_on_there_is_one_text_and_no_effect(ctx: Context, parts: dict[str, Any]) -> None:
     its = parts["mattering"]
     shown = mattering.show(ctx, its, view(ctx), None, ["L9", "nonsense"], "mean", True)
-    assert shown[its.effects]["rows"] == [] and shown[its.why] == ""
+    assert shown[its.effects]["rows"] == [] and shown[its.why] == mattering.WHY["mean"]
     assert len(shown[its.writing]["texts"]) == 1
     assert "Nothing is switched off" in shown[its.cost]
     assert "nothing in it can be guessed" in mattering.show(ctx, its, view(ctx, "t"), None, [], "mean", 1)[its.cost]
@@ -200,14 +201,14 @@ def test_a_planted_head_is_named_and_a_random_one_is_not(ctx: Context, parts: di
     other = Context.open(Settings(home=tmp_path))
     shown = naming.show(other, its, other.inside.view({"run": run.id, "step": 0}, TEXT), {"layer": 1, "head": 2})
     assert shown[its.name] == "L1·H2: previous character"
-    assert shown[its.all_names]["names"]["L1·H2"] == "previous character"
+    assert shown[its.all_names]["of"]["L1·H2"] == "previous character"
     best = max(shown[its.scores]["rows"], key=lambda row: row["value"])
     assert best["label"] == "previous character" and best["strong"] and best["value"] > 0.9
 
 
 def test_curves_and_the_sentence_on_induction(ctx: Context) -> None:
     run = ctx.store.list()[0]
-    found = [ctx.inside.head_scores(view(ctx, step=step)) for step in STEPS]
+    found = [ctx.inside.head_scores(view(ctx, step=step))[0] for step in STEPS]
     figure = naming._curves(run, list(STEPS), found)
     assert set(figure["heads"]) == {"L1·H1", "L1·H2", "L2·H1", "L2·H2"}
     assert figure["heads"]["L2·H1"][0]["x"] == [1, 4, 9]  # step 0 stands where 1 would
@@ -233,11 +234,77 @@ def test_the_meter_says_how_far_back_it_looks(ctx: Context, parts: dict[str, Any
 
 def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
     seen = view(ctx)
-    assert ranking.known(ctx, seen)["said"] == ranking.UNRANKED
+    found, button = ranking.known(ctx, seen, None)
+    assert found["said"] == ranking.UNRANKED and button.interactive
     ids, where = ctx.inside.judged_by(seen)
     effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inside.means(seen)[0]))
-    ctx.inside.rankings.put(seen.file, (effects, where))
-    known = ranking.known(ctx, view(ctx))
+    ctx.inside.keep_ranking(seen, effects, where)
+    found, button = ranking.known(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
     most = max(effects, key=lambda effect: effect.increase)
-    assert len(known["effects"]) == 4 and most.part.label in known["said"]
-    assert ranking.known(ctx, view(ctx, step=0))["said"] == ranking.UNRANKED
+    assert len(found["effects"]) == 4 and most.part.label in found["said"] and not button.interactive
+    assert found["stamp"] == ctx.inside.frame(seen)["stamp"] != ctx.inside.frame(view(ctx, step=0))["stamp"]
+    assert ranking.known(ctx, view(ctx, step=0), None)[0]["said"] == ranking.UNRANKED
+
+
+def test_a_ranking_of_something_else_is_called_off(ctx: Context) -> None:
+    session, seen = "a visitor", view(ctx, step=4)
+    called_off = ctx.desks.begin(session, ranking.PLACE)
+    ctx.inside.ranked_now[session] = ctx.inside.key(seen)
+    assert ranking.known(ctx, view(ctx, "the rat ran", step=4), session)[0] == gr.skip()
+    assert not called_off.is_set()
+    ranking.known(ctx, view(ctx, step=0), session)
+    assert called_off.is_set()
+    del ctx.inside.ranked_now[session]
+
+
+@pytest.fixture(scope="module")
+def textless(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """A run of one snapshot whose text is not here."""
+    home = tmp_path_factory.mktemp("textless")
+    tokenizer = CharTokenizer.from_text(TEXT)
+    run = RunStore(home / "checkpoints").create(settings={}, corpus=run_folders.TALE, preset="nano", queued=False)
+    model = random_model(ModelConfig(tokenizer.vocab_size, 16, 1, 16, num_heads=2, context_length=32))
+    save_checkpoint(run.folder / snapshot_name(0), model, step=0, tokenizer=tokenizer)
+    run_folders.write(run, run_folders.step(0))
+    return Context.open(Settings(home=home))
+
+
+def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context) -> None:
+    inside, one, other = textless.inside, view(textless, "the cat sat"), view(textless, "the mat ran")
+    ids, where = inside.judged_by(one)
+    inside.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
+    said = ranking.known(textless, one, None)[0]["said"]
+    assert "the text above alone" in said and "none can be told from nothing" in said
+    assert ranking.known(textless, other, None)[0]["said"] == ranking.UNRANKED
+    assert inside.meter(one)[0].cut[-1] != inside.meter(other)[0].cut[-1]  # of the same length
+    assert inside.known_scores(one) is None
+    inside.head_scores(one)
+    assert inside.known_scores(one) is not None and inside.known_scores(other) is None
+
+
+def test_the_lens_on_names_says_what_they_were_measured_on(
+    ctx: Context, textless: Context, parts: dict[str, Any]
+) -> None:
+    its = parts["naming"]
+    for context, where in ((ctx, "text that it never trained on"), (textless, "the text above alone")):
+        shown = naming.show(context, its, view(context), {"layer": 1, "head": 1})
+        assert f"Measured on {where}." in shown[its.scores]["legend"]
+    shown = naming.show(textless, its, view(textless, "t"), {"layer": 1, "head": 1})
+    assert "too little text" in shown[its.name] and shown[its.all_names] is None and shown[its.wanted] is None
+
+
+def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context) -> None:
+    seen = view(textless)
+    model, tokenizer = seen.loaded.model, seen.loaded.tokenizer
+    found = find(model, tokenizer, tokenizer.encode(TEXT), None)
+    save_findings(seen.snapshot.findings_path, found)
+    try:
+        scores, where = textless.inside.head_scores(seen)
+        np.testing.assert_array_equal(scores.scores, found.scores.scores)
+        assert where == textless.inside.meter(seen)[1] == "text that it never trained on"
+        told, button = ranking.known(textless, seen, None)
+        assert len(told["effects"]) == 2 and not button.interactive and "±" in told["said"]
+        assert naming.known(textless, seen) is not None
+        assert textless.inside.key(seen) == textless.inside.key(view(textless, "the rat"))
+    finally:
+        seen.snapshot.findings_path.unlink()

@@ -156,7 +156,11 @@ class TestContents:
     def test_no_log_nothing_to_resume_from_and_no_path_of_this_machine(self, shop: Shop) -> None:
         expected = {names.RUN, names.STATUS, names.METRICS, names.BASELINES}
         for folder in shop.folders:
-            kept = {path.name for path in folder.iterdir() if not path.name.startswith(("checkpoint_", "means_"))}
+            kept = {
+                path.name
+                for path in folder.iterdir()
+                if not path.name.startswith(("checkpoint_", "means_", "findings_"))
+            }
             assert kept == expected
             for path in folder.iterdir():
                 content = path.read_bytes()

@@ -28,6 +28,7 @@ from nanollm.evaluation import MAX_EVAL_CHARACTERS, evaluate
 from nanollm.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.explain.ablation import measure_means, save_means
+from nanollm.explain.findings import find, save_findings
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run, Snapshot, write_status
 from nanollm.runs.training import snapshot_sample
@@ -166,7 +167,9 @@ def _store(snapshot: Snapshot, aside: Path, data: Dataset) -> Shipped:
     assert train_loss is not None, "a run learned from this text"
     save_checkpoint(path, stored.model, **facts, half=True, train_loss=train_loss, val_loss=val_loss)
     held_out = data.val if len(data.val) > 1 else data.train
-    save_means(names.means_beside(path), measure_means(stored.model, held_out))  # so that ablation needs no text
+    means = measure_means(stored.model, held_out)
+    save_means(names.means_beside(path), means)  # so that ablation needs no text
+    save_findings(names.findings_beside(path), find(stored.model, stored.tokenizer, held_out.numpy(), means))
     seed = loaded.info.train_config.seed if loaded.info.train_config else 0
     return Shipped(snapshot.step, train_loss, val_loss, snapshot_sample(stored.model, stored.tokenizer, seed))
 

@@ -30,6 +30,11 @@ def means_beside(checkpoint: Path) -> Path:
     return checkpoint.with_name(f"means_{checkpoint.name.removeprefix('checkpoint_')}")
 
 
+def findings_beside(checkpoint: Path) -> Path:
+    """Where the models that come along keep what was found out about a snapshot (explain/findings.py says why)."""
+    return checkpoint.with_name(f"findings_{checkpoint.name.removeprefix('checkpoint_')}")
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The object in a JSON file; empty if the file is missing or does not hold one."""
     try:

@@ -78,6 +78,11 @@ class Snapshot:
         """What explain.ablation.load_means() reads. It may not be there: only runs that a worker trained have it."""
         return names.means_beside(self.path)
 
+    @property
+    def findings_path(self) -> Path:
+        """What explain.findings.load_findings() reads. Only the models that come along have it."""
+        return names.findings_beside(self.path)
+
 
 @dataclass(frozen=True)
 class Parent:

@@ -7,6 +7,7 @@ const [SMALLEST, LARGEST] = [56, 96]; // side of a thumbnail
 const BAR = 5;
 const GAP = 6;
 const LABEL = 18;
+const CLEAR = 2; // standard errors, as in playground/lenses/ranking.py
 const PREVIEW = 176;
 
 const scroller = element.querySelector(".grid-scroll");
@@ -63,21 +64,25 @@ function stamp(target, source, left, top, pixels) {
 
 // How much the model misses a head, as a share of the most that it misses any; null until the heads are ranked.
 function importance(which) {
-    const effects = inside.held.effects ?? {};
+    const effects = inside.known("effects");
     const most = Math.max(...Object.values(effects).map(({ increase }) => increase), 1e-9);
     const found = effects[inside.label(which)];
-    return found ? { ...found, share: Math.max(found.increase, 0) / most } : null;
+    if (!found) return null;
+    const clear = found.error !== null && Math.abs(found.increase) > CLEAR * found.error;
+    return { ...found, clear, share: Math.max(found.increase, 0) / most };
 }
 
-function bar(pen, which, line, text) {
+function bar(pen, which, { line, text, quiet }) {
     const { left, top } = place(which);
     const found = importance(which);
     pen.strokeStyle = line;
     pen.strokeRect(left + side() + 3.5, top + 0.5, BAR - 1, side() - 1);
     if (!found) return;
-    pen.fillStyle = text;
+    pen.fillStyle = found.clear ? text : quiet;
+    pen.globalAlpha = found.clear ? 1 : 0.5;
     const height = Math.max(found.share * side(), 1);
     pen.fillRect(left + side() + 3, top + side() - height, BAR, height);
+    pen.globalAlpha = 1;
 }
 
 function paint() {
@@ -91,14 +96,14 @@ function paint() {
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
-    const [page, line, text] = ["--page", "--line", "--text"].map(colour); // asked once: each time costs a layout
+    const [page, line, text, quiet] = ["--page", "--line", "--text", "--quiet"].map(colour); // once: each time costs a layout
     images = heads().map((which) => {
         const small = image(which);
         const { left, top } = place(which);
         pen.fillStyle = page;
         pen.fillRect(left, top, side(), side());
         stamp(pen, small, left, top, side());
-        bar(pen, which, line, text);
+        bar(pen, which, { line, text, quiet });
         return small;
     });
     canvas.dataset.milliseconds = (performance.now() - began).toFixed(1);
@@ -133,16 +138,18 @@ function button(which) {
 
 const headOf = (made) => ({ layer: Number(made.dataset.layer), head: Number(made.dataset.head) });
 
+function missed({ increase, error }) {
+    const off = error === null ? "" : ` ± ${error.toFixed(3)}`;
+    return `without it ${increase < 0 ? "−" : "+"}${Math.abs(increase).toFixed(3)}${off} nats a character`;
+}
+
 // What is known of each head in words, for pointers that rest and for screen readers.
 function describe() {
     for (const made of buttons.children) {
         const which = headOf(made);
         const found = importance(which);
-        const name = inside.held.names?.[inside.label(which)];
-        const known = [
-            name,
-            found && `without it ${found.increase < 0 ? "−" : "+"}${Math.abs(found.increase).toFixed(3)} nats a character`,
-        ].filter(Boolean);
+        const name = inside.known("names")[inside.label(which)];
+        const known = [name, found && missed(found)].filter(Boolean);
         made.title = known.join(", ");
         made.setAttribute("aria-label", [`Layer ${which.layer}, head ${which.head}`, ...known].join(", "));
     }

@@ -2,8 +2,11 @@
 // that is chosen and the one that is pointed at, and how much heads matter. Views put in what they receive, and are told.
 window.nano.inside = (() => {
     const GLYPHS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
-    const held = { frame: null, note: "", head: { layer: 1, head: 1 }, pointed: null, effects: null, names: null, step: null };
+    const held = { frame: null, note: "", head: { layer: 1, head: 1 }, pointed: null, effects: null, names: null };
     const listeners = {};
+
+    // What is known of the heads by their labels, {stamp, of}, if it was found out about the very snapshot that is shown.
+    const known = (what) => (held.frame && held[what]?.stamp === held.frame.stamp ? held[what].of : {});
 
     function put(what, value) {
         held[what] = value;
@@ -59,12 +62,12 @@ window.nano.inside = (() => {
         const curves = figure?.heads?.[label(held.frame ? fitted(held.head) : held.head)];
         if (!curves) return figure;
         const now = { type: "line", yref: "paper", y0: 0, y1: 1, line: { color: "var(--action)", width: 1 } };
-        const at = Math.max(held.step ?? 0, 1); // step 0 stands where 1 would, on a logarithmic axis
+        const at = Math.max(held.frame?.step ?? 0, 1); // step 0 stands where 1 would, on a logarithmic axis
         return { ...figure, data: curves, layout: { ...figure.layout, shapes: [{ ...now, x0: at, x1: at }] } };
     }
 
     window.nano.fills = { heatmap: fillHeatmap, history: fillHistory };
     on("frame head", () => held.frame && document.dispatchEvent(new CustomEvent("nano:heatmap")));
-    on("head step", () => document.dispatchEvent(new CustomEvent("nano:history")));
-    return { held, put, on, glyph, label, percent, decoded, roots, weights, fitted, shown };
+    on("frame head", () => document.dispatchEvent(new CustomEvent("nano:history")));
+    return { held, put, on, known, glyph, label, percent, decoded, roots, weights, fitted, shown };
 })();

@@ -76,8 +76,11 @@ def ranking(*, elem_id: str) -> gr.HTML:
     )
 
 
-def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "") -> dict[str, Any]:
-    """The effects found so far of `total` heads, and a sentence beside them. With total 0 nothing is under way."""
+def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", stamp: str = "") -> dict[str, Any]:
+    """The effects found so far of `total` heads, and a sentence beside them. With total 0 nothing is under way.
+
+    The grid shows them while its frame has the same stamp.
+    """
     found = {
         effect.part.label: {
             "increase": round(effect.increase, 6),
@@ -85,7 +88,7 @@ def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "") -
         }
         for effect in effects
     }
-    return {"effects": found, "total": total, "said": said}
+    return {"effects": found, "total": total, "said": said, "stamp": stamp}
 
 
 def packed(weights: np.ndarray, characters: list[str]) -> dict[str, Any]:

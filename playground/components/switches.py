@@ -13,6 +13,7 @@ from nanollm.explain.ablation import Part
 from playground.components import asset
 
 TEMPLATE = """
+<p class="bars-caption">Switch off</p>
 <div class="switches" role="group" aria-label="Parts of the model: switch off any of them"></div>
 <p class="grid-note">The parts of the model appear here as soon as there is a snapshot.</p>
 """

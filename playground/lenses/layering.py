@@ -70,7 +70,7 @@ def show(ctx: Context, parts: Parts, view: View, head: Any, where: Any, picked: 
     python = call(
         "from nanollm.explain.logit_lens import contributions, logit_lens",
         view.name,
-        f"text = {view.typed!r}",
+        f"text = {view.text!r}",
         f"logit_lens(loaded.model, loaded.tokenizer, text).probabilities[:, {index}]  # (layers + 1, vocabulary)",
         f"shares = contributions(loaded.model, loaded.tokenizer, text, {character!r}, {index})",
         "shares.heads, shares.feed_forwards, shares.sum(), shares.logit",

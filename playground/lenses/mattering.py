@@ -77,12 +77,12 @@ def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any,
     means, no_means = ctx.inside.means(view) if kind == "mean" and chosen else (None, "")
     found = switch_off(model, tokenizer, view.text, chosen, means)
     return {
-        parts.why: (no_means or WHY["zero" if kind == "zero" else "mean"]) if chosen else "",
+        parts.why: no_means or WHY["zero" if kind == "zero" else "mean"],
         parts.cost: _cost(found),
         parts.effects: _effects(found),
         parts.following: _following(found, tokenizer.characters),
         parts.writing: _writings(ctx, view, found, means, seed),
-        parts.python: _python(view, found.parts, means),
+        parts.python: _python(ctx, view, found.parts, means),
     }
 
 
@@ -174,18 +174,23 @@ def _listed(parts: tuple[Part, ...], most: int = 4) -> str:
     return " and ".join(filter(None, [", ".join(labels[:-1]), labels[-1]]))
 
 
-def _python(view: View, parts: tuple[Part, ...], means: Means | None) -> str:
+def _python(ctx: Context, view: View, parts: tuple[Part, ...], means: Means | None) -> str:
     named = [f"Part({part.kind!r}, {part.layer}{f', {part.head}' if part.kind == 'head' else ''})" for part in parts]
     held = "None"
     if means:
         kept = view.snapshot.means_path.is_file()
         held = f'load_means("{view.means_name}")' if kept else "measure_means(loaded.model, ids)  # of held-out text"
+    ranking = "list(rank_heads(loaded.model, ids, means))  # all heads; ids: held-out text"
+    if ctx.inside.findings(view):
+        ranking = f'load_findings("{view.findings_name}").effects  # all heads, ranked on held-out text'
     return call(
-        "from nanollm.explain.ablation import Part, ablate, load_means, measure_means, switch_off",
+        "from nanollm.explain.ablation import Part, ablate, load_means, measure_means, rank_heads, switch_off\n"
+        "from nanollm.explain.findings import load_findings",
         view.name,
         f"parts = [{', '.join(named)}]  # layers and heads count from 0",
         f"means = {held}",
-        f"found = switch_off(loaded.model, loaded.tokenizer, {view.typed!r}, parts, means)",
+        f"found = switch_off(loaded.model, loaded.tokenizer, {view.text!r}, parts, means)",
         "found.untouched.loss, found.together.loss, [reading.loss for reading in found.alone]",
         "without = ablate(loaded.model, parts, means)  # an ordinary model: generate_text() takes it",
+        ranking,
     )

@@ -64,32 +64,61 @@ def layout(ctx: Context) -> Parts:
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
     """The chosen head's name and scores; the curves follow once the run that is wanted has changed."""
-    found = ctx.inside.head_scores(view)
+    try:
+        found, where = ctx.inside.head_scores(view)
+    except InputError as error:  # too little text: the sentence stands where the name would
+        return {**dict.fromkeys(parts.shown), parts.name: str(error)}
     layer, which = chosen_head(head, *found.scores.shape[:2])
-    label = f"L{layer + 1}·H{which + 1}"
+    judged_by = ctx.inside.key(view)[1] or ""
+    return {
+        parts.name: f"L{layer + 1}·H{which + 1}: {found.name(layer, which) or NOTHING}",
+        parts.scores: _scores(found, layer, which, where),
+        parts.all_names: _named(view, found),
+        parts.wanted: f"{view.run.id} {len(view.run.snapshots())} {judged_by}",
+        parts.python: _python(ctx, view, layer, which),
+    }
+
+
+def known(ctx: Context, view: View) -> dict[str, Any] | None:
+    """What is known of the heads of a snapshot before anybody asks what they are."""
+    found = ctx.inside.known_scores(view)
+    return _named(view, found) if found else None
+
+
+def _named(view: View, found: HeadScores) -> dict[str, Any]:
     names = {f"L{i + 1}·H{j + 1}": name for i, row in enumerate(found.names) for j, name in enumerate(row) if name}
-    python = call(
-        "from nanollm.explain.heads import PATTERNS, head_scores",
+    return {"of": names, "stamp": view.stamp}
+
+
+def _python(ctx: Context, view: View, layer: int, which: int) -> str:
+    kept = ctx.inside.findings(view)
+    measured = "head_scores(loaded.model, loaded.tokenizer, text)  # a text that it was never trained on"
+    models = "models = ((snapshot.step, load_model(snapshot.path).model) for snapshot in run.snapshots())"
+    return call(
+        "from nanollm import RunStore\n"
+        "from nanollm.explain.heads import PATTERNS, head_history, head_scores"
+        + ("\nfrom nanollm.explain.findings import load_findings" if kept else ""),
         view.name,
-        "found = head_scores(loaded.model, loaded.tokenizer, text)  # a text that it was never trained on",
+        f'found = load_findings("{view.findings_name}").scores  # or, with a text:' if kept else f"found = {measured}",
+        *([f"# found = {measured}"] if kept else []),
         f"found.names[{layer}][{which}]",
         f"dict(zip(PATTERNS, found.scores[{layer}, {which}]))",
+        f'run = RunStore("checkpoints").get("{view.run.id}")',
+        models,
+        "history = head_history(models, loaded.tokenizer, text)",
+        f"history.scores[:, {layer}, {which}]  # (snapshots, patterns)",
     )
-    return {
-        parts.name: f"{label}: {found.name(layer, which) or NOTHING}",
-        parts.scores: _scores(found, layer, which),
-        parts.all_names: {"names": names, "step": view.snapshot.step},
-        parts.wanted: f"{view.run.id} {len(view.run.snapshots())}",
-        parts.python: python,
-    }
 
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
     @polite
     def history(wanted: Any, selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, Any]]:
         """The curves of all heads, growing snapshot by snapshot; the browser draws those of the chosen head."""
+        if not wanted:
+            yield None, ""
+            return
         run = ctx.store.get(chosen(selection)[0] or "")
-        if not str(wanted).startswith(run.id):
+        if not str(wanted).startswith(f"{run.id} "):
             return
         called_off = ctx.desks.begin(request.session_hash, PLACE)
         steps: list[int] = []
@@ -99,15 +128,15 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
             for snapshot in run.snapshots():
                 view = ctx.inside.view({"run": run.id, "step": snapshot.step}, text)
                 steps.append(snapshot.step)
-                found.append(ctx.inside.head_scores(view))
+                found.append(ctx.inside.head_scores(view)[0])
                 if called_off.is_set():
                     return
                 if len(steps) > 1 and time.monotonic() - sent > INTERVAL:
                     sent = time.monotonic()
                     yield _curves(run, steps, found), f"Looking at {len(steps)} of {len(run.snapshots())} snapshots."
             yield _curves(run, steps, found), _induction(steps, found)
-        except InputError:
-            return  # a snapshot went away, or the text is unknown to it: look() says so
+        except InputError as error:  # a snapshot went away, or cannot read the text
+            yield gr.skip(), str(error)
         finally:
             ctx.desks.end(request.session_hash, PLACE, called_off)
 
@@ -118,7 +147,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
     )  # fmt: skip
 
 
-def _scores(found: HeadScores, layer: int, which: int) -> dict[str, Any]:
+def _scores(found: HeadScores, layer: int, which: int, where: str) -> dict[str, Any]:
     """A bar for each pattern that can be measured, the mark where a head without understanding would be."""
     scores, even, best = found.scores[layer, which], found.baseline[layer, which], found.name(layer, which)
     rows = [
@@ -133,7 +162,8 @@ def _scores(found: HeadScores, layer: int, which: int) -> dict[str, Any]:
         if np.isfinite(score)
     ]
     missing = [name for name, score in zip(PATTERNS, scores, strict=True) if not np.isfinite(score)]
-    legend = f"Not to be measured in this text: {', '.join(missing)}." if missing else ""
+    legend = f"Measured on {where}."
+    legend += f" Too seldom in it to be measured: {', '.join(missing)}." if missing else ""
     return drawn(rows, "Where its attention goes", legend, most=1.0)
 
 
@@ -152,7 +182,7 @@ def _curves(run: Run, steps: list[int], found: list[HeadScores]) -> dict[str, An
 
 
 def _induction(steps: list[int], found: list[HeadScores]) -> str:
-    """Which heads became induction heads in this run and when, or that none did."""
+    """Which heads are induction heads at the end of this run and when each first was, or that none is."""
     names = [each.names for each in found]
     since = {
         f"L{layer + 1}·H{head + 1}": next(s for s, was in zip(steps, names, strict=True) if was[layer][head] == name)
@@ -162,4 +192,5 @@ def _induction(steps: list[int], found: list[HeadScores]) -> str:
     }
     if not since:
         return "No induction head has formed in this run: none looks at what followed the same character before."
-    return "Induction heads: " + ", ".join(f"{label} since step {step:,}" for label, step in since.items()) + "."
+    heads = ", ".join(f"{label} (first at step {step:,})" for label, step in since.items())
+    return f"Induction heads at step {steps[-1]:,}: {heads}."

@@ -15,11 +15,12 @@ from playground.components import attention_grid
 from playground.components.attention_grid import ranked
 from playground.components.bars import signed
 from playground.components.lens import Around
-from playground.context import QUIET, Context, polite
+from playground.context import QUIET, Context, polite, sentence
 from playground.inside import View
 
 UNRANKED = "The bar beside each head says how much the model misses it. Still empty: the heads are not ranked yet."
 PLACE = "ranking"
+CLEAR = 2.0  # standard errors that an effect must be away from nothing to be told from it
 
 
 @dataclass
@@ -39,59 +40,75 @@ def layout(ctx: Context) -> Parts:
     return Parts(found, rank, cancel, offer)
 
 
-def known(ctx: Context, view: View) -> dict[str, Any]:
-    """What is known of a snapshot's heads from an earlier ranking."""
-    effects = ctx.inside.rankings.peek(view.file)
-    return _finished(*effects) if effects else ranked(said=UNRANKED)
+def known(ctx: Context, view: View, session: str | None) -> tuple[Any, Any]:
+    """What is known of a snapshot's heads from an earlier ranking, and the button that asks for one.
+
+    A ranking of something else that is under way is called off: its bars are not for what is looked at now.
+    """
+    if ctx.inside.ranked_now.get(session) == ctx.inside.key(view):
+        return gr.skip(), gr.skip()
+    ctx.desks.call_off(session, PLACE)
+    found = ctx.inside.ranking(view)
+    return finished(view, *found) if found else ranked(said=UNRANKED), gr.Button(interactive=not found)
 
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
-    def buttons(ranking: bool) -> tuple[gr.Button, gr.Button]:
-        return gr.Button(interactive=not ranking), gr.Button(visible=ranking)
-
-    def call_off(request: gr.Request) -> None:
-        ctx.desks.call_off(request.session_hash, PLACE)
-
     @polite
     def rank(selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        view = ctx.inside.view(selection, text)
+        """The bars, head by head, for as long as nothing else is looked at."""
+        view, session = ctx.inside.view(selection, text), request.session_hash
         ids, where = ctx.inside.judged_by(view)
         means, no_means = ctx.inside.means(view)
-        where = f"judged by {where}" + (", silenced rather than held at its average" if no_means else "")
-        called_off = ctx.desks.begin(request.session_hash, PLACE)
+        where += ", silenced rather than held at its average" if no_means else ""
+        called_off = ctx.desks.begin(session, PLACE)
+        ctx.inside.ranked_now[session] = ctx.inside.key(view)
         effects: list[HeadEffect] = []
         config = view.loaded.model.config
         total = config.num_layers * config.heads
-        yield ranked((), total, f"0 of {total} heads"), *buttons(ranking=True)
+        yield ranked((), total, f"0 of {total} heads"), gr.Button(interactive=False), gr.Button(visible=True)
         try:
             for effect in rank_heads(view.loaded.model, ids, means):
                 effects.append(effect)
                 if called_off.is_set():
-                    break
-                yield ranked(effects, total, f"{len(effects)} of {total} heads"), gr.skip(), gr.skip()
+                    return
+                yield ranked(effects, total, f"{len(effects)} of {total} heads", view.stamp), gr.skip(), gr.skip()
+            ctx.inside.keep_ranking(view, effects, where)
         finally:
-            ctx.desks.end(request.session_hash, PLACE, called_off)
-        whole = len(effects) == total
-        if whole:
-            ctx.inside.rankings.put(view.file, (effects, where))
-        yield (
-            _finished(effects, where) if whole else ranked(said=UNRANKED),
-            gr.Button(interactive=True),
-            gr.Button(visible=False),
-        )
+            ctx.desks.end(session, PLACE, called_off)
+            ctx.inside.ranked_now.pop(session, None)
 
+    def settle(selection: Any, text: Any, request: gr.Request) -> tuple[Any, ...]:
+        """However it ended: what is known of what is looked at now."""
+        try:
+            found, button = known(ctx, ctx.inside.view(selection, text), request.session_hash)
+        except Exception as error:
+            sentence(error)  # what is wrong with the question is said beside the text
+            found, button = ranked(), gr.Button(interactive=True)
+        return found, button, gr.Button(visible=False)
+
+    def call_off(request: gr.Request) -> None:
+        ctx.desks.call_off(request.session_hash, PLACE)
+
+    asked, shown = [ctx.selection, around.text], [parts.found, parts.rank, parts.cancel]
     parts.rank.click(
-        rank, [ctx.selection, around.text], [parts.found, parts.rank, parts.cancel], api_visibility="private",
-        show_progress="hidden", concurrency_id="rank", concurrency_limit=2,
-    ).failure(lambda: buttons(ranking=False), None, [parts.rank, parts.cancel], **QUIET)  # fmt: skip
+        rank, asked, shown, api_visibility="private", show_progress="hidden", concurrency_id="rank",
+        concurrency_limit=2,
+    ).then(settle, asked, shown, **QUIET)  # fmt: skip
     parts.cancel.click(call_off, None, None, api_visibility="private", queue=False)
     fetching.wire(ctx, parts.fetching, [ctx.selection])
 
 
-def _finished(effects: list[HeadEffect], where: str) -> dict[str, Any]:
+def finished(view: View, effects: list[HeadEffect], where: str) -> dict[str, Any]:
+    """A whole ranking, and in a sentence what it says."""
     most = max(effects, key=lambda effect: effect.increase)
     error = f" ± {most.error:.3f}" if np.isfinite(most.error) else ""
-    said = (
-        f"Missed most: {most.part.label}. Without it the loss changes by {signed(most.increase)}{error} nats, {where}."
-    )
-    return ranked(effects, len(effects), said)
+    said = f"Missed most: {most.part.label}. Without it the loss changes by {signed(most.increase)}{error} nats"
+    return ranked(effects, len(effects), f"{said}, judged by {where}.{_apart(effects)}", view.stamp)
+
+
+def _apart(effects: list[HeadEffect]) -> str:
+    """How many heads cannot be told from ones that do not matter; nothing where no error is known."""
+    if not all(np.isfinite(effect.error) for effect in effects):
+        return " On so little text, none can be told from nothing."
+    unclear = sum(abs(effect.increase) <= CLEAR * effect.error for effect in effects)
+    return f" Pale bars, {unclear} of {len(effects)}, cannot be told from nothing." if unclear else ""

@@ -85,7 +85,7 @@ def show_map(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
 
 
 def show_meter(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
-    """The meter of the chosen snapshot, which takes a second or two where it was not measured before."""
+    """The meter of the chosen snapshot, measured now where nobody has asked before."""
     meter, where = ctx.inside.meter(view)
     return {parts.meter: context_figure(meter, palette=TOKENS), parts.about_meter: _reach(meter, where)}
 

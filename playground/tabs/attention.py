@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
-from playground.components.attention_grid import attention_grid
+from playground.components.attention_grid import attention_grid, ranked
 from playground.components.lens import Around
 from playground.components.text import line
 from playground.context import EACH, QUIET, Context, polite, sentence
@@ -31,6 +31,7 @@ TURNED = "(lens) => { document.body.dataset.lens = lens; window.nano.remember({ 
 @dataclass
 class Parts:
     text: gr.Textbox
+    about: gr.HTML
     problem: gr.HTML
     drop: gr.Button
     grid: gr.HTML
@@ -42,6 +43,7 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     text = gr.Textbox(TEXT, label="Text", lines=1, max_lines=4, elem_id="attention-text")
+    about = line("attention-about")
     with gr.Row(elem_classes="problem-row"):
         problem = line("attention-problem", elem_classes="problem")
         drop = gr.Button("Drop them", size="sm", visible=False, elem_id="attention-drop", scale=0)
@@ -58,7 +60,7 @@ def layout(ctx: Context) -> Parts:
             for name, module in LENSES.items():
                 with gr.Column(elem_classes=f"lens lens-{name}", min_width=0):
                     lenses[name] = module.layout(ctx)
-    return Parts(text, problem, drop, grid, rank, lens, lenses, whole.layout(ctx))
+    return Parts(text, about, problem, drop, grid, rank, lens, lenses, whole.layout(ctx))
 
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
@@ -80,31 +82,35 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 
 def _wire_view(ctx: Context, parts: Parts) -> None:
     """Whatever is looked at changes: first all heads, for the grid, then the open lens."""
-    reading = parts.lenses["looks"].reading
-    frame = [reading, parts.problem, parts.drop, parts.ranking.found, parts.text]
+    reading, names = parts.lenses["looks"].reading, parts.lenses["names"].all_names
+    frame = [reading, names, parts.ranking.found, parts.ranking.rank]
+    frame += [parts.about, parts.problem, parts.drop, parts.text]
     asked = [part for lens in parts.lenses.values() for part in lens.asked]
     shown = [part for lens in parts.lenses.values() for part in lens.shown]
     inputs = [ctx.selection, ctx.tab, parts.text, parts.grid, parts.lens, *asked]
 
-    def look(selection: Any, tab: Any, text: Any) -> Any:
+    def look(selection: Any, tab: Any, text: Any, request: gr.Request) -> Any:
         if tab != "attention":
             return gr.skip()
         try:
             view = ctx.inside.view(selection, text)
-            return ctx.inside.frame(view), "", gr.Button(visible=False), ranking.known(ctx, view), gr.skip()
+            known = naming.known(ctx, view), *ranking.known(ctx, view, request.session_hash)
+            return ctx.inside.frame(view), *known, view.about, "", gr.Button(visible=False), gr.skip()
         except Exception as error:
+            ctx.desks.call_off(request.session_hash, ranking.PLACE)
             return _refused(ctx, selection, text, error)
 
     def show(selection: Any, tab: Any, text: Any, head: Any, lens: Any, *values: Any) -> Any:
         if tab != "attention" or lens not in LENSES:
             return gr.skip()
+        its = parts.lenses[lens]
         try:
             own = dict(zip(asked, values, strict=True))
-            view, its = ctx.inside.view(selection, text), parts.lenses[lens]
+            view = ctx.inside.view(selection, text)
             return LENSES[lens].show(ctx, its, view, head, *(own[part] for part in its.asked))
         except Exception as error:
             sentence(error)  # a defect goes to the log; what is wrong with the question, look() has said already
-            return gr.skip()
+            return gr.skip() if _unreadable(ctx, selection, text) else dict.fromkeys(its.shown)
 
     for moment in _moved(ctx, parts):
         moment(look, inputs[:3], frame, **QUIET, **EACH).then(show, inputs, shown, **QUIET)
@@ -145,16 +151,22 @@ def _moved(ctx: Context, parts: Parts) -> tuple[Any, ...]:
     return ctx.selection.change, ctx.tab.change, parts.ranking.fetching.offer.arrived
 
 
+def _unreadable(ctx: Context, selection: Any, text: Any) -> bool:
+    """Whether only the text is the matter. What was seen of the text before stays then: somebody is typing."""
+    try:
+        return not text or bool(ctx.inside.unknown(selection, text))
+    except InputError:
+        return False
+
+
 def _refused(ctx: Context, selection: Any, text: Any, error: Exception) -> tuple[Any, ...]:
     """Updates where a text cannot be shown: the sentence, and the offer to drop what the model does not know."""
     problem, no_drop = sentence(error), gr.Button(visible=False)
-    try:
-        unknown = ctx.inside.unknown(selection, text)
-    except InputError:  # not the text is the matter: there is no model
-        return {"note": problem}, "", no_drop, gr.skip(), gr.skip()
-    if unknown and text == TEXT:  # nobody typed it: let the model have a text that it can read
-        return gr.skip(), "", no_drop, gr.skip(), ctx.inside.example(selection, TEXT)
-    return gr.skip(), problem, gr.Button(visible=bool(unknown)), gr.skip(), gr.skip()
+    if not _unreadable(ctx, selection, text):  # there is no model
+        return {"note": problem}, None, ranked(), gr.Button(interactive=False), "", "", no_drop, gr.skip()
+    if text == TEXT:  # nobody typed it: let the model have a text that it can read
+        return *[gr.skip()] * 5, "", no_drop, ctx.inside.example(selection, TEXT)
+    return *[gr.skip()] * 5, problem, gr.Button(visible=bool(text)), gr.skip()
 
 
 def _wire_address(ctx: Context, parts: Parts) -> None:

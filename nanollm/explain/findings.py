@@ -1,0 +1,87 @@
+"""What was found out about a snapshot on text that it never trained on, kept beside it for when the text is not here.
+
+With the models that come along their text does not. These figures were measured on it, more finely than anybody would
+want to wait for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nanollm.checkpoint import read_tensors, write_tensors
+from nanollm.errors import InputError
+from nanollm.explain.ablation import HeadEffect, Means, Part, rank_heads
+from nanollm.explain.context import ContextMeter, context_meter
+from nanollm.explain.heads import PATTERNS, HeadScores, head_scores
+from nanollm.model import TransformerLanguageModel
+from nanollm.tokenizer import CharTokenizer
+
+NAMED_BY = 16_384  # characters of held-out text that windows for naming heads are taken from
+RANKED_BY = 32_768
+PLACES = 1024
+
+
+@dataclass(frozen=True)
+class Findings:
+    """A model's heads named and ranked, and how far back it looks."""
+
+    scores: HeadScores
+    effects: list[HeadEffect]  # one for each head, from the first layer on
+    meter: ContextMeter
+
+
+def find(model: TransformerLanguageModel, tokenizer: CharTokenizer, ids: np.ndarray, means: Means | None) -> Findings:
+    """Everything on ids (N,), best held out. Takes a minute where the page takes seconds, for smaller errors.
+
+    Raises InputError as the functions do that it calls.
+    """
+    return Findings(
+        head_scores(model, tokenizer, tokenizer.decode(ids[:NAMED_BY])),
+        list(rank_heads(model, ids, means, max_characters=RANKED_BY)),
+        context_meter(model, ids, places=PLACES),
+    )
+
+
+def save_findings(path: str | Path, findings: Findings) -> None:
+    """Write findings as one small signed file. Raises OSError."""
+    arrays = {f"scores.{name}": array for name, array in _arrays(findings.scores).items()}
+    arrays |= {f"meter.{name}": array for name, array in _arrays(findings.meter).items()}
+    shape = findings.scores.scores.shape[:2]
+    for name in ("increase", "error"):
+        arrays[f"effects.{name}"] = np.array([getattr(effect, name) for effect in findings.effects]).reshape(shape)
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    write_tensors(path, tensors, {"patterns": PATTERNS})
+
+
+def load_findings(path: str | Path) -> Findings:
+    """The findings that save_findings wrote. Raises InputError if the file is missing, damaged or of another kind."""
+    if not Path(path).is_file():
+        raise InputError("Nothing was kept of what was found out about this snapshot: measure it on a text.")
+    tensors, facts = read_tensors(path)
+    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+    try:
+        scores = HeadScores(**_under("scores", arrays))
+        meter = ContextMeter(**_under("meter", arrays))
+        increase, error = arrays["effects.increase"], arrays["effects.error"]  # (L, H) each
+        if list(facts["patterns"]) != list(PATTERNS) or increase.shape != scores.scores.shape[:2]:
+            raise ValueError("measured by other rules")
+        effects = [
+            HeadEffect(Part("head", layer, head), float(increase[layer, head]), float(error[layer, head]))
+            for layer, head in np.ndindex(increase.shape)
+        ]
+    except (KeyError, TypeError, ValueError) as problem:
+        raise InputError(f"{Path(path).name} holds no findings that can be read: measure them on a text.") from problem
+    return Findings(scores, effects, meter)
+
+
+def _arrays(found: HeadScores | ContextMeter) -> dict[str, np.ndarray]:
+    return {field.name: getattr(found, field.name) for field in fields(found)}
+
+
+def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The arrays whose names begin with the prefix and a dot, without it."""
+    return {name.removeprefix(f"{prefix}."): array for name, array in arrays.items() if name.startswith(f"{prefix}.")}

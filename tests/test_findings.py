@@ -1,0 +1,78 @@
+"""What is kept beside a snapshot is what the looks inside find, and comes back as it was."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nanollm.config import ModelConfig
+from nanollm.errors import InputError
+from nanollm.experiments import findings as command
+from nanollm.explain.ablation import measure_means, rank_heads, save_means
+from nanollm.explain.context import context_meter
+from nanollm.explain.findings import Findings, find, load_findings, save_findings
+from nanollm.explain.heads import head_scores
+from nanollm.runs import folder as names
+from nanollm.tokenizer import CharTokenizer
+from tests.conftest import ROOT, random_model
+
+TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 40
+TOKENIZER = CharTokenizer.from_text(TEXT)
+SHIPPED = ROOT / "checkpoints" / names.SHIPPED
+
+
+@pytest.fixture(scope="module")
+def model():
+    return random_model(ModelConfig(TOKENIZER.vocab_size, 16, 2, 16, num_heads=2, context_length=16))
+
+
+@pytest.fixture(scope="module")
+def found(model) -> Findings:
+    ids = TOKENIZER.encode(TEXT)
+    return find(model, TOKENIZER, ids, measure_means(model, ids))
+
+
+def same(one: Findings, other: Findings) -> None:
+    for part in ("scores", "meter"):
+        a, b = getattr(one, part), getattr(other, part)
+        for field in fields(a):
+            np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
+    assert one.effects == other.effects
+
+
+def test_it_finds_what_the_single_looks_find(model, found: Findings) -> None:
+    ids = TOKENIZER.encode(TEXT)
+    np.testing.assert_array_equal(found.scores.scores, head_scores(model, TOKENIZER, TEXT).scores)
+    expected = list(rank_heads(model, ids, measure_means(model, ids)))
+    assert [effect.part for effect in found.effects] == [effect.part for effect in expected]
+    assert found.effects[0].increase == pytest.approx(expected[0].increase, abs=1e-6)
+    np.testing.assert_array_equal(found.meter.lengths, context_meter(model, ids).lengths)
+
+
+def test_it_comes_back_as_it_was(found: Findings, tmp_path: Path) -> None:
+    save_findings(tmp_path / "kept", found)
+    same(load_findings(tmp_path / "kept"), found)
+
+
+def test_what_is_missing_damaged_or_something_else_is_refused(model, found: Findings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="Nothing was kept"):
+        load_findings(tmp_path / "nowhere")
+    save_means(tmp_path / "means", measure_means(model, TOKENIZER.encode(TEXT)))
+    with pytest.raises(InputError, match="no findings"):
+        load_findings(tmp_path / "means")
+    save_findings(tmp_path / "kept", found)
+    content = bytearray((tmp_path / "kept").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "kept").write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        load_findings(tmp_path / "kept")
+
+
+@pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")
+def test_the_command_needs_the_text(tmp_path: Path, capsys) -> None:
+    asked = ["--of", str(SHIPPED), "--corpora", str(tmp_path)]
+    assert command.main(asked) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
