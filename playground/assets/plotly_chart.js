@@ -2,7 +2,7 @@
 // Colours in a figure may be CSS variables ("var(--run-1)"); they are resolved here, in the theme of the moment.
 
 const box = element.querySelector(".chart-box");
-const { script: SCRIPT, empty: EMPTY, fill: FILL } = box.dataset;
+const { empty: EMPTY, fill: FILL } = box.dataset;
 const plot = element.querySelector(".chart-plot");
 const note = element.querySelector(".chart-note");
 const coarse = window.matchMedia("(pointer: coarse)").matches;
@@ -19,9 +19,9 @@ let drawnWidth = 0;
 
 function loadPlotly() {
     window.nanoPlotly ??= new Promise((resolve, reject) => {
-        const { root = "", api_prefix = "/gradio_api" } = window.gradio_config ?? {};
+        const { root = "" } = window.gradio_config ?? {};
         const script = document.createElement("script");
-        script.src = `${root}${api_prefix}/file=${SCRIPT}`;
+        script.src = `${root}/plotly.js`;
         script.onload = () => (window.Plotly ? resolve(window.Plotly) : reject(new Error("no Plotly in the script")));
         script.onerror = () => reject(new Error("the script did not load"));
         document.head.append(script);

@@ -6,7 +6,6 @@ import importlib.util
 from html import escape
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import gradio as gr
 
@@ -26,11 +25,12 @@ TOKENS = charts.Palette(
     blocked="var(--page)",
 )
 
+PLOTLY_ROUTE = "/plotly.js"  # where the browser finds it (assets/plotly_chart.js)
+
 # The constants of a chart are part of its template, not props: while a gr.HTML is not mounted yet, a gr.skip() for it
 # makes it lose its props.
 TEMPLATE = """
-<div class="chart-box" role="img" aria-label="{label}" style="{size}" data-script="{script}" data-empty="{empty}"
-  data-fill="{fill}">
+<div class="chart-box" role="img" aria-label="{label}" style="{size}" data-empty="{empty}" data-fill="{fill}">
   <div class="chart-plot"></div>
   <p class="chart-note" hidden></p>
 </div>
@@ -52,12 +52,11 @@ def plotly_chart(
     Its height never changes, so that nothing below it jumps; a `square` one is as high as it is wide, up to `height`.
     `label` is what a screen reader says. A figure's `note` (beside data and layout) is a sentence laid over the chart.
     What the browser has already need not be sent: `window.nano.fills[fill]` completes the figure there.
-    plotly.js comes out of the installed plotly package, from this server: no CDN, and always the version that fits.
+    plotly.js comes out of the installed plotly package, from this server (gate.py): no CDN, and always the version
+    that fits.
     """
-    script = plotly_js()
-    gr.set_static_paths([script])
     size = f"aspect-ratio: 1; max-height: {height}px" if square else f"height: {height}px"
-    constants = {"label": label, "size": size, "script": quote(script.as_posix()), "empty": empty, "fill": fill}
+    constants = {"label": label, "size": size, "empty": empty, "fill": fill}
     return gr.HTML(
         figure,
         html_template=TEMPLATE.format_map({name: escape(text) for name, text in constants.items()}),
