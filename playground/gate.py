@@ -175,11 +175,16 @@ class Gate:
         return self._json_bytes if _WRITE.fullmatch(path) else _SMALL
 
     async def _let_through(self, scope: Scope, receive: Receive, answer: _Answer, path: str) -> None:
-        body = _Body(receive, self._most(path), answer)
         key = _key(_visitor(Headers(scope=scope), scope))
         self._open[key] = self._open.get(key, 0) + 1
         try:
-            await self._app(scope, body.receive, answer.send)
+            if path == _UPLOAD:
+                receive = _counted(receive, self._most(path), answer)  # it goes to disk as it comes
+            else:
+                receive = await _whole(receive, self._most(path))
+            await self._app(scope, receive, answer.send)
+        except _TooLarge:
+            answer.withhold(413, TOO_LARGE)
         except ClientDisconnect:
             pass  # who has gone needs no answer; of whom that is only said, it is withheld
         except Exception:
@@ -193,8 +198,47 @@ class Gate:
         await answer.finish()
 
 
+class _TooLarge(Exception):
+    """A body went on beyond its limit."""
+
+
+async def _whole(receive: Receive, most: int) -> Receive:
+    """A body read before anybody hears of the request, and handed on at once. Raises _TooLarge."""
+    parts: list[bytes] = []
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        most -= len(parts[-1])
+        if most < 0:
+            raise _TooLarge
+        if not message.get("more_body"):
+            message = {"type": "http.request", "body": b"".join(parts), "more_body": False}
+            break
+    handed: list[Message] = [message]
+
+    async def again() -> Message:
+        return handed.pop() if handed else await receive()
+
+    return again
+
+
+def _counted(receive: Receive, most: int, answer: _Answer) -> Receive:
+    """A body counted as it comes: beyond its limit the application is told that nobody is there any more."""
+    left = most
+
+    async def counting() -> Message:
+        nonlocal left
+        message = await receive()
+        left -= len(message.get("body", b""))
+        if left >= 0:
+            return message
+        answer.withhold(413, TOO_LARGE)
+        return {"type": "http.disconnect"}
+
+    return counting
+
+
 class _Answer:
-    """What is sent back: with our headers, and with a sentence of ours where Gradio's would be a riddle or too frank."""
+    """What is sent back: with our headers, and with a sentence of ours where Gradio's is a riddle or too frank."""
 
     def __init__(self, scope: Scope, send: Send, policy: str) -> None:
         self._scope, self._send = scope, send
@@ -252,21 +296,6 @@ class _Answer:
         headers["X-Content-Type-Options"] = "nosniff"
         headers["Referrer-Policy"] = "no-referrer"  # the address may hold a key that lets others look
         headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=(), payment=(), usb=()"
-
-
-class _Body:
-    """What is received, counted: beyond the limit the application is told that nobody is there any more."""
-
-    def __init__(self, receive: Receive, most: int, answer: _Answer) -> None:
-        self._receive, self._left, self._answer = receive, most, answer
-
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._left -= len(message.get("body", b""))
-        if self._left < 0:
-            self._answer.withhold(413, TOO_LARGE)
-            return {"type": "http.disconnect"}
-        return message
 
 
 def guarded(settings: Settings, pending: Callable[[Visitor], int]) -> Any:

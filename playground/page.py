@@ -18,6 +18,7 @@ from playground.components.header import header
 from playground.components.run_list import run_list
 from playground.components.time_bar import time_bar
 from playground.context import EACH, QUIET, TABS, Context, chosen, polite, warn
+from playground.gate import guarded, queued_by
 from playground.settings import Settings
 from playground.tabs import attention, compare, corpus, sample, train
 
@@ -57,12 +58,14 @@ def build(ctx: Context) -> gr.Blocks:
         for name in TABS:
             MODULES[name].wire(ctx, parts[name], parts)
         _wire_runs(ctx, rows, runs)
-    return demo.queue(max_size=64)
+    # Where strangers come, nobody walks round the queue.
+    return demo.queue(max_size=ctx.settings.most_waiting, api_open=not ctx.settings.public)
 
 
-def launch_options(settings: Settings) -> dict[str, Any]:
-    """Everything demo.launch() is given: the settings' limits and the looks."""
+def launch_options(settings: Settings, demo: gr.Blocks) -> dict[str, Any]:
+    """Everything demo.launch() is given: the settings' limits, the gate before it all, and the looks."""
     return settings.launch_options() | dict(
+        app_kwargs={"lifespan": guarded(settings, queued_by(demo))},
         theme=_theme(),
         head=f"<style>\n{_styles()}\n</style>\n<script>\n{_scripts()}\n</script>",
     )
@@ -75,7 +78,7 @@ def serve(settings: Settings) -> None:
     ctx.launcher.watch()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
+        _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings, demo))
         print(f"nano-llm is at {address}  (Ctrl+C ends it; runs in training go on)", flush=True)
         demo.block_thread()
     finally:

@@ -26,8 +26,16 @@ class Settings:
 
     home: Path = field(default_factory=_home)
     public: bool = field(default_factory=_public)  # visitors are strangers to each other, and there are many
-    max_upload: str = "200mb"
-    writers: int = 4  # models that write at the same time, over all visitors
+
+    @property
+    def writers(self) -> int:
+        """Models that write at the same time. Strangers who write take turns: their threads rest most of the time."""
+        return 24 if self.public else 4
+
+    @property
+    def most_waiting(self) -> int:
+        """Events that may wait in Gradio's queue."""
+        return 256 if self.public else 64
 
     @property
     def limits(self) -> Limits:
@@ -49,7 +57,7 @@ class Settings:
         return dict(
             allowed_paths=[],
             blocked_paths=[str(self.checkpoints), str(self.corpora)],
-            max_file_size=self.max_upload,
+            max_file_size=self.limits.text_bytes,
             run_history=False,
             enable_monitoring=False,
             show_error=False,
@@ -57,5 +65,6 @@ class Settings:
             pwa=False,
             share=False,
             footer_links=[],
-            state_session_capacity=500,
+            state_session_capacity=200 if self.public else 500,
+            max_threads=96 if self.public else 40,
         )

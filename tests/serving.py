@@ -24,12 +24,17 @@ READY_SECONDS = 60.0
 
 @dataclass
 class Page:
-    """A running page: its address, its folder, the seconds until it was up, and what it printed."""
+    """A running page: its address, its folder, the seconds until it was up, what it printed, and its process."""
 
     address: str
     home: Path
     startup_seconds: float
     output: list[str]
+    process: subprocess.Popen[str]
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
 
     @property
     def store(self) -> RunStore:
@@ -55,7 +60,7 @@ def serve(home: Path, *, public: bool = False, env: Mapping[str, str] | None = N
     threading.Thread(target=lambda: output.extend(process.stdout), daemon=True).start()
     try:
         address = _address(process, output, began + READY_SECONDS)
-        yield Page(address, home, time.monotonic() - began, output)
+        yield Page(address, home, time.monotonic() - began, output, process)
     finally:
         process.terminate()
         try:

@@ -1,0 +1,46 @@
+"""FAULTS D6: a body of 30 MB is refused, said to be so large or not, and leaves nothing behind in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving import Page, serve
+
+MB = 2**20
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with serve(tmp_path_factory.mktemp("home"), public=True) as page:
+        yield page
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory that a process holds."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+def post(page: Page, path: str, size: int, declared: bool) -> int | None:
+    """The status that a body of so many bytes is answered with; None where the line was cut before that was heard."""
+    chunks = (b" " * 65536 for _ in range(size // 65536))
+    content = b" " * size if declared else chunks
+    try:
+        return httpx.post(f"{page.address}{path}", content=content, timeout=30).status_code
+    except httpx.TransportError:
+        return None
+
+
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])
+def test_30_mb_are_refused(page: Page, declared: bool) -> None:
+    path = "gradio_api/queue/join"
+    post(page, path, 8 * MB, declared)  # warmed up
+    before = resident(page.pid)
+    answers = [post(page, path, 30 * MB, declared) for _ in range(4)]
+    assert 413 in answers and set(answers) <= {413, None}, answers
+    assert resident(page.pid) - before < 5 * MB
+    assert httpx.get(f"{page.address}config").status_code == 200
