@@ -34,7 +34,8 @@ from nanollm.events import Event, Resume, from_json, to_json
 from nanollm.explain.ablation import load_means
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run, write_status
-from nanollm.runs.store import RunStore, clean_title
+from nanollm.runs.store import RunStore
+from nanollm.runs.titles import clean as clean_title
 
 FORMAT = 1  # of run.json, which a capsule shares with a run folder
 MAX_FILES = 200

@@ -33,12 +33,11 @@ import numpy as np
 from nanollm.baselines import Baselines, measure
 from nanollm.errors import InputError
 from nanollm.ids_file import map_ids, write_ids
+from nanollm.limits import LOCAL, Limits
 from nanollm.plaintext import CHUNK, Survey, pieces_of_file, pieces_of_text, require_size
 from nanollm.tokenizer import CharTokenizer
 
 BUNDLED = Path(__file__).resolve().parent.parent / "data" / "raw" / "sample.txt"
-MAX_BYTES = 200 * 2**20
-MAX_VOCABULARY = 20_000
 MAX_NAME = 200
 MAX_IN_MEMORY = 32 * 2**20  # bytes of ids; more of them are mapped from a file
 ABANDONED = 24 * 60 * 60  # seconds after which a half-written file is taken to be left by a process that was killed
@@ -63,15 +62,15 @@ class CorpusInfo:
         return f"{self.characters:,} characters, {self.vocab_size:,} different."
 
 
-def read_file(path: str | Path, *, encoding: str | None = None) -> Iterator[str]:
+def read_file(path: str | Path, *, encoding: str | None = None, limit: int = LOCAL.text_bytes) -> Iterator[str]:
     """The text of a file in pieces, cleaned; only Survey.require_text() is still to be asked.
 
     Raises InputError as pieces_of_file() does, for too many bytes before any is read, and if the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
-            require_size(os.fstat(file.fileno()).st_size, MAX_BYTES)
-            yield from pieces_of_file(file, encoding=encoding, limit=MAX_BYTES)
+            require_size(os.fstat(file.fileno()).st_size, limit)
+            yield from pieces_of_file(file, encoding=encoding, limit=limit)
     except OSError as error:
         raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror or error}.") from error
 
@@ -85,21 +84,24 @@ def split(ids: Ids, validation_fraction: float) -> tuple[Ids, Ids]:
 class CorpusStore:
     """The texts at hand: the bundled one and those that people brought."""
 
-    def __init__(self, root: str | Path = "data/corpora") -> None:
+    def __init__(self, root: str | Path = "data/corpora", limits: Limits = LOCAL) -> None:
         self.root = Path(root)
+        self.limits = limits
 
     def add(self, data: bytes, name: str, *, encoding: str | None = None, builtin: str = "") -> CorpusInfo:
         """Decode, clean and keep a file's content; the same text again only renames it. Raises InputError, OSError."""
-        require_size(len(data), MAX_BYTES)
-        pieces = pieces_of_file(io.BytesIO(data), encoding=encoding, limit=MAX_BYTES)
+        require_size(len(data), self.limits.text_bytes)
+        pieces = pieces_of_file(io.BytesIO(data), encoding=encoding, limit=self.limits.text_bytes)
         return self._keep(pieces, _last_part(name), builtin)
 
     def add_file(self, path: str | Path, name: str | None = None, *, encoding: str | None = None) -> CorpusInfo:
         """The same of a file, under its own name if no other is given, without holding its content in memory."""
-        return self._keep(read_file(path, encoding=encoding), _last_part(name or path))
+        pieces = read_file(path, encoding=encoding, limit=self.limits.text_bytes)
+        return self._keep(pieces, _last_part(name or path))
 
     def add_text(self, text: str, name: str, *, builtin: str = "") -> CorpusInfo:
-        """Keep a text under its digest. Raises InputError if it is empty or has too many different characters."""
+        """Keep a text under its digest. Raises InputError if it is empty, or more than the limits allow."""
+        require_size(len(text), self.limits.text_bytes)  # each character takes a byte or more
         return self._keep(pieces_of_text(text), name, builtin)
 
     def _keep(self, pieces: Iterable[str], name: str, builtin: str = "") -> CorpusInfo:
@@ -109,13 +111,10 @@ class CorpusStore:
                 content = survey.add(piece)
                 digest.update(content)
                 file.write(content)
+                require_size(survey.bytes, self.limits.text_bytes)
             survey.require_text()
             vocab_size = len(survey.vocabulary())
-            if vocab_size > MAX_VOCABULARY:
-                raise InputError(
-                    f"This text has {vocab_size:,} different characters, the limit is {MAX_VOCABULARY:,}: "
-                    "is it plain text?"
-                )
+            self.limits.require_vocabulary(vocab_size)
             sha256 = digest.hexdigest()
             if sha256 == _bundled_info().sha256:
                 return _bundled_info()

@@ -23,6 +23,7 @@ from nanollm import corpus, plaintext
 from nanollm.baselines import measure
 from nanollm.corpus import CorpusStore, split
 from nanollm.errors import InputError
+from nanollm.limits import LOCAL, Limits
 from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT
 
@@ -126,7 +127,7 @@ def test_a_text_changed_on_disk_is_noticed(store: CorpusStore) -> None:
 
 def read(data: bytes, encoding: str | None = None) -> str:
     """The text that a file of these bytes would be kept as."""
-    pieces = list(plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=corpus.MAX_BYTES))
+    pieces = list(plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=LOCAL.text_bytes))
     plaintext.Survey(pieces).require_text()
     return "".join(pieces)
 
@@ -155,7 +156,7 @@ def test_any_bytes_give_a_text_or_a_sentence(data: bytes) -> None:
             text.encode()
 
 
-def test_bad_files_get_a_sentence_that_helps(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_files_get_a_sentence_that_helps(store: CorpusStore) -> None:
     with pytest.raises(InputError, match=r"not valid UTF-8 \(byte 3.*Latin-1"):
         store.add(b"caf\xe9", "a")
     assert store.read(store.add(b"caf\xe9", "a", encoding="latin-1").sha256) == "café"
@@ -165,10 +166,11 @@ def test_bad_files_get_a_sentence_that_helps(store: CorpusStore, monkeypatch: py
         store.add_text("a\ud800", "a")
     with pytest.raises(InputError, match="no encoding"):
         store.add(b"a", "a", encoding="klingon")
-    monkeypatch.setattr(corpus, "MAX_BYTES", 3)
+    small = CorpusStore(store.root, Limits(text_bytes=3))
     with pytest.raises(InputError, match="limit"):
-        store.add(b"four", "a")
-    monkeypatch.setattr(corpus, "MAX_BYTES", 10**9)
+        small.add(b"four", "a")
+    with pytest.raises(InputError, match="limit"):
+        small.add_text("\U0001f98a", "a")  # one character, four bytes
     with pytest.raises(InputError, match="different characters"):
         store.add_text("".join(chr(0x4E00 + i) for i in range(20_001)), "a")
 
@@ -201,22 +203,19 @@ def test_the_bundled_file_is_known(store: CorpusStore) -> None:
 def test_a_file_that_is_too_large_is_refused_at_once(store: CorpusStore, tmp_path: Path) -> None:
     path = tmp_path / "large.txt"
     with open(path, "wb") as file:
-        file.truncate(corpus.MAX_BYTES + 1)
+        file.truncate(LOCAL.text_bytes + 1)
     began = time.perf_counter()
     with pytest.raises(InputError, match="has 201 MB, the limit is 200 MB"):
         store.add_file(path)
     assert time.perf_counter() - began < 1
 
 
-def test_a_file_that_cannot_be_read_gets_a_sentence(
-    store: CorpusStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_cannot_be_read_gets_a_sentence(store: CorpusStore, tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             store.add_file(path)
-    monkeypatch.setattr(corpus, "MAX_BYTES", 2**20)
     with pytest.raises(InputError, match="the limit is 1 MB"):  # its size says nothing
-        store.add_file("/dev/zero")
+        CorpusStore(store.root, Limits(text_bytes=2**20)).add_file("/dev/zero")
 
 
 def test_what_is_refused_leaves_nothing_behind(store: CorpusStore, small_chunks: None) -> None:

@@ -151,6 +151,21 @@ launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
         launch.advance()
         until(lambda: state(waiting) == "running")
 
+    def test_terms_reach_the_worker_and_silence_is_only_borne_for_so_long_where_time_is_shared(
+        self, store: RunStore, monkeypatch
+    ) -> None:
+        command = launcher_module.worker_command(store.root / "x", store.root, nice=10, run_seconds=600)
+        assert command[-2:] == ["--nice=10", "--run-seconds=600"]
+        assert len(launcher_module.worker_command(store.root / "x", store.root)) == len(command) - 2
+        frozen, waiting = make(store), make(store)
+        with liveness.Pulse(frozen.folder):
+            write_status(frozen.folder, "running", step=0)
+            monkeypatch.setattr(liveness, "silence", lambda folder: launcher_module.FROZEN_SECONDS + 1)
+            for run_seconds, following in ((None, None), (600, waiting.id)):
+                patience = launcher_module.patience_with(run_seconds)
+                run = launcher_module.next_in_line(store, patience=patience)
+                assert (run and run.id) == following
+
 
 class TestLiveness:
     def test_a_killed_worker_is_lost_at_once_and_buried(self, store: RunStore, launch: Launcher) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import struct
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from nanollm.errors import InputError
+from nanollm.limits import Limits
 from nanollm.runs import folder as names
 from nanollm.runs import liveness
 from nanollm.runs.record import Run, write_status
@@ -235,3 +237,48 @@ class TestFiles:
         with pytest.raises(OSError):
             names.write_json(path, {"a": "b" * 5000})
         assert names.read_json(path) == {"a": 1} and set(tmp_path.iterdir()) == before
+
+
+class TestOwners:
+    def test_they_take_turns(self, store: RunStore) -> None:
+        anna, bert, nobody = "a" * 64, "b" * 64, ""
+        runs = [make_owned(store, owner) for owner in (anna, anna, anna, bert, nobody, bert, nobody)]
+        a1, a2, a3, b1, n1, b2, n2 = (run.id for run in runs)
+        assert store.queue() == [a1, b1, n1, n2, a2, b2, a3]
+        write_status(runs[0].folder, "running", step=0)
+        assert store.queue() == [b1, n1, n2, a2, b2, a3]  # what is in training counts as hers
+
+    def test_who_comes_first_again_comes_first(self, store: RunStore) -> None:
+        waiting, back = make_owned(store, "a" * 64), make_owned(store, "b" * 64)
+        store.enqueue(back.folder, first=True)
+        assert store.queue() == [back.id, waiting.id]
+
+    def test_a_run_knows_its_owner_and_the_key_to_look_at_it(self, store: RunStore) -> None:
+        run, other, common = make_owned(store, "a" * 64), make_owned(store, "a" * 64), make_owned(store, "")
+        assert run.owner == "a" * 64 and len({run.look, other.look}) == 2 and len(run.look) == 32
+        assert common.owner == common.look == "" and "owner" not in names.read_json(common.folder / names.RUN)
+
+    def test_titles_say_nothing_of_what_others_have(self, store: RunStore) -> None:
+        mine, theirs, again = (make_owned(store, owner).title for owner in ("a" * 64, "b" * 64, "a" * 64))
+        assert mine == theirs == "nano · tale.txt" and again == "nano · tale.txt · 2"
+
+
+def test_what_was_left_half_made_or_half_deleted_is_swept_after_an_hour(store: RunStore) -> None:
+    run = make_owned(store, "")
+    old, new = store.root / ".new-x", store.root / ".deleted-x"
+    for folder in (old, new):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    store.sweep()
+    assert not old.exists() and new.exists() and store.get(run.id)
+
+
+def test_limits_hold_for_every_way_to_make_a_run(tmp_path: Path) -> None:
+    store = RunStore(tmp_path / "checkpoints", Limits(num_steps=500))
+    with pytest.raises(InputError, match="1,000 num_steps are more than the 500"):
+        store.create(settings={}, corpus=TALE, preset="nano")
+    assert not list(store.root.glob("*"))
+
+
+def make_owned(store: RunStore, owner: str) -> Run:
+    return store.create(settings={}, corpus=TALE, preset="nano", owner=owner)

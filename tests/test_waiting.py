@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from nanollm.config import make_configs, preset
+from nanollm.limits import PUBLIC
 from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import write_status
 from nanollm.runs.store import RunStore
-from nanollm.runs.waiting import estimated_wait
-from tests.run_folders import make, step, write
+from nanollm.runs.waiting import estimated_wait, expected_seconds, line_seconds
+from tests.run_folders import TALE, make, step, write
 
 
 def test_a_queue_waits_for_what_is_left_and_for_all_before_it(store: RunStore) -> None:
@@ -33,3 +35,12 @@ def test_a_larger_model_ahead_takes_longer(store: RunStore) -> None:
         ratio = large.model_config.flops_per_character / training.model_config.flops_per_character
         ahead = [estimated_wait(store, run.id) for run in (large, last)]
         assert ratio > 2 and None not in ahead and ahead[1] > ahead[0]
+
+
+def test_a_class_of_25_fits_with_short_runs_and_a_long_one_is_more_than_a_page_allows(store: RunStore) -> None:
+    sprints = [store.create(settings={}, corpus=TALE, preset="sprint", owner=f"{n:064}") for n in range(25)]
+    assert 0 < line_seconds(store) < PUBLIC.queue_seconds
+    waits = [sum(expected_seconds(r.model_config, r.train_config) for r in sprints[:n]) for n in range(26)]
+    assert line_seconds(store) == pytest.approx(waits[25]) and waits == sorted(waits)
+    for name, fits in (("sprint", True), ("nano", True), ("small", True), ("medium", False)):
+        assert (expected_seconds(*make_configs(preset(name), 65)) <= PUBLIC.run_seconds) is fits

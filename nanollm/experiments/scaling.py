@@ -93,6 +93,11 @@ class Experiment:
         """The experiment in a folder, its runs in `store` (by default beside it). Raises InputError for none."""
         folder = Path(folder).absolute()
         about = names.read_json(folder / EXPERIMENT)
+        if (version := about.get("format", _FORMAT)) != _FORMAT:
+            raise InputError(
+                f"This experiment is written in format {version!r:.20}, and this version of nano-llm reads format "
+                f"{_FORMAT}: open it with the version that made it."
+            )
         try:
             asked = about["plan"]
             plan = Plan(tuple(asked["presets"]), asked["num_steps_scale"], tuple(asked["seeds"]))

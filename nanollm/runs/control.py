@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import traceback
 from contextlib import suppress
@@ -31,13 +32,17 @@ class Outcome:
 
 
 class Wishes:
-    """What the run is asked to do: by files in control/, or by a signal."""
+    """What the run is asked to do: by files in control/, by a signal, or by the clock."""
 
     INTERVAL = 0.05  # seconds between two looks at the files; a look costs as much as 1 % of a step of nano
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, seconds: float | None = None) -> None:
+        """After so many seconds, counted from the first check(), training is to stop by itself."""
         self._control = folder / names.CONTROL
         self._looked = 0.0
+        self.seconds = seconds
+        self._until: float | None = None
+        self.overdue = False
         self.terminated = False  # set by a signal handler
 
     def check(self) -> None:
@@ -48,6 +53,11 @@ class Wishes:
         if now - self._looked < self.INTERVAL:
             return
         self._looked = now
+        if self._until is None:
+            self._until = now + (math.inf if self.seconds is None else self.seconds)
+        if now > self._until:
+            self.overdue = True
+            raise Interrupted("stop")
         for wish in ("stop", "pause"):
             if (self._control / wish).exists():
                 raise Interrupted(wish)

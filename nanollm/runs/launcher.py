@@ -6,6 +6,7 @@ that started them. What it does to a run it does under the store's lock, so that
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ from nanollm.runs import liveness
 from nanollm.runs.record import Run, Status, write_status
 from nanollm.runs.store import RunStore
 
+FROZEN_SECONDS = 300.0
 START_SECONDS = 60.0  # a worker that does not hold its lock by then never will
 _PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 _POLL_SECONDS = 0.02
@@ -32,10 +34,22 @@ _PATIENCE_SECONDS = 5.0  # where nobody else may come to start a run
 class Launcher:
     """Start, pause, stop and resume the runs of a store. All four may be called again without harm."""
 
-    def __init__(self, store: RunStore, corpora: Path | str = "data/corpora") -> None:
-        """`corpora` is where the workers find their texts (the root of a CorpusStore)."""
+    def __init__(
+        self,
+        store: RunStore,
+        corpora: Path | str = "data/corpora",
+        *,
+        nice: int | None = None,
+        run_seconds: float | None = None,
+    ) -> None:
+        """`corpora` is where the workers find their texts (the root of a CorpusStore).
+
+        Where others need the machine too, workers step back by `nice` (0 to 19), and a run that trained for
+        `run_seconds` without a pause is stopped with all that it learned.
+        """
         self.store = store
         self.corpora = Path(corpora).absolute()
+        self._terms = {name: value for name, value in (("nice", nice), ("run_seconds", run_seconds)) if value}
         self._children: list[subprocess.Popen[bytes]] = []
         self._hopeless: set[str] = set()  # could not be started, and not even that could be written down
         self._guard = threading.Lock()
@@ -95,7 +109,9 @@ class Launcher:
         if not self.store.queue():
             return
         with suppress(InputError), self.store.lock(timeout=patience):
-            while (run := next_in_line(self.store, self._hopeless)) is not None and not self._launch(run):
+            patience = patience_with(self._terms.get("run_seconds"))
+            self._end_frozen(patience)
+            while (run := next_in_line(self.store, self._hopeless, patience)) is not None and not self._launch(run):
                 pass  # it could not start and says so: on to the next
 
     def watch(self) -> threading.Thread:
@@ -108,6 +124,29 @@ class Launcher:
         """End watch(). Workers go on: the next launcher, or they themselves, continue the queue."""
         self._closed.set()
         self._reap()
+
+    def suspend(self, seconds: float = 8.0) -> None:
+        """End watch() and training, so that the next launcher's first start goes on with it: saved, and first in line.
+
+        Waits for so many seconds; what was not saved by then is lost to its last save, and can be resumed.
+        """
+        self._closed.set()
+        with self.store.lock(), self._guard:  # nobody is just being started
+            moving = [run for run in self.store.list() if run.alive()]
+            children = [child for child in self._children if child.poll() is None]
+        for child in children:
+            child.terminate()  # pauses, and leaves the queue alone
+        for run in moving:
+            if liveness.owner(run.folder) not in [child.pid for child in children]:
+                _ask(run, "pause")
+        deadline = time.monotonic() + seconds
+        while any(run.alive() for run in moving) and time.monotonic() < deadline:
+            time.sleep(_POLL_SECONDS)
+        self._reap()
+        with self.store.lock():
+            for run in moving:
+                if (status := run.status()).state == "paused":
+                    self.store.enqueue(run.folder, step=status.step, first=True)
 
     def _watch(self) -> None:
         while not self._closed.wait(_WATCH_SECONDS):
@@ -141,7 +180,7 @@ class Launcher:
     def _spawn(self, run: Run) -> subprocess.Popen[bytes]:
         with open(run.folder / names.LOG, "ab") as log:
             child = subprocess.Popen(
-                worker_command(run.folder, self.corpora),
+                worker_command(run.folder, self.corpora, **self._terms),
                 env=worker_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -156,6 +195,11 @@ class Launcher:
         with self._guard:
             self._children = [child for child in self._children if child.poll() is None]
 
+    def _end_frozen(self, patience: float) -> None:
+        for run in self.store.list() if patience < math.inf else ():
+            if run.alive() and liveness.silence(run.folder) > patience and self._kill(run):
+                _settle(run, "failed", run.status(), "It had stopped moving and was ended.")
+
     def _kill(self, run: Run) -> bool:
         """End a stalled worker, but only one that is certainly our own child."""
         with self._guard:
@@ -167,10 +211,13 @@ class Launcher:
         return bool(mine)
 
 
-def next_in_line(store: RunStore, but: Collection[str] = ()) -> Run | None:
-    """The run to be trained next; None if there is none, or a worker lives. To be called under the store's lock."""
+def next_in_line(store: RunStore, but: Collection[str] = (), patience: float = math.inf) -> Run | None:
+    """The run to be trained next; None if there is none, or a worker lives (and was not silent for longer than that).
+
+    To be called under the store's lock.
+    """
     queue = [run_id for run_id in store.queue() if run_id not in but]
-    if not queue or any(run.alive() for run in store.list()):
+    if not queue or any(run.alive() and liveness.silence(run.folder) <= patience for run in store.list()):
         return None
     for run_id in queue:
         with suppress(InputError):
@@ -178,9 +225,15 @@ def next_in_line(store: RunStore, but: Collection[str] = ()) -> Run | None:
     return None
 
 
-def worker_command(folder: Path, corpora: Path) -> list[str]:
-    """The command line of a run's worker."""
-    return [sys.executable, "-m", "nanollm.runs.worker", str(folder), "--corpora", str(corpora)]
+def patience_with(run_seconds: float | None) -> float:
+    """Seconds of silence after which a worker no longer keeps the others waiting: only where time is shared out."""
+    return FROZEN_SECONDS if run_seconds else math.inf
+
+
+def worker_command(folder: Path, corpora: Path, **terms: float | None) -> list[str]:
+    """The command line of a run's worker; `terms` are Launcher's nice and run_seconds."""
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in terms.items() if value]
+    return [sys.executable, "-m", "nanollm.runs.worker", str(folder), "--corpora", str(corpora), *flags]
 
 
 def worker_environment() -> dict[str, str]:

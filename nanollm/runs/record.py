@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # (somebody is there, but does not move).
 STATES = ("queued", "running", "paused", "completed", "stopped", "failed", "diverged")
 
+FORMAT = 1  # of run.json
 _CHECKPOINTS = "checkpoint_*.safetensors"
 _RESUMES = "resume_*.safetensors"
 _MAX_HEADER = 16 * 2**20  # bytes; a vocabulary of 20,000 characters takes less than one
@@ -143,6 +144,8 @@ class Run:
         folder = Path(folder).absolute()
         about = read_about(folder)
         if about is None:
+            if problem := foreign(folder):
+                raise InputError(problem)
             raise InputError(f"There is no run in {str(folder)!r}: name a folder that training has made.")
         return cls(folder, about, EventLog(folder / names.METRICS), lambda: None)
 
@@ -275,6 +278,8 @@ def write_status(folder: Path, state: str, *, step: int, reason: str = "", **mor
 def read_about(folder: Path) -> dict[str, Any] | None:
     """What is known of a run folder: run.json, or what the checkpoints in it say; None if it is no run."""
     about = names.read_json(folder / names.RUN) or _bare_facts(folder)
+    if about.get("format", FORMAT) != FORMAT:
+        return None
     try:
         _config(ModelConfig, about.get("model"))
         _config(TrainConfig, about.get("train"))
@@ -282,6 +287,17 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     except (InputError, TypeError, ValueError):
         return None
     return about if about.get("model") else None
+
+
+def foreign(folder: Path) -> str:
+    """Why a run folder must not be read as if it were of this version, in a sentence; empty where nothing is wrong."""
+    version = names.read_json(folder / names.RUN).get("format", FORMAT)
+    if version == FORMAT:
+        return ""
+    return (
+        f"This run is written in format {version!r:.20}, and this version of nano-llm reads format {FORMAT}: "
+        "open it with the version that made it."
+    )
 
 
 def read_facts(path: Path) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import secrets
 import shutil
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,21 +22,30 @@ from nanollm.errors import InputError
 from nanollm.limits import LOCAL, Limits
 from nanollm.memory import require_memory
 from nanollm.runs import folder as names
-from nanollm.runs import liveness
+from nanollm.runs import liveness, titles
 from nanollm.runs.fork import inherited, require_known
 from nanollm.runs.log import EventLog
-from nanollm.runs.record import Curve, Parent, Run, Snapshot, Status, read_about, read_vocabulary, write_status
+from nanollm.runs.record import (
+    FORMAT,
+    Curve,
+    Parent,
+    Run,
+    Snapshot,
+    Status,
+    foreign,
+    read_about,
+    read_vocabulary,
+    write_status,
+)
 
 __all__ = ["Corpora", "Corpus", "CorpusRef", "Curve", "Parent", "Run", "RunStore", "Snapshot", "Status"]
 
-MAX_TITLE = 200
 _GONE = "This run is no longer here: choose another one, or start a new one."
 _STAYS = "The models that come with nano-llm stay as they are"
 _SHIPPED_ID = f"{names.SHIPPED}-"
-_CONTINUED = ", continued"
 _LOCK = ".lock"
 _DELETED = ".deleted-"
-_FORMAT = 1
+_NEW = ".new-"
 
 
 class Corpus(Protocol):
@@ -80,8 +90,10 @@ class RunStore:
 
     def list(self) -> list[Run]:
         """People's runs, newest first (folders that hold only checkpoints too), then those that are shipped."""
-        own = [run for name in self._names() if (run := self._run(name)) is not None]
-        shipped = [run for name in self._shipped() if (run := self._run(name)) is not None]
+        brought, along = self._names(), self._shipped()
+        own = [run for name in brought if (run := self._run(name)) is not None]
+        shipped = [run for name in along if (run := self._run(name)) is not None]
+        self._forget({*brought, *along})
         return [
             *sorted(own, key=lambda run: (run.created, run.id), reverse=True),
             *sorted(shipped, key=lambda run: (run.model_config.num_parameters, run.id), reverse=True),
@@ -91,7 +103,7 @@ class RunStore:
         """Raises InputError if there is no such run: in the same words for one that went and one that never was."""
         run = self._run(run_id) if _is_name(run_id) and run_id != names.SHIPPED else None
         if run is None:
-            raise InputError(_GONE)
+            raise InputError((_is_name(run_id) and foreign(self._folder(run_id))) or _GONE)
         return run
 
     def create(
@@ -114,7 +126,7 @@ class RunStore:
         model, train = make_configs(settings, corpus.vocab_size)
         self.require(corpus, model, train)
         about = _about(corpus, model, train, preset=preset, settings=settings, owner=owner)
-        about["title"] = clean_title(title) or self._title(about)
+        about["title"] = titles.clean(title) or titles.of(about, self._of(about))
         return self._add(about, queued)
 
     def fork(
@@ -152,7 +164,7 @@ class RunStore:
         settings = {**parent.settings, **settings}
         about = _about(corpus, model, train, preset=parent.preset, settings=settings, owner=owner)
         about["parent"] = {"run": parent.id, "title": parent.title, "step": snapshot.step}
-        about["title"] = clean_title(title) or self._title_of_fork(about, parent)
+        about["title"] = titles.clean(title) or titles.of_fork(about, parent, self._of(about))
         return self._add(about, queued, snapshot.path)
 
     def require(self, corpus: Corpus, model: ModelConfig, train: TrainConfig) -> None:
@@ -175,7 +187,7 @@ class RunStore:
 
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title. Raises InputError if it is gone, or the title has nothing to show."""
-        title = clean_title(title)
+        title = titles.clean(title)
         if not title:
             raise InputError("A title needs at least one visible character.")
         with self.lock():
@@ -202,17 +214,36 @@ class RunStore:
                 os.rename(run.folder, self.root / f"{_DELETED}{run.id}-{secrets.token_hex(2)}")
         with self._guard:
             self._logs.pop(run.id, None)
-        for rest in self.root.glob(f"{_DELETED}*"):
-            shutil.rmtree(rest, ignore_errors=True)
+        self.sweep(0.0)
+
+    def sweep(self, seconds: float = 3600.0) -> None:
+        """Remove what deleting or making a run left behind, if it is older than so many seconds.
+
+        A process that was killed leaves such folders; one that is at work has been for seconds only.
+        """
+        for rest in (*self.root.glob(f"{_DELETED}*"), *(self.root.glob(f"{_NEW}*") if seconds else ())):
+            with suppress(OSError):
+                if not seconds or time.time() - rest.stat().st_mtime > seconds:
+                    shutil.rmtree(rest, ignore_errors=True)
 
     def queue(self) -> list[str]:
-        """Ids of the queued runs, in the order in which they will be trained."""
-        return [name for _, name in sorted(self._waiting())]
+        """Ids of the queued runs, in the order in which they will be trained.
 
-    def enqueue(self, folder: Path, *, step: int = 0) -> None:
-        """Put a run at the end of the queue. The caller makes sure that no worker has it."""
-        last = max((place for place, _ in self._waiting()), default=0)
-        write_status(folder, "queued", step=step, place=last + 1)
+        Owners take turns: everybody's first run comes before anybody's second (one in training counts as its owner's
+        first). Runs without an owner come as they were queued.
+        """
+        turns = Counter(self._owner(name) for name, status in self._statuses() if status.get("state") == "running")
+        order = []
+        for place, name in sorted(self._waiting()):
+            owner = self._owner(name)
+            order.append((turns[owner] if owner else 0, place, name))
+            turns[owner] += 1
+        return [name for *_, name in sorted(order)]
+
+    def enqueue(self, folder: Path, *, step: int = 0, first: bool = False) -> None:
+        """Put a run at the end of the queue, or before all others. The caller makes sure that no worker has it."""
+        places = [place for place, _ in self._waiting()] or [0]
+        write_status(folder, "queued", step=step, place=min(places) - 1 if first else max(places) + 1)
 
     def needing(self, sha256: str) -> list[str]:
         """Titles of the runs that train on a text or may go on to: it should not be deleted under them."""
@@ -238,6 +269,14 @@ class RunStore:
         finally:
             lock.release()
 
+    def _forget(self, present: set[str]) -> None:
+        """Give up what is remembered of runs that are gone: whoever deleted them need not have been this process."""
+        with self._guard:
+            for name in self._logs.keys() - present:
+                del self._logs[name]
+            for folder in self._abouts.keys() - {str(self._folder(name)) for name in present}:
+                del self._abouts[folder]
+
     def _names(self) -> list[str]:
         """Folders that people's runs may lie in."""
         return [name for name in _folders(self.root) if name != names.SHIPPED]
@@ -248,11 +287,18 @@ class RunStore:
 
     def _waiting(self) -> Iterator[tuple[int, str]]:
         """Place (a number that grows with every run that is queued) and id of each queued run."""
-        for name in self._names():
-            status = names.read_json(self.root / name / names.STATUS)
+        for name, status in self._statuses():
             if status.get("state") == "queued":
                 place = status.get("place")
                 yield (place if isinstance(place, int) else 0), name
+
+    def _statuses(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Each run's status.json as it was written."""
+        for name in self._names():
+            yield name, names.read_json(self.root / name / names.STATUS)
+
+    def _owner(self, name: str) -> str:
+        return str((self._about(self.root / name) or {}).get("owner") or "")
 
     def _run(self, name: str) -> Run | None:
         folder = self._folder(name)
@@ -306,7 +352,7 @@ class RunStore:
         """Write a new folder aside and give it its name at the end, so that nobody meets it half-made."""
         self.root.mkdir(parents=True, exist_ok=True)
         run_id = _new_id(about["created"])
-        aside = self.root / f".new-{run_id}-{os.getpid()}"
+        aside = self.root / f"{_NEW}{run_id}-{os.getpid()}"
         try:
             aside.mkdir()
             (aside / names.CONTROL).mkdir()
@@ -324,27 +370,9 @@ class RunStore:
         names.sync_folder(self.root)
         return run_id
 
-    def _title(self, about: Mapping[str, Any]) -> str:
-        """Preset and text; where that was there before, preset and what differs from the first run of its kind."""
-        model, corpus = about["model"], about["corpus"]
-        kind = about["preset"] or f"{model['embedding_dim']} × {model['num_layers']}"
-        alike = [r for r in self.list() if (r.preset, r.corpus.get("sha256")) == (about["preset"], corpus["sha256"])]
-        difference = _difference(about, alike[-1]) if alike else ""
-        return _numbered(clean_title(f"{kind} · {difference or corpus['name']}"), {run.title for run in alike})
-
-    def _title_of_fork(self, about: Mapping[str, Any], parent: Run) -> str:
-        """The parent's title, and what is tried: "nano · tale.txt, continued with learning rate 0.001"."""
-        corpus, difference = about["corpus"], _difference(about, parent)
-        other = f" on {corpus['name']}" if corpus["sha256"] != parent.corpus.get("sha256") else ""
-        changed = f" with {difference}" if difference else ""
-        origin = parent.title.split(_CONTINUED)[0]  # of a fork's fork too
-        return _numbered(clean_title(f"{origin}{_CONTINUED}{other}{changed}"), {run.title for run in self.list()})
-
-
-def clean_title(title: str | None) -> str:
-    """A title fit to be shown: one line of at most 200 visible characters; empty if nothing remains."""
-    text = " ".join(str(title or "").split())
-    return "".join(c for c in text if c.isprintable())[:MAX_TITLE].strip()
+    def _of(self, about: Mapping[str, Any]) -> list[Run]:
+        """The runs of the same owner: titles tell them apart, and nothing of what others have."""
+        return [run for run in self.list() if run.owner == about.get("owner", "")]
 
 
 def _about(
@@ -354,7 +382,7 @@ def _about(
     # Whoever is given the key may look at the run; it opens nothing else.
     owned = {"owner": owner, "look": secrets.token_hex(16)} if owner else {}
     return {
-        "format": _FORMAT,
+        "format": FORMAT,
         "title": "",
         "created": time.time(),
         "preset": preset,
@@ -370,20 +398,6 @@ def _about(
 def _new_id(created: float) -> str:
     """A name for a run's folder: when it was made, and two random bytes."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(created))}-{secrets.token_hex(2)}"
-
-
-def _numbered(title: str, taken: set[str]) -> str:
-    """The title, with the first number behind it that makes it a new one where it is taken."""
-    numbered = (title if n == 1 else f"{title} · {n}" for n in range(1, len(taken) + 2))
-    return next(t for t in numbered if t not in taken)
-
-
-def _difference(about: Mapping[str, Any], other: Run) -> str:
-    """Up to three settings that differ from another run's, in words: "learning rate 0.001, seed 7"."""
-    theirs = {**to_dict(other.train_config), **to_dict(other.model_config)}
-    ours = {**about["train"], **about["model"]}
-    differing = [name for name in ours if ours[name] != theirs[name]]
-    return ", ".join(f"{name.replace('_', ' ')} {ours[name]}" for name in differing[:3])
 
 
 def _preset(name: str | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from nanollm.events import Event
 from nanollm.memory import peak_bytes
 from nanollm.runs import folder as names
 from nanollm.runs.control import Outcome, Wishes, log_traceback
-from nanollm.runs.launcher import next_in_line, worker_command, worker_environment
+from nanollm.runs.launcher import next_in_line, patience_with, worker_command, worker_environment
 from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import Run, Status, write_status
 from nanollm.runs.store import RunStore
@@ -64,20 +64,26 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m nanollm.runs.worker", description=main.__doc__)
     parser.add_argument("run_dir", type=Path, help="the folder of a queued run")
     parser.add_argument("--corpora", type=Path, default=Path("data/corpora"), help="where texts are kept")
+    parser.add_argument("--nice", type=int, default=0, help="how far to step back where others need the processor")
+    parser.add_argument("--run-seconds", type=float, help="end a run that trained for so long, and keep it")
     arguments = parser.parse_args()
+    if arguments.nice:
+        with suppress(OSError):  # not lower than it is: a worker that follows another has stepped back already
+            os.setpriority(os.PRIO_PROCESS, 0, arguments.nice)
     try:
         run = Run.open(arguments.run_dir)
         with _owned(run) as pulse:
             # Asked again now that nobody else can have it: it may have been paused on the way here.
             if (state := run.status().state) != "queued":
                 raise InputError(f"This run is {state}, not queued: resume it instead.")
-            worker = Worker(run, pulse, arguments.corpora)
+            worker = Worker(run, pulse, arguments.corpora, seconds=arguments.run_seconds)
             worker.work()
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
     if not worker.wishes.terminated:
-        _go_on_with_queue(RunStore(run.folder.parent), arguments.corpora)
+        terms = {"nice": arguments.nice, "run_seconds": arguments.run_seconds}
+        _go_on_with_queue(RunStore(run.folder.parent), arguments.corpora, terms)
     return 0
 
 
@@ -91,9 +97,10 @@ class Worker:
         corpora: Path | str,
         on_event: Callable[[Event], None] | None = None,
         ranks: Ranks | None = None,
+        seconds: float | None = None,
     ) -> None:
         self.run = run
-        self.wishes = Wishes(run.folder)
+        self.wishes = Wishes(run.folder, seconds)  # None: as long as it takes
         self._pulse = pulse
         self._corpora = corpora
         self._on_event = on_event
@@ -139,6 +146,8 @@ class Worker:
         sentences = [*self._remarks, outcome.reason]
         if outcome.state == "paused" and self.wishes.terminated and not outcome.reason:
             sentences.append("Its process was asked to end, and saved everything first.")
+        if outcome.state == "stopped" and self.wishes.overdue:
+            sentences.append(f"Its {self.wishes.seconds:,.0f} s were over.")
         more: dict[str, Any] = {"peak_bytes": peak_bytes()}
         if outcome.seconds is not None:
             more |= {"seconds": outcome.seconds, "val_loss": outcome.val_loss}
@@ -211,14 +220,14 @@ def _sweep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _go_on_with_queue(store: RunStore, corpora: Path) -> None:
+def _go_on_with_queue(store: RunStore, corpora: Path, terms: Mapping[str, float | None]) -> None:
     """Become the worker of the next queued run, if there is one.
 
     Replacing this process, not starting a child: the server that started this one goes on waiting for it, and nobody
     is left with a dead process to bury.
     """
     with suppress(InputError, OSError), store.lock(timeout=5):
-        run = next_in_line(store)
+        run = next_in_line(store, patience=patience_with(terms["run_seconds"]))
         if run is None:
             return
         with open(run.folder / names.LOG, "ab") as log:
@@ -226,7 +235,7 @@ def _go_on_with_queue(store: RunStore, corpora: Path) -> None:
             sys.stderr.flush()
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
-        command = worker_command(run.folder, corpora.absolute())
+        command = worker_command(run.folder, corpora.absolute(), **terms)
         os.execve(command[0], command, worker_environment())
 
 

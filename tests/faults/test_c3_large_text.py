@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import MAX_BYTES
+from nanollm.limits import LOCAL
 from tests.conftest import ROOT
 
 pytestmark = [
@@ -43,7 +43,7 @@ def large(text: str) -> Iterator[Path]:
     lines[::3] = [line + "🦊é漢😀—"[i % 5] for i, line in enumerate(lines[::3])]
     block = "\r\n".join([*lines, ""]).encode()
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
-        for _ in range(MAX_BYTES // len(block)):
+        for _ in range(LOCAL.text_bytes // len(block)):
             file.write(block)
         file.flush()
         yield Path(file.name)
