@@ -19,7 +19,8 @@ from nanollm.tokenizer import visible
 
 Figure = dict[str, Any]
 
-# Points of the chosen run on a loss chart; the runs laid over it share as many again. Together 10 KB at the most.
+# Points of the chosen run on a loss chart (of its faint line half as many where others are laid over it); those share
+# as many again. Together 8 KB at the most: a look at a run is to stay below 10.
 TRAIN_POINTS, SMOOTH_POINTS, VAL_POINTS = 150, 40, 60
 AXES = ("steps", "seconds")
 MAX_OVERLAYS = 9
@@ -299,8 +300,9 @@ def brightest(grid: np.ndarray) -> float:
 def _own_traces(line: RunLine, axis: str, log: bool, palette: Palette, named: bool) -> list[Figure]:
     """The chosen run's lines: training as recorded, faint; training smoothed, where there is much of it; validation."""
     train_x, val_x = _places(line.curve, axis)
+    points = TRAIN_POINTS if named else TRAIN_POINTS // 2
     traces = [
-        _line(thin(train_x, line.curve.loss, TRAIN_POINTS, log=log), "training", line, palette, 1)
+        _line(thin(train_x, line.curve.loss, points, log=log), "training", line, palette, 1)
         | {"opacity": 0.35, "showlegend": named},
         _line(thin(val_x, line.curve.val_loss, VAL_POINTS, log=log), "validation", line, palette, 2),
     ]
@@ -338,9 +340,9 @@ def _trace(points: tuple[list[float], list[float]], name: str, style: Figure) ->
     x, y = points
     return {
         "type": "scatter",
-        "mode": "lines",
+        "mode": "lines" if len(x) > 1 else "markers",  # a line of one point is none
         "x": [round(place, 2) for place in x],
-        "y": [round(value, 4) for value in y],
+        "y": [round(value, 3) for value in y],
         "name": literal(name),
         "line": style,
         "hovertemplate": "%{y:.3f}",

@@ -8,7 +8,7 @@ from typing import Protocol
 from nanollm.charts import LIGHT, Figure, Palette, ruled
 from nanollm.thinning import thin
 
-POINTS = 120  # of each line
+POINTS = 60  # of each line
 
 
 class Course(Protocol):
@@ -28,7 +28,7 @@ def health_figure(course: Course, *, colour: int = 0, revision: str | None = Non
     data = []
     for name, values, axis in (("gradient norm", course.grad_norm, "y"), ("learning rate", course.learning_rate, "y2")):
         x, y = thin(course.steps, values, POINTS)
-        trace = {"type": "scatter", "mode": "lines", "x": x, "y": [float(f"{value:.4g}") for value in y]}
+        trace = {"type": "scatter", "mode": "lines", "x": x, "y": [float(f"{value:.3g}") for value in y]}
         data.append(trace | {"name": name, "yaxis": axis, "line": style, "hovertemplate": "%{y:.3g}"})
     layout = ruled("steps", left=0, right=1, revision=revision, palette=palette)["layout"]
     for axis, title in (("yaxis2", "learning rate"), ("yaxis", "gradient norm")):

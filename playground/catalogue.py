@@ -14,6 +14,13 @@ from nanollm.runs.store import Run, RunStore, Snapshot
 log = logging.getLogger("nanollm.page")
 
 
+def news(known: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]] | dict[str, Any]:
+    """What to send to somebody who knows these rows: only those that changed, or all where some came or went."""
+    if [row["id"] for row in known] != [row["id"] for row in rows]:
+        return rows
+    return {"changed": [row for row, before in zip(rows, known, strict=True) if row != before]}
+
+
 class Catalogue:
     """Rows about all runs, at most `max_age` seconds old, and the colour that each run keeps while it exists."""
 
@@ -72,6 +79,7 @@ class Catalogue:
             "slot": self._slots[run.id],
             "state": status.state,
             "reason": status.reason,
+            "place": status.place,
             "step": status.step,
             "num_steps": status.num_steps,
             "created": run.created,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +24,10 @@ from playground.words import BUTTONS, beaten, facts, headline, health, newest_sa
 
 WAITING = "Your curve will fall through these. Each dashed line is what plain counting achieves."
 PREPARING = "First words in a moment. They will appear by themselves."
+OTHER_TEXT = (
+    "These are the lines of {text}. “{run}” learned {its}: choose that text, or lay its curve over with “Other runs on "
+    "this chart”."
+)
 CONTROLS = ("pause", "resume", "stop", "onward", "fork")
 
 
@@ -39,6 +45,32 @@ class Wanted:
         known = [one for one in overlays if isinstance(one, str)] if isinstance(overlays, list) else []
         axis = axis if axis in AXES else AXES[0]
         return cls(axis, scale == "log", tuple(known[:MAX_OVERLAYS]), health is True)
+
+    @property
+    def chart(self) -> str:
+        """What the loss chart is drawn by."""
+        return f"{self.axis} {self.log} {self.overlays}"
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a browser shows of a run, in three parts that change for themselves; sent back by it as the stamp."""
+
+    charted: str = ""
+    healthy: str = ""  # the folded chart
+    told: str = ""  # all the rest
+
+    @classmethod
+    def of(cls, stamp: str) -> Shown:
+        """From a browser, so anything odd counts as nothing shown."""
+        try:
+            charted, healthy, told = json.loads(stamp)
+        except (ValueError, TypeError, RecursionError):
+            return cls()
+        return cls(str(charted), str(healthy), str(told))
+
+    def stamp(self) -> str:
+        return json.dumps([self.charted, self.healthy, self.told])
 
 
 @dataclass
@@ -69,20 +101,27 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     `before` is the stamp of what is shown. Raises InputError if the run is gone.
     """
     run = ctx.store.get(run_id) if run_id else None
-    if run is None:
-        return _without_run(ctx, corpus, wanted, before)
+    # Whoever has only the models that came along, and another text in hand, sees what awaits a curve of their own.
+    if run is None or (run.read_only and run.corpus.get("sha256") != corpus.sha256):
+        return _without_run(ctx, corpus, wanted, before, run)
     status, curve, slot = run.status(), run.curve(), ctx.catalogue.slot(run.id)
-    overlays, counted = _overlays(ctx, run, wanted), run.baselines or _counted_before(ctx, run, status)
+    overlays, counted = _overlays(ctx, wanted, run), run.baselines or _counted_before(ctx, run, status)
     references = references_of(run.model_config.vocab_size, counted)
-    lengths = [(line.name, line.curve.steps[-1:], line.curve.eval_steps[-1:]) for line in overlays]
-    ends = (curve.steps[-1:], curve.eval_steps[-1:])
-    charted = f"{run.id} {ends} {status.active} {slot} {wanted} {lengths} {counted is None}"
     wait = estimated_wait(ctx.store, run.id) if status.state == "queued" else None
     samples = newest_samples(run)
-    stamp = f"{charted} | {status} {wait and round(wait, -1)} {len(samples) and samples[0]['step']}"
-    if stamp == before:
+    lines = _ends([RunLine(curve), *overlays])
+    charted = f"{run.id} {_short(status.active, slot, wanted.chart, lines, counted is None)}"
+    known, healthy = Shown.of(before), f"{run.id} {100 * status.step // max(1, status.num_steps)} {status.active}"
+    # The two charts never travel in one answer: each of them is large.
+    ill = wanted.health and known.healthy != healthy and known.charted.startswith(f"{run.id} ")
+    redraw = charted != known.charted and not ill
+    now = Shown(
+        charted if redraw else known.charted,
+        healthy if ill else known.healthy,
+        _short(status, wait and round(wait, -1), len(samples) and samples[0]["step"]),
+    )
+    if now == known:
         return None
-    redraw = not before.startswith(f"{charted} |")
     figure = gr.skip()
     if redraw:
         num_steps = run.train_config.num_steps if status.active or not curve.steps else 0
@@ -99,15 +138,23 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
         state=run_sentences(run, status, wait),
         controls=buttons(run, status),
         doctor=advice(run) if redraw or not status.active else gr.skip(),
-        health=health(run, status, curve),
-        health_chart=health_figure(curve, colour=slot, revision=run.id, palette=TOKENS) if wanted.health else gr.skip(),
-        progress=facts(stamp, run, status, samples),
+        health=health(run, status, curve) if wanted.health else gr.skip(),
+        health_chart=health_figure(curve, colour=slot, revision=run.id, palette=TOKENS) if ill else gr.skip(),
+        progress=facts(now.stamp(), run, status, samples),
     )
 
 
 def nothing(sentence: str = "") -> View:
     """The view of no run at all, with a sentence about why."""
     return View([], None, "", sentence, [gr.Button(visible=False) for _ in CONTROLS], [], [], None, facts(None))
+
+
+def gone(sentence: str, before: str) -> View | None:
+    """The view of a run that cannot be shown, with the reason; None where `before` shows just that."""
+    stamp = Shown(told=f"gone {sentence}").stamp()
+    view = nothing(sentence)
+    view.progress = facts(stamp)
+    return None if stamp == before else view
 
 
 def advice(run: Run) -> list[dict[str, str]]:
@@ -128,15 +175,21 @@ def buttons(run: Run, status: Status) -> list[gr.Button]:
     ]
 
 
-def _without_run(ctx: Context, corpus: CorpusInfo, wanted: Wanted, before: str) -> View | None:
-    counted = ctx.counts.get(corpus.sha256)
-    stamp = f"none {corpus.sha256} {counted} {wanted}"
+def _without_run(ctx: Context, corpus: CorpusInfo, wanted: Wanted, before: str, other: Run | None) -> View | None:
+    """The reference lines of a text on which there is no run yet; `other` is chosen, but learned another text."""
+    counted, overlays = ctx.counts.get(corpus.sha256), _overlays(ctx, wanted)
+    stamp = Shown(_short(corpus.sha256, counted, wanted.chart, _ends(overlays), other and other.id)).stamp()
     if stamp == before:
         return None
-    references = references_of(corpus.vocab_size, counted)
-    figure = loss_figure(num_steps=1000, references=references, axis=wanted.axis, log=wanted.log, palette=TOKENS)
+    figure = loss_figure(
+        num_steps=1000, overlays=overlays, references=references_of(corpus.vocab_size, counted), axis=wanted.axis,
+        log=wanted.log, palette=TOKENS,
+    )  # fmt: skip
     view = nothing()
-    view.chart, view.progress = {**figure, "note": WAITING}, facts(stamp)
+    if other:
+        view.state = OTHER_TEXT.format(text=corpus.name, run=other.title, its=other.corpus.get("name"))
+        view.controls = buttons(other, other.status())
+    view.chart, view.progress = figure if overlays else {**figure, "note": WAITING}, facts(stamp)
     return view
 
 
@@ -146,7 +199,17 @@ def _counted_before(ctx: Context, run: Run, status: Status) -> Baselines | None:
     return ctx.counts.get(str(run.corpus.get("sha256"))) if status.active and same else None
 
 
-def _overlays(ctx: Context, run: Run, wanted: Wanted) -> list[RunLine]:
+def _short(*parts: Any) -> str:
+    """A few characters that are others when one of the parts is another: a browser sends them back every second."""
+    return hashlib.sha1(repr(parts).encode("utf-8", "replace"), usedforsecurity=False).hexdigest()[:16]
+
+
+def _ends(lines: list[RunLine]) -> list[Any]:
+    """What changes when one of the lines has grown."""
+    return [(line.name, line.curve.steps[-1:], line.curve.eval_steps[-1:]) for line in lines]
+
+
+def _overlays(ctx: Context, wanted: Wanted, run: Run | None = None) -> list[RunLine]:
     """The lines of the runs laid over; one that was deleted meanwhile is left out, as is the run itself."""
     lines = []
     for run_id in wanted.overlays:
@@ -154,6 +217,6 @@ def _overlays(ctx: Context, run: Run, wanted: Wanted) -> list[RunLine]:
             other = ctx.store.get(run_id)
         except InputError:
             continue
-        if other.id != run.id:
+        if run is None or other.id != run.id:
             lines.append(RunLine(other.curve(), other.title, ctx.catalogue.slot(other.id)))
     return lines

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import signal
 import sys
@@ -11,6 +12,7 @@ import gradio as gr
 
 from playground.api import publish
 from playground.api_inside import publish_inside
+from playground.catalogue import news
 from playground.components import asset
 from playground.components.feed import feed
 from playground.components.guide import guide
@@ -127,14 +129,16 @@ def _wire_address(ctx: Context, runs: gr.HTML) -> None:
 
 def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
     """The sidebar's buttons, and the clock that brings news of all runs."""
-    seen = gr.State("")
+    seen = gr.State({"mark": "", "rows": []})  # what was sent last; it has arrived if the browser has the same mark
+    mark = gr.Textbox(container=False, elem_classes="unseen")
 
-    def news(seen: str) -> Any:
+    def tell(seen: dict[str, Any], mark: str) -> Any:
         known = ctx.catalogue.rows()
-        now = json.dumps(known)
-        return gr.skip() if now == seen else (known, now)
+        now = hashlib.sha1(json.dumps(known).encode(), usedforsecurity=False).hexdigest()
+        before = seen["rows"] if seen["mark"] == mark else []
+        return gr.skip() if now == mark else (news(before, known), {"mark": now, "rows": known}, now)
 
-    gr.Timer(1).tick(news, seen, [rows, seen], **QUIET)
+    gr.Timer(1).tick(tell, [seen, mark], [rows, seen, mark], **QUIET)
 
     def pick(event: gr.EventData) -> dict[str, Any]:
         return {"run": chosen(event._data)[0], "step": None}

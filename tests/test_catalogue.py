@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nanollm.runs.store import RunStore
-from playground.catalogue import Catalogue
+from playground.catalogue import Catalogue, news
 from tests import run_folders
 
 
@@ -73,3 +73,23 @@ def test_a_row_says_which_text_of_ours_its_run_lacks(store, corpora, monkeypatch
     assert catalogue.rows()[0]["lacks"] == "tiny-shakespeare"
     monkeypatch.setattr("nanollm.builtin.SHAKESPEARE_SHA256", corpora.add_text(text, "plays").sha256)
     assert catalogue.rows(fresh=True)[0]["lacks"] is None
+
+
+def test_of_many_runs_only_what_changed_is_sent(store):
+    runs = [run_folders.make(store) for _ in range(30)]
+    catalogue = Catalogue(store)
+    known = catalogue.rows(fresh=True)
+    assert news([], known) == known and news(known, known) == {"changed": []}
+    run_folders.write(runs[3], run_folders.step(5))
+    run_folders.checkpoint(runs[3].folder, "00000005", 5)
+    told = news(known, rows := catalogue.rows(fresh=True))
+    assert [row["id"] for row in told["changed"]] == [runs[3].id]
+    assert len(json.dumps(told)) < 1000 < len(json.dumps(rows))
+    store.delete(runs[7].id)
+    assert len(news(rows, catalogue.rows(fresh=True))) == 29  # one went: all are sent
+
+
+def test_who_waits_is_told_the_place(store):
+    first, second = run_folders.make(store), run_folders.make(store)
+    places = {row["id"]: row["place"] for row in Catalogue(store).rows()}
+    assert places == {first.id: 1, second.id: 2}

@@ -16,6 +16,7 @@ from nanollm.events import Eval, Event, Resume, Step, from_json
 _RECENT = 20  # Step events that the speed is taken from
 # Step events that are held of one run. A chart draws some hundreds; a million would take seconds to parse and 500 MB.
 _MOST_STEPS = 20_000
+_STEP = b'{"type": "step"'
 _NO_STEP = re.compile(rb'\n(?!\{"type": ?"step")')
 _BLOCK = 2**24  # bytes read at a time
 
@@ -149,14 +150,14 @@ def _sparseness(file: BinaryIO, size: int) -> int:
 
 
 def _chosen(block: bytes, every: int) -> Iterator[bytes]:
-    """Of the lines in a block: all that are no Step event, of those about one in `every`, and the last."""
+    """Of the lines in a block: all that are no Step event, of those about one in `every`, and the last of them."""
     if every == 1:
         yield from block.split(b"\n")[:-1]
         return
     stride = every * len(block) // block.count(b"\n")
     starts = {found.end() for found in _NO_STEP.finditer(block)}
     starts |= {block.find(b"\n", at) + 1 for at in range(0, len(block), stride)}
-    starts |= {0, block.rfind(b"\n", 0, -1) + 1}
+    starts |= {0, block.rfind(b"\n", 0, -1) + 1, block.rfind(b"\n", 0, block.rfind(_STEP) + 1) + 1}
     for start in sorted(starts - {len(block)}):
         yield block[start : block.index(b"\n", start)]
 

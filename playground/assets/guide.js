@@ -53,7 +53,7 @@ document.addEventListener("click", (event) => {
   const target = event.target instanceof Element ? event.target : null;
   for (const step of STEPS) if (!done.has(step.id) && target?.closest(step.done)) finish(step.id);
 });
-document.addEventListener("nano:look", ({ detail }) => detail?.entry && detail.place === "sample" && !done.has("choose") && finish("choose"));
+document.addEventListener("nano:look", ({ detail }) => detail?.entry && detail.place === "sample-text" && !done.has("choose") && finish("choose"));
 box.querySelector("button").addEventListener("click", () => finish(...STEPS.map((step) => step.id)));
 new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["data-tab", "data-runs"] });
 inside.on("head", draw);

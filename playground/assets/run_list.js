@@ -14,11 +14,17 @@ function age(created) {
 
 const loss = (row) => (row.loss === null ? "" : row.loss.toFixed(2));
 
+// 1st, 2nd, 3rd, 4th, … 11th, … 21st
+function ordinal(number) {
+  const teen = number % 100 > 10 && number % 100 < 20;
+  return `${number}${(!teen && ["th", "st", "nd", "rd"][number % 10]) || "th"}`;
+}
+
 function facts(row) {
   const [icon, word] = state(row);
   const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)} %` : "";
-  if (row.shipped) return "comes with nano-llm";
-  return `${icon} ${word}${share} · ${age(row.created)}`;
+  const place = row.state === "queued" && row.place ? `, ${row.place === 1 ? "next" : ordinal(row.place)}` : "";
+  return `${icon} ${word}${share}${place} · ${row.shipped ? "comes along" : age(row.created)}`;
 }
 
 function button(text, className, act) {

@@ -8,5 +8,8 @@ from playground.components import asset
 
 
 def feed() -> gr.HTML:
-    """An unseen component whose value is the catalogue's rows; every script reads them from `window.nano.runs()`."""
+    """An unseen component whose value is the catalogue's rows, or what `news` makes of them.
+
+    Every script reads the rows from `window.nano.runs()`.
+    """
     return gr.HTML(None, html_template="", js_on_load=asset("feed.js"), elem_id="run-feed", apply_default_css=False)

@@ -255,7 +255,7 @@ def _wire_live(ctx: Context, parts: Parts) -> None:
         try:
             view = live.look(ctx, chosen(selection)[0], _corpus(ctx, sha256), live.Wanted.of(*wanted), before)
         except Exception as error:
-            view = live.nothing(sentence(error))
+            view = live.gone(sentence(error), before)
         return view.updates() if view else gr.skip()
 
     def others(laid: Any) -> Any:
