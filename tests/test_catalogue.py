@@ -75,9 +75,9 @@ def test_a_row_says_which_text_of_ours_its_run_lacks(store, corpora, monkeypatch
     assert catalogue.rows(fresh=True)[0]["lacks"] is None
 
 
-def test_of_many_runs_only_what_changed_is_sent(store):
+def test_of_many_runs_only_what_changed_is_sent(store, corpora):
     runs = [run_folders.make(store) for _ in range(30)]
-    catalogue = Catalogue(store)
+    catalogue = Catalogue(store, corpora)
     known = catalogue.rows(fresh=True)
     assert news([], known) == known and news(known, known) == {"changed": []}
     run_folders.write(runs[3], run_folders.step(5))
@@ -89,7 +89,7 @@ def test_of_many_runs_only_what_changed_is_sent(store):
     assert len(news(rows, catalogue.rows(fresh=True))) == 29  # one went: all are sent
 
 
-def test_who_waits_is_told_the_place(store):
+def test_who_waits_is_told_the_place(store, corpora):
     first, second = run_folders.make(store), run_folders.make(store)
-    places = {row["id"]: row["place"] for row in Catalogue(store).rows()}
+    places = {row["id"]: row["place"] for row in Catalogue(store, corpora).rows()}
     assert places == {first.id: 1, second.id: 2}
