@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as NotYet
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -17,6 +18,8 @@ from nanollm.runs.launcher import worker_environment
 from nanollm.runs.store import RunStore
 
 STAYS_SECONDS = 2.0  # who looks at the cards for so long may wonder how long training takes; others just pass through
+
+AGAIN_SECONDS = 60.0  # before measuring is tried again after it has crashed
 
 
 class Counts:
@@ -33,9 +36,15 @@ class Counts:
         with self._guard:
             if sha256 not in self._counting:
                 self._counting[sha256] = self._thread.submit(self._corpora.baselines, sha256)
-        with suppress(Exception):  # a text that was deleted meanwhile; the page goes on without its lines
-            return self._counting[sha256].result(patience)
-        return None
+            counting = self._counting[sha256]
+        try:
+            return counting.result(patience)
+        except NotYet:
+            return None
+        except Exception:  # a text that was deleted meanwhile, a disk that refused: no lines now, and another try later
+            with self._guard:
+                self._counting.pop(sha256, None)
+            return None
 
 
 @dataclass
@@ -60,29 +69,46 @@ class Pace:
         """Seconds of a step for the presets that are measured so far; whoever goes on asking has the rest measured."""
         with self._guard:
             known = self._known.setdefault(vocab_size, _Measured())
-            idle = self._process is None or self._process.poll() is not None
+            measuring = self._process is not None and self._process.poll() is None
             stays = time.monotonic() - known.asked > STAYS_SECONDS
-            if not known.finished and idle and stays and not any(run.alive() for run in self._store.list()):
-                self._begin(vocab_size, known)
+            if measuring or (stays and not known.finished):
+                training = any(run.alive() for run in self._store.list())
+                if measuring and training:
+                    self._end()
+                elif not measuring and not training:
+                    self._begin(vocab_size, known)
             return dict(known.seconds)
 
     def give_way(self) -> None:
-        """Stop measuring: somebody wants to train. What is not known yet is measured another time."""
+        """Stop measuring: somebody wants to train, or the page ends. What is not known yet is measured another time."""
         with self._guard:
-            if self._process is not None:
-                self._process.terminate()
+            self._end()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.terminate()
 
     def _begin(self, vocab_size: int, known: _Measured) -> None:
-        command = [sys.executable, "-m", "nanollm.pace", str(vocab_size)]
         with suppress(OSError):
             self._process = subprocess.Popen(
-                command, env=worker_environment(), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+                measuring(vocab_size),
+                env=worker_environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                text=True,
             )
             threading.Thread(target=_listen, args=(self._process, known), name="pace", daemon=True).start()
+
+
+def measuring(vocab_size: int) -> list[str]:
+    """The command line of the process that measures."""
+    return [sys.executable, "-m", "nanollm.pace", str(vocab_size)]
 
 
 def _listen(process: subprocess.Popen[str], known: _Measured) -> None:
     assert process.stdout is not None
     for line in process.stdout:
         known.seconds.update({name: seconds for name, seconds in json.loads(line).items() if seconds})
-    known.finished = process.wait() >= 0  # it has said all that it can; after give_way() it is asked again
+    known.finished = process.wait() == 0  # it has said all that it can; after give_way(), or a crash, it is asked again
+    if process.returncode > 0:
+        known.asked = time.monotonic() + AGAIN_SECONDS

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from nanollm.baselines import Baselines
-from nanollm.charts import AXES, MAX_OVERLAYS, RunLine, loss_figure, references_of
+from nanollm.charts import AXES, MAX_OVERLAYS, Reference, RunLine, loss_figure, references_of
 from nanollm.config import TrainConfig
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
 from nanollm.health_chart import health_figure
 from nanollm.runs.doctor import diagnose
-from nanollm.runs.store import Run, Status
+from nanollm.runs.store import Curve, Run, Status
 from nanollm.runs.waiting import estimated_wait
 from playground.components.plotly_chart import TOKENS
 from playground.context import Context
@@ -105,8 +107,8 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     if run is None or (run.read_only and run.corpus.get("sha256") != corpus.sha256):
         return _without_run(ctx, corpus, wanted, before, run)
     status, curve, slot = run.status(), run.curve(), ctx.catalogue.slot(run.id)
-    overlays, counted = _overlays(ctx, wanted, run), run.baselines or _counted_before(ctx, run, status)
-    references = references_of(run.model_config.vocab_size, counted)
+    laid, counted = _laid(ctx, wanted, run), run.baselines or _counted_before(ctx, run, status)
+    overlays, references = _lines(ctx, laid), references_of(run.model_config.vocab_size, counted)
     wait = estimated_wait(ctx.store, run.id) if status.state == "queued" else None
     samples = newest_samples(run)
     lines = _ends([RunLine(curve), *overlays])
@@ -134,7 +136,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     return View(
         numbers=headline(run, status, curve),
         chart=figure,
-        passed=beaten(curve, references, over=not status.active) if redraw else gr.skip(),
+        passed=_passed(curve, references, status, run.corpus, laid) if redraw else gr.skip(),
         state=run_sentences(run, status, wait),
         controls=buttons(run, status),
         doctor=advice(run) if redraw or not status.active else gr.skip(),
@@ -177,7 +179,7 @@ def buttons(run: Run, status: Status) -> list[gr.Button]:
 
 def _without_run(ctx: Context, corpus: CorpusInfo, wanted: Wanted, before: str, other: Run | None) -> View | None:
     """The reference lines of a text on which there is no run yet; `other` is chosen, but learned another text."""
-    counted, overlays = ctx.counts.get(corpus.sha256), _overlays(ctx, wanted)
+    counted, overlays = ctx.counts.get(corpus.sha256), _lines(ctx, _laid(ctx, wanted))
     stamp = Shown(_short(corpus.sha256, counted, wanted.chart, _ends(overlays), other and other.id)).stamp()
     if stamp == before:
         return None
@@ -209,14 +211,22 @@ def _ends(lines: list[RunLine]) -> list[Any]:
     return [(line.name, line.curve.steps[-1:], line.curve.eval_steps[-1:]) for line in lines]
 
 
-def _overlays(ctx: Context, wanted: Wanted, run: Run | None = None) -> list[RunLine]:
-    """The lines of the runs laid over; one that was deleted meanwhile is left out, as is the run itself."""
-    lines = []
+def _laid(ctx: Context, wanted: Wanted, run: Run | None = None) -> list[Run]:
+    """The runs laid over; one that was deleted meanwhile is left out, as is the run itself."""
+    laid = []
     for run_id in wanted.overlays:
-        try:
-            other = ctx.store.get(run_id)
-        except InputError:
-            continue
-        if run is None or other.id != run.id:
-            lines.append(RunLine(other.curve(), other.title, ctx.catalogue.slot(other.id)))
-    return lines
+        with suppress(InputError):
+            laid.append(ctx.store.get(run_id))
+    return [other for other in laid if run is None or other.id != run.id]
+
+
+def _lines(ctx: Context, laid: list[Run]) -> list[RunLine]:
+    return [RunLine(other.curve(), other.title, ctx.catalogue.slot(other.id)) for other in laid]
+
+
+def _passed(curve: Curve, references: list[Reference], status: Status, text: Mapping[str, Any], laid: list[Run]) -> str:
+    """Which lines the curve passed; and a caution where a curve laid over it is of another text."""
+    told = beaten(curve, references, over=not status.active)
+    others = [f"“{run.title}”" for run in laid if run.corpus.get("sha256") != text.get("sha256")]
+    caution = f"{' and '.join(others[:2])} learned another text: do not compare the losses." if others else ""
+    return f"{told} {caution}".strip()

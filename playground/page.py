@@ -84,6 +84,7 @@ def serve(settings: Settings) -> None:
         print(f"nano-llm is at {address}  (Ctrl+C ends it; runs in training go on)", flush=True)
         demo.block_thread()
     finally:
+        ctx.pace.give_way()
         ctx.launcher.close()
         demo.close(verbose=False)
 

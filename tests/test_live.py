@@ -16,7 +16,7 @@ from nanollm.baselines import Baselines
 from nanollm.charts import MAX_OVERLAYS, VAL_POINTS
 from nanollm.runs import folder as names
 from nanollm.runs.record import write_status
-from nanollm.runs.store import RunStore
+from nanollm.runs.store import CorpusRef, RunStore
 from playground import live
 from playground.context import Context
 from playground.live import Wanted
@@ -84,6 +84,14 @@ def test_runs_laid_over_keep_their_colours_and_lost_ones_are_left_out(ctx: Conte
     named = [trace for trace in figure["data"] if trace["name"].startswith(other.title)]
     assert {trace["line"]["color"] for trace in named} == {f"var(--run-{ctx.catalogue.slot(other.id) + 1})"}
     assert len({trace["line"]["color"] for trace in figure["data"]}) == 3
+
+
+def test_a_curve_of_another_text_is_laid_over_with_a_caution(ctx: Context) -> None:
+    run, same = make(ctx.store), make(ctx.store)
+    other = ctx.store.create(settings={}, corpus=CorpusRef("other.txt", "cd" * 32, 5000, 40), title="the other")
+    told = look(ctx, run.id, wanted=Wanted(overlays=(same.id, other.id))).passed
+    assert told == "“the other” learned another text: do not compare the losses."
+    assert look(ctx, run.id, wanted=Wanted(overlays=(same.id,))).passed == ""
 
 
 @pytest.mark.parametrize("odd", [None, 3, {"a": 1}, ["x", 4, None]])

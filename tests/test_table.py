@@ -23,10 +23,17 @@ def test_only_what_differs_is_told_and_the_best_comes_first(store: RunStore) -> 
     unknown = trained(store, None, learning_rate=0.02)
     best = trained(store, 1.5, learning_rate=0.01, num_layers=3)
     table = tabulate(store.list())
-    assert table.columns == [*ALWAYS, "num_layers", "learning_rate"]
+    assert table.columns == ["run", "best validation loss", "parameters", "num_layers", "learning_rate"]
     assert table.ids == [best.id, worse.id, unknown.id]
-    assert [row[2] for row in table.rows] == [1.5, 2.0, None]
+    assert [row[1] for row in table.rows] == [1.5, 2.0, None]
     assert [row[-2:] for row in table.rows] == [[3, 0.01], [2, 0.01], [2, 0.02]]
+
+
+def test_what_all_runs_have_in_common_is_left_out(store: RunStore) -> None:
+    trained(store, 2.0), trained(store, 1.5)
+    table = tabulate(store.list())
+    assert table.columns == list(ALWAYS)
+    assert all(len(row) == 2 for row in table.rows)
 
 
 def test_no_runs_are_an_empty_table() -> None:

@@ -11,7 +11,8 @@ from typing import Any
 from nanollm.config import to_dict
 from nanollm.runs.record import Run
 
-ALWAYS = ("run", "state", "best validation loss", "steps", "seconds", "parameters")
+FACTS = ("run", "state", "best validation loss", "steps", "seconds", "parameters")
+ALWAYS = ("run", "best validation loss")  # the rest only where two runs differ in it
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet take a cell for a formula
 
 
@@ -33,20 +34,29 @@ class Table:
 
 
 def tabulate(runs: Iterable[Run]) -> Table:
-    """A row for each run: what is always told, then the text and every setting in which at least two of them differ."""
+    """A row for each run: its name and loss, then the text and every fact and setting in which two of them differ."""
     runs = list(runs)
-    settings = [_settings(run) for run in runs]
-    names = [name for name in (settings[0] if settings else ()) if len({repr(one.get(name)) for one in settings}) > 1]
-    rows = [[*_facts(run), *(one.get(name) for name in names)] for run, one in zip(runs, settings, strict=True)]
-    order = sorted(range(len(runs)), key=lambda i: (rows[i][2] is None, rows[i][2] or 0.0))
-    return Table([*ALWAYS, *names], [rows[i] for i in order], [runs[i].id for i in order])
+    told = [{**_facts(run), **_settings(run)} for run in runs]
+    names = [name for name in (told[0] if told else ALWAYS) if name in ALWAYS or _differ(one[name] for one in told)]
+    told = sorted(zip(told, runs, strict=True), key=lambda one: _merit(one[0]))
+    return Table(names, [[one[name] for name in names] for one, _ in told], [run.id for _, run in told])
 
 
-def _facts(run: Run) -> list[Any]:
+def _merit(told: dict[str, Any]) -> tuple[bool, float]:
+    loss = told["best validation loss"]
+    return loss is None, loss or 0.0
+
+
+def _differ(values: Iterable[Any]) -> bool:
+    return len(set(map(repr, values))) > 1
+
+
+def _facts(run: Run) -> dict[str, Any]:
     status = run.status()
     loss = None if status.val_loss is None else round(status.val_loss, 4)
     seconds = None if status.seconds is None else round(status.seconds, 1)
-    return [run.title, status.state, loss, status.step, seconds, run.model_config.num_parameters]
+    told = (run.title, status.state, loss, status.step, seconds, run.model_config.num_parameters)
+    return dict(zip(FACTS, told, strict=True))
 
 
 def _settings(run: Run) -> dict[str, Any]:

@@ -28,9 +28,10 @@ function draw() {
   find("tbody").replaceChildren(...value.rows.map((cells, i) => row(cells, value.ids[i])));
 }
 
+// The mark in front tells spreadsheets that it is UTF-8.
 find("button").addEventListener("click", () => {
   const link = make("a");
-  link.href = URL.createObjectURL(new Blob([props.value.csv], { type: "text/csv" }));
+  link.href = URL.createObjectURL(new Blob(["\ufeff", props.value.csv], { type: "text/csv;charset=utf-8" }));
   link.download = "runs.csv";
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);

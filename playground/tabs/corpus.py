@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.builtin import named
-from nanollm.config import PRESETS, TrainConfig, make_configs, preset
+from nanollm.config import TrainConfig
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
 from nanollm.plaintext import WrongEncodingError
@@ -21,7 +21,9 @@ from playground.context import EACH, QUIET, Context, polite, sentence, warn
 from playground.fetching import FETCHING, brought
 
 INVITATION = "Drop a .txt, paste something, or take one of ours. 100,000 characters are plenty."
-PRIVATE: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
+# Several visitors at once: one may be waiting for a large file.
+PRIVATE: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", concurrency_limit=4)
+PACE_SECONDS = 4  # between two looks at what is known by now of this machine
 NAME = 40  # characters of a pasted text that become its name
 
 
@@ -38,6 +40,7 @@ class Parts:
     card: gr.HTML
     outlook: gr.HTML
     train: gr.Button
+    timer: gr.Timer
 
 
 def layout(ctx: Context) -> Parts:
@@ -60,13 +63,15 @@ def layout(ctx: Context) -> Parts:
             expected = text_outlook("corpus-outlook")
             with gr.Row(elem_classes="footer-row"):
                 train = gr.Button("Train on this text →", variant="primary", elem_id="corpus-train", scale=0)
-    return Parts(upload, pasted, use, problem, others, gr.State(None), fetching, texts, card, expected, train)
+    timer = gr.Timer(PACE_SECONDS, active=False)
+    return Parts(upload, pasted, use, problem, others, gr.State(None), fetching, texts, card, expected, train, timer)
 
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     _wire_sources(ctx, parts)
     _wire_list(ctx, parts)
     _wire_card(ctx, parts, page)
+    _wire_pace(ctx, parts)
 
 
 def _wire_sources(ctx: Context, parts: Parts) -> None:
@@ -146,15 +151,19 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
         return _shown(ctx, parts, _chosen(ctx, texts))
 
     def refresh(tab: str, texts: Any) -> Any:
-        """Texts may have come or gone while another tab was open."""
-        return listed(ctx.corpora.list(), _chosen(ctx, texts).sha256) if tab == "corpus" else gr.skip()
+        """Texts may have come or gone while another tab was open, the chosen one among them."""
+        if tab != "corpus":
+            return gr.skip(), gr.skip()
+        info = _chosen(ctx, texts)
+        stays = isinstance(texts, dict) and texts.get("chosen") == info.sha256
+        return listed(ctx.corpora.list(), info.sha256), gr.skip() if stays else described(ctx.corpora, info)
 
     _counting(ctx, parts, parts.texts.pick(pick, None, shown[:-1], **PRIVATE))
     _counting(ctx, parts, parts.texts.bring(bring, None, shown, **FETCHING))
     parts.texts.rename(rename, parts.texts, shown[:2], **PRIVATE)
     _counting(ctx, parts, parts.texts.remove(remove, parts.texts, shown[:2], **PRIVATE))
     _counting(ctx, parts, ctx.demo.load(arrive, parts.texts, shown[:2], **PRIVATE))
-    ctx.tab.change(refresh, [ctx.tab, parts.texts], parts.texts, **QUIET, **EACH)
+    ctx.tab.change(refresh, [ctx.tab, parts.texts], shown[:2], **QUIET, **EACH)
 
 
 def _wire_card(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
@@ -179,7 +188,7 @@ def _counting(ctx: Context, parts: Parts, shown: Any) -> None:
     def count(texts: Any) -> Iterator[dict[str, Any] | None]:
         try:
             info = _chosen(ctx, texts)
-            entropy, seconds = ctx.corpora.entropy(info.sha256), _step_seconds(info.vocab_size)
+            entropy, seconds = ctx.corpora.entropy(info.sha256), ctx.pace.get(info.vocab_size)
             yield outlook(info, entropy, None, seconds)
             baselines = ctx.corpora.baselines(info.sha256, TrainConfig().validation_fraction)
             yield outlook(info, entropy, baselines, seconds)
@@ -190,14 +199,21 @@ def _counting(ctx: Context, parts: Parts, shown: Any) -> None:
     shown.success(count, parts.texts, parts.outlook, concurrency_id="count", **PRIVATE)
 
 
-def _step_seconds(vocab_size: int) -> dict[str, float]:
-    """Seconds of a training step of the presets that were measured on this machine for so many characters."""
-    from nanollm.calibration import key_of, remembered  # torch
-    from nanollm.device import best_device
+def _wire_pace(ctx: Context, parts: Parts) -> None:
+    """How long each size takes here, as soon as that is measured."""
 
-    known, device = remembered(), best_device()
-    found = {name: known.get(key_of(*make_configs(preset(name), vocab_size), device), {}) for name in PRESETS}
-    return {name: facts["seconds"] for name, facts in found.items() if facts.get("seconds")}
+    def paced(tab: Any, texts: Any, told: Any) -> tuple[Any, Any]:
+        if tab != "corpus":
+            return gr.skip(), gr.skip()
+        info = _chosen(ctx, texts)
+        seconds, counted = ctx.pace.get(info.vocab_size), ctx.counts.get(info.sha256, patience=0)
+        if counted is None or told == (now := [info.sha256, seconds]):
+            return gr.skip(), gr.skip()
+        return outlook(info, ctx.corpora.entropy(info.sha256), counted, seconds), now
+
+    told = gr.State(None)
+    ctx.tab.change(lambda tab: gr.Timer(active=tab == "corpus"), ctx.tab, parts.timer, **QUIET, **EACH)
+    parts.timer.tick(paced, [ctx.tab, parts.texts, told], [parts.outlook, told], **QUIET, **EACH)
 
 
 def _shown(ctx: Context, parts: Parts, info: CorpusInfo) -> dict[Any, Any]:

@@ -7,18 +7,17 @@ from typing import Any
 
 import gradio as gr
 
+from nanollm.charts import MAX_OVERLAYS
 from nanollm.config import PRESETS, require_enough_text
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
 from nanollm.memory import require_memory
 from nanollm.runs.doctor import follow
-from nanollm.runs.table import tabulate
 from playground import live
 from playground.components.doctor import doctor_line
 from playground.components.plotly_chart import plotly_chart
 from playground.components.problem import problem_line
 from playground.components.run_progress import run_progress
-from playground.components.run_table import run_table, sheet
 from playground.components.text import line, numbers
 from playground.context import EACH, QUIET, Context, chosen, polite, sentence
 from playground.recipe import (
@@ -34,12 +33,17 @@ from playground.recipe import (
     onward,
     text_name,
 )
+from playground.tabs import all_runs
 
 FIRST = "sprint"
 STARTING = "() => [{__type__: 'update', value: 'Starting…', interactive: false}]"
 WAIT = "() => [{__type__: 'update', interactive: false}]"
 READY = "() => [{__type__: 'update', value: 'Start training', interactive: true}]"
 AGAIN = "() => document.querySelector('.train-view').classList.toggle('open')"
+EMPTIED = "() => ['', '', '', '']"
+SHORT = (
+    "The warm-up of {warmup:,} steps is longer than the {steps:,} steps: the learning rate never gets to its height."
+)
 SAME = "the same text"
 NO_RUN = "No run is chosen: choose one above, or start one."
 QUEUED: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
@@ -65,8 +69,7 @@ class Parts:
     shown: list[Any]  # what live.View updates
     progress: gr.HTML
     doctor: gr.HTML
-    table_fold: gr.Accordion
-    table: gr.HTML
+    table: all_runs.Parts
     paces: gr.State
     timer: gr.Timer
     pace_timer: gr.Timer
@@ -127,7 +130,7 @@ def _live() -> dict[str, Any]:
         )
         overlays = gr.Dropdown(
             [], multiselect=True, label="Other runs on this chart", elem_id="train-overlays", visible=False,
-            filterable=False,
+            filterable=False, max_choices=MAX_OVERLAYS,
         )  # fmt: skip
     passed = line("train-passed", elem_classes="passed")
     with gr.Row(elem_classes="train-state"):
@@ -153,12 +156,11 @@ def _live() -> dict[str, Any]:
     with gr.Accordion("Health", open=False, elem_classes="fold", elem_id="train-health-fold") as health_fold:
         health = numbers("train-health")
         health_chart = plotly_chart(label="Gradient norm and learning rate", elem_id="train-health-chart", height=260)
-    with gr.Accordion("All runs", open=False, elem_classes="fold", elem_id="train-table-fold") as table_fold:
-        table = run_table("train-table")
+    table = all_runs.layout()
     shown = [figures, chart, passed, state, *controls, doctor, health, health_chart, progress]
     return dict(
         axis=axis, scale=scale, overlays=overlays, controls=controls, onward=asked, health_fold=health_fold,
-        health_open=gr.State(False), shown=shown, progress=progress, doctor=doctor, table_fold=table_fold, table=table,
+        health_open=gr.State(False), shown=shown, progress=progress, doctor=doctor, table=table,
     )  # fmt: skip
 
 
@@ -232,7 +234,6 @@ def _wire_start(ctx: Context, parts: Parts) -> None:
     @polite
     def start(sha256: Any, preset: Any, *values: Any) -> dict[str, Any]:
         recipe, corpus = Recipe.of(preset, values), _corpus(ctx, sha256)
-        ctx.pace.give_way()
         run = ctx.store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
         return _begun(ctx, run.id)
 
@@ -258,8 +259,8 @@ def _wire_live(ctx: Context, parts: Parts) -> None:
             view = live.gone(sentence(error), before)
         return view.updates() if view else gr.skip()
 
-    def others(laid: Any) -> Any:
-        return _laid_over(ctx, laid)
+    def others(tab: Any, laid: Any) -> Any:
+        return _laid_over(ctx, laid) if tab == "train" else gr.skip()
 
     timers = [parts.timer, parts.pace_timer]
     ctx.tab.change(lambda tab: [gr.Timer(active=tab == "train")] * 2, ctx.tab, timers, **QUIET, **EACH)
@@ -270,17 +271,21 @@ def _wire_live(ctx: Context, parts: Parts) -> None:
     parts.overlays.change(look, inputs, parts.shown, **QUIET, **EACH)
     parts.timer.tick(look, inputs, parts.shown, **QUIET, **EACH)
     for moment in (parts.overlays.focus, ctx.tab.change, ctx.selection.change):
-        moment(others, parts.overlays, parts.overlays, **QUIET, **EACH)
+        moment(others, [ctx.tab, parts.overlays], parts.overlays, **QUIET, **EACH)
     parts.health_fold.expand(lambda: True, None, parts.health_open, **QUIET).then(look, inputs, parts.shown, **QUIET)
     parts.health_fold.collapse(lambda: False, None, parts.health_open, **QUIET)
-    for moment in (parts.table_fold.expand, ctx.tab.change, ctx.selection.change):
-        moment(lambda: sheet(tabulate(ctx.store.list())), None, parts.table, **QUIET, **EACH)
+    all_runs.wire(ctx, parts.table, parts.pace_timer)
     _wire_acts(ctx, parts, look, inputs)
 
 
 def _wire_acts(ctx: Context, parts: Parts, look: Any, inputs: list[Any]) -> None:
     """Pause, Resume, Stop: each shows at once what came of it."""
-    acts = (ctx.launcher.pause, ctx.launcher.resume, ctx.launcher.stop)
+
+    def resume(run_id: str) -> None:
+        ctx.pace.give_way()
+        ctx.launcher.resume(run_id)
+
+    acts = (ctx.launcher.pause, resume, ctx.launcher.stop)
     for button, action in zip(parts.controls[:3], acts, strict=True):
 
         @polite
@@ -324,6 +329,7 @@ def _wire_controls(ctx: Context, parts: Parts) -> None:
     for button, act in zip(parts.controls[3:], (more, fork_from_here), strict=True):
         laid = button.click(act, [ctx.selection, *parts.onward], ctx.selection, **QUEUED, concurrency_id="start")
         laid.success(with_parent, [ctx.selection, parts.overlays], parts.overlays, **QUIET)
+        laid.success(None, None, parts.onward, js=EMPTIED, api_visibility="private")  # they were for this one run
     parts.doctor.follow(take_advice, ctx.selection, ctx.selection, **QUEUED, concurrency_id="start")
 
 
@@ -341,7 +347,8 @@ def _laid_over(ctx: Context, laid: Any, *more: str | None) -> gr.Dropdown:
 
 
 def _begun(ctx: Context, run_id: str) -> dict[str, Any]:
-    """The selection of a run that was just queued, already in the list."""
+    """The selection of a run that was just queued, already in the list; nothing is measured beside its training."""
+    ctx.pace.give_way()
     ctx.catalogue.rows(fresh=True)
     return {"run": run_id, "step": None}
 
@@ -363,17 +370,16 @@ def _cards(info: CorpusInfo, paces: dict[str, float]) -> gr.Radio:
 
 
 def _outcome(corpus: CorpusInfo, recipe: Recipe) -> tuple[str, dict[str, Any], str]:
-    """What the settings come to: the size in a sentence, no problem, the command."""
+    """What the settings come to: the size in a sentence, no problem (at most a hint), the command."""
     model, train = recipe.configs(corpus.vocab_size)
     require_enough_text(corpus.characters, model, train)
     require_memory(model, train)
+    short = train.warmup_steps >= train.num_steps
+    told = SHORT.format(train.warmup_steps, train.num_steps) if short else ""
     changed = ", ".join(f"{name} {value}" for name, value in recipe.settings.items() if value is not None)
     size = f"{model.num_parameters:,} parameters, {train.num_steps:,} steps"
-    return (
-        f"{size}. Changed: {changed}." if changed else "",
-        {"text": "", "fields": []},
-        recipe.command(text_name(corpus)),
-    )
+    hint = {"text": told, "fields": ["warmup_steps"] if short else []}
+    return f"{size}. Changed: {changed}." if changed else "", hint, recipe.command(text_name(corpus))
 
 
 def _field(name: str) -> Any:

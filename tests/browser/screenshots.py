@@ -1,7 +1,7 @@
-"""Pictures of the page at work: `python -m tests.browser.screenshots [FOLDER]`.
+"""Pictures of the page at work: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
 
-With the models that come along: docs/page.png for the README, and, given a folder, every tab at 1280 and 390 pixels,
-light and dark.
+With the models that come along: docs/page.png for the README. Given a folder, in it every tab, and Corpus and Train in
+every state (states.py), at 1280 and 390 pixels, light and dark; with names, only pictures that begin with one of them.
 """
 
 from __future__ import annotations
@@ -9,46 +9,97 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.conftest import ARGUMENTS
+from tests.browser.states import BEGINNINGS, SCENES, runs_in_every_state
 from tests.conftest import ROOT
 from tests.serving import serve
 
 TABS = ("corpus", "train", "sample", "attention", "compare")
+LOOKS = [(width, theme) for width in (1280, 390) for theme in ("light", "dark")]
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else None
-    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
-        shutil.copytree(ROOT / "checkpoints" / "pretrained", Path(home) / "checkpoints" / "pretrained")
+    folder, wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else None, tuple(sys.argv[2:]) or ("",)
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
-        with serve(Path(home)) as page:
-            (ROOT / "docs").mkdir(exist_ok=True)
-            _shoot(browser, page.address, "sample", 1280, "light", ROOT / "docs" / "page.png")
-            for tab in TABS if folder else ():
-                for width in (1280, 390):
-                    for theme in ("light", "dark"):
-                        _shoot(browser, page.address, tab, width, theme, folder / f"{tab}-{width}-{theme}.png")
+        if folder is None:
+            with _home(shipped=True) as home, serve(Path(home)) as page:
+                (ROOT / "docs").mkdir(exist_ok=True)
+                _shoot(browser, page.address, "sample", 1280, "light", ROOT / "docs" / "page.png")
+        else:
+            folder.mkdir(parents=True, exist_ok=True)
+            _tabs(browser, folder, [tab for tab in TABS if tab.startswith(wanted)])
+            for scenes in (SCENES, BEGINNINGS):
+                _scenes(browser, folder, {name: scene for name, scene in scenes.items() if name.startswith(wanted)})
         browser.close()
 
 
-def _shoot(browser: Browser, address: str, tab: str, width: int, theme: str, path: Path) -> None:
+def _home(shipped: bool) -> tempfile.TemporaryDirectory[str]:
+    home = tempfile.TemporaryDirectory()
+    if shipped:
+        shutil.copytree(ROOT / "checkpoints" / "pretrained", Path(home.name) / "checkpoints" / "pretrained")
+    return home
+
+
+def _tabs(browser: Browser, folder: Path, tabs: list[str]) -> None:
+    """Every tab as a first visitor finds it."""
+    if not tabs:
+        return
+    with _home(shipped=True) as home:
+        scenes = {tab: (tab, "", None) for tab in tabs}
+        with serve(Path(home)) as page:
+            _all(browser, page.address, folder, scenes, {})
+
+
+def _scenes(browser: Browser, folder: Path, scenes: dict) -> None:
+    """Each scene over runs in every state, or, where none of them asks for a run, over a home without any."""
+    if not scenes:
+        return
+    with _home(shipped=scenes.keys().isdisjoint(BEGINNINGS)) as home:
+        if not scenes.keys().isdisjoint(BEGINNINGS):
+            with serve(Path(home)) as page:
+                return _all(browser, page.address, folder, scenes, {})
+        with runs_in_every_state(Path(home)) as runs, serve(Path(home)) as page:
+            _all(browser, page.address, folder, scenes, {state: run.id for state, run in runs.items()})
+
+
+def _all(browser: Browser, address: str, folder: Path, scenes: dict, runs: dict[str, str]) -> None:
+    for name, (tab, state, act) in scenes.items():
+        for width, theme in LOOKS:
+            path = folder / f"{name}-{width}-{theme}.png"
+            _shoot(browser, address, tab, width, theme, path, runs.get(state, ""), act)
+
+
+def _shoot(
+    browser: Browser,
+    address: str,
+    tab: str,
+    width: int,
+    theme: str,
+    path: Path,
+    run: str = "",
+    act: Callable[[Page], None] | None = None,
+) -> None:
     context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=theme)  # type: ignore[arg-type]
     page: Page = context.new_page()
-    page.goto(f"{address}?tab={tab}&prompt=ROMEO:")
-    page.locator(f"body[data-tab={tab}]").wait_for()
+    page.goto(f"{address}?tab={tab}&prompt=ROMEO:&run={run}")
+    page.locator(f"body[data-tab={tab}][data-runs]").wait_for()
     page.wait_for_timeout(2500)
+    some = page.locator("body[data-runs=some]").count()
     if tab == "compare":
         page.locator("#compare-write").click()
-    if tab in ("sample", "compare"):
+    if tab in ("sample", "compare") and some:
         written = "document.querySelector('#sample-text .letters, #compare-1-text .text')?.textContent.length > 300"
         page.wait_for_function(written)
+    if act:
+        act(page)
     page.wait_for_timeout(1500)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page.screenshot(path=path, full_page=width < 1000)
+    page.screenshot(path=path, full_page=width < 1000 or act is not None)
     context.close()
 
 

@@ -1,0 +1,108 @@
+"""Runs in every state that Train can show, made by hand in one folder, and what to do on the page to see the rest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from playwright.sync_api import Page as Tab
+
+from nanollm import events
+from nanollm.corpus import CorpusStore
+from nanollm.runs import folder as names
+from nanollm.runs.liveness import Pulse
+from nanollm.runs.record import Run, write_status
+from nanollm.runs.store import RunStore
+from tests.run_folders import checkpoint, write
+
+LONG = "A name that somebody typed without an end in sight, to see what becomes of it · learning rate 0.00123, seed 7"
+CAT = "Кошка сидела на окне и смотрела на снег.\n"
+LETTERS = "The light was low when he came in, and nobody spoke of the boat or of what it had been. " * 2
+ENDED = ("paused", "stopped", "failed", "diverged", "lost", "completed")
+
+
+@contextmanager
+def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
+    """Runs by the name of their state; the running one has a worker (this process) as long as the context lasts."""
+    store, corpora = RunStore(home / "checkpoints"), CorpusStore(home / "data" / "corpora")
+    corpus = corpora.list()[0]
+    made = {}
+    for state in (*ENDED, "long", "stalled", "running", "queued"):
+        title = LONG if state == "long" else f"sprint · {state}"
+        made[state] = store.create(settings={}, corpus=corpus, preset="sprint", title=title, queued=state == "queued")
+        if state != "queued":
+            _train_by_hand(made[state], corpora, state)
+    with Pulse(made["running"].folder), Pulse(made["stalled"].folder):
+        (made["stalled"].folder / names.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
+        yield made
+
+
+def _train_by_hand(run: Run, corpora: CorpusStore, state: str) -> None:
+    reached = 200 if state in ("completed", "long") else 120
+    names.write_json(run.folder / names.BASELINES, asdict(corpora.baselines(corpora.list()[0].sha256)))
+    write(run, events.Start(0, 200, "bf16", 2, "cpu", "2.13.0", 100_000, 100_000, 10_000))
+    for number in range(reached + 1):
+        loss = 1.5 + 2.8 * math.exp(-number / 40) + 0.05 * math.sin(number)
+        if state == "diverged" and number > 60:
+            loss += (number - 60) ** 2 / 100
+        if number and number % 10 == 0:
+            write(run, events.Step(number, loss, 0.02, 0.8, number * 2048, number / 12, 24_000.0))
+        if number % 40 == 0:
+            write(run, events.Eval(number, loss, loss + 0.05, number / 12))
+            write(run, events.Sample(number, "The ", LETTERS if number else "q;Zx?\nvK " * 12))
+            checkpoint(run.folder, f"{number:08}", number, loss, LETTERS)
+    recorded = {"lost": "running", "long": "completed", "stalled": "running"}.get(state, state)
+    reason = {"failed": "The disk is full: make room.", "paused": "Its server ended."}.get(state, "")
+    write_status(run.folder, recorded, step=reached, reason=reason)
+
+
+def refuse_a_field(tab: Tab) -> None:
+    tab.locator("#train-settings button").first.click()
+    tab.wait_for_timeout(1500)
+    tab.locator("#train-num_heads input, #train-num_heads textarea").press_sequentially("3")
+    tab.locator("#train-num_heads[data-problem]").wait_for()
+
+
+def refuse_a_file(tab: Tab) -> None:
+    content = {"name": "cat.txt", "mimeType": "text/plain", "buffer": (CAT * 50).encode("cp1251")}
+    tab.locator("#corpus-upload input[type=file]").set_input_files(content)
+    tab.locator("#corpus-readings label").first.wait_for()
+
+
+def open_the_folds(tab: Tab) -> None:
+    for fold in ("#train-onward-fold", "#train-health-fold", "#train-table-fold", "#train-command-fold"):
+        tab.locator(f"{fold} button").first.click()
+    tab.locator("#train-health-chart .main-svg").first.wait_for()
+    tab.wait_for_timeout(1500)
+
+
+def open_the_runs(tab: Tab) -> None:
+    if tab.viewport_size["width"] < 768:
+        tab.locator("#runs-toggle").click()
+    tab.locator("#run-list .more").nth(2).click()
+
+
+def open_the_texts_folds(tab: Tab) -> None:
+    for fold in (".signs", ".sizes", ".ladder"):
+        tab.locator(f".about-text {fold} summary").click()
+    tab.wait_for_timeout(1500)
+
+
+# name of the picture: (tab, state of the run or "" for none, what to do first)
+SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
+    **{f"train-{state}": ("train", state, None) for state in (*ENDED, "long", "stalled", "running", "queued")},
+    "train-refused": ("train", "completed", refuse_a_field),
+    "train-folds": ("train", "completed", open_the_folds),
+    "train-runs": ("train", "completed", open_the_runs),
+    "corpus-refused": ("corpus", "", refuse_a_file),
+    "corpus-folds": ("corpus", "", open_the_texts_folds),
+}
+# The same of a home without any run.
+BEGINNINGS: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
+    "none-corpus": ("corpus", "", None),
+    "none-train": ("train", "", None),
+    "none-sample": ("sample", "", None),
+}
