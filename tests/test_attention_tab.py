@@ -248,13 +248,15 @@ def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
 
 def test_a_ranking_of_something_else_is_called_off(ctx: Context) -> None:
     session, seen = "a visitor", view(ctx, step=4)
-    called_off = ctx.desks.begin(session, ranking.PLACE)
-    ctx.inside.ranked_now[session] = ctx.inside.key(seen)
-    assert ranking.known(ctx, view(ctx, "the rat ran", step=4), session)[0] == gr.skip()
-    assert not called_off.is_set()
-    ranking.known(ctx, view(ctx, step=0), session)
-    assert called_off.is_set()
-    del ctx.inside.ranked_now[session]
+    bars = ranking.bars(ctx, seen, session)
+    assert [len(next(bars)["effects"]) for _ in range(2)] == [0, 1]
+    assert ranking.known(ctx, view(ctx, "the rat ran", step=4), session)[0] == gr.skip()  # it goes on
+    assert len(next(bars)["effects"]) == 2
+    assert ranking.known(ctx, view(ctx, step=0), session)[0]["said"] == ranking.UNRANKED
+    assert list(bars) == []
+    assert ranking.known(ctx, seen, session)[0]["said"] == ranking.UNRANKED  # half a ranking is none
+    assert len(list(ranking.bars(ctx, seen, session))[-1]["effects"]) == 4
+    assert "Missed most" in ranking.known(ctx, seen, session)[0]["said"]
 
 
 @pytest.fixture(scope="module")

@@ -81,7 +81,10 @@ function fitTicks() {
 function draw() {
     const width = box.clientWidth;
     const figure = FILL ? window.nano.fills[FILL](props.value) : props.value;
-    if (!PL || !width) return; // hidden: the observer calls again when it is shown
+    if (!PL || !width) {
+        drawnWidth = 0; // hidden: the observer calls again when it is shown
+        return;
+    }
     if (!figure?.data) {
         PL.purge(plot);
         drawnWidth = 0;

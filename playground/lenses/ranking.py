@@ -55,27 +55,9 @@ def known(ctx: Context, view: View, session: str | None) -> tuple[Any, Any]:
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
     @polite
     def rank(selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        """The bars, head by head, for as long as nothing else is looked at."""
-        view, session = ctx.inside.view(selection, text), request.session_hash
-        ids, where = ctx.inside.judged_by(view)
-        means, no_means = ctx.inside.means(view)
-        where += ", silenced rather than held at its average" if no_means else ""
-        called_off = ctx.desks.begin(session, PLACE)
-        ctx.inside.ranked_now[session] = ctx.inside.key(view)
-        effects: list[HeadEffect] = []
-        config = view.loaded.model.config
-        total = config.num_layers * config.heads
-        yield ranked((), total, f"0 of {total} heads"), gr.Button(interactive=False), gr.Button(visible=True)
-        try:
-            for effect in rank_heads(view.loaded.model, ids, means):
-                effects.append(effect)
-                if called_off.is_set():
-                    return
-                yield ranked(effects, total, f"{len(effects)} of {total} heads", view.stamp), gr.skip(), gr.skip()
-            ctx.inside.keep_ranking(view, effects, where)
-        finally:
-            ctx.desks.end(session, PLACE, called_off)
-            ctx.inside.ranked_now.pop(session, None)
+        yield gr.skip(), gr.Button(interactive=False), gr.Button(visible=True)
+        for value in bars(ctx, ctx.inside.view(selection, text), request.session_hash):
+            yield value, gr.skip(), gr.skip()
 
     def settle(selection: Any, text: Any, request: gr.Request) -> tuple[Any, ...]:
         """However it ended: what is known of what is looked at now."""
@@ -96,6 +78,28 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
     ).then(settle, asked, shown, **QUIET)  # fmt: skip
     parts.cancel.click(call_off, None, None, api_visibility="private", queue=False)
     fetching.wire(ctx, parts.fetching, [ctx.selection])
+
+
+def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, Any]]:
+    """Values of the bars, head by head, until all are ranked or the visitor wants something else."""
+    ids, where = ctx.inside.judged_by(view)
+    means, no_means = ctx.inside.means(view)
+    where += ", silenced rather than held at its average" if no_means else ""
+    total = view.loaded.model.config.num_layers * view.loaded.model.config.heads
+    effects: list[HeadEffect] = []
+    called_off = ctx.desks.begin(session, PLACE)
+    ctx.inside.ranked_now[session] = ctx.inside.key(view)
+    try:
+        yield ranked((), total, f"0 of {total} heads", view.stamp)
+        for effect in rank_heads(view.loaded.model, ids, means):
+            if called_off.is_set():
+                return
+            effects.append(effect)
+            yield ranked(effects, total, f"{len(effects)} of {total} heads", view.stamp)
+        ctx.inside.keep_ranking(view, effects, where)
+    finally:
+        ctx.desks.end(session, PLACE, called_off)
+        ctx.inside.ranked_now.pop(session, None)
 
 
 def finished(view: View, effects: list[HeadEffect], where: str) -> dict[str, Any]:

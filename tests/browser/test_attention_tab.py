@@ -17,24 +17,28 @@ from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
 from tests import run_folders
 from tests.conftest import random_model
+from tests.planted import Planted
 from tests.serving import Page, serve
 
-TEXT = "the cat sat on the mat, and the rat ran <b>from</b> the cat.\n" * 40
-TYPED = "the <b>cat</b> on"
+TYPED = "<img src=x onerror=hurt=1> ${hurt=1}"
+TEXT = f"the cat sat on the mat, and the rat ran {TYPED} the cat.\n" * 40
 STEPS = (0, 10, 20)
 PATIENCE = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A page over a run of three snapshots. Its models are random: what is looked at are the views."""
+    """A page over a run of three snapshots. Its models are random: what is looked at are the views. Only the head L1·H2
+    of step 0 was planted."""
     home = tmp_path_factory.mktemp("home")
     corpus = CorpusStore(home / "data" / "corpora").add_text(TEXT, "cats")
     run = RunStore(home / "checkpoints").create(settings={}, corpus=corpus, preset="nano", queued=False)
     tokenizer = CharTokenizer.from_text(TEXT)
-    config = ModelConfig(tokenizer.vocab_size, 16, 2, 16, num_heads=2, context_length=32)
+    planted = Planted(tokenizer.vocab_size, 64, num_layers=2).back(0, 1, 1)
+    config = ModelConfig(tokenizer.vocab_size, 16, 2, 16, num_heads=2, context_length=64)
     for step in STEPS:
-        save_checkpoint(run.folder / snapshot_name(step), random_model(config, step), step=step, tokenizer=tokenizer)
+        model = random_model(config, step) if step else planted.model
+        save_checkpoint(run.folder / snapshot_name(step), model, step=step, tokenizer=tokenizer)
     run_folders.write(run, *(run_folders.step(step) for step in STEPS[1:]))
     with serve(home) as page:
         yield page
@@ -52,7 +56,9 @@ def tab(browser: Browser, page: Page, request: pytest.FixtureRequest) -> Iterato
     tab.locator("body[data-tab=attention]").wait_for()
     expect(tab.locator("#attention-grid [aria-checked=true]")).to_have_text("L2·H1")
     yield tab
+    hurt = tab.evaluate("window.hurt")
     context.close()
+    assert hurt is None  # what was typed is text wherever it was shown
     assert complaints == []
     assert "Traceback" not in "".join(page.output)
 
@@ -78,18 +84,24 @@ def write(tab: Tab, text: str) -> None:
     expect(tab.locator("#attention-reading .text-view span")).to_have_count(len(text))
 
 
+def travel(tab: Tab, share: float) -> None:
+    """Click on the time bar, so far along it."""
+    slider = tab.locator("#time-bar input[type=range]")
+    box = slider.bounding_box()
+    assert box is not None
+    slider.click(position={"x": 4 + share * (box["width"] - 8), "y": box["height"] / 2})
+
+
 def no_sideways(tab: Tab) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
 def test_by_mouse(tab: Tab) -> None:
     write(tab, TYPED)
-    assert tab.locator("#attention-reading b").count() == 0  # markup is text
-
     # Grid → head: pointing previews, a click chooses, the address keeps it.
     head(tab, "L1·H2").hover()
     expect(tab.locator("#attention-grid .grid-preview")).to_be_visible()
-    expect(tab.locator("#attention-reading .text-caption")).to_contain_text("L1·H2, from “n”")
+    expect(tab.locator("#attention-reading .text-caption")).to_contain_text("L1·H2, from “}”")
     head(tab, "L1·H2").click()
     tab.wait_for_url(re.compile("layer=1&head=2"))
 
@@ -98,12 +110,16 @@ def test_by_mouse(tab: Tab) -> None:
     expect(tab.locator("#attention-heatmap")).to_contain_text("␣")
     cells = "() => document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).length"
     tab.wait_for_function(f"({cells})() === {len(TYPED)}")
-    tab.locator("#attention-reading .text-view span").nth(4).hover()
+    tab.locator("#attention-reading .text-view span").nth(0).hover()
     expect(tab.locator("#attention-reading .text-caption")).to_contain_text("L1·H2, from “<”")
     with tab.expect_download() as saved:
         tab.locator("#attention-save").click()
     content = Path(saved.value.path()).read_text(encoding="utf-8")
-    assert saved.value.suggested_filename == "attention-L1-H2.html" and "src=" not in content.split("<script", 2)[1]
+    assert saved.value.suggested_filename == "attention-L1-H2.html"
+    assert not re.search(
+        r"<(script|img|link)[^>]* (src|href)=", re.sub(r"<script.*?</script>", "", content, flags=re.S)
+    )
+    assert not re.search(r"<script[^>]* src=", content)
 
     # Does it matter? One part, then two; the writing parts at a marked character.
     lens(tab, "Does it matter?")
@@ -115,25 +131,37 @@ def test_by_mouse(tab: Tab) -> None:
     expect(tab.locator("#attention-effects li.strong")).to_contain_text(re.compile(r"together.*±"))
     expect(tab.locator("#attention-writing .one")).to_have_count(2)
     expect(tab.locator("#attention-writing mark")).to_have_count(2)
-    assert tab.locator("#attention-writing b").count() == 0
     tab.locator("#attention-kind label", has_text="Zero").click()
     expect(tab.locator("#attention-why")).to_contain_text("Silenced")
 
     # Time bar: at step 0 another model has the same parts switched off.
     before = tab.locator("#attention-cost").inner_text()
-    tab.locator("#time-bar input[type=range]").focus()
-    tab.keyboard.press("Home")
+    travel(tab, 0.0)
     expect(tab.locator("#attention-cost")).not_to_have_text(before)
     expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2 and L2")
 
     # Every head ranked: bars, and a sentence; another snapshot knows nothing of it.
     tab.locator("#attention-rank").click()
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
-    tab.wait_for_function("Object.keys(window.nano.inside.held.effects ?? {}).length === 4")
-    tab.keyboard.press("Escape")
-    tab.locator("#time-bar input[type=range]").focus()
-    tab.keyboard.press("End")
+    tab.wait_for_function("Object.keys(window.nano.inside.known('effects')).length === 4")
+    expect(tab.locator("#attention-rank")).to_be_disabled()
+    expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile(r"without it .*±"))
+
+    # What is it? A name is of one snapshot, for every thumbnail that shows it, and for no other.
+    lens(tab, "What is it?")
+    expect(tab.locator("#attention-name")).to_have_text("L1·H2: previous character")
+    expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile("previous character"))
+    lens(tab, "Where it looks")
+    cells = "JSON.stringify(document.querySelector('#attention-heatmap .chart-plot').data[0].z)"
+    previous = "document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).at(-2) > 0.9"
+    tab.wait_for_function(previous)
+    early = tab.evaluate(cells)
+    travel(tab, 1.0)
     expect(tab.locator("#attention-ranking .said")).to_contain_text("not ranked yet")
+    expect(tab.locator("#attention-rank")).to_be_enabled()
+    expect(head(tab, "L1·H2")).to_have_attribute("title", "")
+    assert "previous" not in head(tab, "L1·H2").get_attribute("aria-label")
+    tab.wait_for_function(f"(early) => {cells} !== early", arg=early)
     no_sideways(tab)
 
 
@@ -148,7 +176,7 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.locator("#attention-reading .text-view").focus()
     tab.keyboard.press("Home")
     tab.keyboard.press("ArrowRight")
-    expect(tab.locator("#attention-reading .text-caption")).to_contain_text("from “h”")
+    expect(tab.locator("#attention-reading .text-caption")).to_contain_text("from “i”")
 
     turn(tab, 1)
     expect(tab.locator("body[data-lens=matters]")).to_be_attached()
@@ -159,6 +187,12 @@ def test_by_keyboard(tab: Tab) -> None:
     expect(tab.locator("[data-part='L2·FF']")).to_have_attribute("aria-pressed", "true")
     expect(tab.locator("#attention-cost")).to_contain_text("Without L2·FF")
     expect(tab.locator("#attention-writing mark")).to_have_count(2)
+    before = tab.locator("#attention-cost").inner_text()
+    tab.locator("#time-bar input[type=range]").focus()
+    tab.keyboard.press("ArrowLeft")
+    expect(tab.locator("#attention-cost")).not_to_have_text(before)
+    tab.keyboard.press("End")
+    expect(tab.locator("#attention-cost")).to_have_text(before)
 
     turn(tab, 2)
     expect(tab.locator("#attention-name")).to_contain_text("L1·H2: Nothing recognisable. That is common.")
@@ -169,7 +203,7 @@ def test_by_keyboard(tab: Tab) -> None:
     expect(tab.locator("#attention-layers tr")).to_have_count(3)
     tab.locator("#attention-place .text-view").focus()
     tab.keyboard.press("Home")
-    expect(tab.locator("#attention-shares")).to_contain_text("“t” itself")
+    expect(tab.locator("#attention-shares")).to_contain_text("“<” itself")
     tab.locator("#attention-layers tr").last.locator("button").nth(1).focus()
     character = tab.evaluate("document.activeElement.dataset.character")
     tab.keyboard.press("Enter")
