@@ -35,6 +35,7 @@ from nanollm.runs.training import snapshot_sample
 
 KEPT = {"nano": 20, "small": 12, "medium": 4}  # snapshots of each; a bigger model's take more room
 MAX_BYTES = 12_000_000  # of all shipped models together
+ROUNDING = 0.005  # nats that a loss may change by when weights are rounded to float16
 
 Item = TypeVar("Item")
 
@@ -146,7 +147,7 @@ def _write(run: Run, aside: Path, corpora: CorpusStore, said: Mapping[str, str |
     shipped = [_store(snapshot, aside, data) for snapshot in thinned(snapshots, KEPT[str(run.preset)], best)]
     baselines = run.baselines or corpora.baselines(sha256, run.train_config.validation_fraction)
     names.write_json(aside / names.BASELINES, asdict(baselines))
-    rows = _events(run, {snapshot.step: snapshot for snapshot in shipped}, whole=len(data.val) <= MAX_EVAL_CHARACTERS)
+    rows = _events(run, {snapshot.step: snapshot for snapshot in shipped})
     (aside / names.METRICS).write_text("".join(to_json(row) + "\n" for row in rows), encoding="utf-8")
     names.write_json(aside / names.RUN, _about(run, shipped, said))
     status = run.status()
@@ -174,13 +175,14 @@ def _store(snapshot: Snapshot, aside: Path, data: Dataset) -> Shipped:
     return Shipped(snapshot.step, train_loss, val_loss, snapshot_sample(stored.model, stored.tokenizer, seed))
 
 
-def _events(run: Run, shipped: dict[int, Shipped], *, whole: bool) -> list[Event]:
+def _events(run: Run, shipped: dict[int, Shipped]) -> list[Event]:
     """The run's record as if it had kept only these snapshots, and as it looks with what was measured on them.
 
-    What training measured between them stays if it was measured on the `whole` validation text, as they were: losses
-    on different parts of a text do not belong on one curve.
+    What training measured between them stays where it measured as is measured here: losses on different parts of a text
+    do not belong on one curve.
     """
     rows: list[Event] = []
+    comparable = _comparable(run, shipped)
     for event in run.events():
         measured = shipped.get(event.step)
         if isinstance(event, Resume) or (isinstance(event, Start) and rows):
@@ -194,11 +196,18 @@ def _events(run: Run, shipped: dict[int, Shipped], *, whole: bool) -> list[Event
         elif isinstance(event, Eval):
             if measured:
                 rows.append(replace(event, train_loss=measured.train_loss, val_loss=measured.val_loss))
-            elif whole:
+            elif comparable:
                 rows.append(event)
         else:
             rows.append(event)
     return rows
+
+
+def _comparable(run: Run, shipped: dict[int, Shipped]) -> bool:
+    """Whether training found nearly the losses that the stored snapshots have."""
+    pairs = [(event.val_loss, shipped[event.step].val_loss) for event in run.events()
+             if isinstance(event, Eval) and event.step in shipped]  # fmt: skip
+    return all(abs(there - here) < ROUNDING for there, here in pairs if there is not None and here is not None)
 
 
 def _about(run: Run, shipped: Sequence[Shipped], said: Mapping[str, str | None]) -> dict:
