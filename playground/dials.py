@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import gradio as gr
 
 from nanollm.config import MAX_SEED
 from playground.components.text import line
-from playground.context import Context, chosen, polite
+from playground.context import EACH, Context, chosen, polite
 
 MOODS = {"greedy": (0.0, 1), "careful": (0.5, 20), "balanced": (0.8, 40), "wild": (1.3, 100)}
 
@@ -78,9 +79,7 @@ def dials(place: str) -> Dials:
 def seed_and_length(place: str, length: int) -> Fold:
     """Folded: what decides the dice, and how long the text becomes."""
     with gr.Accordion("Seed, length", open=False, elem_classes="fold"), gr.Row(elem_classes="seed-row"):
-        seed = gr.Number(
-            42, label="Seed: the same one writes the same text", precision=0, minimum=0, elem_id=f"{place}-seed"
-        )
+        seed = gr.Number(42, label="Same seed, same text", precision=0, minimum=0, elem_id=f"{place}-seed")
         dice = gr.Button("⚄ Dice", size="sm", elem_id=f"{place}-dice", scale=0)
         another = gr.Button("Another", size="sm", elem_id=f"{place}-another", scale=0)
         characters = gr.Slider(50, 5000, length, step=50, label="Characters", elem_id=f"{place}-length")
@@ -88,11 +87,19 @@ def seed_and_length(place: str, length: int) -> Fold:
 
 
 def wire_dials(dials: Dials) -> None:
-    """A mood sets the dials; a dial that is moved by hand is no mood any more. All in the browser."""
-    moods = "{" + ", ".join(f"{name}: {list(values)}" for name, values in MOODS.items()) + "}"
-    dials.mood.input(None, dials.mood, [dials.temperature, dials.top_k], js=f"(mood) => ({moods})[mood]")
-    for slider in (dials.temperature, dials.top_k):
-        slider.input(None, None, dials.mood, js="() => null")
+    """A mood sets the dials, and the dials say which mood they are, if any. All in the browser."""
+    moods = json.dumps(MOODS)
+    both = [dials.temperature, dials.top_k]
+    dials.mood.input(None, dials.mood, both, js=f"(mood) => ({moods})[mood]")
+    mood = "([, dials]) => dials[0] === temperature && dials[1] === topK"
+    for slider in both:
+        slider.change(
+            None,
+            both,
+            dials.mood,
+            js=f"(temperature, topK) => Object.entries({moods}).find({mood})?.[0] ?? null",
+            **EACH,
+        )
 
 
 def wire_seed(fold: Fold, place: str) -> None:

@@ -28,8 +28,7 @@ class Draft:
     def __init__(self, loaded: LoadedModel, question: Question) -> None:
         self.loaded, self.question = loaded, question
         tokenizer, given = loaded.tokenizer, question.given
-        dials = {**question.dials, "max_length": max(0, question.max_length - len(question.kept))}
-        self.pen = Pen(stream_samples(loaded.model, tokenizer, given, **dials, candidates=CANDIDATES))
+        self.pen = Pen(stream_samples(loaded.model, tokenizer, given, **question.onward, candidates=CANDIDATES))
         self._stamp = next(_stamps)
         self._pieces = [scored(tokenizer, given, read(loaded, given))] if given else []
         self._sent = 0

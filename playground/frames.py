@@ -22,7 +22,7 @@ MOST_WAITING = 64  # over all visitors; each page asks for one after the other
 
 
 class Frames:
-    """Finished answers by question. Computed one at a time: who writes at this moment comes first."""
+    """Finished answers by question. One is computed at a time, as one more among those who write at the moment."""
 
     def __init__(self, models: Models) -> None:
         self._models = models

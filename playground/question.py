@@ -56,6 +56,11 @@ class Question:
         """The settings of sampling, by the names that the core has for them."""
         return {name: getattr(self, name) for name in ("temperature", "top_k", "max_length", "seed")}
 
+    @property
+    def onward(self) -> dict[str, Any]:
+        """The dials for what is still to be written behind `given`."""
+        return {**self.dials, "max_length": max(0, self.max_length - len(self.kept))}
+
     def as_dict(self) -> dict[str, Any]:
         """As JSON takes it; `of` makes the same question of it."""
         return asdict(self)

@@ -178,9 +178,12 @@ class TestBlindRound:
         ]
         assert all(len(set(each)) == 1 for each in lengths)
         assert lengths[-1] == [DIALS["max_length"]] * 2
+        *_, (cards, *_) = blind._write(ctx, "visitor", {**asked(runs), "max_length": 5000}, None)
+        assert [len(text) for text in cards["texts"]] == [blind.LENGTH] * 2
 
     def test_a_round_needs_two_that_can_write(self, ctx: Context, runs: list[Run]) -> None:
-        for question in (asked(runs[:1]), asked(runs, "Ω"), asked([runs[0], runs[0]])):
+        lengthless = {**asked(runs), "max_length": None}
+        for question in (asked(runs[:1]), asked(runs, "Ω"), asked([runs[0], runs[0]]), lengthless):
             with pytest.raises(InputError):
                 list(blind._write(ctx, "visitor", question, None))
 

@@ -29,6 +29,7 @@ from playground.frames import LENGTH
 from playground.question import MOST, Question
 from playground.settings import Settings
 from playground.streaming import together
+from playground.tabs.sample import _call
 
 TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
 ASKED = {"run": None, "step": None, "prompt": "the ", "temperature": 0.8, "top_k": 40, "max_length": 50, "seed": 42}
@@ -121,6 +122,20 @@ def test_what_was_chosen_is_kept_and_counts_towards_the_length(loaded: LoadedMod
     head, *pieces = draft.value()
     text = "".join(piece["text"] for piece in pieces)
     assert text.startswith("the rat sat") and len(text) == 4 + 50 and head["prompt"] == 4
+
+
+def test_the_same_in_python_is_the_text_that_is_shown(
+    ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kept in ("", "rat sat"):
+        question = Question.of({**ASKED, "run": run.id, "kept": kept})
+        draft = Draft(ctx.models.get(run.id, None), question)
+        for _ in together([draft.pen]):
+            pass
+        shown = "".join(piece["text"] for piece in draft.value()[1:])
+        monkeypatch.chdir(ctx.settings.home)
+        exec(_call(ctx, question), {})
+        assert capsys.readouterr().out == shown + "\n"
 
 
 def test_what_travels_grows_with_the_text_and_not_with_its_square(loaded: LoadedModel) -> None:

@@ -34,7 +34,11 @@ function row({ character, before, after }) {
   const [was, is] = [reading.percent(before), reading.percent(after)];
   button.append(make("b", "", reading.glyph(character)), track, make("span", "share", was), make("span", "share is", is));
   button.setAttribute("aria-label", `${own ? "Stands here: " : choosable() ? "Choose " : ""}${reading.glyph(character)}, ${was} before, ${is} after`);
-  button.addEventListener("click", () => texts[looked.place].choose(looked.index, character));
+  button.addEventListener("click", ({ detail }) => {
+    const text = texts[looked.place];
+    text.choose(looked.index, character);
+    if (!detail) text.focus(); // by a key: the list is about to be another, and the way on is from character to character
+  });
   made.append(button);
   return made;
 }

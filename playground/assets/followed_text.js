@@ -4,6 +4,7 @@ const KEPT = "nano-sample"; // the last question of each run, in this browser
 const MOST_RUNS = 50;
 
 let wanted = null; // the question whose answer is shown, or on its way
+let answer = null; // as far as it has come; null until it begins
 let past = []; // [question, answer] to go back to, the last choice last
 
 const same = (one, other) => one && other && frames.key(one) === frames.key(other);
@@ -14,27 +15,28 @@ take = () => {
   if (value.question && !same(value.question, wanted)) return;
   const onShow = value.question && same(shown?.question, frames.short(value.question)) && shown.stamp !== value.stamp;
   if (onShow && !value.finished && characters(value) < length()) return;
-  draw(value);
-  if (value.finished) arrived(value);
+  present(value);
 };
 
 const characters = (value) => value.pieces.reduce((sum, piece) => sum + piece.text.length, 0);
 
-function arrived(value) {
+// What was answered is remembered: a question that was refused would only be refused again.
+function present(value) {
+  if (value.question && value.stamp !== answer?.stamp) remember(wanted);
+  answer = value;
+  draw(value);
+  if (!value.finished) return;
   frames.keep(value);
   ahead();
 }
 
 function show(question, value) {
-  wanted = question;
-  remember(question);
-  draw(value);
-  if (value.finished) arrived(value);
+  [wanted, answer] = [question, null];
+  present(value);
 }
 
 function ask(question) {
-  wanted = question;
-  remember(question);
+  [wanted, answer] = [question, null];
   trigger("ask", question);
 }
 
@@ -47,9 +49,9 @@ function want(question) {
   if (!same(question, frame.question)) later(question);
 }
 
-// A frame holds the beginning of a long text. Who rests on it gets it all.
+// A frame holds the beginning of a long text. Who rests on it gets it all: for longer than ▶ does.
 let resting = 0;
-const REST_MS = 600;
+const REST_MS = 1200;
 function later(question) {
   clearTimeout(resting);
   resting = setTimeout(() => wanted === question && ask(question), REST_MS);
@@ -85,7 +87,7 @@ function press({ chosen, typed }) {
 function choose(index, character) {
   const before = Array.from(text()).slice(0, index);
   const prompt = Array.from(wanted.prompt);
-  past.push([wanted, shown]);
+  past.push([wanted, answer]);
   const split = Math.min(index, prompt.length);
   const question = {
     ...wanted, prompt: before.slice(0, split).join(""), kept: before.slice(split).join("") + character,
@@ -94,17 +96,20 @@ function choose(index, character) {
   ask(question);
 }
 
+// A text that was left while it was being written is written to its end.
 function back() {
   if (!past.length) return;
-  const [question, answer] = past.pop();
+  const [question, before] = past.pop();
   trigger("leave", {});
   trigger("settle", question);
-  show(question, answer);
+  if (before?.finished) show(question, before);
+  else ask(question);
 }
 
-// The time bar is being dragged: what is there is shown at once.
+// The time bar is being dragged: what is there is shown at once. Where it came from stands what stood there.
 function glance({ run, step }) {
-  const frame = run === wanted?.run && frames.get({ ...wanted, step, kept: "" });
+  if (run !== wanted?.run) return;
+  const frame = step === wanted.step ? answer : frames.get({ ...wanted, step, kept: "" });
   if (frame) draw(frame);
 }
 
@@ -133,7 +138,7 @@ function remember(question) {
   }
 }
 
-Object.assign(window.nano.texts[place], { choose, back, steps: () => past.length });
+Object.assign(window.nano.texts[place], { choose, back, steps: () => past.length, question: () => wanted });
 const listeners = { follow, press, glance };
 document.addEventListener("nano:question", ({ detail }) => detail.place === place && listeners[detail.what](detail));
 if (window.nano.unheard[place]) follow(window.nano.unheard[place]);

@@ -100,6 +100,25 @@ window.nano = (() => {
     return run;
   }
 
+  // Whether it is copied. The clipboard is closed to pages served without TLS from another machine: then the old way.
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      return copyByHand(text);
+    }
+  }
+
+  function copyByHand(text) {
+    const area = document.body.appendChild(document.createElement("textarea"));
+    area.value = text;
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+
   const sheet = (open) => {
     document.body.classList.toggle("runs-open", open);
     document.getElementById("runs-toggle")?.setAttribute("aria-expanded", String(open));
@@ -109,5 +128,8 @@ window.nano = (() => {
   if (document.body) theme(preferred());
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => theme(preferred()));
 
-  return { remember, keep, kept, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, sheet };
+  return {
+    remember, keep, kept, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, copy,
+    sheet,
+  };
 })();

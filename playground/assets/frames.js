@@ -42,7 +42,7 @@ window.nano.frames = (() => {
       if (get(question)) continue;
       const value = await fetched(short(question), fetch);
       if (value?.question) keep(value);
-      if (rounds[place] !== round || !value?.question) return;
+      if (rounds[place] !== round) return;
     }
   }
 

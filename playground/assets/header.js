@@ -7,23 +7,8 @@ function copied(word) {
   calm = setTimeout(() => (copy.textContent = "Copy link"), 1600);
 }
 
-// The clipboard is closed to pages served without TLS from another machine: then the old way.
-function copyByHand(text) {
-  const area = document.body.appendChild(document.createElement("textarea"));
-  area.value = text;
-  area.select();
-  const done = document.execCommand("copy");
-  area.remove();
-  return done;
-}
-
 copy.addEventListener("click", async () => {
-  try {
-    await navigator.clipboard.writeText(location.href);
-    copied("Copied");
-  } catch {
-    copied(copyByHand(location.href) ? "Copied" : "Copy it from the address bar");
-  }
+  copied((await window.nano.copy(location.href)) ? "Copied" : "Copy it from the address bar");
 });
 
 element.querySelector("#theme-toggle").addEventListener("click", window.nano.toggleTheme);

@@ -129,8 +129,7 @@ letters.addEventListener("click", (event) => {
 });
 
 copy.addEventListener("click", async () => {
-  await navigator.clipboard?.writeText(text());
-  copy.textContent = "Copied";
+  copy.textContent = (await window.nano.copy(text())) ? "Copied" : "Select it and copy";
   setTimeout(() => (copy.textContent = "Copy"), 1500);
 });
 download.addEventListener("click", () => {

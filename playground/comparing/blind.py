@@ -64,7 +64,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
         length: Any, *models: Any,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
         asked = in_columns(count, models) | {"prompt": prompt, "temperature": temperature, "top_k": top_k}
-        asked |= {"max_length": min(length, LENGTH), "seed": secrets.randbelow(100_000)}
+        asked |= {"max_length": length, "seed": secrets.randbelow(100_000)}
         yield from _write(ctx, request.session_hash, asked, before)
 
     question = [part for part in columns.question if part is not columns.fold.seed]
@@ -126,7 +126,9 @@ def _begun(ctx: Context, asked: dict[str, Any], taken: list[Seat]) -> Round:
     """A round about these models, each with its pen. Raises InputError where one of them cannot write."""
     if len(taken) < FEWEST:
         raise InputError("Add a second model to compare.")
-    take_pens(ctx, asked, taken)
+    long = asked.get("max_length")
+    brief = min(long, LENGTH) if isinstance(long, (int, float)) else long  # what is no length is refused with the rest
+    take_pens(ctx, {**asked, "max_length": brief}, taken)
     if problem := next((seat.problem for seat in taken if seat.problem), ""):
         raise InputError(problem)
     question, right = riddle(taken)

@@ -27,12 +27,12 @@ def writing(elem_id: str, note: str = "") -> gr.HTML:
     return _component(written(note=note), WRITING, "writing.js", elem_id)
 
 
-def written(prompt: str = "", text: str = "", note: str = "", answers: Any = None) -> dict[str, Any]:
-    """The prompt and what the model has written so far, or a sentence instead; once it is whole, what it answers.
+def written(prompt: str = "", text: str = "", note: str = "") -> dict[str, Any]:
+    """The prompt and what the model has written so far, or a sentence instead.
 
     While a generator yields a growing `text`, Gradio sends only what was added.
     """
-    return {"prompt": prompt, "text": text, "note": note, "answers": answers}
+    return {"prompt": prompt, "text": text, "note": note}
 
 
 def _component(value: Any, template: str, script: str, elem_id: str, elem_classes: str = "") -> gr.HTML:

@@ -57,24 +57,29 @@ def layout(ctx: Context) -> Parts:
     with gr.Column(elem_id="sample-empty", elem_classes="when-no-runs"):
         line("sample-none", NO_MODEL, "lead")
         bring = gr.Button("Bring a text →", variant="primary", elem_id="sample-bring")
-    with gr.Column(elem_id="sample-main", elem_classes="when-runs"):
-        with gr.Row(elem_classes="sample-view"):
-            with gr.Column(elem_classes="sample-writing", min_width=0):
-                ask = dials.ask(PLACE, PROMPT)
-                knobs = dials.dials(PLACE)
-                output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, frame=_frame(ctx))
-                about = line("sample-about")
-            with gr.Column(elem_classes="sample-aside", min_width=0):
-                panel = choice_panel(PANEL)
-        fold = dials.seed_and_length(PLACE, LENGTH)
-        copied = copying.layout(TEXT)
-        score = scoring.layout(PANEL)
-        with gr.Accordion("The same in Python", open=False, elem_classes="fold", elem_id="sample-python") as python:
-            call = gr.Textbox(
-                show_label=False, container=False, interactive=False, lines=7, max_lines=12, buttons=["copy"],
-                elem_id="sample-call", elem_classes="mono",
-            )  # fmt: skip
+    with gr.Column(elem_id="sample-main", elem_classes="when-runs"), gr.Row(elem_classes="sample-view"):
+        with gr.Column(elem_classes="sample-writing", min_width=0):
+            ask = dials.ask(PLACE, PROMPT)
+            knobs = dials.dials(PLACE)
+            output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, frame=_frame(ctx))
+            about = line("sample-about")
+            fold = dials.seed_and_length(PLACE, LENGTH)
+            copied = copying.layout(TEXT)
+            score = scoring.layout(PANEL)
+            python, call = _in_python()
+        # Beside all of it: what is looked at may be a character of the text that is scored.
+        with gr.Column(elem_classes="sample-aside", min_width=0):
+            panel = choice_panel(PANEL)
     return Parts(bring, ask, knobs, fold, output, about, panel, copied, score, python, call)
+
+
+def _in_python() -> tuple[gr.Accordion, gr.Textbox]:
+    with gr.Accordion("The same in Python", open=False, elem_classes="fold", elem_id="sample-python") as fold:
+        call = gr.Textbox(
+            show_label=False, container=False, interactive=False, lines=7, max_lines=12, buttons=["copy"],
+            elem_id="sample-call", elem_classes="mono",
+        )  # fmt: skip
+    return fold, call
 
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
@@ -91,14 +96,16 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     copying.wire(ctx, parts.copying)
     scoring.wire(ctx, parts.score)
 
-    def call(selection: Any, *asked: Any) -> str:
+    def call(asked: Any) -> str:
         try:
-            return _call(ctx, _question(selection, asked))
+            return _call(ctx, Question.of(asked)) if asked else ""
         except Exception as error:
             return f"# {sentence(error)}"
 
-    for moment in (parts.python.expand, ctx.selection.change):
-        moment(call, [ctx.selection, *parts.asked], parts.call, **QUIET, **EACH)
+    # After what the text does at these moments: only it knows what was settled in it by choosing.
+    asking = f"() => window.nano.texts['{TEXT}']?.question() ?? null"
+    for moment in (parts.python.expand, ctx.selection.change, parts.output.settle):
+        moment(call, ctx.selection, parts.call, js=asking, **QUIET, **EACH)
 
 
 def _wire_writing(ctx: Context, parts: Parts) -> None:
@@ -182,21 +189,13 @@ def _frame(ctx: Context) -> Any:
     return frame
 
 
-def _question(selection: Any, asked: tuple[Any, ...]) -> Question:
-    """The question as prompt and dials stand now."""
-    names = ("prompt", "temperature", "top_k", "max_length", "seed")
-    selection = selection if isinstance(selection, dict) else {}
-    where = {"run": selection.get("run"), "step": selection.get("step")}
-    return Question.of({**where, **dict(zip(names, asked, strict=True))})
-
-
 def _call(ctx: Context, question: Question) -> str:
     """What to type to have this very text in a notebook."""
     _, snapshot = ctx.models.find(question.run, question.step)
     path = snapshot.path.relative_to(ctx.settings.home)
-    dials = "\n".join(f"    {name}={value!r}," for name, value in question.dials.items())
+    dials = "\n".join(f"    {name}={value!r}," for name, value in question.onward.items())
     return (
         "from nanollm import generate_text, load_model\n\n"
         f"loaded = load_model({path.as_posix()!r})\n"
-        f"print(generate_text(\n    loaded.model, loaded.tokenizer, {question.prompt!r},\n{dials}\n))\n"
+        f"print(generate_text(\n    loaded.model, loaded.tokenizer, {question.given!r},\n{dials}\n))\n"
     )

@@ -11,15 +11,21 @@ import gradio as gr
 from nanollm.errors import InputError
 from playground.components.shaded_text import shaded_text
 from playground.components.text import line
-from playground.context import Context, chosen, polite, sentence
+from playground.context import EACH, Context, chosen, polite, sentence
 from playground.dials import problem_row, wire_drop
 
 MOST = 5_000  # characters that are shown; each brings along what else could have stood there
+# Like all that looks inside, a text that was scored follows the time bar: at once where it is seen, else once it is.
+AGAIN = """() => void setTimeout(() => {
+  const letter = document.querySelector("#score-shown .letters span");
+  if (letter?.offsetParent) document.getElementById("score-button").click();
+}, 100)"""
 NOTE = "Paste a few lines: your own, the model's, or from a text that it has never seen."
 
 
 @dataclass
 class Parts:
+    fold: gr.Accordion
     text: gr.Textbox
     score: gr.Button
     problem: gr.HTML
@@ -29,13 +35,13 @@ class Parts:
 
 
 def layout(panel: str) -> Parts:
-    with gr.Accordion("Score my text", open=False, elem_classes="fold", elem_id="score-fold"):
+    with gr.Accordion("Score my text", open=False, elem_classes="fold", elem_id="score-fold") as fold:
         text = gr.Textbox(label="Text", lines=3, max_lines=12, elem_id="score-text", elem_classes="mono")
         score = gr.Button("Score this text", elem_id="score-button", scale=0)
         problem, drop = problem_row("score")
         about = line("score-about")
         shown = shaded_text("score-shown", "Your text, shaded by surprise", panel=panel, note=NOTE)
-    return Parts(text, score, problem, drop, shown, about)
+    return Parts(fold, text, score, problem, drop, shown, about)
 
 
 def wire(ctx: Context, parts: Parts) -> None:
@@ -60,8 +66,11 @@ def wire(ctx: Context, parts: Parts) -> None:
         [parts.shown, parts.about, parts.problem, parts.drop],
         **ctx.writing,
         show_progress="hidden",
+        trigger_mode="always_last",  # another moment may come while one is scored
         api_visibility="private",
     )
+    for moment in (ctx.selection.change, ctx.tab.change, parts.fold.expand):
+        moment(None, js=AGAIN, api_visibility="private", **EACH)
     wire_drop(ctx, parts.text, parts.drop, "score-button")
 
 
