@@ -32,7 +32,7 @@ def headline(run: Run, status: Status, curve: Curve) -> list[list[str]]:
     left = duration(status.eta_seconds) if status.state == "running" else "–"
     return [
         ["validation loss", f"{loss:.2f}" if loss is not None else "–"],
-        ["choosing among so many characters", choices(loss)],
+        ["characters to choose among", choices(loss)],
         ["time left", left] if status.active else ["time taken", duration(status.seconds)],
     ]
 

@@ -48,7 +48,7 @@ def test_a_run_that_continues_another_says_so_in_every_state():
 def test_the_large_numbers():
     curve = Curve(eval_steps=[0, 50, 100], train_loss=[4.2, 2.0, 1.8], val_loss=[4.2, 1.887, None])
     numbers = dict(words.headline(run(), Status("running", 100, 1000, eta_seconds=61.0), curve))
-    assert numbers == {"validation loss": "1.89", "choosing among so many characters": "6.6", "time left": "61 s"}
+    assert numbers == {"validation loss": "1.89", "characters to choose among": "6.6", "time left": "61 s"}
     nothing = dict(words.headline(run(), Status("queued", 0, 1000), Curve()))
     assert set(nothing.values()) == {"–"}
 

@@ -24,7 +24,7 @@ function facts(row) {
   const [icon, word] = state(row);
   const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)} %` : "";
   const place = row.state === "queued" && row.place ? `, ${row.place === 1 ? "next" : ordinal(row.place)}` : "";
-  return `${icon} ${word}${share}${place} · ${row.shipped ? "comes along" : age(row.created)}`;
+  return `${icon} ${word}${share}${place} · ${row.shipped ? "ours" : age(row.created)}`;
 }
 
 function button(text, className, act) {

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
+from filelock import FileLock
 from playwright.sync_api import Page as Tab
 
 from nanollm import events
@@ -35,7 +36,7 @@ def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
         made[state] = store.create(settings={}, corpus=corpus, preset="sprint", title=title, queued=state == "queued")
         if state != "queued":
             _train_by_hand(made[state], corpora, state)
-    with Pulse(made["running"].folder), Pulse(made["stalled"].folder):
+    with Pulse(made["running"].folder), FileLock(made["stalled"].folder / names.LOCK):  # who holds it, and never beats
         (made["stalled"].folder / names.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
         yield made
 

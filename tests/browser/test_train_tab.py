@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -10,7 +12,10 @@ import pytest
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
 
+from nanollm.charts import MAX_OVERLAYS
 from nanollm.corpus import CorpusStore
+from nanollm.runs.liveness import Pulse
+from nanollm.runs.record import write_status
 from nanollm.runs.store import Run
 from tests import run_folders
 from tests.browser.test_whole_way import Visit
@@ -142,7 +147,7 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(browser: Browse
     visit, second = opened(browser, page, run), opened(browser, page, run, width=390)
     tab = visit.tab
     for one in (visit, second):
-        expect(one.tab.locator("#train-numbers")).to_contain_text("choosing among so many characters")
+        expect(one.tab.locator("#train-numbers")).to_contain_text("characters to choose among")
         expect(one.tab.locator("#train-chart .nsewdrag")).to_be_visible()
         expect(one.tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
     visit.leave(tab.reload)
@@ -156,11 +161,16 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(browser: Browse
     tab.mouse.move(area["x"] + 0.6 * area["width"], area["y"] + 0.7 * area["height"], steps=5)
     tab.mouse.up()
     tab.wait_for_timeout(500)
-    x_range, y_range, last, lines = tab.evaluate(LOOK)
-    for _ in range(5):
-        wait_until(tab, lambda last=last: tab.evaluate(LOOK)[2] > last)
-        *ranges, last, _ = tab.evaluate(LOOK)
-        assert ranges == [x_range, y_range]
+    x_range, y_range, _, lines = tab.evaluate(LOOK)
+
+    def keeps_its_zoom(ticks: int) -> None:
+        last = tab.evaluate(LOOK)[2]
+        for _ in range(ticks):
+            wait_until(tab, lambda last=last: tab.evaluate(LOOK)[2] > last)
+            *ranges, last, _ = tab.evaluate(LOOK)
+            assert ranges == [x_range, y_range]
+
+    keeps_its_zoom(10)
 
     # Another run is laid over it, in a colour of its own.
     tab.locator("#train-overlays input").click()
@@ -171,6 +181,10 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(browser: Browse
     )
     assert len(colours) == 3  # this run, that one, the grey of the references
     tab.keyboard.press("Escape")
+    keeps_its_zoom(2)
+    tab.locator("#train-pause").click()
+    tab.locator("#train-resume").click()
+    keeps_its_zoom(2)
     tab.locator("#train-axis label", has_text="seconds").click()
     expect(tab.locator("#train-chart .xtitle")).to_have_text("seconds of training")
     stop(visit)
@@ -198,8 +212,64 @@ def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(browser: Brow
     # The table tells them apart by what differs, the better one first.
     tab.locator("#train-table-fold button").first.click()
     expect(tab.locator("#train-table th", has_text="learning_rate")).to_be_visible()
-    losses = [float(cell) for cell in tab.locator("#train-table td:nth-child(3)").all_inner_texts() if cell != "–"]
+    losses = [float(cell) for cell in tab.locator("#train-table td:nth-child(2)").all_inner_texts() if cell != "–"]
     assert losses == sorted(losses) and len(losses) >= 2
+    with tab.expect_download() as download:
+        tab.locator("#train-table button", has_text="Save as CSV").click()
+    rows = list(csv.reader(io.StringIO(download.value.path().read_bytes().decode("utf-8-sig"))))
+    assert rows[0] == tab.locator("#train-table th").all_inner_texts()
+    assert {"ill", mended.title} <= {row[0] for row in rows}
+
+
+def test_a_copied_link_brings_back_run_snapshot_and_tab(browser: Browser, page: Page) -> None:
+    run = ready(page, TINY, "to be shown")
+    for number in (0, 10, 20):
+        run_folders.write(run, run_folders.step(number), run_folders.evaluated(number, 4.0 - number / 10))
+        run_folders.checkpoint(run.folder, f"{number:08}", number)
+    visit = opened(browser, page, run)
+    visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    expect(visit.tab.locator("#time-bar output")).to_contain_text("step 20")
+    visit.slider().focus()
+    visit.tab.keyboard.press("ArrowLeft")
+    visit.tab.wait_for_function("location.search.includes('step=10')")
+    visit.tab.locator("#copy-link").click()
+    expect(visit.tab.locator("#copy-link")).to_have_text("Copied")
+    link = visit.tab.evaluate("navigator.clipboard.readText()")
+
+    other = browser.new_context().new_page()
+    other.goto(link)
+    expect(other.locator("#time-bar output")).to_contain_text("step 10")
+    expect(other.locator("#time-bar select")).to_have_value(run.id)
+    expect(other.locator("body[data-tab=train]")).to_be_visible()
+
+
+@pytest.mark.slow
+def test_a_tick_is_small_whatever_is_looked_at(browser: Browser, page: Page) -> None:
+    """A long run that grows, nine others laid over it, Health open, and forty runs in the list."""
+    others = [ready(page, TINY, f"a name that is not short, number {n}") for n in range(40)]
+    long = ready(page, {**TINY, "num_steps": 100_000}, "long")
+    for run in (*others[-MAX_OVERLAYS:], long):
+        rows = (run_folders.step(n) if n % 500 else run_folders.evaluated(n, 2.0) for n in range(0, 50_000, 10))
+        run_folders.write(run, *rows)
+        write_status(run.folder, "running", step=0)
+    with Pulse(long.folder):
+        visit = opened(browser, page, long)
+        tab = visit.tab
+        tab.locator("#train-health-fold button").first.click()
+        for run in others[-MAX_OVERLAYS:]:
+            tab.locator("#train-overlays input").click()
+            tab.locator("#train-overlays").get_by_role("option", name=run.title, exact=True).click()
+        tab.keyboard.press("Escape")
+        wait_until(tab, lambda: (tab.evaluate(LOOK) or [0] * 4)[3] >= 3 + MAX_OVERLAYS)
+        expect(tab.locator("#train-health-chart .main-svg").first).to_be_visible()
+        tab.wait_for_timeout(3000)
+        heard: list[int] = []
+        tab.on("response", lambda response: heard.append(len(response.body())))
+        for n in range(20):
+            run_folders.write(long, run_folders.step(50_000 + 1000 * n))
+            tab.wait_for_timeout(500)
+        seconds = 10
+    assert len(heard) >= seconds and max(heard) <= 10_000 and sum(heard) <= 10_000 * (seconds + 1)
 
 
 def test_a_run_is_renamed_and_deleted_after_a_question(browser: Browser, page: Page) -> None:

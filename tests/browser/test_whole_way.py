@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, ConsoleMessage, expect
 from playwright.sync_api import Page as Tab
 
+from tests.conftest import ROOT
 from tests.serving import Page, serve
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
@@ -215,3 +217,46 @@ def test_five_tabs_and_no_sideways_scrolling(browser: Browser, page: Page, width
         assert overflow <= 0, name
     assert visit.complaints == []
     visit.context.close()
+
+
+def test_a_first_visitor_is_led_by_doing(browser: Browser, page: Page) -> None:
+    """One line at a time; each is done by doing what it says, remembered, and silenced for good by ×."""
+    shutil.copytree(ROOT / "checkpoints" / "pretrained" / "nano", page.home / "checkpoints" / "pretrained" / "nano")
+    visit = Visit(browser, page)
+    tab = visit.tab
+    guide, words = tab.locator("#guide .guide"), tab.locator("#guide p")
+    nano = tab.locator("#run-list li[data-run=pretrained-nano] .pick")
+    nano.click()
+    expect(words).to_contain_text("Press ▶")
+    tab.locator("#time-bar .play").click()
+    expect(words).to_contain_text("Click any letter")
+    tab.locator("#time-bar .play").click()
+    expect(tab.locator("#sample-stop")).to_be_disabled()
+    tab.locator("#sample-text .letters span").nth(3).click()
+    expect(words).to_contain_text("Now yours")
+
+    visit.open("Attention")
+    expect(words).to_contain_text(re.compile(r"Head L\d·H\d looks here"))
+    tab.locator("#attention-lens label", has_text="Does it matter?").click()
+    tab.locator(".switches .part").nth(1).click()
+    expect(guide).to_be_hidden()
+    visit.open("Compare")
+    expect(words).to_contain_text("guess the largest")
+    tab.locator("#compare-write").click()
+    expect(guide).to_be_hidden()
+    visit.open("Train")
+    expect(words).to_contain_text("press Start training")
+    visit.leave(tab.reload)
+    expect(words).to_contain_text("press Start training")
+    tab.locator("#train-start").click()
+    expect(guide).to_be_hidden()
+    assert visit.complaints == []
+    visit.context.close()
+
+    other = Visit(browser, page)
+    expect(other.tab.locator("#guide p")).to_contain_text("Press ▶")
+    other.tab.locator("#guide button").click()
+    for name in ("Sample", "Train", "Attention", "Compare"):
+        other.open(name)
+        expect(other.tab.locator("#guide .guide")).to_be_hidden()
+    other.context.close()

@@ -1,0 +1,129 @@
+"""How fast Train is, in a real Chromium on the page as `python app.py` starts it.
+
+    python -m tests.benchmarks.train_page [--json] [--rounds 3]
+
+Seconds from the click on Start training to the first point that is drawn: of the first run on this machine, which is
+timed before it trains, and of later ones; to the first loss of the training itself as well. Seconds until a run with a
+million recorded steps is drawn, from the click in the list of runs, by a server that has never read it. Bytes of
+everything that is sent in a second while a run trains.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page as Tab
+
+from nanollm import events
+from nanollm.corpus import CorpusStore
+from nanollm.runs import folder as names
+from nanollm.runs.record import write_status
+from tests.browser.conftest import ARGUMENTS
+from tests.run_folders import evaluated, step
+from tests.serving import Page, end_all, serve
+
+FIRST, MILLION, TICK = 4.0, 1.0, 10_000  # seconds, seconds, bytes: at most
+PATIENCE = 120_000  # milliseconds
+# Clicks an element and tells the seconds until the chart of Train shows lines of another run with so many points.
+TIMED = """([selector, name, points]) => new Promise((done) => {
+  const plot = document.querySelector("#train-chart .chart-plot");
+  const began = performance.now();
+  const before = plot.layout?.uirevision;
+  document.querySelector(selector).click();
+  (function look() {
+    const line = plot.layout?.uirevision !== before && plot.data?.find((trace) => trace.name === name);
+    if (line && line.x.length >= points) return done((performance.now() - began) / 1000);
+    requestAnimationFrame(look);
+  })();
+})"""
+
+
+def started(page: Page, browser: Browser, name: str) -> float:
+    """Seconds from the click on Start training to the first point of a line; the run is stopped afterwards."""
+    tab = opened(browser, page, "")
+    seconds = tab.evaluate(TIMED, ["#train-start", name, 1])
+    tab.close()
+    end_all(page.home)
+    return seconds
+
+
+def opened(browser: Browser, page: Page, run: str) -> Tab:
+    tab = browser.new_page()
+    tab.set_default_timeout(PATIENCE)
+    tab.goto(f"{page.address}?tab=train&run={run}")
+    tab.locator("#train-chart .nsewdrag").wait_for()
+    tab.wait_for_timeout(1000)
+    return tab
+
+
+def long_run(page: Page) -> str:
+    """The id of a finished run with a million recorded steps."""
+    corpus = CorpusStore(page.home / "data" / "corpora").list()[0]
+    run = page.store.create(settings={"num_steps": 1_000_000}, corpus=corpus, preset="nano", queued=False)
+    line = events.to_json(step(1234567, loss=1.2345678901234567, seconds=12345.6789))
+    with open(run.folder / names.METRICS, "w") as file:
+        for n in range(1, 1_000_001):
+            file.write((line.replace("1234567", str(n), 1) if n % 5000 else events.to_json(evaluated(n, 2.0))) + "\n")
+    write_status(run.folder, "completed", step=1_000_000)
+    return run.id
+
+
+def ticks(page: Page, browser: Browser, seconds: int) -> float:
+    """Bytes a second while a run trains, Health open."""
+    tab = opened(browser, page, "")
+    tab.locator("#train-preset label", has_text="small").click()
+    tab.wait_for_timeout(1000)
+    tab.locator("#train-start:enabled").click()
+    tab.locator("#train-health-fold button").first.click()
+    tab.wait_for_function("document.querySelector('#train-progress .facts')?.textContent.match(/^step [1-9]/)")
+    heard: list[int] = []
+    tab.on("response", lambda response: heard.append(len(response.body())))
+    tab.wait_for_timeout(1000 * seconds)
+    tab.close()
+    end_all(page.home)
+    return sum(heard) / seconds
+
+
+def measured(rounds: int) -> dict[str, Any]:
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as home:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        with serve(Path(home)) as page:
+            found: dict[str, Any] = {"first ever": started(page, browser, "validation")}
+            found["first point"] = sorted(started(page, browser, "validation") for _ in range(rounds))
+            found["first loss"] = sorted(started(page, browser, "training") for _ in range(rounds))
+            found["bytes a second"] = ticks(page, browser, 20)
+            million = long_run(page)
+        with serve(Path(home)) as page:  # one that has never read it
+            tab = opened(browser, page, next(run.id for run in page.store.list() if run.id != million))
+            time.sleep(2)
+            found["a million steps"] = tab.evaluate(TIMED, [f"[data-run='{million}'] .pick", "training", 50])
+        browser.close()
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    parser.add_argument("--rounds", type=int, default=3)
+    arguments = parser.parse_args()
+    found = measured(arguments.rounds)
+    if arguments.json:
+        return print(json.dumps(found, indent=1))
+    print(
+        f"first click to first point: {found['first point'][0]:.2f} s at best of {arguments.rounds} (at most {FIRST} s)"
+    )
+    print(f"first click to the first training loss: {found['first loss'][0]:.2f} s at best")
+    print(f"the first time on a machine, which is timed before: {found['first ever']:.2f} s")
+    print(f"a million recorded steps, click to chart: {found['a million steps']:.2f} s (at most {MILLION} s)")
+    print(f"while one trains, Health open: {found['bytes a second']:,.0f} bytes a second (at most {TICK:,})")
+
+
+if __name__ == "__main__":
+    main()
