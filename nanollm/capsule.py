@@ -210,7 +210,7 @@ def _checked_run(folder: Path) -> Run:
     about = names.read_json(folder / names.RUN)
     if about.get("format", FORMAT) != FORMAT:
         version = about["format"]
-        raise InputError(f"The file has format {version!r:.20}, this nano-llm reads format {FORMAT}: update nano-llm.")
+        raise InputError(f"The file has format {version!r:.40}, this nano-llm reads format {FORMAT}: update nano-llm.")
     try:
         run = Run.open(folder)
         run.settings = {name: value for name, value in run.settings.items() if name in _SETTINGS}
@@ -255,7 +255,7 @@ def _rewrite(folder: Path, run: Run) -> None:
     (folder / names.METRICS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     names.write_json(folder / names.RUN, {**_about(run), "created": time.time()})
     if _is_fitting(counted, Baselines):
-        names.write_json(folder / names.BASELINES, {f.name: counted[f.name] for f in fields(Baselines)})
+        names.write_json(folder / names.BASELINES, {f.name: counted.get(f.name) for f in fields(Baselines)})
     else:
         (folder / names.BASELINES).unlink(missing_ok=True)
     state, step = status.get("state"), status.get("step")

@@ -171,7 +171,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         raise _not_ours(path) from error
     if version != FORMAT:
-        raise InputError(f"{name} has format {version!r}, this nano-llm reads format {FORMAT}: update nano-llm.")
+        raise InputError(f"{name} has format {version!r:.40}, this nano-llm reads format {FORMAT}: update nano-llm.")
     return tensors, facts
 
 

@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import Field, asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -49,8 +49,12 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
+    return _status_of(lambda: arguments.command(arguments))
+
+
+def _status_of(command: Callable[[], int]) -> int:
     try:
-        return arguments.command(arguments)
+        return command()
     except InputError as error:
         print(error, file=sys.stderr)
     except OSError as error:
@@ -128,21 +132,23 @@ def _train(arguments: argparse.Namespace) -> int:
     if "RANK" not in os.environ:  # which torchrun sets
         run = _run_to_resume(arguments) if arguments.resume else _run_to_begin(arguments)
         return _train_run(run, arguments.json)
-    from nanollm.distributed import joined, restarted
+    from nanollm.distributed import joined, leave
     from nanollm.runs.ranks import follow
 
     if arguments.run_dir is None:
         raise InputError("Processes that train together meet in a run folder: name it with --run-dir.")
     with joined() as ranks:
-        if not ranks.leads:
-            status = follow(ranks)
-            sys.stderr.flush()
-            os._exit(status)  # an orderly exit may abort: gloo's threads are not all joined ("terminate called …")
-        if restarted() and (arguments.run_dir / RUN).exists():
-            run = Run.open(arguments.run_dir.absolute())
-        else:
-            run = _run_to_resume(arguments) if arguments.resume else _run_to_begin(arguments)
-        return _train_run(run, arguments.json, ranks)
+        leave(_status_of(lambda: _lead(arguments, ranks) if ranks.leads else follow(ranks)))
+
+
+def _lead(arguments: argparse.Namespace, ranks: Ranks) -> int:
+    from nanollm.distributed import restarted
+
+    if restarted() and (arguments.run_dir / RUN).exists():
+        run = Run.open(arguments.run_dir.absolute())
+    else:
+        run = _run_to_resume(arguments) if arguments.resume else _run_to_begin(arguments)
+    return _train_run(run, arguments.json, ranks)
 
 
 def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:

@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import math
 import os
+import secrets
+import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import NoReturn
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.rendezvous import rendezvous
 
 from nanollm.errors import InputError, OutOfReach
 
@@ -117,14 +122,48 @@ def joined() -> Iterator[Ranks]:
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
     backend = "nccl" if torch.cuda.is_available() else "gloo"
+    timeout = timedelta(seconds=_timeout())
     try:
-        dist.init_process_group(backend, timeout=timedelta(seconds=_timeout()))
+        store, rank, world_size = next(rendezvous("env://", timeout=timeout))
+        store.set_timeout(timeout)
+        store = _fresh(store, rank, world_size)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world_size, timeout=timeout)
     except (RuntimeError, ValueError) as error:
         raise InputError(f"The other processes cannot be reached ({error}): check torchrun's addresses.") from error
     try:
         yield Ranks(dist.get_rank(), dist.get_world_size())
     finally:
         dist.destroy_process_group()
+
+
+def _fresh(store: dist.Store, rank: int, world_size: int) -> dist.Store:
+    """A part of the store in which nothing was left by ranks that have ended since.
+
+    torchrun keeps its store when it starts the ranks again, and PyTorch would find the addresses of the dead in it.
+    So each of them asks with a number that is only known since now, and the first one, who answers those who ask,
+    gives the part a name. Raises RuntimeError if one of them does not come.
+    """
+    if rank:
+        question = secrets.token_hex(8)
+        store.set(f"question {rank}", question)
+        name = store.get(f"answer to {question}").decode()  # waits for it
+        store.set(f"{rank} heard of {name}", "")
+        return dist.PrefixStore(name, store)
+    name, deadline = secrets.token_hex(8), time.monotonic() + _timeout()
+    for other in range(1, world_size):
+        while not store.check([f"{other} heard of {name}"]):
+            store.set(f"answer to {store.get(f'question {other}').decode()}", name)  # it may be that of a dead one
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"number {other} of them is missing")
+            time.sleep(0.02)
+    return dist.PrefixStore(name, store)
+
+
+def leave(status: int) -> NoReturn:
+    """End this process at once with an exit status: an orderly end may abort, as gloo does not join all its threads."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 @contextmanager

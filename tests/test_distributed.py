@@ -1,15 +1,18 @@
 """Several processes train one model: the same run as one process makes, and nothing is lost when one of them is.
 
-Real processes, started by torchrun as its users start them.
+Real processes, started by torchrun as its users start them. Every start takes seconds, most of them for importing
+torch, so one start serves for as much as can be seen by it. Nothing here races the end of a training: what is to be
+interrupted has more steps before it than it can take, and whatever is waited for is a condition.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -17,70 +20,99 @@ from pathlib import Path
 import pytest
 import torch
 
+from nanollm.checkpoint import load_model
 from nanollm.config import TrainConfig
+from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
 from nanollm.distributed import Ranks
 from nanollm.errors import InputError
 from nanollm.events import Event, Resume, Start, Step
+from nanollm.runs.launcher import Launcher
 from nanollm.runs.record import Run
+from nanollm.runs.store import RunStore
+from nanollm.runs.worker import work
 from nanollm.train import TrainState, train
 from tests.conftest import ROOT
 from tests.faults.conftest import until
 from tests.test_train import curve, set_up
 
 SMALL = {
-    **{"embedding-dim": 16, "num-layers": 2, "ffn-hidden-dim": 24, "context-length": 16, "batch-size": 8},
-    **{"log-interval": 1, "eval-interval": 20, "checkpoint-interval": 20, "warmup-steps": 5, "learning-rate": 1e-2},
+    **{"embedding_dim": 16, "num_layers": 2, "ffn_hidden_dim": 24, "context_length": 16, "batch_size": 8},
+    **{"log_interval": 1, "eval_interval": 10_000, "checkpoint_interval": 20, "warmup_steps": 5, "learning_rate": 1e-2},
     **{"precision": "float32", "threads": 1},
 }
+ENDLESS = 1_000_000  # steps
+PATIENCE = 120.0  # seconds for a start on a machine that has other things to do
+RANK_TIMEOUT = 15.0  # seconds of silence; a start among others must fit in
 
 
 class Together:
     """Starts `nanollm train` on several processes, and ends what it started."""
 
     def __init__(self, home: Path, text: str) -> None:
-        self.home, self.corpus = home, home / "text.txt"
-        self.corpus.write_text(text[:20_000], encoding="utf-8")
+        self.home, self.text = home, home / "text.txt"
+        self.text.write_text(text[:20_000], encoding="utf-8")
+        self.store, self.corpora = RunStore(home / "checkpoints"), CorpusStore(home / "data" / "corpora")
+        self.launcher = Launcher(self.store, self.corpora.root)  # what the page's buttons press
         self._started: list[subprocess.Popen[str]] = []
 
     def start(
-        self, folder: str, *flags: str, processes: int = 2, restarts: int = 0, timeout: float = 60, new: bool = True
+        self,
+        name: str,
+        *torchrun: str,
+        new: bool = True,
+        timeout: float = PATIENCE,
+        home: Path | None = None,
+        **settings,
     ) -> subprocess.Popen[str]:
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-        command = [sys.executable, *torchrun, f"--max-restarts={restarts}", "-m", "nanollm", "train"]
-        about = (
-            ["--corpus", str(self.corpus), *(f"--{name}={value}" for name, value in SMALL.items())]
-            if new
-            else ["--resume"]
+        """Two processes, unless torchrun is told otherwise; a new run with these settings over SMALL, or --resume."""
+        how = (
+            torchrun if any("nproc" in flag for flag in torchrun) else ("--standalone", "--nproc-per-node=2", *torchrun)
         )
-        environment = {
-            **os.environ,
-            **{"NANOLLM_HOME": str(self.home), "NANOLLM_RANK_TIMEOUT": str(timeout), "PYTHONPATH": str(ROOT)},
-        }
-        self._started.append(
-            subprocess.Popen(
-                [*command, "--run-dir", str(self.home / folder), *about, *flags],
-                env=environment,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
-                cwd=self.home,
-            )
+        flags = [f"--{key.replace('_', '-')}={value}" for key, value in {**SMALL, **settings}.items()]
+        about = ["--corpus", str(self.text), *flags] if new else ["--resume"]
+        command = ["-m", "nanollm", "train", "--run-dir", str(self.store.root / name), *about]
+        home = home or self.home
+        process = subprocess.Popen(
+            [sys.executable, "-m", "torch.distributed.run", *how, *command],
+            env={
+                **os.environ,
+                **{"NANOLLM_HOME": str(home), "NANOLLM_RANK_TIMEOUT": str(timeout), "PYTHONPATH": str(ROOT)},
+            },
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=home,
         )
-        return self._started[-1]
+        self._started.append(process)
+        return process
 
-    def run(self, folder: str, *flags: str, **how: int) -> Run:
-        """The run after all its processes have ended well."""
-        process = self.start(folder, *flags, **how)
-        output, _ = process.communicate(timeout=120)
+    def ended(self, name: str, process: subprocess.Popen[str]) -> Run:
+        """The run, after all its processes have ended well."""
+        output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
-        return Run.open(self.home / folder)
+        return self.store.get(name)
 
-    def opened(self, folder: str, step: int) -> Run:
+    def reached(self, name: str, step: int) -> Run:
         """The run, as soon as it has come so far."""
-        until(lambda: (self.home / folder / "run.json").exists(), seconds=60)
-        run = Run.open(self.home / folder)
-        until(lambda: run.status().step >= step, seconds=60)
+        until(lambda: (self.store.root / name / "run.json").exists(), seconds=PATIENCE)
+        run = self.store.get(name)
+        until(lambda: run.status().step >= step, seconds=PATIENCE)
+        return run
+
+    def alone(self, name: str, steps: int, **settings) -> Run:
+        """The run, trained by this very process as far as that (in it is begun, if it is not there), then paused."""
+        if not (self.store.root / name).exists():
+            corpus = self.corpora.add_file(self.text)
+            made = self.store.create(settings={**SMALL, **settings}, corpus=corpus, queued=False)
+            made.folder.rename(self.store.root / name)
+        run = self.store.get(name)
+
+        def on_event(event: Event) -> None:
+            if event.step >= steps:
+                (run.folder / "control" / "pause").touch()
+
+        work(run, self.corpora.root, on_event)
         return run
 
     def close(self) -> None:
@@ -109,8 +141,20 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def losses(events: list[Event]) -> list[float]:
-    return [event.loss for event in events if isinstance(event, Step)]
+def gone(pid: int) -> bool:
+    """Whether a process has ended; its parent may still have to notice."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
+    except OSError:
+        return True
+
+
+def losses(run: Run) -> list[float]:
+    return [event.loss for event in run.events() if isinstance(event, Step)]
+
+
+def starts(run: Run) -> list[Start]:
+    return [event for event in run.events() if isinstance(event, Start)]
 
 
 @pytest.mark.parametrize("processes", [2, 3])
@@ -126,121 +170,116 @@ def test_the_ranks_share_out_the_batch_that_one_process_would_draw(processes: in
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
-def test_two_processes_make_the_run_that_one_makes(together: Together, optimizer: str) -> None:
-    flags = ("--num-steps", "30", "--optimizer", optimizer)
-    one = together.run("one", *flags, processes=1)
-    two = together.run("two", *flags)
-    alone, shared = losses(one.events()), losses(two.events())
+@pytest.mark.parametrize(("optimizer", "pieces"), [("adamw", 1), ("muon", 2)])
+def test_two_processes_make_the_run_that_one_makes(together: Together, optimizer: str, pieces: int) -> None:
+    settings = {"num_steps": 30, "optimizer": optimizer, "warmup_steps": 100}  # as the presets warm up
+    two = together.ended("two", together.start("two", **settings, accumulation_steps=pieces))
+    one = together.alone("one", ENDLESS, **settings)
+    assert one.status().state == two.status().state == "completed"
+    alone, shared = losses(one), losses(two)
     assert len(alone) == len(shared) == 30
     assert max(abs(a - b) for a, b in zip(alone[:20], shared[:20], strict=True)) < 1e-3
     assert alone != shared  # sums of halves are rounded otherwise: it was computed by two
-    starts = [next(event for event in run.events() if isinstance(event, Start)) for run in (one, two)]
-    assert [start.world_size for start in starts] == [1, 2]
+    assert [start.world_size for run in (one, two) for start in starts(run)] == [1, 2]
     assert [event.tokens for event in two.events() if isinstance(event, Step)][-1] == 30 * 8 * 16
     assert sorted(p.name for p in one.folder.iterdir()) == sorted(p.name for p in two.folder.iterdir())
+    assert load_model(two.snapshot().path).info.step == 30
 
 
-@pytest.mark.long
-def test_paused_by_a_note_and_resumed_it_is_the_run_that_was_never_interrupted(together: Together) -> None:
-    flags = ("--num-steps", "120", "--dropout", "0.2")
-    whole = together.run("whole", *flags)
-    process = together.start("broken", *flags)
-    run = together.opened("broken", 10)
-    (run.folder / "control").mkdir(exist_ok=True)
-    (run.folder / "control" / "pause").touch()
-    process.communicate(timeout=60)
-    assert (process.returncode, run.status().state) == (0, "paused")
-    assert 10 <= run.status().step < 120
-    run = together.run("broken", new=False)
-    assert run.status().state == "completed"
-    assert losses(run.events()) == losses(whole.events())
+@pytest.mark.slow
+def test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted(together: Together) -> None:
+    draw, settings = random.Random(7), {"num_steps": ENDLESS, "dropout": 0.2}
+    process = together.start("broken", **settings)
+    run = together.reached("broken", 10)
+    together.launcher.pause(run.id)
+    assert together.ended("broken", process).status().state == "paused"
+    assert not [step for step in starts(run) if step.world_size != 2]
+
+    process = together.start("broken", "--max-restarts=2", new=False)
+    for number, victim in enumerate((1, 0)):  # the first one writes the run, and holds its lock
+        until(lambda number=number: len(starts(run)) == 2 + number, seconds=PATIENCE)
+        together.reached("broken", run.status().step + draw.randrange(15, 60))
+        ranks = ranks_of(process)
+        os.kill(ranks[victim], signal.SIGKILL)
+        until(lambda ranks=ranks: all(map(gone, ranks)), seconds=30)
+    until(lambda: len(starts(run)) == 4, seconds=PATIENCE)
+    together.reached("broken", run.status().step + 20)
+    together.launcher.stop(run.id)
+    assert together.ended("broken", process).status().state == "stopped"
+
+    process = together.start("whole", **settings)
+    whole = together.reached("whole", run.status().step)
+    together.launcher.stop(whole.id)
+    assert together.ended("whole", process).status().state == "stopped"
+    assert len([event for event in run.events() if isinstance(event, Resume)]) == 3
+    assert [event.step for event in run.events() if isinstance(event, Step)] == list(range(1, run.status().step + 1))
+    assert losses(run) == losses(whole)[: run.status().step]
+    assert load_model(run.snapshot().path).info.step == run.status().step
+    assert run.curve().eval_steps[-1] == run.status().step  # judged once more when it was stopped
 
 
-@pytest.mark.long
+@pytest.mark.slow
 def test_the_number_of_processes_may_change_and_the_run_says_so(together: Together) -> None:
-    process = together.start("run", "--num-steps", "200", "--dropout", "0.2")
-    run = together.opened("run", 10)
-    os.kill(ranks_of(process)[0], signal.SIGTERM)  # any rank may be asked
-    process.communicate(timeout=60)
+    run = together.alone("run", 12, num_steps=ENDLESS, dropout=0.2)
     assert run.status().state == "paused"
+    process = together.start("run", new=False)
+    together.reached("run", run.status().step + 15)
+    assert "world_size 2 (it began with 1), so the curve goes another way from here: dropout" in run.status().reason
+    os.kill(ranks_of(process)[1], signal.SIGTERM)  # any rank may be asked
+    assert together.ended("run", process).status().state == "paused"
     assert TrainState.load(run.resume_files()[0], run.train_config).step == run.status().step
-    run = together.run("run", new=False, processes=1)
-    assert run.status().state == "completed"
-    assert "world_size 1 (it began with 2)" in run.status().reason
+    together.alone("run", run.status().step + 5)
+    assert [start.world_size for start in starts(run)] == [1, 2, 1]
+    assert [event.step for event in run.events() if isinstance(event, Step)] == list(range(1, run.status().step + 1))
 
 
-@pytest.mark.long
-def test_a_killed_rank_costs_no_more_than_the_steps_since_the_last_save(together: Together) -> None:
-    flags = ("--num-steps", "150", "--dropout", "0.2")
-    whole = together.run("whole", *flags)
-    process = together.start("broken", *flags, restarts=2)
-    run = together.opened("broken", 45)
-    os.kill(ranks_of(process)[1], signal.SIGKILL)
-    output, _ = process.communicate(timeout=120)
-    assert process.returncode == 0, output
-    assert run.status().state == "completed"
-    assert any(isinstance(event, Resume) for event in run.events())
-    assert [event.step for event in run.events() if isinstance(event, Step)] == list(range(1, 151))
-    assert losses(run.events()) == losses(whole.events())
+@pytest.mark.slow
+def test_of_two_launches_into_one_folder_one_wins_and_a_rank_that_hangs_is_noticed(together: Together) -> None:
+    settings = {"num_steps": ENDLESS, "timeout": RANK_TIMEOUT}
+    both = [together.start("run", **settings) for _ in range(2)]
+    until(lambda: any(process.poll() is not None for process in both), seconds=PATIENCE)
+    loser, winner = sorted(both, key=lambda process: process.poll() is None)
+    output, _ = loser.communicate(timeout=PATIENCE)
+    assert loser.returncode != 0
+    assert "is not empty" in output or "is being used by another run" in output
+    run = together.reached("run", 5)
+    with pytest.raises(InputError, match="another process has it in hand"):
+        work(run, together.corpora.root)
+    assert run.status().state == "running" and winner.poll() is None
+    assert [other.name for other in together.store.root.iterdir() if other.is_dir()] == ["run"]
+
+    frozen = ranks_of(winner)[1]
+    os.kill(frozen, signal.SIGSTOP)
+    until(lambda: not run.status().active, seconds=RANK_TIMEOUT + 30)
+    assert run.status().state == "failed"
+    assert "ended or fell silent" in run.status().reason
+    os.kill(frozen, signal.SIGKILL)  # or torchrun would be patient with it
+    winner.communicate(timeout=PATIENCE)
+    assert winner.returncode != 0 and not run.alive()
 
 
-@pytest.mark.long
-def test_the_others_end_when_one_is_killed(together: Together) -> None:
-    process = together.start("run", "--num-steps", "100000")
-    run = together.opened("run", 5)
-    pids = ranks_of(process)
-    os.kill(pids[1], signal.SIGKILL)
-    began = time.monotonic()
-    process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert time.monotonic() - began < 30
-    assert not run.alive()
-    assert run.status().state in ("failed", "paused")  # torchrun's SIGTERM and the broken line race each other
+@pytest.mark.slow
+def test_machines_meet_and_only_the_first_has_text_and_folder(together: Together, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    here = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}")
+    first = together.start("run", *here, "--node-rank=0", "--local-addr=127.0.0.1", num_steps=20)
+    second = together.start("run", *here, "--node-rank=1", "--local-addr=127.0.0.1", num_steps=20, home=elsewhere)
+    run = together.ended("run", first)
+    second.communicate(timeout=PATIENCE)
+    assert second.returncode == 0
+    assert (run.status().state, run.status().step, starts(run)[0].world_size) == ("completed", 20, 2)
+    assert list(elsewhere.iterdir()) == []
 
 
-@pytest.mark.long
-def test_a_rank_that_hangs_is_noticed(together: Together) -> None:
-    process = together.start("run", "--num-steps", "100000", timeout=5)
-    run = together.opened("run", 5)
-    pids = ranks_of(process)
-    os.kill(pids[1], signal.SIGSTOP)
-    try:
-        until(lambda: not run.status().active, seconds=30)
-        assert run.status().state == "failed"
-        assert "ended or fell silent" in run.status().reason
-    finally:
-        os.kill(pids[1], signal.SIGKILL)
-
-
-@pytest.mark.long
-def test_of_two_launches_into_one_folder_one_wins(together: Together) -> None:
-    first = together.start("run", "--num-steps", "100000")
-    run = together.opened("run", 5)
-    second = together.start("run", "--num-steps", "100000")
-    output, _ = second.communicate(timeout=60)
-    assert second.returncode != 0
-    assert "is not empty" in output
-    third = together.start("run", new=False)
-    output, _ = third.communicate(timeout=60)
-    assert third.returncode != 0
-    assert "another process has it in hand" in output
-    assert run.status().state == "running"
-    first.send_signal(signal.SIGTERM)
-    first.communicate(timeout=60)
-    assert run.status().state == "paused"
-
-
-@pytest.mark.long
-@pytest.mark.parametrize(
-    ("flags", "words"),
-    [(["--num-steps", "5", "--batch-size", "7"], "cannot be shared out"), (["--num-steps", "0"], "num_steps")],
-)
-def test_what_cannot_be_shared_is_refused_with_a_sentence(together: Together, flags: list[str], words: str) -> None:
-    process = together.start("run", *flags)
-    output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0
-    assert words in output
+def test_what_cannot_be_shared_is_refused_before_anything_is_said(text: str) -> None:
+    state, data, config = set_up(text, batch_size=7)
+    state.ranks = Ranks(0, 2)
+    with pytest.raises(InputError, match="7 windows cannot be shared out equally among 2 processes"):
+        next(train(state, data, config))
 
 
 def test_a_batch_in_pieces_is_the_same_step(text: str) -> None:

@@ -201,7 +201,13 @@ class Training:
         differing = [f for f in known if getattr(self._first, f) != getattr(start, f)]
         if differing:
             listed = ", ".join(f"{f} {getattr(start, f)} (it began with {getattr(self._first, f)})" for f in differing)
-            self._say(f"Resumed with {listed}, so the curve may differ in the last digits.")
+            redrawn = "world_size" in differing and self.run.model_config.dropout > 0
+            how = (
+                "goes another way from here: dropout draws other numbers"
+                if redrawn
+                else "may differ in the last digits"
+            )
+            self._say(f"Resumed with {listed}, so the curve {how}.")
 
     def _outcome(self, state: str, reason: str = "") -> Outcome:
         return Outcome(state, self.state.step, reason, round(self.state.seconds, 4), self.state.best_val_loss)
