@@ -6,13 +6,18 @@ import re
 import runpy
 import shlex
 import shutil
+import subprocess
+import sys
 import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from importlib import metadata
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from nanollm import reference
 from nanollm.config import ModelConfig, TrainConfig
@@ -21,12 +26,24 @@ from nanollm.runs.store import Run, RunStore
 from tests.conftest import ROOT
 
 DOCUMENTS = ("README.md", "TRAINING.md")
-# What a test cannot do to its own machine, and who does it instead.
-ELSEWHERE = {
-    'python3 -m venv .venv && .venv/bin/python -m pip install -e ".[test]" && .venv/bin/python -m pytest': ".ci/run",
-    "python3 -m venv .venv && .venv/bin/python -m pip install -e . && .venv/bin/python app.py": ".ci/run",
-    "python app.py": "tests/serving.py",
-    "python -m tests.benchmarks.training": "test_the_benchmark_runs",
+# What a test cannot do to its own machine or within one process, and what does it instead: a file that holds the words,
+# or a file and a test of that name in it.
+ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
+    'python3 -m venv .venv && .venv/bin/python -m pip install -e ".[test]" && .venv/bin/python -m pytest': (
+        (".ci/run", r"command=$(grep -m 1 '\-m pytest$' README.md)"),  # it takes the command itself from there
+    ),
+    "python3 -m venv .venv && .venv/bin/python -m pip install -e . && .venv/bin/python app.py": (
+        ("tests/test_docs.py", "test_the_page_needs_nothing_that_only_the_tests_install"),
+        ("tests/serving.py", '[sys.executable, "app.py"]'),
+    ),
+    "python app.py": (("tests/serving.py", '[sys.executable, "app.py"]'),),
+    "python -m tests.benchmarks.training": (("tests/test_docs.py", "test_the_benchmark_runs"),),
+    "torchrun --nproc-per-node 2 -m nanollm train --preset medium --corpus my.txt --run-dir checkpoints/together": (
+        ("tests/test_distributed.py", "test_two_processes_make_the_run_that_one_makes"),
+    ),
+    "torchrun --nproc-per-node 2 -m nanollm train --run-dir checkpoints/together --resume": (
+        ("tests/test_distributed.py", "test_paused_by_a_note_and_resumed_it_is_the_run_that_was_never_interrupted"),
+    ),
 }
 QUICK = ["--num-steps", "2", "--batch-size", "2", "--threads", "1", "--precision", "float32", "--eval-interval", "2"]
 SHAPE = ["--context-length", "16"]
@@ -168,9 +185,36 @@ def in_order(text: str) -> Iterator[tuple[str, str]]:
 def test_what_is_run_elsewhere_is_run_there() -> None:
     said = {command for document in DOCUMENTS for command in shell_commands(text_of(document))}
     assert set(ELSEWHERE) <= said
-    ci = (ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    assert "README.md" in ci and "-m pytest$" in ci  # it takes the command itself from there
-    assert '"app.py"' in (ROOT / "tests" / "serving.py").read_text(encoding="utf-8")
+    for places in ELSEWHERE.values():
+        for file, words in places:
+            content = (ROOT / file).read_text(encoding="utf-8")
+            assert f"def {words}(" in content if words.startswith("test_") else words in content, (file, words)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_no_command_hides_where_no_test_looks(document: str) -> None:
+    """Indented blocks show files; whatever is to be typed stands in a grey block of its kind."""
+    text = re.sub(r"```.*?```", "", text_of(document), flags=re.S)
+    assert not re.findall(r"^ +(?:\S+/)?(?:torchrun|python3?|pip) .*$", text, flags=re.M)
+    assert set(re.findall(r"^```(\w*)$", text_of(document), flags=re.M)) == {"bash", "python", ""}
+
+
+def test_the_page_needs_nothing_that_only_the_tests_install() -> None:
+    """What app.py and the command line import is among the dependencies, or is what those depend on."""
+    report = "import sys, playground.page, nanollm.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=True)
+    homes = metadata.packages_distributions()
+    installed = {canonicalize_name(home) for name in done.stdout.split() for home in homes.get(name, [])}
+    needed: set[str] = set()
+    asked = [Requirement(line) for line in (ROOT / "requirements.txt").read_text().split("\n") if line]
+    while asked:
+        requirement = asked.pop()
+        name = canonicalize_name(requirement.name)
+        if name in needed or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
+            continue
+        needed.add(name)
+        asked += [Requirement(line) for line in metadata.requires(name) or []]
+    assert installed - needed <= {"nanollm", "nano-llm"}
 
 
 @pytest.mark.slow
