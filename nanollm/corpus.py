@@ -123,7 +123,7 @@ class CorpusStore:
         if before and name == f"{sha256}.txt":
             return before  # a file of this very store: it has a name already
         builtin = builtin or (before.builtin if before else "")
-        info = CorpusInfo(sha256, _display_name(name), survey.characters, vocab_size, time.time(), builtin=builtin)
+        info = CorpusInfo(sha256, display_name(name), survey.characters, vocab_size, time.time(), builtin=builtin)
         self._write_info(info)
         return info
 
@@ -213,7 +213,7 @@ class CorpusStore:
         info = self.get(sha256)
         if info.bundled:
             raise InputError("The bundled text keeps its name.")
-        info = replace(info, name=_display_name(name))
+        info = replace(info, name=display_name(name))
         self._write_info(info)
         return info
 
@@ -302,7 +302,7 @@ def _bundled_info() -> CorpusInfo:
 _bundled_cache: dict = {}
 
 
-def _display_name(name: str) -> str:
+def display_name(name: str) -> str:
     """A name fit for showing: no control characters, not too long."""
     shown = "".join(c for c in str(name) if c.isprintable()).strip()[:MAX_NAME]
     return shown or "untitled"

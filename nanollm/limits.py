@@ -12,6 +12,9 @@ from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
 from nanollm.memory import training_bytes
 
+STARTING_SECONDS = 5.0  # until a worker trains
+FLOPS_PER_SECOND = 2e10  # of forward passes, where nothing was measured: two processors of a rented machine
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -40,17 +43,35 @@ class Limits:
             )
 
     def require_run(self, model: ModelConfig, train: TrainConfig) -> None:
-        """Raise InputError for a run of more steps or of a larger model than is trained here."""
+        """Raise InputError for a run of more steps, of a larger model or of more time than is to be had here."""
         _within("num_steps", train.num_steps, self.num_steps, "choose fewer, or a smaller preset")
         _within("parameters", model.num_parameters, self.parameters, "choose a smaller embedding_dim or fewer layers")
         megabytes = None if self.training_bytes is None else self.training_bytes / 1e6
         needed = training_bytes(model, train) / 1e6
         _within("MB of memory", needed, megabytes, "choose a smaller batch_size or a smaller model")
+        seconds = expected_seconds(model, train)
+        if self.run_seconds is not None and seconds > self.run_seconds:
+            raise InputError(
+                f"This training would take about {_minutes(seconds)} here, and {_minutes(self.run_seconds)} are "
+                "possible: choose the preset sprint or nano, or fewer num_steps."
+            )
+
+    def require_queue(self, seconds: float) -> None:
+        """Raise InputError where the newest in line would wait for longer than so many seconds allow."""
+        if self.queue_seconds is not None and seconds > self.queue_seconds:
+            raise InputError(f"The line is full for about {_minutes(seconds)}: try again later.")
 
     def require_writing(self, prompt: str, max_length: float = 0) -> None:
         """Raise InputError for a longer prompt, or for more characters to be written."""
         _within("characters of prompt", len(prompt), self.prompt, "shorten it")
         _within("characters to be written", max_length, self.length, "ask for fewer")
+
+
+def expected_seconds(model: ModelConfig, train: TrainConfig, done: int = 0) -> float:
+    """Seconds that training will take from step `done` on, as far as can be told before it was tried."""
+    steps = max(0, train.num_steps - done)
+    forward = steps * train.batch_size * model.context_length * model.flops_per_character
+    return STARTING_SECONDS + forward / FLOPS_PER_SECOND
 
 
 LOCAL = Limits()
@@ -74,3 +95,7 @@ PUBLIC = Limits(
 def _within(what: str, asked: float, limit: float | None, advice: str) -> None:
     if limit is not None and asked > limit:
         raise InputError(f"{asked:,.0f} {what} are more than the {limit:,.0f} that are possible here: {advice}.")
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} min"

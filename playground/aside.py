@@ -59,8 +59,10 @@ class _Measured:
 class Pace:
     """How many seconds a step of each preset takes on this machine: measured aside, while nobody trains."""
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, on_demand: bool = True) -> None:
+        """Where many look, nothing is measured on demand: it would go on for as long as anybody looks."""
         self._store = store
+        self._on_demand = on_demand
         self._known: dict[int, _Measured] = {}
         self._process: subprocess.Popen[str] | None = None
         self._guard = threading.Lock()
@@ -70,7 +72,7 @@ class Pace:
         with self._guard:
             known = self._known.setdefault(vocab_size, _Measured())
             measuring = self._process is not None and self._process.poll() is None
-            stays = time.monotonic() - known.asked > STAYS_SECONDS
+            stays = self._on_demand and time.monotonic() - known.asked > STAYS_SECONDS
             if measuring or (stays and not known.finished):
                 training = any(run.alive() for run in self._store.list())
                 if measuring and training:

@@ -1,17 +1,22 @@
-"""The list of runs as the time bar and the sidebar show it: read from disk once for everybody who looks."""
+"""The list of runs as the time bar and the sidebar show it: read once for everybody, shown to whom it is for."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections import OrderedDict
+from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
 from nanollm.builtin import lacking
 from nanollm.corpus import CorpusStore
 from nanollm.runs.store import Run, RunStore, Snapshot
+from playground.owned import owns, sees
+from playground.visitor import Visitor
 
 log = logging.getLogger("nanollm.page")
+MOST_VISITORS = 2000  # whose colours are remembered
 
 
 def news(known: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]] | dict[str, Any]:
@@ -22,51 +27,75 @@ def news(known: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[s
 
 
 class Catalogue:
-    """Rows about all runs, at most `max_age` seconds old, and the colour that each run keeps while it exists."""
+    """Rows about runs, at most `max_age` seconds old, and the colour that each run keeps while it exists.
 
-    def __init__(self, store: RunStore, corpora: CorpusStore, max_age: float = 0.5):
+    `who` tells who asks where they are strangers to each other: then each sees what VisitorStore shows them, in colours
+    that count their runs alone.
+    """
+
+    def __init__(
+        self, store: RunStore, corpora: CorpusStore, max_age: float = 0.5, who: Callable[[], Visitor] | None = None
+    ):
         self._store = store
         self._corpora = corpora
         self._max_age = max_age
+        self._who = who
         self._lock = Lock()
-        self._rows: list[dict[str, Any]] = []
+        self._rows: list[tuple[Run, dict[str, Any]]] = []  # of all runs
         self._read_at = float("-inf")
-        self._slots: dict[str, int] = {}
+        self._slots: OrderedDict[str, dict[str, int]] = OrderedDict()  # by owner, then by run
         self._snapshots: dict[str, tuple[tuple, list[Snapshot]]] = {}
 
     def rows(self, fresh: bool = False) -> list[dict[str, Any]]:
         """One JSON-ready row a run, newest first; `fresh` reads anew, for handlers that just changed something."""
+        visitor = self._who() if self._who else None
         with self._lock:
             if fresh or time.monotonic() - self._read_at > self._max_age:
                 self._rows = self._read()
                 self._read_at = time.monotonic()
-            return self._rows
+            seen = [(run, row) for run, row in self._rows if visitor is None or sees(visitor, run)]
+            slots = self._assign_slots(visitor.owner if visitor else "", [run.id for run, _ in reversed(seen)])
+        return [
+            row
+            | {
+                "slot": slots[run.id],
+                "mine": not run.read_only and (visitor is None or owns(visitor, run)),
+                "look": run.look if visitor else "",  # whoever sees it has this key, or is its owner
+            }
+            for run, row in seen
+        ]
 
     def slot(self, run_id: str) -> int:
         """The run's colour: slot % 5 counts through the five run colours, from 5 on they are dashed."""
-        if run_id not in self._slots:
+        owner = self._who().owner if self._who else ""
+        if run_id not in self._slots.get(owner, {}):
             self.rows(fresh=True)
-        return self._slots.get(run_id, 0)
+        return self._slots.get(owner, {}).get(run_id, 0)
 
-    def _read(self) -> list[dict[str, Any]]:
+    def _read(self) -> list[tuple[Run, dict[str, Any]]]:
         runs = self._store.list()
-        self._assign_slots([run.id for run in reversed(runs)])
-        self._snapshots = {run_id: known for run_id, known in self._snapshots.items() if run_id in self._slots}
+        present = {run.id for run in runs}
+        self._snapshots = {run_id: known for run_id, known in self._snapshots.items() if run_id in present}
         rows = []
         for run in runs:
             try:
-                rows.append(self._row(run))
+                rows.append((run, self._row(run)))
             except Exception:  # one unreadable folder must not hide the others
                 log.exception("run %s cannot be listed", run.id)
         return rows
 
-    def _assign_slots(self, oldest_first: list[str]) -> None:
-        """Runs keep their slot; a new one takes the lowest that is free."""
-        self._slots = {run_id: slot for run_id, slot in self._slots.items() if run_id in set(oldest_first)}
+    def _assign_slots(self, owner: str, oldest_first: list[str]) -> dict[str, int]:
+        """Runs keep their slot; a new one takes the lowest that is free. Whoever was here longest ago is forgotten."""
+        slots = {run_id: slot for run_id, slot in self._slots.get(owner, {}).items() if run_id in set(oldest_first)}
         for run_id in oldest_first:
-            if run_id not in self._slots:
-                taken = set(self._slots.values())
-                self._slots[run_id] = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+            if run_id not in slots:
+                taken = set(slots.values())
+                slots[run_id] = next(slot for slot in range(len(taken) + 1) if slot not in taken)
+        self._slots[owner] = slots
+        self._slots.move_to_end(owner)
+        while len(self._slots) > MOST_VISITORS:
+            self._slots.popitem(last=False)
+        return slots
 
     def _row(self, run: Run) -> dict[str, Any]:
         status = run.status()
@@ -76,7 +105,6 @@ class Catalogue:
             "id": run.id,
             "title": run.title,
             "shipped": run.read_only,
-            "slot": self._slots[run.id],
             "state": status.state,
             "reason": status.reason,
             "place": status.place,

@@ -23,6 +23,7 @@ from playground import visitor
 from playground.aside import Counts, Pace
 from playground.catalogue import Catalogue
 from playground.frames import Frames
+from playground.owned import Shelf, VisitorLauncher, VisitorStore, owns
 from playground.settings import Settings
 from playground.streaming import Desks
 from playground.visitor import Visitor
@@ -37,6 +38,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 TABS = ("corpus", "train", "sample", "attention", "compare")
 # For events that no visitor waits for: no queue, no spinner, no place in the public API (and no toast).
 QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
+NICE = 10  # how far training steps back on a page that many look at
 REFUSED = "That did not work"
 # For every listener to a change that others listen to, too. The default for changes, "always_last", repeats a deferred
 # event for all of its listeners, not for the one that was busy: two of them keep each other going for ever.
@@ -114,16 +116,23 @@ class Context:
     def __post_init__(self) -> None:
         self.house, self.texts = self.house or self.store, self.texts or self.corpora
         self.models = Models(self.store)
-        self.catalogue = Catalogue(self.store, self.corpora)
-        self.counts = Counts(self.corpora)
-        self.pace = Pace(self.store)
+        self.catalogue = Catalogue(self.house, self.texts, who=self.visitor if self.settings.public else None)
+        self.counts = Counts(self.texts)
+        self.pace = Pace(self.house, on_demand=not self.settings.public)
         self.frames = Frames(self.models)
 
     @classmethod
     def open(cls, settings: Settings) -> Context:
         """The services over the folders that `settings` names."""
-        store = RunStore(settings.checkpoints, settings.limits)
-        return cls(settings, store, Launcher(store, settings.corpora), CorpusStore(settings.corpora))
+        limits = settings.limits
+        house, texts = RunStore(settings.checkpoints, limits), CorpusStore(settings.corpora, limits)
+        if not settings.public:
+            return cls(settings, house, Launcher(house, settings.corpora), texts)
+        trainer = Launcher(house, settings.corpora, nice=NICE, run_seconds=limits.run_seconds)
+        store: Any = VisitorStore(house, visitor.current)
+        launcher: Any = VisitorLauncher(trainer, store)
+        shelf: Any = Shelf(texts, store)
+        return cls(settings, store, launcher, shelf, house, texts)
 
     @property
     def writing(self) -> dict[str, Any]:
@@ -139,12 +148,16 @@ class Context:
         """Who asked for what this thread is doing."""
         return visitor.current() if self.settings.public else visitor.EVERYBODY
 
+    def may_change(self, run: Run) -> bool:
+        """Whether a run that is shown is more than looked at: it can be steered, gone on from, deleted."""
+        return not self.settings.public or run.read_only or owns(self.visitor(), run)
+
     @functools.cached_property
     def inside(self) -> Inside:
         """The models looked into, and what was found kept for everybody."""
         from playground.inside import Inside  # which builds on what is here
 
-        return Inside(self.models, self.corpora)
+        return Inside(self.models, self.texts)
 
     def show(self, tab: str) -> gr.Tabs:
         """What to output to `tabs` to open one of TABS."""

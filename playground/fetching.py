@@ -75,7 +75,7 @@ def brought(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
 
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        job = pool.submit(add, ctx.corpora, builtin, tell)
+        job = pool.submit(add, ctx.texts, builtin, tell)  # for everybody
         while wait([job], NEWS_SECONDS).not_done:
             yield far["now"]
         yield job.result()

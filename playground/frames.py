@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from dataclasses import replace
 from threading import Lock
 from typing import TYPE_CHECKING, Any
@@ -38,7 +39,7 @@ class Frames:
             raise InputError("Many want to travel at this moment: try again in a while.")
         self._waiting += 1
         try:
-            return await asyncio.wrap_future(self._worker.submit(self.compute, question))
+            return await asyncio.wrap_future(self._worker.submit(copy_context().run, self.compute, question))
         finally:
             self._waiting -= 1
 

@@ -109,7 +109,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     status, curve, slot = run.status(), run.curve(), ctx.catalogue.slot(run.id)
     laid, counted = _laid(ctx, wanted, run), run.baselines or _counted_before(ctx, run, status)
     overlays, references = _lines(ctx, laid), references_of(run.model_config.vocab_size, counted)
-    wait = estimated_wait(ctx.store, run.id) if status.state == "queued" else None
+    wait = estimated_wait(ctx.house, run.id) if status.state == "queued" else None
     samples = newest_samples(run)
     lines = _ends([RunLine(curve), *overlays])
     charted = f"{run.id} {_short(status.active, slot, wanted.chart, lines, counted is None)}"
@@ -138,7 +138,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
         chart=figure,
         passed=_passed(curve, references, status, run.corpus, laid) if redraw else gr.skip(),
         state=run_sentences(run, status, wait),
-        controls=buttons(run, status),
+        controls=buttons(run, status) if ctx.may_change(run) else nothing().controls,
         doctor=advice(run) if redraw or not status.active else gr.skip(),
         health=health(run, status, curve) if wanted.health else gr.skip(),
         health_chart=health_figure(curve, colour=slot, revision=run.id, palette=TOKENS) if ill else gr.skip(),

@@ -69,7 +69,7 @@ def launch_options(settings: Settings, demo: gr.Blocks) -> dict[str, Any]:
     return settings.launch_options() | dict(
         app_kwargs={"lifespan": guarded(settings, queued_by(demo))},
         theme=_theme(),
-        head=f"<style>\n{_styles()}\n</style>\n<script>\n{_scripts()}\n</script>",
+        head=f"<style>\n{_styles()}\n</style>\n<script>\n{_scripts(settings)}\n</script>",
     )
 
 
@@ -179,10 +179,10 @@ def _styles() -> str:
     return f"{asset('tokens.css')}\n:root:root:root {{\n{rules}\n}}"
 
 
-def _scripts() -> str:
-    """What the scripts of several components share, as window.nano."""
+def _scripts(settings: Settings) -> str:
+    """What the scripts of several components share, as window.nano; before all, who asks, where that matters."""
     names = ("frame.js", "inside.js", "reading.js", "frames.js", "landing.js", "title.js", "compare.js")
-    return "\n".join(asset(name) for name in names)
+    return "\n".join(asset(name) for name in (*(["visitor.js"] if settings.public else []), *names))
 
 
 def _families(*names: str) -> list[gr.themes.Font]:

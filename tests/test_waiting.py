@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 
 from nanollm.config import make_configs, preset
-from nanollm.limits import PUBLIC
+from nanollm.limits import PUBLIC, expected_seconds
 from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import write_status
 from nanollm.runs.store import RunStore
-from nanollm.runs.waiting import estimated_wait, expected_seconds, line_seconds
+from nanollm.runs.waiting import estimated_wait, line_seconds
 from tests.run_folders import TALE, make, step, write
 
 

@@ -40,7 +40,7 @@ from nanollm.runs.record import (
 
 __all__ = ["Corpora", "Corpus", "CorpusRef", "Curve", "Parent", "Run", "RunStore", "Snapshot", "Status"]
 
-_GONE = "This run is no longer here: choose another one, or start a new one."
+GONE = "This run is no longer here: choose another one, or start a new one."
 _STAYS = "The models that come with nano-llm stay as they are"
 _SHIPPED_ID = f"{names.SHIPPED}-"
 _LOCK = ".lock"
@@ -103,7 +103,7 @@ class RunStore:
         """Raises InputError if there is no such run: in the same words for one that went and one that never was."""
         run = self._run(run_id) if _is_name(run_id) and run_id != names.SHIPPED else None
         if run is None:
-            raise InputError((_is_name(run_id) and foreign(self._folder(run_id))) or _GONE)
+            raise InputError((_is_name(run_id) and foreign(self._folder(run_id))) or GONE)
         return run
 
     def create(
@@ -247,7 +247,7 @@ class RunStore:
 
     def needing(self, sha256: str) -> list[str]:
         """Titles of the runs that train on a text or may go on to: it should not be deleted under them."""
-        return [run.title for run in self.list() if run.corpus.get("sha256") == sha256 and _unfinished(run)]
+        return [run.title for run in needing(self.list(), sha256)]
 
     @contextmanager
     def lock(self, timeout: float = 30.0) -> Iterator[None]:
@@ -373,6 +373,11 @@ class RunStore:
     def _of(self, about: Mapping[str, Any]) -> list[Run]:
         """The runs of the same owner: titles tell them apart, and nothing of what others have."""
         return [run for run in self.list() if run.owner == about.get("owner", "")]
+
+
+def needing(runs: Iterable[Run], sha256: str) -> list[Run]:
+    """Those of the runs that train on a text or may go on to."""
+    return [run for run in runs if run.corpus.get("sha256") == sha256 and _unfinished(run)]
 
 
 def _about(

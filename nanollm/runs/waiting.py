@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from nanollm.config import ModelConfig, TrainConfig
+from nanollm.limits import expected_seconds
 from nanollm.runs.record import Run, Status
 from nanollm.runs.store import RunStore
-
-STARTING_SECONDS = 5.0  # until a worker trains
-FLOPS_PER_SECOND = 2e10  # of forward passes, where nothing was measured: two processors of a rented machine
 
 
 def estimated_wait(store: RunStore, run_id: str) -> float | None:
@@ -27,11 +24,6 @@ def estimated_wait(store: RunStore, run_id: str) -> float | None:
     return status.eta_seconds + sum(_flops_left(run, run.status()) for run in ahead) / flops_per_second
 
 
-def expected_seconds(model: ModelConfig, train: TrainConfig, done: int = 0) -> float:
-    """Seconds that training will take from step `done` on, as far as can be told before it was tried."""
-    return STARTING_SECONDS + _flops(model, train, done) / FLOPS_PER_SECOND
-
-
 def line_seconds(store: RunStore) -> float:
     """Seconds that a run would wait which is queued now: as far as can be told, and at least in proportion."""
     waiting = [store.get(run_id) for run_id in store.queue()]
@@ -43,9 +35,5 @@ def line_seconds(store: RunStore) -> float:
 
 
 def _flops_left(run: Run, status: Status) -> float:
-    return _flops(run.model_config, run.train_config, status.step)
-
-
-def _flops(model: ModelConfig, train: TrainConfig, done: int) -> float:
-    """Floating-point operations of the forward passes that are still to come."""
-    return max(0, train.num_steps - done) * train.batch_size * model.context_length * model.flops_per_character
+    steps = max(0, run.train_config.num_steps - status.step)
+    return steps * run.train_config.batch_size * run.model_config.context_length * run.model_config.flops_per_character

@@ -93,6 +93,15 @@ window.nano = (() => {
   const runs = () => rows;
   const onRuns = (listener) => listeners.push(listener);
 
+  // The address to hand on. Whoever has the key of a run in its link can look at that run, where strangers meet.
+  const look = () => rows.find((row) => row.id === new URLSearchParams(location.search).get("run"))?.look || "";
+  function link() {
+    const url = new URL(location.href);
+    url.searchParams.delete("look");
+    if (look()) url.searchParams.set("look", look());
+    return url.href;
+  }
+
   // The newest snapshot goes into the address as none at all: who opens it again follows the run in training.
   function chose({ run, step }) {
     const steps = rows.find((row) => row.id === run)?.steps || [];
@@ -130,6 +139,6 @@ window.nano = (() => {
 
   return {
     remember, keep, kept, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, copy,
-    sheet,
+    sheet, link, look,
   };
 })();

@@ -8,7 +8,11 @@ function copied(word) {
 }
 
 copy.addEventListener("click", async () => {
-  copied((await window.nano.copy(location.href)) ? "Copied" : "Copy it from the address bar");
+  copied((await window.nano.copy(window.nano.link())) ? "Copied" : "Copy it from the address bar");
+});
+copy.addEventListener("pointerenter", () => {
+  const handed = "Whoever opens the link can look at this run and at parts of its text, and change nothing.";
+  copy.title = window.nano.look() ? handed : "";
 });
 
 element.querySelector("#theme-toggle").addEventListener("click", window.nano.toggleTheme);

@@ -23,6 +23,7 @@ function ordinal(number) {
 function facts(row) {
   const [icon, word] = state(row);
   const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)} %` : "";
+  if (!row.mine && !row.shipped) return `looked at by its link · ${age(row.created)}`;
   const place = row.state === "queued" && row.place ? `, ${row.place === 1 ? "next" : ordinal(row.place)}` : "";
   return `${icon} ${word}${share}${place} · ${row.shipped ? "ours" : age(row.created)}`;
 }
@@ -101,7 +102,7 @@ function item(row) {
   const more = button("⋯", "more", () => (open?.id === row.id ? close() : show({ id: row.id, mode: "menu" })));
   more.setAttribute("aria-label", `Rename or delete ${row.title}`);
   more.setAttribute("aria-expanded", String(open?.id === row.id));
-  made.append(pick, row.shipped ? make("span", "more") : more); // a shipped one stays as it is
+  made.append(pick, row.mine ? more : make("span", "more")); // what is not one's own stays as it is
   if (open?.id === row.id) made.append(menu(row));
   return made;
 }

@@ -82,14 +82,14 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
     def offer(tab: Any) -> Any:
         if tab != "compare":
             return gr.skip()
-        found = [(_title(one), one.name) for one in experiments(ctx.settings.checkpoints, ctx.store)]
+        found = [(_title(one), one.name) for one in _experiments(ctx)]
         return gr.Dropdown(choices=found, visible=bool(found))
 
     ctx.tab.change(offer, ctx.tab, parts.experiment, **QUIET, **EACH)
 
     @polite
     def open_one(name: Any) -> list[Any]:
-        found = next((one for one in experiments(ctx.settings.checkpoints, ctx.store) if one.name == name), None)
+        found = next((one for one in _experiments(ctx) if one.name == name), None)
         if found is None:
             raise InputError("This experiment is no longer here: choose another one.")
         models = members(found)
@@ -103,6 +103,11 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
         open_one, parts.experiment, [*parts.texts.models, parts.texts.count, parts.curves.runs],
         show_progress="hidden", api_visibility="private",
     )  # fmt: skip
+
+
+def _experiments(ctx: Context) -> list[Experiment]:
+    """Those of which whoever asks sees a run."""
+    return [one for one in experiments(ctx.settings.checkpoints, ctx.store) if one.runs()]
 
 
 def members(experiment: Experiment) -> list[dict[str, Any]]:

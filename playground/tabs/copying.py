@@ -40,7 +40,7 @@ def layout(place: str) -> Parts:
 def wire(ctx: Context, parts: Parts) -> None:
     @lru_cache(maxsize=TEXTS)
     def prepared(sha256: str, validation_fraction: float) -> tuple[TrainingText, str]:
-        text: Any = ctx.corpora.read(sha256)  # cut as its ids were when it was learned from
+        text: Any = ctx.texts.read(sha256)  # cut as its ids were when it was learned from
         learned, held_out = split(text, validation_fraction)
         return TrainingText(learned), held_out
 
@@ -51,7 +51,7 @@ def wire(ctx: Context, parts: Parts) -> None:
             run, _ = ctx.models.find(*chosen(selection))
             if not run.corpus:
                 raise InputError(UNKNOWN)
-            if lacking(ctx.corpora, run.corpus["sha256"]):
+            if lacking(ctx.texts, run.corpus["sha256"]):
                 raise InputError(LACKING)
             prompt, written = _written(asked)
             training, held_out = prepared(run.corpus["sha256"], run.train_config.validation_fraction)

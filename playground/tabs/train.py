@@ -8,10 +8,9 @@ from typing import Any
 import gradio as gr
 
 from nanollm.charts import MAX_OVERLAYS
-from nanollm.config import PRESETS, require_enough_text
+from nanollm.config import PRESETS
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
-from nanollm.memory import require_memory
 from nanollm.runs.doctor import follow
 from playground import live
 from playground.components.doctor import doctor_line
@@ -180,7 +179,7 @@ def _wire_form(ctx: Context, parts: Parts) -> None:
         recipe = None
         try:
             recipe = Recipe.of(preset, values)
-            return _outcome(_corpus(ctx, sha256), recipe)
+            return _outcome(ctx, _corpus(ctx, sha256), recipe)
         except Exception as error:
             told = sentence(error)
             return "", {"text": told, "fields": blamed(told, recipe.settings if recipe else {})}, ""
@@ -369,11 +368,10 @@ def _cards(info: CorpusInfo, paces: dict[str, float]) -> gr.Radio:
     return gr.Radio(choices=[choice(name, info.vocab_size, paces.get(name)) for name in PRESETS])
 
 
-def _outcome(corpus: CorpusInfo, recipe: Recipe) -> tuple[str, dict[str, Any], str]:
+def _outcome(ctx: Context, corpus: CorpusInfo, recipe: Recipe) -> tuple[str, dict[str, Any], str]:
     """What the settings come to: the size in a sentence, no problem (at most a hint), the command."""
     model, train = recipe.configs(corpus.vocab_size)
-    require_enough_text(corpus.characters, model, train)
-    require_memory(model, train)
+    ctx.store.require(corpus, model, train)
     short = train.warmup_steps >= train.num_steps
     told = SHORT.format(train.warmup_steps, train.num_steps) if short else ""
     changed = ", ".join(f"{name} {value}" for name, value in recipe.settings.items() if value is not None)
