@@ -33,6 +33,7 @@ def health_figure(course: Course, *, colour: int = 0, revision: str | None = Non
     layout = ruled("steps", left=0, right=1, revision=revision, palette=palette)["layout"]
     for axis, title in (("yaxis2", "learning rate"), ("yaxis", "gradient norm")):
         layout[axis] = {**layout["yaxis"], "title": {**layout["yaxis"]["title"], "text": title}}
+    layout["xaxis"] |= {"anchor": "y2"}  # under both
     layout["yaxis"] |= {"domain": [0.56, 1], "type": "log", "nticks": 4}
     layout["yaxis2"] |= {"domain": [0, 0.44], "nticks": 4, "rangemode": "tozero"}
     layout |= {"hovermode": "x unified", "showlegend": False}

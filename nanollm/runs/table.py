@@ -11,7 +11,7 @@ from typing import Any
 from nanollm.config import to_dict
 from nanollm.runs.record import Run
 
-FACTS = ("run", "state", "best validation loss", "steps", "seconds", "parameters")
+FACTS = ("run", "best validation loss", "state", "steps", "seconds", "parameters")
 ALWAYS = ("run", "best validation loss")  # the rest only where two runs differ in it
 _DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet take a cell for a formula
 
@@ -55,7 +55,7 @@ def _facts(run: Run) -> dict[str, Any]:
     status = run.status()
     loss = None if status.val_loss is None else round(status.val_loss, 4)
     seconds = None if status.seconds is None else round(status.seconds, 1)
-    told = (run.title, status.state, loss, status.step, seconds, run.model_config.num_parameters)
+    told = (run.title, loss, status.state, status.step, seconds, run.model_config.num_parameters)
     return dict(zip(FACTS, told, strict=True))
 
 

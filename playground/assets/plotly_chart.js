@@ -29,9 +29,11 @@ function loadPlotly() {
     return window.nanoPlotly;
 }
 
-function say(sentence) {
+// A sentence instead of a chart, or beside its lines: there it leaves the axes and the labels at their ends free.
+function say(sentence, beside = false) {
     note.textContent = sentence;
     note.hidden = !sentence;
+    note.classList.toggle("beside", beside);
 }
 
 // Data, told by its ends: there is nothing to paint in it, and much to copy.
@@ -101,7 +103,7 @@ function draw() {
         if (plot.layout) Object.assign(layout[name], roomyTicks(name, figure.layout[name]));
     }
     drawnWidth = width;
-    say(figure.note ?? "");
+    say(figure.note ?? "", true);
     PL.react(plot, data, layout, CONFIG).then(fitTicks);
     if (!plot.dataset.listening) {
         plot.dataset.listening = "yes";

@@ -1,13 +1,15 @@
 // value: {columns, rows, ids, csv} or null. Drawn with textContent only.
-const { element: make, dot, runs } = window.nano;
+const { element: make, dot, runs, state } = window.nano;
 const find = (selector) => element.querySelector(selector);
 const shown = (cell) => (cell === null ? "–" : typeof cell === "number" ? cell.toLocaleString("en", { maximumFractionDigits: 6 }) : String(cell));
 
 function row(cells, id) {
   const made = make("tr");
   made.append(...cells.map((cell, i) => {
-    const box = make("td", typeof cell === "number" ? "number" : "", shown(cell));
+    const text = props.value.columns[i] === "state" ? state({ state: cell }).join(" ") : shown(cell);
+    const box = make("td", typeof cell === "number" ? "number" : "", text);
     if (i === 0) {
+      box.title = text;
       const known = runs().find((one) => one.id === id);
       if (known) box.prepend(dot(known), " ");
     }

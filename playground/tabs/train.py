@@ -120,6 +120,15 @@ def _live() -> dict[str, Any]:
     """Numbers, chart, controls, the doctor, the newest samples; what is rarely looked at folded."""
     figures = numbers("train-numbers")
     chart = plotly_chart(label="Loss over the training", elem_id="train-chart", empty=live.WAITING)
+    with gr.Row(elem_classes="train-state"):
+        state = line("train-state", elem_classes="")
+        words = ("Pause", "Resume", "Stop and keep", "Continue for more steps", "Fork from here")
+        controls = [
+            gr.Button(word, elem_id=f"train-{name}", scale=0, visible=False)
+            for name, word in zip(live.CONTROLS, words, strict=True)
+        ]
+    doctor = doctor_line("train-doctor")
+    passed = line("train-passed", elem_classes="passed")
     with gr.Row(elem_classes="chart-dials"):
         axis = gr.Radio(
             ["steps", "seconds"], value="steps", show_label=False, elem_id="train-axis", elem_classes="segments"
@@ -131,15 +140,6 @@ def _live() -> dict[str, Any]:
             [], multiselect=True, label="Other runs on this chart", elem_id="train-overlays", visible=False,
             filterable=False, max_choices=MAX_OVERLAYS,
         )  # fmt: skip
-    passed = line("train-passed", elem_classes="passed")
-    with gr.Row(elem_classes="train-state"):
-        state = line("train-state", elem_classes="")
-        words = ("Pause", "Resume", "Stop and keep", "Continue for more steps", "Fork from here")
-        controls = [
-            gr.Button(word, elem_id=f"train-{name}", scale=0, visible=False)
-            for name, word in zip(live.CONTROLS, words, strict=True)
-        ]
-    doctor = doctor_line("train-doctor")
     progress = run_progress("train-progress")
     with (
         gr.Accordion(

@@ -99,6 +99,7 @@ def _shoot(
     if act:
         act(page)
     page.wait_for_timeout(1500)
+    page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=path, full_page=width < 1000 or act is not None)
     context.close()
 

@@ -36,8 +36,12 @@ def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
         made[state] = store.create(settings={}, corpus=corpus, preset="sprint", title=title, queued=state == "queued")
         if state != "queued":
             _train_by_hand(made[state], corpora, state)
-    with Pulse(made["running"].folder), FileLock(made["stalled"].folder / names.LOCK):  # who holds it, and never beats
+    with (
+        Pulse(made["running"].folder) as pulse,
+        FileLock(made["stalled"].folder / names.LOCK),
+    ):  # who holds it, and never beats
         (made["stalled"].folder / names.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
+        pulse._longest = math.inf  # as if it might still move, however long the pictures take
         yield made
 
 
