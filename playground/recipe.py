@@ -84,6 +84,16 @@ def choice(preset_name: str, vocab_size: int, step_seconds: float | None = None)
     return f"{preset_name}\n{PURPOSES[preset_name]}\n{' · '.join(takes)}", preset_name
 
 
+def caution(train: TrainConfig) -> str:
+    """What may be meant, but probably is not; empty if there is no such thing."""
+    if train.warmup_steps < train.num_steps:
+        return ""
+    return (
+        f"warmup_steps {train.warmup_steps:,} is not less than num_steps {train.num_steps:,}: "
+        "the learning rate never gets to its height."
+    )
+
+
 def text_name(corpus: CorpusInfo) -> str:
     """What the command line calls a text: its file, or its id where everybody can bring it."""
     if corpus.bundled:

@@ -10,7 +10,7 @@ from nanollm.builtin import bring
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
 from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
-from playground.recipe import NAMES, Recipe, blamed, choice, defaults, onward, text_name
+from playground.recipe import NAMES, Recipe, blamed, caution, choice, defaults, onward, text_name
 
 
 def values(preset_name: str, **changed: object) -> list[object]:
@@ -87,3 +87,11 @@ def test_going_on_keeps_what_is_left_empty():
     assert onward(["500", "0.001", ""]) == {"num_steps": 500, "learning_rate": 0.001}
     with pytest.raises(InputError, match="num_steps is '5 hundred'"):
         onward(["5 hundred", "", ""])
+
+
+def test_a_warm_up_that_outlasts_the_training_is_pointed_out_beside_the_field_that_made_it_so():
+    for changed, asked in ({"num_steps": 50}, "nano"), ({"warmup_steps": 500}, "sprint"):
+        recipe = Recipe.of(asked, values(asked, **changed))
+        assert blamed(caution(recipe.configs(65)[1]), recipe.settings) == list(changed)
+    for name in PRESETS:
+        assert caution(make_configs(preset(name), 65)[1]) == ""

@@ -40,9 +40,6 @@ WAIT = "() => [{__type__: 'update', interactive: false}]"
 READY = "() => [{__type__: 'update', value: 'Start training', interactive: true}]"
 AGAIN = "() => document.querySelector('.train-view').classList.toggle('open')"
 EMPTIED = "() => ['', '', '', '']"
-SHORT = (
-    "The warm-up of {warmup:,} steps is longer than the {steps:,} steps: the learning rate never gets to its height."
-)
 SAME = "the same text"
 NO_RUN = "No run is chosen: choose one above, or start one."
 QUEUED: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
@@ -372,11 +369,10 @@ def _outcome(ctx: Context, corpus: CorpusInfo, recipe: Recipe) -> tuple[str, dic
     """What the settings come to: the size in a sentence, no problem (at most a hint), the command."""
     model, train = recipe.configs(corpus.vocab_size)
     ctx.store.require(corpus, model, train)
-    short = train.warmup_steps >= train.num_steps
-    told = SHORT.format(train.warmup_steps, train.num_steps) if short else ""
     changed = ", ".join(f"{name} {value}" for name, value in recipe.settings.items() if value is not None)
     size = f"{model.num_parameters:,} parameters, {train.num_steps:,} steps"
-    hint = {"text": told, "fields": ["warmup_steps"] if short else []}
+    told = caution(train)
+    hint = {"text": told, "fields": blamed(told, recipe.settings)}
     return f"{size}. Changed: {changed}." if changed else "", hint, recipe.command(text_name(corpus))
 
 
