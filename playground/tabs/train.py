@@ -27,6 +27,7 @@ from playground.recipe import (
     Recipe,
     blamed,
     by_itself,
+    caution,
     choice,
     defaults,
     onward,
