@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from nanollm.charts import LIGHT, Figure, Palette, Reference, literal, ruled
 
+VISIBLE = 0.005  # nats that two marks must be apart to be seen as two
+
 
 @dataclass(frozen=True)
 class Course:
@@ -28,8 +30,9 @@ class SizePoint:
     """One run as a point: how large its model is, and how well it did."""
 
     parameters: int
-    val_loss: float | None  # the lowest
-    train_loss: float | None  # of the same moment
+    val_loss: float | None  # at the end
+    lowest: float | None  # validation loss on the way there
+    train_loss: float | None  # at the end
     name: str = ""
     colour: int = 0
 
@@ -67,7 +70,10 @@ def size_figure(
     revision: str | None = None,
     palette: Palette = LIGHT,
 ) -> Figure:
-    """The loss of several runs against the size of their models: a dot for validation, a ring for training."""
+    """The final loss of several runs against the size of their models: a dot for validation, a ring for training.
+
+    A diamond where the validation loss had been visibly lower before the end.
+    """
     points = list(points)
     sizes = sorted({point.parameters for point in points}) or [1]
     figure = ruled(
@@ -79,17 +85,23 @@ def size_figure(
         revision=revision,
         palette=palette,
     )
-    rings = _dots(points, [point.train_loss for point in points], "training", "circle-open", palette)
-    dots = _dots(points, [point.val_loss for point in points], "lowest validation", "circle", palette)
-    figure["data"] = [rings | {"mode": "markers"}, dots, *figure["data"]]
+    rings = _dots(points, [point.train_loss for point in points], "final training", "circle-open", palette)
+    dots = _dots(points, [point.val_loss for point in points], "final validation", "circle", palette)
+    lower = [point.lowest if _apart(point.lowest, point.val_loss) else None for point in points]
+    diamonds = _dots(points, lower, "lowest validation", "diamond-open", palette)
+    figure["data"] = [rings | {"mode": "markers"}, dots, diamonds | {"mode": "markers"}, *figure["data"]]
     ticks = {"tickmode": "array", "tickvals": sizes, "ticktext": [f"{size:,}" for size in sizes]}
     figure["layout"]["xaxis"] |= ticks
-    losses = [loss for point in points for loss in (point.val_loss, point.train_loss) if loss is not None]
+    losses = [loss for point in points for loss in (point.val_loss, point.lowest, point.train_loss) if loss is not None]
     heights = [*losses, *(reference.loss for reference in references)] or [1.0]
     room = max(0.1, 0.15 * (max(heights) - min(heights)))  # for the names above the dots
     figure["layout"]["yaxis"] |= {"autorangeoptions": {"include": [min(heights) - room, max(heights) + room]}}
     figure["layout"] |= {"hovermode": "closest", "showlegend": False}
     return figure
+
+
+def _apart(lowest: float | None, final: float | None) -> bool:
+    return lowest is not None and (final is None or lowest < final - VISIBLE)
 
 
 def _course_traces(course: Course, logarithmic: bool, palette: Palette) -> list[Figure]:

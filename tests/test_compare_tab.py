@@ -224,7 +224,7 @@ class TestScored:
 
 class TestCurves:
     def test_every_chosen_run_has_its_two_lines_and_counting_its_own(self, ctx: Context, runs: list[Run]) -> None:
-        for axis in curves.AXES:
+        for axis in curves.AXES.values():
             figure = curves.curves(ctx, runs, axis)
             assert figure
             solid = [trace for trace in figure["data"] if trace["line"].get("width") == 2]

@@ -186,11 +186,20 @@ class TestFigures:
 
     @given(st.lists(st.tuples(st.integers(1, 10**7), st.floats(0.5, 5)), max_size=8))
     def test_no_line_is_drawn_through_models_of_different_size(self, points: list[tuple[int, float]]) -> None:
-        figure = size_figure([SizePoint(parameters, loss, loss, "m") for parameters, loss in points])
+        figure = size_figure([SizePoint(parameters, loss, loss, loss, "m") for parameters, loss in points])
         assert all("lines" not in trace["mode"] for trace in figure["data"])
         assert sorted(zip(figure["data"][1]["x"], figure["data"][1]["y"], strict=True)) == sorted(
             (parameters, round(loss, 4)) for parameters, loss in points
         )
+
+    def test_against_size_stands_the_final_loss_and_the_lowest_where_it_was_lower(self) -> None:
+        figure = size_figure([SizePoint(10, 1.9, 1.9, 1.8, "steady"), SizePoint(20, 1.7, 1.5, 1.2, "by heart")])
+        marks = {trace["name"]: list(zip(trace["x"], trace["y"], strict=True)) for trace in figure["data"][:3]}
+        assert marks == {
+            "final training": [(10, 1.8), (20, 1.2)],
+            "final validation": [(10, 1.9), (20, 1.7)],
+            "lowest validation": [(20, 1.5)],
+        }
 
     def test_time_left_counts_what_is_still_to_be_trained(self, store: RunStore) -> None:
         experiment = recorded(store)

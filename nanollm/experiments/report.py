@@ -23,7 +23,7 @@ _CHARTS = {
     "characters": "Loss against characters seen",
     "seconds": "Loss against time",
     "flops": "Loss against computing",
-    "size": "Lowest loss against size",
+    "size": "Final loss against size",
 }
 
 
@@ -66,7 +66,8 @@ def page(experiment: Experiment, texts: dict[str, str]) -> str:
         _table("Results", _outcome(found)),
         "<h2>How they learned</h2>",
         "<p>Solid: validation loss, on the end of the text, which no model learned from. Faint: training loss. "
-        "Dashed: what plain counting achieves.</p>",
+        "Dashed: what plain counting achieves. Against size: a dot for validation at the end, a ring for training, a "
+        "diamond where validation had been lower before.</p>",
         f'<div class="charts">{"".join(map(_chart, _CHARTS))}</div>',
         _samples(found, texts),
         _table("Speed and memory", _cost(found)),

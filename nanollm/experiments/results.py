@@ -120,7 +120,7 @@ def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, Course]:
 
 
 def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figure]:
-    """All charts of an experiment: the loss against each of AXES, and under "size" the lowest against parameters."""
+    """All charts of an experiment: the loss against each of AXES, and under "size" the final one against parameters."""
     runs = [run for run in experiment.runs() if run.curve().eval_steps]
     colours = {name: colour for colour, name in enumerate(experiment.plan.presets)}
     several = len(experiment.plan.seeds) > 1
@@ -137,7 +137,9 @@ def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figur
             chosen, title, logarithmic=logarithmic, references=references, revision=axis, palette=palette
         )
     points = [
-        SizePoint(r.parameters, r.best_val_loss, r.best_train_loss, r.preset, colours.get(r.preset, 0))
+        SizePoint(
+            r.parameters, r.final_val_loss, r.best_val_loss, r.final_train_loss, r.preset, colours.get(r.preset, 0)
+        )
         for r in map(result, runs)
     ]
     # The hardest one to pass is enough here; blind guessing would press everything else together.

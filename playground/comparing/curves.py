@@ -21,7 +21,7 @@ from playground.context import EACH, QUIET, Context
 if TYPE_CHECKING:
     from nanollm.scaling_charts import Course
 
-AXES = ("steps", "characters", "seconds")
+AXES = {"steps": "steps", "characters": "characters", "seconds": "seconds", "computing": "flops"}  # in words
 MOST_POINTS = 200  # of one curve
 NOTHING = "Choose a run above: its curve appears as soon as its loss has been measured."
 LEGEND = "Solid: loss on text that was held out. Faint: on text it learned from. Dashed grey: what counting achieves."
@@ -42,8 +42,8 @@ def layout(ctx: Context) -> Parts:
         warning = line("compare-runs-caution", elem_classes="caution")
     with gr.Column(elem_classes="compare-view when-curves", min_width=0):
         axis = gr.Radio(
-            list(AXES), value=AXES[0], show_label=False, container=False, label="Against", elem_id="compare-axis",
-            elem_classes="segments",
+            list(AXES.items()), value="steps", show_label=False, container=False, label="Against",
+            elem_id="compare-axis", elem_classes="segments",
         )  # fmt: skip
         chart = plotly_chart(label="Loss of the chosen runs", elem_id="compare-curves", height=400, empty=NOTHING)
         line("compare-curves-legend", LEGEND)
@@ -60,7 +60,7 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
         warning = caution(runs)
         if view == "table":
             return warning, gr.skip(), sheet(tabulate(runs))
-        return warning, curves(ctx, runs, axis if axis in AXES else AXES[0]), gr.skip()
+        return warning, curves(ctx, runs, axis if axis in AXES.values() else "steps"), gr.skip()
 
     asked, shown = [ctx.tab, view, parts.runs, parts.axis], [parts.caution, parts.chart, parts.table]
     for moment in (parts.runs.change, parts.runs.news, parts.axis.change, view.change, ctx.tab.change):
