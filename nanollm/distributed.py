@@ -21,6 +21,7 @@ from typing import NoReturn
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from nanollm.errors import InputError, OutOfReach
@@ -136,7 +137,7 @@ def joined() -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
-def _fresh(store: dist.Store, rank: int, world_size: int) -> dist.Store:
+def _fresh(store: Store, rank: int, world_size: int) -> Store:
     """A part of the store in which nothing was left by ranks that have ended since.
 
     torchrun keeps its store when it starts the ranks again, and PyTorch would find the addresses of the dead in it.
@@ -148,7 +149,7 @@ def _fresh(store: dist.Store, rank: int, world_size: int) -> dist.Store:
         store.set(f"question {rank}", question)
         name = store.get(f"answer to {question}").decode()  # waits for it
         store.set(f"{rank} heard of {name}", "")
-        return dist.PrefixStore(name, store)
+        return PrefixStore(name, store)
     name, deadline = secrets.token_hex(8), time.monotonic() + _timeout()
     for other in range(1, world_size):
         while not store.check([f"{other} heard of {name}"]):
@@ -156,7 +157,7 @@ def _fresh(store: dist.Store, rank: int, world_size: int) -> dist.Store:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"number {other} of them is missing")
             time.sleep(0.02)
-    return dist.PrefixStore(name, store)
+    return PrefixStore(name, store)
 
 
 def leave(status: int) -> NoReturn:

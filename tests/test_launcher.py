@@ -294,9 +294,9 @@ class TestFailures:
         log.write_text(
             "Traceback (most recent call last):\n  File ...\nOSError: cannot open /home/me/.secret/x.so: gone\n"
         )
-        assert launcher_module._last_words(log) == "Its process could not start: cannot open x.so: gone."
+        assert launcher_module.last_words(log) == "Its process could not start: cannot open x.so: gone."
         log.write_text("")
-        assert launcher_module._last_words(log) == "Its process could not start, and left no word."
+        assert launcher_module.last_words(log) == "Its process could not start, and left no word."
 
     def test_what_cannot_even_be_written_down_is_not_tried_again_and_again(
         self, store: RunStore, launch: Launcher, monkeypatch

@@ -11,6 +11,7 @@ from pathlib import Path
 from nanollm.config import PRESETS, TrainConfig
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import USUAL, Experiment, Plan, drive, pause, prepare
+from nanollm.runs.elsewhere import Elsewhere
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import Corpus, RunStore
 from nanollm.terminal import ExperimentProgress
@@ -26,6 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--name", help="folder of the experiment under checkpoints/ (default: a new one)")
     where.add_argument("--run-dir", type=Path, help="folder of the experiment; its runs go beside it")
+    parser.add_argument(
+        "--launch-command",
+        nargs="+",
+        metavar="COMMAND",
+        help="how a run is started on another machine, {command} being what is to run there; as many runs at once as "
+        "there are commands (TRAINING.md has examples)",
+    )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
 
 
@@ -37,8 +45,10 @@ def scale(arguments: argparse.Namespace, checkpoints: Path, corpora: Path, corpu
     plan = Plan(tuple(arguments.presets), arguments.num_steps_scale, tuple(arguments.seeds))
     folder = arguments.run_dir.absolute() if arguments.run_dir else _named(arguments.name, checkpoints)
     store = RunStore(folder.parent if folder else checkpoints)
+    commands = arguments.launch_command
+    launcher = Elsewhere(store, corpora, commands) if commands else Launcher(store, corpora)
     experiment = prepare(store, corpus(), plan, folder)
-    if not _trained(experiment, Launcher(store, corpora)):
+    if not _trained(experiment, launcher):
         print(f"Paused; the same command goes on. The experiment is {experiment.folder}")
         return 0
     from nanollm.experiments.report import write  # torch, plotly: not before they are needed

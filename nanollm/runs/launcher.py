@@ -166,7 +166,7 @@ class Launcher:
                 child.wait()
                 if run.status().state != "queued":
                     return True  # it has said itself what happened
-                return self._failed(run, _last_words(run.folder / names.LOG))
+                return self._failed(run, last_words(run.folder / names.LOG))
             time.sleep(_POLL_SECONDS)
         return True
 
@@ -177,10 +177,10 @@ class Launcher:
             self._hopeless.add(run.id)
         return False
 
-    def _spawn(self, run: Run) -> subprocess.Popen[bytes]:
+    def _spawn(self, run: Run, command: list[str] | None = None) -> subprocess.Popen[bytes]:
         with open(run.folder / names.LOG, "ab") as log:
             child = subprocess.Popen(
-                worker_command(run.folder, self.corpora, **self._terms),
+                command or worker_command(run.folder, self.corpora, **self._terms),
                 env=worker_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -286,7 +286,7 @@ def _require_resumable(run: Run, status: Status) -> None:
         raise InputError("This run was stopped and left no file to go on from: start a new one.")
 
 
-def _last_words(log: Path) -> str:
+def last_words(log: Path) -> str:
     """One plain sentence out of the end of worker.log: the last error's message, without the paths in it."""
     try:
         lines = [line.strip() for line in log.read_text("utf-8", "replace")[-4000:].splitlines() if line.strip()]

@@ -2,13 +2,15 @@
 
 No process id is ever trusted (the system reuses them), and no clock that a person can set: the kernel frees the lock
 within a millisecond of a worker's death, and beats are readings of the monotonic clock, which all processes of a
-machine share and which stands still while the machine sleeps.
+machine share and which stands still while the machine sleeps. Of a worker on another machine, whose clock and process
+ids say nothing here, only whether its beats change is looked at.
 """
 
 from __future__ import annotations
 
 import fcntl
 import os
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -63,7 +65,7 @@ class Pulse:
 
     def _beat(self) -> None:
         # One short write in place: readers never see half of it, and a full disk does not silence it.
-        os.pwrite(self._file, f"{time.monotonic():20.3f} {os.getpid():10d}\n".encode(), 0)
+        os.pwrite(self._file, f"{time.monotonic():20.3f} {os.getpid():10d} {_MACHINE}\n".encode(), 0)
 
 
 def alive(folder: Path) -> bool:
@@ -84,14 +86,23 @@ def alive(folder: Path) -> bool:
 
 def silence(folder: Path) -> float:
     """Seconds since the owner of this folder last showed that it moves; 0 if it has not begun to."""
-    beat = _heartbeat(folder)
-    return max(0.0, time.monotonic() - beat[0]) if beat else 0.0
+    beat, now = _heartbeat(folder), time.monotonic()
+    if beat is None:
+        return 0.0
+    if beat[2] == _MACHINE:
+        return max(0.0, now - beat[0])
+    known, since = _elsewhere.get(folder, (None, now))
+    _elsewhere[folder] = (beat, since if beat == known else now)
+    return now - _elsewhere[folder][1]
 
 
 def owner(folder: Path) -> int | None:
-    """The process id that the owner wrote down: to be shown, or compared with a child that is certainly one's own."""
+    """The process id that the owner wrote down: to be shown, or compared with a child that is certainly one's own.
+
+    None where nobody owns it, or somebody on another machine.
+    """
     beat = _heartbeat(folder)
-    return beat[1] if beat else None
+    return beat[1] if beat and beat[2] == _MACHINE else None
 
 
 @contextmanager
@@ -112,9 +123,22 @@ def claimed(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
         lock.release()
 
 
-def _heartbeat(folder: Path) -> tuple[float, int] | None:
+def _heartbeat(folder: Path) -> Beat | None:
     try:
-        at, pid = (folder / names.HEARTBEAT).read_text().split()
-        return float(at), int(pid)
+        at, pid, *machine = (folder / names.HEARTBEAT).read_text().split()
+        return float(at), int(pid), machine[0] if machine else _MACHINE  # older workers did not say where they were
     except (OSError, ValueError):
         return None
+
+
+def _machine() -> str:
+    """What tells this machine from others, and from itself before it was started anew."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return socket.gethostname()
+
+
+Beat = tuple[float, int, str]  # the monotonic clock, process id and machine of its writer
+_MACHINE = _machine()
+_elsewhere: dict[Path, tuple[Beat | None, float]] = {}  # beats from other machines, and since when they are known here
