@@ -8,7 +8,9 @@ request it is nobody, who sees what came along and can change nothing.
 from __future__ import annotations
 
 import hmac
+import math
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -24,6 +26,7 @@ from nanollm.runs.store import GONE, Corpora, Corpus, Run, RunStore, needing
 from nanollm.runs.waiting import line_seconds
 from playground.visitor import Visitor
 
+MOST_OPENED = 1000  # runs of which is remembered when somebody looked at them
 NOBODY = "This browser did not say who it is, so nothing can be kept for it: reload the page."
 LOOKED = "This run is somebody else's: you can look at it, but not change it."
 NO_TEXT = "This text is no longer here: bring it again, or choose another one."
@@ -39,6 +42,7 @@ class VisitorStore:
         self.root, self.limits = house.root, house.limits
         self.require = house.require
         self._one_at_a_time = Lock()
+        self._opened: OrderedDict[str, float] = OrderedDict()
 
     def list(self) -> list[Run]:
         """As RunStore's."""
@@ -50,8 +54,16 @@ class VisitorStore:
         with suppress(InputError):
             run = self.house.get(run_id)
             if sees(self.who(), run):
+                self._opened[run.id] = time.monotonic()
+                self._opened.move_to_end(run.id)
+                while len(self._opened) > MOST_OPENED:
+                    self._opened.popitem(last=False)
                 return run
         raise InputError(GONE)
+
+    def lately(self, run_id: str) -> float:
+        """Seconds since somebody looked at a run; infinity if nobody has for long."""
+        return time.monotonic() - self._opened.get(run_id, -math.inf)
 
     def own(self, run_id: str) -> Run:
         """The run if it is the visitor's to change (or the house's, which says itself what stays as it is)."""
@@ -106,7 +118,7 @@ class VisitorStore:
             raise InputError(NOBODY)
         with self._one_at_a_time:
             mine = [run for run in self.house.list() if owns(visitor, run)]
-            waiting = [run for run in mine if run.status().state == "queued"]
+            waiting = [run for run in mine if run.status().state == "queued" and not run.alive()]
             if self.limits.runs is not None and len(mine) + more > self.limits.runs:
                 raise InputError(f"You keep {len(mine)} runs here, and no more are possible: delete one first.")
             if self.limits.queued is not None and len(waiting) >= self.limits.queued:
@@ -174,7 +186,7 @@ class Shelf:
 
     def list(self) -> list[CorpusInfo]:
         """As CorpusStore's."""
-        common = [info for info in self.house.list() if _common(info)]
+        common = [info for info in self.house.list() if for_everybody(info)]
         brought = [info for path in self._entries() if (info := self._entry(path)) is not None]
         return [*common, *sorted(brought, key=lambda info: -info.added)]
 
@@ -182,7 +194,7 @@ class Shelf:
         """A text on the shelf, or of a run that the visitor may go on from. Raises InputError for any other."""
         with suppress(InputError):
             info = self.house.get(sha256)
-            if _common(info):
+            if for_everybody(info):
                 return info
             if (entry := self._entry(self._path(info.sha256))) is not None:
                 return entry
@@ -236,7 +248,7 @@ class Shelf:
 
     def _own(self, sha256: str) -> CorpusInfo:
         info = self.get(sha256)
-        if _common(info):
+        if for_everybody(info):
             raise InputError(EVERYBODYS)
         entry = self._entry(self._path(info.sha256))
         if entry is None:
@@ -252,7 +264,7 @@ class Shelf:
 
     def _put(self, info: CorpusInfo, added: float | None = None) -> CorpusInfo:
         """The entry for a text that the house has; one that is there for everybody needs none."""
-        if _common(info):
+        if for_everybody(info):
             return info
         path = self._path(info.sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -289,5 +301,6 @@ def sees(visitor: Visitor, run: Run) -> bool:
     return bool(run.look) and hmac.compare_digest(visitor.looks.get(run.id, ""), run.look)
 
 
-def _common(info: CorpusInfo) -> bool:
+def for_everybody(info: CorpusInfo) -> bool:
+    """Whether a text is there for everybody."""
     return info.bundled or bool(info.builtin)

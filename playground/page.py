@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
 import sys
 from typing import Any
@@ -21,6 +22,7 @@ from playground.components.run_list import run_list
 from playground.components.time_bar import time_bar
 from playground.context import EACH, QUIET, TABS, Context, chosen, polite, warn
 from playground.gate import guarded, queued_by
+from playground.janitor import Janitor
 from playground.settings import Settings
 from playground.tabs import attention, compare, corpus, sample, train
 
@@ -34,7 +36,9 @@ LAND = "(tab) => window.nano.land(tab)"
 
 def build(ctx: Context) -> gr.Blocks:
     """The whole page over the services of `ctx`; launch it with `launch_options`."""
-    with gr.Blocks(title=TITLE, fill_width=True, delete_cache=(3600, 86400), analytics_enabled=False) as demo:
+    with gr.Blocks(
+        title=TITLE, fill_width=True, delete_cache=ctx.settings.delete_cache, analytics_enabled=False
+    ) as demo:
         ctx.demo = demo
         ctx.tab = gr.Textbox(container=False, elem_id="open-tab", elem_classes="unseen")
         rows = feed()
@@ -74,10 +78,17 @@ def launch_options(settings: Settings, demo: gr.Blocks) -> dict[str, Any]:
 
 
 def serve(settings: Settings) -> None:
-    """Start the page, say where it is, and stay until interrupted or terminated. Training goes on without it."""
+    """Start the page, say where it is, and stay until interrupted or terminated.
+
+    Training goes on without it; where the machine is shared, it is saved instead, and goes on with the next start.
+    """
     ctx = Context.open(settings)
+    janitor = Janitor(ctx.house, ctx.texts, settings.uploads, ctx.store.lately) if settings.public else None
     demo = build(ctx)
     ctx.launcher.watch()
+    if janitor:
+        os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.uploads))
+        janitor.watch()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings, demo))
@@ -85,6 +96,9 @@ def serve(settings: Settings) -> None:
         demo.block_thread()
     finally:
         ctx.pace.give_way()
+        if janitor:
+            janitor.close()
+            ctx.launcher.suspend()
         ctx.launcher.close()
         demo.close(verbose=False)
 

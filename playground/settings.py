@@ -38,6 +38,11 @@ class Settings:
         return 256 if self.public else 64
 
     @property
+    def delete_cache(self) -> tuple[int, int]:
+        """How often Gradio looks through its files, and how old those are that it removes; in seconds."""
+        return (600, 3600) if self.public else (3600, 86_400)
+
+    @property
     def limits(self) -> Limits:
         """What one person may ask for."""
         return PUBLIC if self.public else LOCAL
@@ -51,6 +56,11 @@ class Settings:
     def corpora(self) -> Path:
         """The folder of texts that people brought."""
         return self.home / "data" / "corpora"
+
+    @property
+    def uploads(self) -> Path:
+        """The folder for what a public page is sent and hands out; on a local one that is Gradio's own affair."""
+        return self.home / "data" / "uploads"
 
     def launch_options(self) -> dict[str, Any]:
         """What demo.launch() is given besides the looks; host and port stay with Gradio's environment variables."""

@@ -1,0 +1,66 @@
+"""FAULTS B1: a worker that was killed is lost within 5 seconds and buried; one that hangs is stalled within 30."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from nanollm.runs import liveness
+from nanollm.runs.launcher import Launcher
+from tests.faults.conftest import until
+
+LONG = {"num_steps": 1_000_000, "checkpoint_interval": 1_000, "eval_interval": 10_000}
+
+
+def zombies() -> list[str]:
+    """The children of this process that ended and were not buried."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            name, rest = stat.read_text().rsplit(")", 1)
+        except OSError:
+            continue
+        state, parent = rest.split()[:2]
+        if (state, parent) == ("Z", str(os.getpid())):
+            found.append(name)
+    return found
+
+
+def test_a_killed_worker_is_lost_and_offered_to_resume(make, launcher: Launcher) -> None:
+    run = make(**LONG)
+    launcher.start(run.id)
+    worker = liveness.owner(run.folder)
+    assert worker
+    os.kill(worker, signal.SIGKILL)
+    until(lambda: run.status().state in ("lost", "queued"), seconds=5)  # queued: it had not yet said that it runs
+    launcher.advance()
+    until(lambda: (launcher.advance(), not zombies())[1], seconds=5)
+    assert run.status().state in ("lost", "queued", "running")
+    if run.status().state == "lost":
+        launcher.resume(run.id)
+        assert run.status().active
+
+
+def test_a_frozen_worker_is_told_in_time() -> None:
+    assert liveness.STALL_SECONDS + 2 * liveness.BEAT_SECONDS <= 30
+
+
+@pytest.mark.slow
+def test_a_worker_that_was_really_stopped_is_stalled_within_30_seconds(make, launcher: Launcher) -> None:
+    run = make(**LONG)
+    launcher.start(run.id)
+    until(lambda: run.status().step > 0)
+    worker = liveness.owner(run.folder)
+    assert worker
+    began = time.monotonic()
+    os.kill(worker, signal.SIGSTOP)
+    try:
+        until(lambda: run.status().state == "stalled", seconds=40)
+        assert time.monotonic() - began <= 30
+    finally:
+        os.kill(worker, signal.SIGCONT)
+    until(lambda: run.status().state == "running", seconds=10)

@@ -1,0 +1,70 @@
+"""FAULTS B2: training outlives a server that is killed, and the next one goes on with it: no step twice."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from nanollm.corpus import CorpusStore
+from nanollm.events import Step
+from nanollm.runs.launcher import Launcher
+from nanollm.runs.record import Run
+from nanollm.runs.store import RunStore
+from tests.conftest import ROOT
+from tests.faults.conftest import TINY, until
+from tests.serving import serve
+
+SERVER = """
+import sys, time
+from nanollm.runs.launcher import Launcher
+from nanollm.runs.store import RunStore
+launcher = Launcher(RunStore(sys.argv[1]), sys.argv[2])
+launcher.watch()
+launcher.start(sys.argv[3])
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+def steps(run: Run) -> list[int]:
+    return [event.step for event in run.events() if isinstance(event, Step)]
+
+
+def test_the_next_server_adopts_what_the_killed_one_started(
+    store: RunStore, corpora: CorpusStore, launcher: Launcher, make
+) -> None:
+    run, waiting = make(num_steps=4000, log_interval=1, checkpoint_interval=1000, eval_interval=4000), make()
+    command = [sys.executable, "-c", SERVER, str(store.root), str(corpora.root), run.id]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as server:
+        assert server.stdout and server.stdout.readline()
+        server.kill()
+    began, worker = time.monotonic(), run.status()
+    launcher.advance()
+    assert run.status().active and waiting.status().state == "queued" and time.monotonic() - began <= 5, worker
+    until(lambda: waiting.status().state == "completed")  # which begins only after it
+    assert run.status().state == "completed"
+    assert steps(run) == sorted(set(steps(run))) and steps(run)[-1] == 4000
+
+
+@pytest.mark.slow
+def test_the_page_itself_killed_and_started_again(tmp_path: Path) -> None:
+    home = tmp_path
+    corpora, store = CorpusStore(home / "data" / "corpora"), RunStore(home / "checkpoints")
+    corpus = corpora.list()[0]
+    long = {**TINY, "num_steps": 1_000_000, "log_interval": 1, "checkpoint_interval": 500, "eval_interval": 100_000}
+    run = store.create(settings=long, corpus=corpus)
+    with serve(home) as page:
+        until(lambda: run.status().step > 50)
+        page.process.kill()
+        page.process.wait()
+        reached = run.status().step
+        began = time.monotonic()
+        with serve(home) as again:
+            assert again.store.get(run.id).status().state == "running"
+            assert time.monotonic() - began - again.startup_seconds <= 5
+            until(lambda: run.status().step > reached + 50)
+            assert steps(run) == sorted(set(steps(run)))

@@ -1,0 +1,67 @@
+"""FAULTS B7: two servers that start and resume the same run at the same moment begin one training of it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from nanollm.runs import folder as names
+from nanollm.runs.store import RunStore
+from tests.conftest import ROOT
+from tests.faults.conftest import until
+from tests.run_folders import make
+
+RACES = 100
+
+# Owns a run by the same lock as a worker, signs the list, and waits to be let go; quick to start, for many races.
+STAND_IN = """
+import fcntl, json, os, sys, time
+folder = sys.argv[1]
+lock = open(folder + "/worker.lock", "w")
+fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+if json.load(open(folder + "/status.json"))["state"] != "queued":
+    sys.exit(2)
+with open(os.path.dirname(folder) + "/owners.txt", "a") as owners:
+    owners.write(str(os.getpid()) + " ")
+def write(state):
+    with open(folder + "/.status", "w") as file:
+        json.dump({"state": state, "step": 0}, file)
+    os.replace(folder + "/.status", folder + "/status.json")
+write("running")
+finish = folder + "/control/finish"
+while not os.path.exists(finish):
+    time.sleep(0.002)
+os.unlink(finish)
+write("paused")
+"""
+
+SERVER = f"""
+import sys
+from nanollm.runs import launcher
+from nanollm.runs.store import RunStore
+launcher.worker_command = lambda folder, corpora: [sys.executable, "-I", "-S", "-c", {STAND_IN!r}, str(folder)]
+server = launcher.Launcher(RunStore(sys.argv[1]))
+for line in sys.stdin:
+    for _ in range(2):
+        server.resume(line.strip())
+    print("done", flush=True)
+"""
+
+
+def test_b7_of_two_servers_that_resume_twice_each_one_wins(store: RunStore) -> None:
+    run = make(store)
+    command = [sys.executable, "-c", SERVER, str(store.root)]
+    pipes: dict = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    with subprocess.Popen(command, **pipes) as one, subprocess.Popen(command, **pipes) as other:
+        for race in range(1, RACES + 1):
+            for server in (one, other):
+                server.stdin.write(f"{run.id}\n")
+                server.stdin.flush()
+            assert [server.stdout.readline() for server in (one, other)] == ["done\n"] * 2
+            until(lambda: run.status().state == "running")
+            assert len((store.root / "owners.txt").read_text().split()) == race
+            (run.folder / names.CONTROL / "finish").touch()
+            until(lambda: not run.alive() and run.status().state == "paused")
+        for server in (one, other):
+            server.stdin.close()
+    assert names.read_json(run.folder / names.STATUS)["state"] == "paused"

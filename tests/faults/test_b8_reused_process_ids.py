@@ -1,0 +1,54 @@
+"""FAULTS B8: a process id on disk proves nothing. Whoever has it now is left alone."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from nanollm.runs import folder as names
+from nanollm.runs import liveness
+from nanollm.runs.launcher import Launcher
+from nanollm.runs.record import Run, write_status
+from nanollm.runs.store import RunStore
+from tests.run_folders import make
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen]:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        yield process
+        assert process.poll() is None, "it was ended for a number on disk"
+        process.kill()
+
+
+def died(store: RunStore, bystander: subprocess.Popen, beat: float) -> Run:
+    """A run whose worker is gone, and whose heartbeat names a process that lives."""
+    run = make(store)
+    write_status(run.folder, "running", step=0)
+    (run.folder / names.HEARTBEAT).write_text(f"{beat} {bystander.pid}\n")
+    return run
+
+
+@pytest.mark.parametrize("beat", [0.0, 1e12], ids=["long ago", "just now"])
+@pytest.mark.parametrize("ask", ["stop", "pause", "resume"])
+def test_a_dead_worker_is_lost_whoever_has_its_number(store, bystander, ask: str, beat: float) -> None:
+    run, launcher = died(store, bystander, beat), Launcher(store)
+    assert run.status().state == "lost"
+    launcher._hopeless.add(run.id)  # nothing is to be started here
+    getattr(launcher, ask)(run.id)
+    assert run.status().state in ("stopped", "paused", "queued")
+    launcher.suspend(0.1)
+
+
+def test_a_stalled_worker_that_is_not_our_child_is_only_asked(store, bystander, monkeypatch) -> None:
+    run, launcher = died(store, bystander, 0.0), Launcher(store, run_seconds=1)
+    monkeypatch.setattr(liveness, "silence", lambda folder: 3600.0)
+    with liveness.Pulse(run.folder):
+        (run.folder / names.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
+        launcher.advance()
+        launcher.stop(run.id)
+        launcher.suspend(0.1)
+        assert run.status().state == "stalled" and list((run.folder / names.CONTROL).iterdir())

@@ -1,0 +1,38 @@
+"""FAULTS C1: a text too short to learn from gets a sentence of its own, at once."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from nanollm.corpus import CorpusStore
+from nanollm.errors import InputError
+from nanollm.runs.store import RunStore
+
+EMPTY = {"nothing": "", "a space": " ", "blank lines": " \n\t\r\n ", "wide spaces": "\u3000\u2003", "a mark": "\ufeff"}
+
+
+@pytest.mark.parametrize("text", EMPTY.values(), ids=EMPTY)
+def test_an_empty_text(corpora: CorpusStore, text: str) -> None:
+    began = time.perf_counter()
+    for bring in (lambda: corpora.add_text(text, "empty"), lambda: corpora.add(text.encode(), "empty")):
+        with pytest.raises(InputError, match=r"This text is empty: bring one with some characters in it"):
+            bring()
+    assert time.perf_counter() - began < 0.2
+    assert not list(corpora.root.glob("*"))
+
+
+@pytest.mark.parametrize("characters", [1, 2, 63, 71])
+def test_a_text_shorter_than_the_window(store: RunStore, corpora: CorpusStore, characters: int) -> None:
+    corpus = corpora.add_text("ab" * 40, "short") if characters > 1 else corpora.add_text("a", "short")
+    corpus = corpora.add_text(("ab" * 40)[:characters], "short")
+    began = time.perf_counter()
+    with pytest.raises(InputError, match=r"which is too short for a window of 64: bring a longer text or choose"):
+        store.create(settings={}, corpus=corpus, preset="nano")
+    assert time.perf_counter() - began < 0.2 and store.list() == []
+
+
+def test_the_shortest_that_is_long_enough(store: RunStore, corpora: CorpusStore) -> None:
+    corpus = corpora.add_text("ab" * 36, "short")
+    assert store.create(settings={}, corpus=corpus, preset="nano").status().state == "queued"

@@ -1,0 +1,49 @@
+"""FAULTS C3: what is larger than the page takes is refused in a second, what is not is taken in little memory."""
+
+from __future__ import annotations
+
+import time
+import tracemalloc
+from pathlib import Path
+
+import pytest
+
+from nanollm.corpus import CorpusStore
+from nanollm.errors import InputError
+from nanollm.limits import LOCAL, PUBLIC
+
+LIMITS = {"public": PUBLIC, "local": LOCAL}
+
+
+@pytest.mark.parametrize("mode", LIMITS)
+def test_a_file_over_the_limit(tmp_path: Path, mode: str) -> None:
+    limits, path = LIMITS[mode], tmp_path / "large.txt"
+    with open(path, "wb") as file:
+        file.truncate(limits.text_bytes + 1)
+    corpora, began = CorpusStore(tmp_path / "corpora", limits), time.perf_counter()
+    with pytest.raises(InputError, match=f"the limit is {limits.text_bytes // 2**20} MB: bring a part of it"):
+        corpora.add_file(path)
+    assert time.perf_counter() - began <= 1
+
+
+def test_a_pasted_text_over_the_public_limit(tmp_path: Path) -> None:
+    corpora = CorpusStore(tmp_path / "corpora", PUBLIC)
+    for text in ("x" * (PUBLIC.text_bytes + 1), "🦊" * (PUBLIC.text_bytes // 4 + 1)):
+        began = time.perf_counter()
+        with pytest.raises(InputError, match="the limit is 5 MB"):
+            corpora.add_text(text, "large")
+        assert time.perf_counter() - began <= 1
+    assert not list(corpora.root.glob("*"))
+
+
+def test_the_largest_public_text_is_taken_in_three_times_its_size(tmp_path: Path) -> None:
+    block, path = "A fox 🦊 crossed the rue de l'Été, 漢字 too.\n".encode(), tmp_path / "large.txt"
+    path.write_bytes(block * (PUBLIC.text_bytes // len(block)))
+    corpora = CorpusStore(tmp_path / "corpora", PUBLIC)
+    tracemalloc.start()
+    info = corpora.add_file(path)
+    page = corpora.page(info.sha256, info.characters // 2, 1000)
+    corpora.frequencies(info.sha256)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(page) == 1000 and most <= 3 * path.stat().st_size
