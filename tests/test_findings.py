@@ -16,6 +16,7 @@ from nanollm.explain.context import context_meter
 from nanollm.explain.findings import Findings, find, load_findings, save_findings
 from nanollm.explain.heads import head_scores
 from nanollm.runs import folder as names
+from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT, random_model
 
@@ -69,6 +70,19 @@ def test_what_is_missing_damaged_or_something_else_is_refused(model, found: Find
     (tmp_path / "kept").write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
         load_findings(tmp_path / "kept")
+
+
+@pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")
+class TestWhatIsShipped:
+    def test_every_snapshot_has_findings_with_errors_and_each_head_among_them(self) -> None:
+        for run in RunStore(ROOT / "checkpoints").list():
+            for snapshot in run.snapshots() if run.read_only else ():
+                kept, config = load_findings(snapshot.findings_path), run.model_config
+                assert kept.scores.scores.shape[:2] == (config.num_layers, config.heads)
+                assert len(kept.effects) == config.num_layers * config.heads
+                assert all(0 < effect.error < 0.1 for effect in kept.effects)
+                assert kept.meter.lengths[-1] == config.context_length
+                assert np.isfinite(kept.meter.missing_error).all() and np.isfinite(kept.scores.scores).all()
 
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")

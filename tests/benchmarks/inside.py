@@ -1,0 +1,121 @@
+"""How long the looks inside take on the models that come along: `python -m tests.benchmarks.inside [--json]`.
+
+Every view of Attention, asked for the first time and again; the ranking of all heads over as much text as the page
+takes; and, where there is a Chromium, the grid of 36 heads over 128 characters drawn in it. The models are judged by
+the bundled text, as if it had been held out: what is kept beside the shipped snapshots would answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+from playwright.sync_api import sync_playwright
+
+from nanollm.explain.ablation import RANK_CHARACTERS
+from playground.context import Context
+from playground.inside import View
+from playground.lenses import layering, looking, mattering, naming, ranking, whole
+from playground.settings import Settings
+from playground.tabs.attention import TEXT
+from tests.browser.conftest import ARGUMENTS
+from tests.conftest import ROOT
+from tests.serving import serve
+
+MODELS = ("nano", "small", "medium")
+BUNDLED = ROOT / "data" / "raw" / "sample.txt"
+LIMITS = {"ranking": 10.0, "grid": 0.05}  # seconds
+VIEW = 1.0  # seconds, for all others
+OFF = ["L1·H1", "L2·FF"]
+GRID = """() => {
+    const { inside } = window.nano;
+    const [layers, heads, size] = [6, 6, 128];
+    const roots = Uint8Array.from({ length: (layers * heads * size * (size + 1)) / 2 }, () => 256 * Math.random());
+    const [characters, brightest] = [Array(size).fill("a"), Array(layers * heads).fill(1)];
+    inside.put("frame", { layers, heads, size, roots, characters, brightest });
+    return Number(document.querySelector(".grid-canvas").dataset.milliseconds) / 1000;
+}"""
+
+
+def measure() -> Iterator[tuple[str, str, float, float]]:
+    """Model, view, and the seconds of the first and the second time."""
+    with tempfile.TemporaryDirectory() as home:
+        shipped = Path(home) / "checkpoints" / "pretrained"
+        shutil.copytree(ROOT / "checkpoints" / "pretrained", shipped)
+        for path in shipped.rglob("findings_*"):
+            path.unlink()
+        ctx = Context.open(Settings(home=Path(home)))
+        with gr.Blocks():
+            layouts = {module: module.layout(ctx) for module in (looking, mattering, naming, layering, whole)}
+        for model in MODELS:
+            for name, ask in _views(ctx, layouts, _view(ctx, model)):
+                yield model, name, _seconds(ask), _seconds(ask)
+        if chromium := shutil.which("chromium"):
+            seconds = _drawn(Path(home), chromium)
+            yield "6 × 6", "grid", seconds[0], statistics.median(seconds[1:])
+
+
+def _view(ctx: Context, model: str) -> View:
+    """The last snapshot with our example, judged by the bundled text."""
+    view = ctx.inside.view({"run": f"pretrained-{model}", "step": None}, TEXT)
+    text, tokenizer = BUNDLED.read_text(encoding="utf-8"), view.loaded.tokenizer
+    unknown = set(tokenizer.unknown(text))
+    ids = tokenizer.encode("".join(character for character in text if character not in unknown))
+    ctx.inside._held_out.put(view.run.id, ids)
+    return view
+
+
+def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[str, Callable[[], object]]]:
+    head = {"layer": 1, "head": 1}
+    asked: dict[Any, tuple[Any, ...]] = {looking: (), mattering: (OFF, "mean", 42), naming: (), layering: (None, None)}
+    yield "frame", lambda: ctx.inside.frame(view)
+    for module, values in asked.items():
+        yield module.__name__.rsplit(".", 1)[-1], lambda m=module, v=values: m.show(ctx, layouts[m], view, head, *v)
+    yield "map", lambda: whole.show_map(ctx, layouts[whole], view)
+    yield "meter", lambda: whole.show_meter(ctx, layouts[whole], view)
+    ids, means = ctx.inside.judged_by(view)[0], ctx.inside.means(view)[0]
+    assert len(ids) > RANK_CHARACTERS, "the page takes no more"
+    yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))
+
+
+def _drawn(home: Path, chromium: str) -> list[float]:
+    """Seconds of drawing the grid, six times."""
+    with sync_playwright() as playwright, serve(home) as page:
+        browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.goto(f"{page.address}?tab=attention")
+        tab.wait_for_function("window.nano?.inside?.held.frame")
+        seconds = [float(tab.evaluate(GRID)) for _ in range(6)]
+        browser.close()
+    return seconds
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", action="store_true", help="print as JSON")
+    as_json, found = parser.parse_args().json, []
+    for model, name, first, again in measure():
+        found.append({"model": model, "view": name, "first": first, "again": again})
+        late = "" if max(first, again) <= LIMITS.get(name, VIEW) else "  late"
+        if not as_json:
+            print(f"{model:8}{name:12}{first:8.3f} s{again:8.3f} s{late}", flush=True)
+    if as_json:
+        print(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
