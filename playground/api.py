@@ -58,7 +58,11 @@ def publish(ctx: Context) -> None:
         top_k: int = 40,
         seed: int = 42,
     ) -> Iterator[str]:
-        """The text so far, prompt included, again and again until it is whole. Without a step: the last snapshot."""
+        """The text so far, prompt included, again and again until it is whole. Without a step: the last snapshot.
+
+        max_length: new characters. temperature: below 1 likely characters are drawn more often, above 1 unlikely ones;
+        0 takes the likeliest. top_k: only so many of the likeliest are ever drawn. seed: the same one, the same text.
+        """
         loaded = ctx.models.get(run, _step(step))
         dials: dict[str, Any] = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
         pen = Pen(stream_text(loaded.model, loaded.tokenizer, _text(prompt), **dials))
@@ -95,6 +99,7 @@ def publish(ctx: Context) -> None:
 
         models: run, step, parameters, val_loss (nats a character), text (prompt included) and characters_per_second of
         each. caution: why their losses cannot be compared, or "". steps: a snapshot of each (default: the last ones).
+        max_length, temperature, top_k and seed as in /sample, the same for all.
         """
         taken = _seats(ctx, runs, steps)
         dials = {"max_length": max_length, "temperature": temperature, "top_k": top_k, "seed": seed}

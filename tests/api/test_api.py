@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import math
+import re
 import time
 from collections.abc import Iterator
 from itertools import pairwise
@@ -16,7 +18,9 @@ from nanollm.explain.attention import attention_map
 from nanollm.explain.heads import head_scores
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
+from tests.conftest import ROOT
 from tests.serving import Page, serve
+from tests.test_docs import python_blocks
 
 TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
 QUICK = {"num_steps": 20, "batch_size": 4, "context_length": 16, "eval_interval": 10}
@@ -221,6 +225,46 @@ def test_a_text_too_short_is_refused_before_a_run_is_made(client: Client, page: 
     with pytest.raises(Exception, match="too short for a window of 64"):
         client.predict(text["sha256"], api_name="/start_run")
     assert len(page.store.list()) == runs
+
+
+def test_every_endpoint_is_documented_with_its_parameters_and_their_defaults(client: Client) -> None:
+    rows = re.findall(r"^\| `(/\w+)` \|(?: `(.*?)`)? \| .+ \|$", (ROOT / "TRAINING.md").read_text("utf-8"), re.M)
+    told = {}
+    for endpoint, parameters in rows:
+        taken = ast.parse(f"def asked({parameters}): ...").body[0].args
+        names = [each.arg for each in taken.args]
+        values = [ast.literal_eval(default) for default in taken.defaults]
+        told[endpoint] = [(name, False, None) for name in names[: len(names) - len(values)]]
+        told[endpoint] += [
+            (name, True, value) for name, value in zip(names[len(names) - len(values) :], values, strict=True)
+        ]
+    taken = {
+        endpoint: [
+            (each["parameter_name"], each["parameter_has_default"], each.get("parameter_default"))
+            for each in about["parameters"]
+        ]
+        for endpoint, about in client.view_api(return_format="dict")["named_endpoints"].items()
+    }
+    assert told == taken
+
+
+def test_the_example_in_the_documentation_runs(
+    client: Client, page: Page, run: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    example = next(
+        block for block in python_blocks((ROOT / "TRAINING.md").read_text("utf-8")) if "gradio_client" in block
+    )
+    for said, here in {
+        "http://127.0.0.1:7860": page.address,
+        '"The "': '"the "',
+        "The quick brown fox": "the cat",
+    }.items():
+        assert said in example
+        example = example.replace(said, here)
+    exec(example, {})
+    newest = load_model(page.store.get(client.predict(api_name="/runs")[0]["id"]).snapshot().path)
+    dials = {"max_length": 100, "temperature": 0.5, "top_k": 40, "seed": 42}
+    assert generate_text(newest.model, newest.tokenizer, "the ", **dials) in capsys.readouterr().out
 
 
 def test_only_what_is_meant_to_be_public_is(client: Client) -> None:
