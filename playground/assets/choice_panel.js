@@ -53,7 +53,9 @@ function draw() {
   find(".glyph").textContent = reading.glyph(entry.character);
   find(".said span").textContent = `${reading.percent(2 ** -entry.bits)}, ${reading.ordinal(entry.rank)} choice`;
   find(".said").title = `${entry.bits.toFixed(2)} bits`;
+  const focused = Array.from(bars.children).findIndex((made) => made.contains(document.activeElement));
   bars.replaceChildren(...rows(entry).map(row));
+  bars.children[focused]?.firstChild.focus(); // who walks through them by keys stays where they are
   advice.textContent = choosable() ? "Choose another: the rest is written anew from there." : "";
 }
 

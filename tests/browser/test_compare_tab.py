@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.runs.store import CorpusRef, Run, RunStore
 from nanollm.runs.worker import work
+from tests.conftest import ROOT
 from tests.serving import Page, serve
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}\n'
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n"
-# Small, larger, largest, but nearly as fast as each other, so that none is through while another begins.
+# Small, larger, largest, but nearly as fast as each other, so that none is through while another begins. One has
+# learned for twice as long: the same fraction of its training is another step.
 SHAPES: list[dict[str, Any]] = [
-    {"embedding_dim": 32, "num_layers": 3},
+    {"embedding_dim": 32, "num_layers": 3, "num_steps": 80, "eval_interval": 40},
     {"embedding_dim": 48, "num_layers": 3},
     {"embedding_dim": 64, "num_layers": 3},
 ]
@@ -186,11 +189,17 @@ def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: 
             arg=[column, wanted],
         )
     # The same fraction of each one's own training.
-    half = next(i for i, snapshot in enumerate(runs[0].snapshots()) if snapshot.step >= 20)
+    leader = next(run for run in runs if run.id == tab.locator("#time-bar select").input_value())
+    steps = [snapshot.step for snapshot in leader.snapshots()]
+    half = next(i for i, step in enumerate(steps) if step >= steps[-1] // 2)
     slider.fill(str(half))
-    step = runs[0].snapshots()[half].step
-    for column in (1, 2, 3):
-        expect(head(tab, column).locator("output")).to_have_text(re.compile(f"^step {step}"))
+    shares = []
+    for run in runs:
+        own = [snapshot.step for snapshot in run.snapshots()]
+        nearest = min(own, key=lambda step: abs(step - own[-1] * steps[half] / steps[-1]))
+        shares.append(nearest / own[-1])
+        expect(head(tab, column_of(tab, run)).locator("output")).to_have_text(re.compile(f"^step {nearest}( ★)?$"))
+    assert shares == pytest.approx([0.5] * 3, abs=0.1)
 
 
 @pytest.mark.slow
@@ -296,6 +305,27 @@ def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
     guessed = "Right" in blind.locator(".verdict").inner_text()
     assert guessed == (right.locator("h3").inner_text() == "B")
     expect(blind.locator(".guess:visible")).to_have_count(0)
+
+
+@pytest.mark.slow
+def test_the_models_that_come_along_stand_side_by_side(browser: Browser, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "checkpoints" / "pretrained", tmp_path / "checkpoints" / "pretrained")
+    with serve(tmp_path) as page:
+        tab = browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.set_default_timeout(PATIENCE)
+        tab.goto(f"{page.address}?tab=compare")
+        expect(tab.locator("body")).to_have_attribute("data-columns", "3")
+        expect(tab.locator("#compare-3-facts")).to_contain_text("parameters")
+        chosen = [tab.locator(f"#compare-{column}-model select").input_value() for column in (1, 2, 3)]
+        assert chosen == ["pretrained-nano", "pretrained-small", "pretrained-medium"]
+        for column, id in enumerate(chosen, 1):  # each at its end, which is where it was best
+            end = page.store.get(id).snapshots()[-1]
+            assert end.best
+            expect(head(tab, column).locator("output")).to_have_text(f"step {end.step:,} ★")
+            expect(head(tab, column).locator(".star")).to_be_visible()
+        expect(tab.locator("#time-bar .star")).to_be_visible()
+        expect(tab.locator("#compare-caution .line")).to_be_hidden()
+        tab.close()
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from playwright.sync_api import Page as Tab
 
 from nanollm.checkpoint import load_model
 from nanollm.corpus import CorpusStore
+from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text, stream_samples
 from nanollm.runs.store import Run, RunStore
 from nanollm.runs.worker import work
@@ -90,6 +92,10 @@ def written(run: Run, prompt: str = "the cat ", step: int | None = None, **dials
     return generate_text(loaded.model, loaded.tokenizer, prompt, **{**DIALS, **dials})
 
 
+def opened(tab: Tab, name: str) -> None:
+    tab.get_by_role("tab", name=name, exact=True).click()
+
+
 def write(tab: Tab, prompt: str) -> None:
     tab.locator("#sample-prompt textarea").fill(prompt)
     tab.locator("#sample-write").click()
@@ -148,7 +154,14 @@ def test_moving_through_training_asks_the_server_for_nothing(tab: Tab, run: Run)
     tab.locator("#time-bar .play").click()
     expect(tab.locator("#time-bar output")).to_contain_text(f"step {steps[-1]}", timeout=PATIENCE)
     assert text(tab) == written(run)
-    assert not [url for url in asked if "component_server" in url]
+    box = slider.bounding_box()
+    tab.mouse.move(box["x"] + box["width"] - 8, box["y"] + box["height"] / 2)
+    tab.mouse.down()
+    tab.mouse.move(box["x"] + 8, box["y"] + box["height"] / 2, steps=10)
+    assert text(tab) == written(run, step=0)
+    tab.mouse.up()
+    expect(tab.locator("#time-bar output")).to_contain_text("step 0")
+    assert not [url for url in asked if "component_server" in url or "queue/join" in url]
 
 
 def test_a_character_and_its_candidates_by_mouse_and_by_keys(tab: Tab, run: Run) -> None:
@@ -172,6 +185,16 @@ def test_a_character_and_its_candidates_by_mouse_and_by_keys(tab: Tab, run: Run)
     assert tab.evaluate("document.activeElement.closest('.alternatives') !== null")
     tab.keyboard.press("Escape")
     expect(panel.locator(".hint")).to_be_visible()
+    assert tab.evaluate("document.activeElement.classList.contains('writing')")
+
+    before = text(tab)  # and a candidate is chosen by a key, too
+    tab.keyboard.press("ArrowRight")
+    tab.keyboard.press("Enter")
+    tab.keyboard.press("Enter")
+    expect(panel.locator(".back")).to_be_visible()
+    tab.wait_for_function("(text) => document.querySelector('#sample-text .letters').textContent !== text", arg=before)
+    whole(tab, 408)
+    assert text(tab)[:8] == before[:8] and text(tab)[8] != before[8]
     assert tab.evaluate("document.activeElement.classList.contains('writing')")
 
 
@@ -230,6 +253,118 @@ def test_choosing_rewrites_the_rest_and_back_undoes_it(tab: Tab) -> None:
     expect(back).to_be_hidden()
 
 
+def test_a_slider_dragged_away_and_back_shows_what_stood_there(tab: Tab, run: Run) -> None:
+    frames_are_there(tab, run)
+    letters(tab).nth(8 + 12).click()
+    tab.locator("#sample-choices .alternatives button:enabled").first.click()
+    whole(tab, 408)
+    expect(tab.locator("#sample-stop")).to_be_disabled()
+    chosen = text(tab)
+    dragged = tab.evaluate("""() => {
+      const slider = document.querySelector("#time-bar input[type=range]");
+      const at = slider.value;
+      return ["0", at].map((value) => {
+        slider.value = value;
+        slider.dispatchEvent(new Event("input", { bubbles: true }));
+        return document.querySelector("#sample-text .letters").textContent;
+      });
+    }""")
+    assert dragged == [written(run, step=0), chosen]
+    expect(tab.locator("#sample-choices .back")).to_be_visible()
+
+
+def test_back_from_a_choice_in_a_text_that_was_unfinished(tab: Tab, run: Run) -> None:
+    tab.get_by_role("button", name="Seed, length").click()
+    turn(tab, "length", 3000)
+    tab.locator("#sample-prompt textarea").fill("the rat ")
+    # Chooses as soon as there is a letter to choose in place of, sooner than any driver outside of the page could.
+    tab.evaluate("""() => {
+      const letters = document.querySelector("#sample-text .letters");
+      const look = new MutationObserver(() => {
+        if (!letters.textContent.startsWith("the rat ") || letters.childElementCount < 12) return;
+        look.disconnect();
+        window.chosenAt = letters.childElementCount;
+        window.nano.texts["sample-text"].choose(10, "m");
+      });
+      look.observe(letters, { childList: true });
+      document.getElementById("sample-write").click();
+    }""")
+    whole(tab, 3008)
+    assert tab.evaluate("window.chosenAt") < 3008
+    assert text(tab)[10] == "m"
+    tab.evaluate("window.nano.texts['sample-text'].back()")
+    tab.wait_for_function(
+        "(text) => document.querySelector('#sample-text .letters').textContent === text",
+        arg=written(run, "the rat ", max_length=3000),
+    )
+
+
+def test_copy_download_dice_and_another(tab: Tab, run: Run) -> None:
+    tab.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    shown, copy = text(tab), tab.locator("#sample-text .copy")
+    copy.click()
+    expect(copy).to_have_text("Copied")
+    assert tab.evaluate("navigator.clipboard.readText()") == shown
+    with tab.expect_download() as saved:
+        tab.locator("#sample-text .download").click()
+    assert Path(saved.value.path()).read_text(encoding="utf-8") == shown
+
+    tab.get_by_role("button", name="Seed, length").click()
+    seed = tab.locator("#sample-seed input")
+    tab.locator("#sample-another").click()
+    expect(seed).to_have_value("43")
+    tab.wait_for_function(
+        "(text) => document.querySelector('#sample-text .letters').textContent === text", arg=written(run, seed=43)
+    )
+    tab.evaluate("Math.random = () => 0.5")
+    tab.locator("#sample-dice").click()
+    expect(seed).to_have_value("50000")
+
+    # Pages without TLS from another machine have no clipboard.
+    tab.evaluate("Object.defineProperty(navigator, 'clipboard', { value: undefined })")
+    copy.click()
+    expect(copy).to_have_text("Copied")
+    box = tab.locator("#score-text textarea")
+    tab.get_by_role("button", name="Score my text").click()
+    box.focus()
+    tab.keyboard.press("Control+V")
+    expect(box).to_have_value(written(run, seed=43))
+
+
+def test_a_text_that_was_scored_follows_the_time_bar(tab: Tab, run: Run) -> None:
+    tab.get_by_role("button", name="Score my text").click()
+    tab.locator("#score-text textarea").fill("the cat ran")
+    tab.locator("#score-button").click()
+    about = tab.locator("#score-about")
+    for step in (None, 0):
+        if step == 0:
+            tab.locator("#time-bar input[type=range]").press("Home")
+        loaded = load_model(run.snapshot(step).path)
+        bits = surprisal(loaded.model, loaded.tokenizer, "the cat ran").bits_per_character
+        expect(about).to_contain_text(f"a loss of {bits * math.log(2):.2f}")
+
+
+@pytest.mark.slow
+def test_the_guidance_goes_on_when_its_step_was_done(tab: Tab) -> None:
+    guide = tab.locator("#guide .guide")
+    expect(guide).to_contain_text("Press ▶")
+    tab.locator("#time-bar .play").click()
+    expect(guide).to_contain_text("Click any letter")
+    whole(tab, 408)
+    tab.locator("#sample-text .writing").focus()
+    tab.keyboard.press("ArrowRight")
+    expect(guide).to_contain_text("Now yours")
+    opened(tab, "Attention")
+    expect(guide).to_contain_text("Switch it off")
+    tab.locator("#attention-lens label", has_text="Does it matter?").click()
+    tab.locator("#attention-board .part").first.click()
+    expect(guide).to_be_hidden()
+    opened(tab, "Compare")
+    expect(guide).to_contain_text("write all")
+    guide.locator("button").click()
+    expect(guide).to_be_hidden()
+
+
 def test_stop_ends_a_long_text(tab: Tab) -> None:
     tab.get_by_role("button", name="Seed, length").click()
     turn(tab, "length", 5000)
@@ -257,6 +392,11 @@ def test_what_was_asked_comes_back_with_the_run(tab: Tab, page: Page, run: Run) 
     assert text(tab) == shown == written(run, "the mat ", temperature=0.5, top_k=20)
     expect(tab.locator("#sample-prompt textarea")).to_have_value("the mat ")
     expect(tab.locator("#sample-temperature input[type=number]")).to_have_value("0.5")
+    expect(tab.locator("#sample-mood label.selected")).to_have_text("careful")
+    turn(tab, "top-k", 21)
+    expect(tab.locator("#sample-mood label.selected")).to_have_count(0)
+    turn(tab, "top-k", 20)
+    expect(tab.locator("#sample-mood label.selected")).to_have_text("careful")
 
 
 def test_texts_that_look_like_markup_are_texts(tab: Tab) -> None:
@@ -276,6 +416,26 @@ def test_texts_that_look_like_markup_are_texts(tab: Tab) -> None:
     tab.get_by_role("button", name="The same in Python").click()
     expect(tab.locator("#sample-call textarea")).to_have_value(re.compile("onerror"))
     assert tab.locator("#sample-main img").count() == 0
+
+
+@pytest.mark.slow
+def test_texts_that_look_like_markup_are_texts_in_every_other_view(tab: Tab) -> None:
+    opened(tab, "Corpus")
+    tab.locator("#tabs").get_by_text("cats", exact=True).locator("visible=true").first.click()
+    expect(tab.locator("#tabs").get_by_text(re.compile("the cat sat on")).locator("visible=true").first).to_be_visible()
+    opened(tab, "Train")
+    expect(tab.locator("#train-chart .js-plotly-plot")).to_be_visible()
+    opened(tab, "Attention")
+    tab.locator("#attention-text").locator("textarea, input").first.fill(HOSTILE.strip())
+    expect(tab.locator("#attention-reading .text-view span")).to_have_count(QUICK["context_length"])
+    for lens in ("Where it looks", "Does it matter?", "What is it?", "Layer by layer"):
+        tab.locator("#attention-lens label", has_text=lens).click()
+        tab.wait_for_timeout(500)
+    tab.get_by_role("button", name="Whole model").click()
+    expect(tab.locator("#attention-map .js-plotly-plot")).to_be_visible()
+    expect(tab.locator("#attention-meter .js-plotly-plot")).to_be_visible()
+    assert tab.evaluate("window.hurt") is None
+    assert tab.locator("#tabs img").count() == 0
 
 
 @pytest.mark.slow

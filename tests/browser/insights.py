@@ -1,0 +1,245 @@
+"""Whether the page shows on the models that come along what it promises: `python -m tests.browser.insights FOLDER`.
+
+Run by hand. It needs Tiny Shakespeare, from which they learned: NANOLLM_TINY_SHAKESPEARE names a file. For each moment
+of insight it prints the numbers, says whether it occurs, and takes pictures into FOLDER.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Page as Tab
+
+from nanollm import builtin
+from nanollm.checkpoint import load_model
+from nanollm.corpus import CorpusStore, split
+from nanollm.explain.memorization import TrainingText, memorization
+from nanollm.explain.surprisal import surprisal
+from nanollm.inference.generate import generate_text
+from nanollm.runs.store import Run, Snapshot
+from tests.browser.conftest import ARGUMENTS
+from tests.conftest import ROOT
+from tests.serving import Page, serve
+
+PROMPT = "ROMEO:"
+DIALS = {"temperature": 0.8, "top_k": 40, "seed": 42}
+ORDER = (0, 62, 160, 1000)  # snapshots of nano
+LONG = 4_000  # characters that are judged
+WORD = re.compile(r"[a-z]+(?:'[a-z]+)?", re.IGNORECASE)
+
+
+@dataclass
+class Look:
+    """The page with the models that come along, and the text that they learned from and were judged by."""
+
+    browser: Browser
+    page: Page
+    learned: str
+    held_out: str
+    folder: Path
+
+    def run(self, name: str) -> Run:
+        return self.page.store.get(f"pretrained-{name}")
+
+    @contextmanager
+    def tab(self, query: str) -> Iterator[Tab]:
+        tab = self.browser.new_page(viewport={"width": 1280, "height": 900})
+        tab.set_default_timeout(60_000)
+        tab.goto(f"{self.page.address}?{query}")
+        yield tab
+        tab.close()
+
+    @contextmanager
+    def sample(self, name: str, step: int | None = None) -> Iterator[Tab]:
+        """Sample, its first text whole."""
+        at = "" if step is None else f"&step={step}"
+        with self.tab(f"tab=sample&run={self.run(name).id}{at}&prompt={PROMPT}") as tab:
+            whole(tab)
+            yield tab
+
+    def shoot(self, tab: Tab, name: str) -> None:
+        tab.wait_for_timeout(500)
+        tab.screenshot(path=self.folder / f"{name}.png")
+
+
+def whole(tab: Tab) -> None:
+    tab.wait_for_function(f"document.querySelectorAll('#sample-text .letters span').length === {len(PROMPT) + 400}")
+    tab.wait_for_function("document.getElementById('sample-stop').disabled")
+
+
+def letters(tab: Tab) -> str:
+    return tab.locator("#sample-text .letters").evaluate("(letters) => letters.textContent")
+
+
+def written(snapshot: Snapshot, length: int = LONG) -> str:
+    loaded = load_model(snapshot.path)
+    return generate_text(loaded.model, loaded.tokenizer, PROMPT, max_length=length, **DIALS)[len(PROMPT) :]
+
+
+def learning_has_an_order(look: Look) -> bool:
+    """1. Letters, then spaces, then words, then lines: each share of the way is gone later than the one before."""
+    known = set(WORD.findall(look.learned))
+    real = Counter(look.held_out)
+
+    def traits(text: str) -> tuple[float, ...]:
+        """Likeness of letter frequencies and of word lengths, share of known words, of lines of a verse's length."""
+        found, words = Counter(text), WORD.findall(text)
+        alike = 1 - sum(abs(found[c] / len(text) - real[c] / real.total()) for c in set(real) | set(found)) / 2
+        lengths = Counter(len(piece) for piece in text.split())
+        spaced = 1 - sum(abs(lengths[n] / lengths.total() - wanted[n] / wanted.total()) for n in wanted | lengths) / 2
+        lines = [len(line) for line in text.split("\n")]
+        verses = sum(length for length in lines if 20 <= length <= 60) / len(text)
+        return alike, spaced, sum(word in known for word in words) / max(1, len(words)), verses
+
+    wanted = Counter(len(piece) for piece in look.held_out.split())
+    steps = look.run("nano").snapshots()
+    course = np.array([traits(written(snapshot)) for snapshot in steps])
+    for snapshot, row in zip(steps, course, strict=True):
+        print(f"   step {snapshot.step:>5}: letters {row[0]:.2f}, word lengths {row[1]:.2f}, known words {row[2]:.2f}, "
+              f"verse lines {row[3]:.2f}")  # fmt: skip
+    gone = (course - course[0]) / (course[-1] - course[0])
+    halfway = [steps[int(np.argmax(gone[:, trait] >= 0.5))].step for trait in range(course.shape[1])]
+    print(
+        f"   half of the way: letters {halfway[0]}, word lengths {halfway[1]}, words {halfway[2]}, lines {halfway[3]}"
+    )
+    for step in ORDER:
+        with look.sample("nano", step) as tab:
+            look.shoot(tab, f"1-step-{step}")
+    return halfway[0] <= halfway[1] <= halfway[2]
+
+
+def temperature_changes_nothing_the_model_knows(look: Look) -> bool:
+    """4. Grey bars stay, coloured bars move."""
+    bars: dict[float, tuple[list[str], list[str]]] = {}
+    with look.sample("medium") as tab:
+        tab.locator("#sample-text .letters span").nth(len(PROMPT) + 30).click()
+        for temperature in (0.5, 1.5):
+            number = tab.locator("#sample-temperature input[type=number]")
+            number.fill(str(temperature))
+            number.press("Tab")
+            tab.wait_for_timeout(500)
+            width = "all => all.map((bar) => bar.style.width)"
+            grey, coloured = (tab.locator(f".alternatives .{of}").evaluate_all(width) for of in ("model", "dialled"))
+            bars[temperature] = grey, coloured
+            print(f"   at {temperature}: the likeliest {grey[0]} before, {coloured[0]} after")
+            look.shoot(tab, f"4-temperature-{temperature}")
+    return bars[0.5][0] == bars[1.5][0] and bars[0.5][1] != bars[1.5][1]
+
+
+def one_letter_another_future(look: Look) -> bool:
+    """5. Choose: what stood before stays, what comes after is another text."""
+    with look.sample("medium") as tab:
+        first, place = letters(tab), len(PROMPT) + 8
+        look.shoot(tab, "5-before")
+        tab.locator("#sample-text .letters span").nth(place).click()
+        tab.locator("#sample-choices .alternatives button:enabled").first.click()
+        tab.wait_for_function(
+            "(text) => document.querySelector('#sample-text .letters').textContent !== text", arg=first
+        )
+        whole(tab)
+        second = letters(tab)
+        look.shoot(tab, "5-after")
+    alike = np.mean([a == b for a, b in zip(first[place:], second[place:], strict=True)])
+    print(f"   {first[place]!r} → {second[place]!r}: {alike:.0%} of what comes after stands where it stood")
+    return first[:place] == second[:place] and bool(alike < 0.5)
+
+
+def places(text: str) -> np.ndarray:
+    """Of each character: its place in its word from 1 on, 0 outside of words."""
+    found = np.zeros(len(text), int)
+    for i, character in enumerate(text):
+        found[i] = (found[i - 1] if i else 0) + 1 if character.isalpha() else 0
+    return found
+
+
+def uncertainty_sits_at_word_starts(look: Look) -> bool:
+    """6. First letters of words cost more bits than later ones, in real text and in the models' own."""
+    occurs = True
+    for name in ("nano", "small", "medium"):
+        snapshot = look.run(name).snapshot()
+        loaded = load_model(snapshot.path)
+        for kind, text in (("held out", look.held_out[:LONG]), ("its own", written(snapshot))):
+            bits, at = surprisal(loaded.model, loaded.tokenizer, text).bits, places(text)
+            first, second, later = (bits[where].mean() for where in (at == 1, at == 2, at > 2))
+            print(f"   {name}, {kind}: first letters {first:.2f} bits, second {second:.2f}, later {later:.2f}")
+            occurs &= bool(first > second > later)
+    with look.sample("medium") as tab:
+        look.shoot(tab, "6-shading")
+    return occurs
+
+
+def size_buys_context(look: Look) -> bool:
+    """7. The difference of nano and medium on one text that neither has seen: where does size help?"""
+    with look.tab("tab=compare&view=scored") as tab:
+        tab.locator("#compare-3-facts").get_by_text("parameters").wait_for(state="attached")
+        tab.locator("#compare-score-text textarea").fill(look.held_out[:LONG])
+        tab.locator("#compare-score").click()
+        rows = tab.locator("#compare-difference .where tr")
+        rows.first.wait_for()
+        told = [row.inner_text().split("\t") for row in rows.all()]
+        look.shoot(tab, "7-difference")
+        tab.locator("#compare-difference .where").scroll_into_view_if_needed()
+        look.shoot(tab, "7-where")
+    gains = {cells[0].strip(): float(cells[-1].replace("−", "-")) for cells in told}
+    for cells in told:
+        print("   " + ", ".join(cell.strip() for cell in cells))
+    return gains["all of it"] < -0.2 and gains["first letters of words"] < gains["later letters"]
+
+
+def overfitting_is_copying(look: Look) -> bool:
+    """10. At one step of the slider the gap opens and the underlined stretches lengthen."""
+    training, occurs = TrainingText(look.learned), False
+    for name in ("nano", "small", "medium"):
+        run = look.run(name)
+        curve = run.curve()
+        for snapshot in run.snapshots():
+            found = memorization(training, written(snapshot), look.held_out)
+            at = int(np.argmin(np.abs(np.array(curve.eval_steps) - snapshot.step)))
+            gap = (curve.val_loss[at] or 0.0) - (curve.train_loss[at] or 0.0)
+            usual = found.usual_longest()
+            longest, novel = found.text.longest, found.text.novel[12]
+            print(f"   {name}, step {snapshot.step}: longest copy {longest} (held out {usual:.0f}), gap {gap:.2f}, "
+                  f"unseen stretches of 12 {novel:.0%} (held out {found.usual_novelty()[12]:.0%})")  # fmt: skip
+            occurs |= found.text.longest > 2 * usual and gap > 0.2
+    return occurs
+
+
+MOMENTS: dict[int, Callable[[Look], bool]] = {
+    1: learning_has_an_order,
+    4: temperature_changes_nothing_the_model_knows,
+    5: one_letter_another_future,
+    6: uncertainty_sits_at_word_starts,
+    7: size_buys_context,
+    10: overfitting_is_copying,
+}
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
+        shutil.copytree(ROOT / "checkpoints" / "pretrained", Path(home) / "checkpoints" / "pretrained")
+        corpora = CorpusStore(Path(home) / "data" / "corpora")
+        text = corpora.read(builtin.add(corpora, builtin.named("tiny-shakespeare")).sha256)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
+        with serve(Path(home)) as page:
+            learned, held_out = split(text, 0.1)  # type: ignore[type-var]
+            look = Look(browser, page, learned, held_out, folder)
+            for number, moment in MOMENTS.items():
+                print(f"{number}. {moment.__name__.replace('_', ' ')}")
+                print("   it occurs" if moment(look) else "   IT DOES NOT OCCUR", flush=True)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()
