@@ -115,7 +115,10 @@ const WAYS = {
 
 box.addEventListener("keydown", (event) => {
   if (event.key === "Escape") return look(null);
-  if (event.key === "Enter" && looking !== null) document.querySelector(`#${root.dataset.panel} .alternatives button:enabled`)?.focus();
+  if (event.key === "Enter" && looking !== null) {
+    event.preventDefault(); // else the same press would choose what it only leads to
+    return document.querySelector(`#${root.dataset.panel} .alternatives button:enabled`)?.focus();
+  }
   const way = WAYS[event.key];
   if (!way || !length() || event.ctrlKey || event.metaKey) return;
   event.preventDefault();

@@ -181,16 +181,17 @@ def test_a_character_and_its_candidates_by_mouse_and_by_keys(tab: Tab, run: Run)
     ordinal = {1: "1st", 2: "2nd", 3: "3rd"}.get(samples[21].rank, f"{samples[21].rank}th")
     expect(panel.locator(".said")).to_contain_text(f"{ordinal} choice")
     tab.keyboard.press("ArrowLeft")
-    tab.keyboard.press("Enter")  # on to the candidates
+    before = text(tab)
+    tab.keyboard.press("Enter")  # on to the candidates, and no further
     assert tab.evaluate("document.activeElement.closest('.alternatives') !== null")
     tab.keyboard.press("Escape")
     expect(panel.locator(".hint")).to_be_visible()
     assert tab.evaluate("document.activeElement.classList.contains('writing')")
 
-    before = text(tab)  # and a candidate is chosen by a key, too
+    expect(panel.locator(".back")).to_be_hidden()
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("Enter")
-    tab.keyboard.press("Enter")
+    tab.keyboard.press("Enter")  # a candidate is chosen by a key, too
     expect(panel.locator(".back")).to_be_visible()
     tab.wait_for_function("(text) => document.querySelector('#sample-text .letters').textContent !== text", arg=before)
     whole(tab, 408)
