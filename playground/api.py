@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 from collections.abc import Iterator
 from typing import Any
 
@@ -66,8 +67,10 @@ def publish(ctx: Context) -> None:
         loaded = ctx.models.get(run, _step(step))
         dials: dict[str, Any] = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
         pen = Pen(stream_text(loaded.model, loaded.tokenizer, _text(prompt), **dials))
-        for _ in together([pen]):
-            yield prompt + "".join(pen.written)
+        ctx.limits.require_writing(prompt, max_length)
+        with ctx.desks.at(None, secrets.token_hex(8)) as called_off:
+            for _ in together([pen], called_off):
+                yield prompt + "".join(pen.written)
 
     def score(run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
         """How surprising each character of a text is: loss (nats a character), and by character its bits, probability
@@ -107,8 +110,9 @@ def publish(ctx: Context) -> None:
         if problem := next((seat.problem for seat in taken if seat.problem), ""):
             raise InputError(problem)
         warning = caution(seat.run for seat in taken)
-        for _ in together([seat.pen for seat in taken if seat.pen]):
-            yield {"models": [_compared(seat, prompt) for seat in taken], "caution": warning}
+        with ctx.desks.at(None, secrets.token_hex(8)) as called_off:
+            for _ in together([seat.pen for seat in taken if seat.pen], called_off):
+                yield {"models": [_compared(seat, prompt) for seat in taken], "caution": warning}
 
     def attention(run: str, text: str, layer: int = 1, head: int = 1, step: int | None = None) -> dict[str, Any]:
         """One head's weights over the end of a text: weights[t][s] from character t to s; layers and heads from 1."""
@@ -125,7 +129,7 @@ def publish(ctx: Context) -> None:
 
     for endpoint in (runs, texts, corpus, start_run, stop_run):
         gr.api(polite(endpoint), api_name=endpoint.__name__)
-    for endpoint in (sample, score, compare, attention):
+    for endpoint in (sample, compare, ctx.shares.fair(score), ctx.shares.fair(attention)):
         gr.api(polite(endpoint), api_name=endpoint.__name__, **ctx.writing)
 
 

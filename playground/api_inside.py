@@ -16,6 +16,7 @@ from nanollm.explain.reading import require_place
 from playground.components.switches import part_named
 from playground.context import Context, polite
 from playground.inside import View
+from playground.question import MOST
 
 KINDS = ("mean", "zero")
 LIKELIEST = 10  # next characters told
@@ -104,7 +105,8 @@ def publish_inside(ctx: Context) -> None:
             },
         }
 
-    for endpoint in (ablation, rank, names, lens):
+    fair = ctx.shares.fair
+    for endpoint in (fair(ablation), rank, fair(names), fair(lens)):
         gr.api(polite(endpoint), api_name=endpoint.__name__, **ctx.writing)
 
 
@@ -119,13 +121,15 @@ def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
         return View(found, snapshot, ctx.models.at(snapshot), "", "")
     if not isinstance(text, str):
         raise InputError("A text is expected here.")
+    if len(text) > MOST:
+        raise InputError(f"A text of at most {MOST:,} characters is expected.")
     return ctx.inside.view({"run": run, "step": step}, text)
 
 
 def _ranked(ctx: Context, view: View) -> Iterable[HeadEffect]:
     """Measured now, on what the run held out. Raises InputError where that is not here."""
     ids = ctx.inside.held_out(view.run, view.loaded)
-    return rank_heads(view.loaded.model, ids, ctx.inside.means(view)[0])
+    return ctx.shares.each(rank_heads(view.loaded.model, ids, ctx.inside.means(view)[0]))
 
 
 def _reading(reading: Reading, characters: tuple[str, ...]) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from playground.catalogue import Catalogue
 from playground.frames import Frames
 from playground.owned import Shelf, VisitorLauncher, VisitorStore, owns
 from playground.settings import Settings
+from playground.shares import Shares
 from playground.streaming import Desks
 from playground.visitor import Visitor
 
@@ -107,7 +108,8 @@ class Context:
     counts: Counts = field(init=False)
     pace: Pace = field(init=False)
     frames: Frames = field(init=False)
-    desks: Desks = field(default_factory=Desks)
+    shares: Shares = field(init=False)
+    desks: Desks = field(init=False)
     demo: Any = None
     tabs: Any = None
     tab: Any = None
@@ -120,6 +122,9 @@ class Context:
         self.counts = Counts(self.texts)
         self.pace = Pace(self.house, on_demand=not self.settings.public)
         self.frames = Frames(self.models)
+        crowd = self.settings.public
+        self.shares = Shares(self._who, waiting=4 if crowd else 64)
+        self.desks = Desks(self._who, most=3 if crowd else 64)
 
     @classmethod
     def open(cls, settings: Settings) -> Context:
@@ -151,6 +156,11 @@ class Context:
     def may_change(self, run: Run) -> bool:
         """Whether a run that is shown is more than looked at: it can be steered, gone on from, deleted."""
         return not self.settings.public or run.read_only or owns(self.visitor(), run)
+
+    def _who(self) -> str:
+        """The visitor by one word, to share by; who has no token is as good as everybody at that address."""
+        asking = self.visitor()
+        return asking.owner or asking.address
 
     @functools.cached_property
     def inside(self) -> Inside:

@@ -76,13 +76,13 @@ def dials(place: str) -> Dials:
     return Dials(mood, temperature, top_k)
 
 
-def seed_and_length(place: str, length: int) -> Fold:
+def seed_and_length(place: str, length: int, most: int = 5000) -> Fold:
     """Folded: what decides the dice, and how long the text becomes."""
     with gr.Accordion("Seed, length", open=False, elem_classes="fold"), gr.Row(elem_classes="seed-row"):
         seed = gr.Number(42, label="Same seed, same text", precision=0, minimum=0, elem_id=f"{place}-seed")
         dice = gr.Button("⚄ Dice", size="sm", elem_id=f"{place}-dice", scale=0)
         another = gr.Button("Another", size="sm", elem_id=f"{place}-another", scale=0)
-        characters = gr.Slider(50, 5000, length, step=50, label="Characters", elem_id=f"{place}-length")
+        characters = gr.Slider(50, min(most, 5000), length, step=50, label="Characters", elem_id=f"{place}-length")
     return Fold(seed, dice, characters, another)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
 from threading import Event, Lock
@@ -61,16 +62,24 @@ class Desks:
     each other. Here a write that is called off ends by itself, with its last update, and the next begins after it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, who: Callable[[], str] = str, most: int = 64) -> None:
+        """`who` names the visitor that a thread is at work for: each may have `most` texts in the making."""
+        self._who, self._most = who, most
         self._writing: dict[tuple[str | None, str], Event] = {}
+        self._under_way: dict[str, list[Event]] = {}  # by visitor, the oldest first
         self._lock = Lock()
 
     def begin(self, session: str | None, place: str) -> Event:
-        """What `together` is to watch; whatever the visitor was writing there before is called off."""
+        """What `together` is to watch; whatever the visitor was writing there before is called off, and the oldest
+        of what they write elsewhere if that is too much."""
         with self._lock:
             if earlier := self._writing.get((session, place)):
                 earlier.set()
             self._writing[session, place] = called_off = Event()
+            mine = self._under_way.setdefault(self._who(), [])
+            mine.append(called_off)
+            for oldest in mine[: -self._most]:
+                oldest.set()
             return called_off
 
     def end(self, session: str | None, place: str, called_off: Event) -> None:
@@ -78,6 +87,20 @@ class Desks:
         with self._lock:
             if self._writing.get((session, place)) is called_off:
                 del self._writing[session, place]
+            for visitor, mine in list(self._under_way.items()):
+                if called_off in mine:
+                    mine.remove(called_off)
+                    if not mine:
+                        del self._under_way[visitor]
+
+    @contextmanager
+    def at(self, session: str | None, place: str) -> Iterator[Event]:
+        """begin() and end() around a write."""
+        called_off = self.begin(session, place)
+        try:
+            yield called_off
+        finally:
+            self.end(session, place, called_off)
 
     def call_off(self, session: str | None, place: str) -> None:
         """Let the visitor's write there end now, if there is one."""

@@ -53,6 +53,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     inputs = [parts.text, columns.count, *columns.models]
 
     @polite
+    @ctx.shares.fair
     def score(text: Any, count: Any, *models: Any) -> tuple[Any, str]:
         taken = seats(ctx, in_columns(count, models))
         scores = score_all(ctx, taken, _shown(text))

@@ -69,6 +69,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
     shelf = tempfile.TemporaryDirectory(prefix="nanollm-")  # gone with the page's process
 
     @polite
+    @ctx.shares.fair
     def save(selection: Any, text: Any, head: Any, request: gr.Request) -> str:
         """The heatmap as a file that opens anywhere."""
         seen = ctx.inside.attention(ctx.inside.view(selection, text))

@@ -54,6 +54,7 @@ def known(ctx: Context, view: View, session: str | None) -> tuple[Any, Any]:
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
     @polite
+    @ctx.shares.fair
     def rank(selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         yield gr.skip(), gr.Button(interactive=False), gr.Button(visible=True)
         for value in bars(ctx, ctx.inside.view(selection, text), request.session_hash):

@@ -83,8 +83,8 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 def _wire_view(ctx: Context, parts: Parts) -> None:
     """Whatever is looked at changes: first all heads, for the grid, then the open lens."""
     reading, names = parts.lenses["looks"].reading, parts.lenses["names"].all_names
-    frame = [reading, names, parts.ranking.found, parts.ranking.rank]
-    frame += [parts.about, parts.problem, parts.drop, parts.text]
+    grid = [reading, names, parts.ranking.found, parts.ranking.rank]
+    grid += [parts.about, parts.problem, parts.drop, parts.text]
     asked = [part for lens in parts.lenses.values() for part in lens.asked]
     shown = [part for lens in parts.lenses.values() for part in lens.shown]
     inputs = [ctx.selection, ctx.tab, parts.text, parts.grid, parts.lens, *asked]
@@ -93,9 +93,11 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
         if tab != "attention":
             return gr.skip()
         try:
-            view = ctx.inside.view(selection, text)
+            with ctx.shares.turn():
+                view = ctx.inside.view(selection, text)
+                frame = ctx.inside.frame(view)
             known = naming.known(ctx, view), *ranking.known(ctx, view, request.session_hash)
-            return ctx.inside.frame(view), *known, view.about, "", gr.Button(visible=False), gr.skip()
+            return frame, *known, view.about, "", gr.Button(visible=False), gr.skip()
         except Exception as error:
             ctx.desks.call_off(request.session_hash, ranking.PLACE)
             return _refused(ctx, selection, text, error)
@@ -107,14 +109,15 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
         try:
             own = dict(zip(asked, values, strict=True))
             view = ctx.inside.view(selection, text)
-            return LENSES[lens].show(ctx, its, view, head, *(own[part] for part in its.asked))
+            with ctx.shares.turn():
+                return LENSES[lens].show(ctx, its, view, head, *(own[part] for part in its.asked))
         except Exception as error:
             sentence(error)  # a defect goes to the log; what is wrong with the question, look() has said already
             return gr.skip() if _unreadable(ctx, selection, text) else dict.fromkeys(its.shown)
 
     for moment in _moved(ctx, parts):
-        moment(look, inputs[:3], frame, **QUIET, **EACH).then(show, inputs, shown, **QUIET)
-    parts.text.change(look, inputs[:3], frame, trigger_mode="always_last", **QUIET).then(show, inputs, shown, **QUIET)
+        moment(look, inputs[:3], grid, **QUIET, **EACH).then(show, inputs, shown, **QUIET)
+    parts.text.change(look, inputs[:3], grid, trigger_mode="always_last", **QUIET).then(show, inputs, shown, **QUIET)
     # One at a time, the newest last: a late answer must not overwrite the one to a later question.
     gr.on([part.change for part in (parts.lens, *asked)], show, inputs, shown, trigger_mode="always_last", **QUIET)
     parts.grid.change(
@@ -131,7 +134,8 @@ def _wire_whole(ctx: Context, parts: Parts) -> None:
             if tab != "attention" or not opened:
                 return gr.skip()
             try:
-                return what(ctx, parts.whole, ctx.inside.view(selection, text))
+                with ctx.shares.turn():
+                    return what(ctx, parts.whole, ctx.inside.view(selection, text))
             except Exception as error:
                 sentence(error)
                 return gr.skip()

@@ -48,6 +48,7 @@ def wire(ctx: Context, parts: Parts) -> None:
     from playground.drafts import read, reading
 
     @polite
+    @ctx.shares.fair
     def score(selection: Any, text: Any) -> tuple[Any, ...]:
         loaded = ctx.models.get(*chosen(selection))
         text = text if isinstance(text, str) else ""
