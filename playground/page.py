@@ -92,7 +92,8 @@ def serve(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings, demo))
-        print(f"nano-llm is at {address}  (Ctrl+C ends it; runs in training go on)", flush=True)
+        after = "is saved" if settings.public else "goes on"
+        print(f"nano-llm is at {address}  (Ctrl+C ends it; training {after})", flush=True)
         demo.block_thread()
     finally:
         ctx.pace.give_way()

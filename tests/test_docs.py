@@ -37,6 +37,7 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
         ("tests/serving.py", '[sys.executable, "app.py"]'),
     ),
     "python app.py": (("tests/serving.py", '[sys.executable, "app.py"]'),),
+    "python app.py --public": (("tests/test_app.py", "test_the_flag_makes_it_public"),),
     "python -m tests.benchmarks.training": (("tests/test_docs.py", "test_the_benchmark_runs"),),
     "torchrun --nproc-per-node 2 -m nanollm train --preset medium --corpus my.txt --run-dir checkpoints/together": (
         ("tests/test_distributed.py", "test_two_processes_make_the_run_that_one_makes"),

@@ -1,0 +1,24 @@
+"""Starting the page: from the command line, or as a Space does."""
+
+from __future__ import annotations
+
+import runpy
+import sys
+
+import pytest
+
+from playground import page
+from playground.settings import Settings
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("arguments, space", [([], False), (["--public"], False), ([], True)])
+def test_the_flag_makes_it_public(monkeypatch: pytest.MonkeyPatch, arguments: list[str], space: bool) -> None:
+    """And so does a Space, by itself."""
+    served: list[Settings] = []
+    monkeypatch.setattr(page, "serve", served.append)
+    monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
+    monkeypatch.delenv("NANOLLM_PUBLIC", raising=False)
+    monkeypatch.setenv("SPACE_ID", "somebody/nano-llm") if space else monkeypatch.delenv("SPACE_ID", raising=False)
+    runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
+    assert [settings.public for settings in served] == [bool(arguments) or space]
