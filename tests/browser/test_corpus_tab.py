@@ -170,3 +170,21 @@ def test_a_text_is_taken_to_train(tab: Tab, tmp_path: Path) -> None:
     tab.locator("#corpus-train").click()
     tab.locator("body[data-tab=train]").wait_for()
     expect(tab.locator("#train-corpus input")).to_have_value("to train on.txt", timeout=PATIENCE)
+
+
+def test_a_text_that_went_meanwhile_leaves_list_and_card(tab: Tab, page: Page, tmp_path: Path) -> None:
+    upload(tab, tmp_path / "soon gone.txt", (TEXT * 50).encode())
+    facts(tab, len(TEXT) * 50)
+    tab.get_by_role("tab", name="Train", exact=True).click()
+    tab.locator("body[data-tab=train]").wait_for()
+    info = next(one for one in kept(page).list() if one.name == "soon gone.txt")
+    kept(page).delete(info.sha256)
+    tab.get_by_role("tab", name="Corpus", exact=True).click()
+    expect(tab.locator("#corpus-card .name")).to_have_text("sample.txt")
+    expect(tab.locator("#corpus-texts .chosen")).to_contain_text("sample.txt")
+
+
+@pytest.mark.slow
+def test_whoever_stays_learns_how_long_each_size_takes_here(tab: Tab) -> None:
+    tab.locator("#corpus-outlook .sizes summary").click()
+    expect(tab.locator("#corpus-outlook .sizes")).to_contain_text(re.compile(r"About \d.* here\."), timeout=120_000)
