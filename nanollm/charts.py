@@ -175,7 +175,10 @@ def loss_figure(
         layout["xaxis"] |= {"type": "log", "dtick": "D2" if right < 30 * left else 1}
     else:
         layout["xaxis"]["autorangeoptions"] = {"include": [0, right], "clipmin": 0}
-    layout["yaxis"] |= {"title": _titled("loss (nats per character)"), "autorangeoptions": _loss_bounds(data)}
+    layout["yaxis"] |= {
+        "title": _titled("loss (nats per character)"),
+        "autorangeoptions": _loss_bounds(data, references),
+    }
     layout["annotations"] = [_reference_label(reference, palette) for reference in references]
     layout |= {"hovermode": "x unified", "showlegend": bool(own or lines)}
     return {"data": data, "layout": layout}
@@ -278,15 +281,15 @@ def _right_edge(last: float, end: float, log: bool = False) -> int:
     return edge
 
 
-def _loss_bounds(data: Sequence[Mapping[str, Any]]) -> Figure:
+def _loss_bounds(data: Sequence[Mapping[str, Any]], references: Sequence[Reference]) -> Figure:
     """Where the axis of losses starts and ends at most and at least.
 
-    A diverged run's peak may not press all else to the floor: twice the first loss is the end (a line that begins in
-    such a peak does not count). Half of it is always in view, so that the first points do not fill the chart with their
-    noise.
+    A diverged run's peak may not press all else to the floor: twice the loss of the easiest reference is the end, or,
+    where there is none, of the lines' first (one that begins in such a peak does not count). Half of it is always in
+    view, so that the first points do not fill the chart with their noise.
     """
     firsts = [trace["y"][0] for trace in data if trace["y"]] or [math.log(2)]
-    first = max(y for y in firsts if y <= 4 * min(firsts))
+    first = max([one.loss for one in references] or [y for y in firsts if y <= 4 * min(firsts)])
     return {"include": round(first / 2, 3), "clipmin": 0, "clipmax": round(2 * first, 3)}
 
 
@@ -308,7 +311,7 @@ def _own_traces(line: RunLine, axis: str, log: bool, palette: Palette, named: bo
     ]
     if len(train_x) > 2 * SMOOTH_POINTS:
         smooth = averaged(train_x, line.curve.loss, SMOOTH_POINTS, log=log)
-        traces.insert(1, _line(smooth, "training, smoothed", line, palette, 1) | {"showlegend": named})
+        traces.insert(1, _line(smooth, "training, smoothed", line, palette, 1) | {"showlegend": False})
     return traces
 
 
@@ -392,7 +395,14 @@ def _layout(palette: Palette, revision: str | None) -> Figure:
         "paper_bgcolor": palette.surface,
         "plot_bgcolor": palette.surface,
         "hoverlabel": {"bgcolor": palette.surface, "bordercolor": palette.line, "font": {"color": palette.text}},
-        "legend": {"orientation": "h", "x": 0, "y": 1, "yanchor": "bottom", "font": {"color": palette.quiet}},
+        "legend": {
+            "orientation": "h",
+            "xref": "container",
+            "x": 0.02,
+            "y": 1,
+            "yanchor": "bottom",
+            "font": {"color": palette.quiet},
+        },
         "dragmode": "zoom",
         "uirevision": revision,
     }

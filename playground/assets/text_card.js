@@ -39,6 +39,14 @@ function drawSigns(value) {
   find(".odd ul").replaceChildren(...value.odd.map(([count, words]) => make("li", "", `${number(count)} × ${words}`)));
 }
 
+// On a small screen the card lies far below what was clicked: whoever brought or chose a text is led to it.
+let name = null;
+function lead(value) {
+  const another = name !== null && name !== value.name;
+  name = value.name;
+  if (another && window.innerWidth < 768) element.scrollIntoView({ block: "start" });
+}
+
 function draw() {
   const value = props.value;
   find(".text-card").hidden = !value;
@@ -53,6 +61,7 @@ function draw() {
   drawPager(value);
   drawSplit(value);
   drawSigns(value);
+  lead(value);
 }
 
 const turn = (page) => trigger("turn", { page });

@@ -82,7 +82,6 @@ def _wire_sources(ctx: Context, parts: Parts) -> None:
             return _shown(ctx, parts, bring()) | _settled(parts) | {parts.upload: None}
         except Exception as error:
             message = sentence(error)
-            warn(message)
             others = readings(path) if path and isinstance(error, WrongEncodingError) else []
             choices = [(f"{one.excerpt}\n{one.label}", one.encoding) for one in others]
             return {

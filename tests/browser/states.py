@@ -84,6 +84,13 @@ def open_the_folds(tab: Tab) -> None:
     tab.wait_for_timeout(1500)
 
 
+def lay_others_over(tab: Tab) -> None:
+    for _ in range(3):
+        tab.locator("#train-overlays input").click()
+        tab.locator("#train-overlays [role=option][aria-selected=false]").first.click()
+    tab.keyboard.press("Escape")
+
+
 def open_the_runs(tab: Tab) -> None:
     if tab.viewport_size["width"] < 768:
         tab.locator("#runs-toggle").click()
@@ -101,6 +108,7 @@ SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     **{f"train-{state}": ("train", state, None) for state in (*ENDED, "long", "stalled", "running", "queued")},
     "train-refused": ("train", "completed", refuse_a_field),
     "train-folds": ("train", "completed", open_the_folds),
+    "train-overlays": ("train", "long", lay_others_over),
     "train-runs": ("train", "completed", open_the_runs),
     "corpus-refused": ("corpus", "", refuse_a_file),
     "corpus-folds": ("corpus", "", open_the_texts_folds),
