@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from nanollm.dataset import Dataset
     from nanollm.errors import InputError
     from nanollm.explain.attention import attention_map
-    from nanollm.inference.generate import generate, generate_text
+    from nanollm.inference.generate import generate, generate_text, generate_texts
     from nanollm.model import TransformerLanguageModel
     from nanollm.runs.launcher import Launcher
     from nanollm.runs.store import RunStore
@@ -31,7 +31,7 @@ _HOME = {
     "dataset": ("Dataset",),
     "errors": ("InputError",),
     "explain.attention": ("attention_map",),
-    "inference.generate": ("generate", "generate_text"),
+    "inference.generate": ("generate", "generate_text", "generate_texts"),
     "model": ("TransformerLanguageModel",),
     "runs.launcher": ("Launcher",),
     "runs.store": ("RunStore",),
@@ -56,6 +56,7 @@ __all__ = [
     "evaluate",
     "generate",
     "generate_text",
+    "generate_texts",
     "load_checkpoint",
     "load_model",
     "make_configs",

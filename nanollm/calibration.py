@@ -6,16 +6,19 @@ slower where not; a second thread helps a wide model and hinders a narrow one. N
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
 import time
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.model import TransformerLanguageModel
@@ -52,38 +55,44 @@ def remembered() -> dict[str, dict]:
 
 
 def _try(model: ModelConfig, config: TrainConfig, device: torch.device) -> dict:
-    """Time every way that the config leaves open: {"precision", "threads", "seconds" of a step}."""
+    """Time every way that the config leaves open: {"precision", "threads", "seconds" of a step}.
+
+    The ways take turns, so that a moment in which others want the processors does not decide against one of them.
+    """
     precisions = ["float32", "bf16"] if config.precision == "auto" else [config.precision]
     counts = _thread_counts() if config.threads == "auto" and device.type == "cpu" else [_threads(config)]
     threads_before = torch.get_num_threads()
-    seconds: dict[tuple[str, int], float] = {}
+    seconds: dict[tuple[str, int], list[float]] = defaultdict(list)
     try:
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            for precision in precisions:
-                steps = _steps(model, config, device, precision)
-                for threads in counts:
-                    torch.set_num_threads(threads)
-                    next(steps)  # the first one warms up
-                    seconds[precision, threads] = min(next(steps) for _ in range(ROUNDS))
+            step = _stepper(model, config, device)
+            for _ in range(ROUNDS):
+                for way in itertools.product(precisions, counts):
+                    torch.set_num_threads(way[1])
+                    step(way[0])  # warms up
+                    seconds[way].append(step(way[0]))
     finally:
         torch.set_num_threads(threads_before)
-    best = min(seconds.values())
+    best = {way: min(took) for way, took in seconds.items()}
     # Of the ways that are about as fast as the fastest, the one with the fewest threads.
-    good = [way for way, took in seconds.items() if took <= best * WORTH_A_THREAD]
-    precision, threads = min(good, key=lambda way: (way[1], seconds[way]))
-    return {"precision": precision, "threads": threads, "seconds": round(seconds[precision, threads], 5)}
+    good = [way for way, took in best.items() if took <= min(best.values()) * WORTH_A_THREAD]
+    precision, threads = min(good, key=lambda way: (way[1], best[way]))
+    return {"precision": precision, "threads": threads, "seconds": round(best[precision, threads], 5)}
 
 
-def _steps(model: ModelConfig, config: TrainConfig, device: torch.device, precision: str) -> Iterator[float]:
-    """Train a model of its own on noise, and yield how many seconds each step took."""
+def _stepper(model: ModelConfig, config: TrainConfig, device: torch.device) -> Callable[[str], float]:
+    """A model of its own that learns noise: each call takes a step in a precision, and tells the seconds it took."""
     trained = TransformerLanguageModel.from_config(model).to(device).train()
     optimizer = Optimizer(trained, config)
     ids = torch.randint(model.vocab_size, (config.batch_size, model.context_length))
-    while True:
-        started = time.perf_counter()
+
+    def step(precision: str) -> float:
+        began = time.perf_counter()
         loss, _ = take_step(trained, optimizer, ids, ids, 0, precision, pieces=config.accumulation_steps)
         loss.item()  # a GPU has computed it only now
-        yield time.perf_counter() - started
+        return time.perf_counter() - began
+
+    return step
 
 
 def _thread_counts() -> list[int]:
@@ -144,8 +153,9 @@ def _remember(key: str, found: dict) -> None:
     aside = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps({**remembered(), key: found}, indent=1), encoding="utf-8")
-        os.replace(aside, file)
-    except OSError:
+        with FileLock(file.with_suffix(".lock"), timeout=5):  # or of two answers at once, one would be lost
+            aside.write_text(json.dumps({**remembered(), key: found}, indent=1), encoding="utf-8")
+            os.replace(aside, file)
+    except (OSError, Timeout):
         with suppress(OSError):
             aside.unlink()

@@ -22,7 +22,7 @@ from nanollm.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
 from nanollm.experiments.command import add_arguments as add_scaling_arguments
 from nanollm.experiments.command import scale
-from nanollm.inference.generate import add_sampling_arguments, write
+from nanollm.inference.generate import add_sampling_arguments, write, write_many
 from nanollm.runs.folder import RUN
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
@@ -159,14 +159,14 @@ def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
     status = work(run, CORPORA, Progress(run), ranks)
     result = {
         **{"run": run.id, "folder": str(run.folder), "title": run.title, "state": status.state, "step": status.step},
-        **{"parameters": run.model_config.num_parameters, "seconds": status.seconds, "val_loss": status.val_loss},
+        **{"parameters": run.model_config.num_parameters, "seconds": status.seconds, **_losses(run)},
     }
     if as_json:
         print(json.dumps(result))
     elif status.state in ("failed", "diverged"):
         print(f"{status.state.capitalize()}: {status.reason}", file=sys.stderr)
     else:
-        print(f"{status.state.capitalize()} at step {status.step:,}; the run is {run.folder}")
+        print(f"{status.state.capitalize()} at step {status.step:,}{_judged(run)}; the run is {run.folder}")
     return 1 if status.state in ("failed", "diverged") else 0
 
 
@@ -232,16 +232,16 @@ def _sample(arguments: argparse.Namespace) -> int:
     from nanollm.checkpoint import load_model
 
     path = _checkpoint(arguments)
-    pieces = write(load_model(path), arguments)
+    loaded = load_model(path)
     if arguments.json:
         names = ("prompt", "max_length", "temperature", "top_k", "seed")
-        print(
-            json.dumps({"checkpoint": str(path), **{n: getattr(arguments, n) for n in names}, "text": "".join(pieces)})
-        )
+        texts = write_many(loaded, arguments)
+        samples = [{"seed": seed, "text": text} for seed, text in texts.items()]
+        about = {"checkpoint": str(path), **{n: getattr(arguments, n) for n in names}, "text": texts[arguments.seed]}
+        print(json.dumps(about if len(samples) == 1 else {**about, "samples": samples}))
         return 0
-    for piece in pieces:
+    for piece in write(loaded, arguments):
         print(piece, end="", flush=True)
-    print()
     return 0
 
 
@@ -377,14 +377,34 @@ def _run(named: str) -> Run:
 
 def _describe(run: Run) -> dict[str, Any]:
     status = asdict(run.status())
+    del status["val_loss"]  # told by _losses(), each of them by its name
     return {
         **{"id": run.id, "title": run.title, "preset": run.preset, "corpus": run.corpus.get("name")},
         "parent": asdict(run.parent) if run.parent else None,
         **{"parameters": run.model_config.num_parameters, "snapshots": len(run.snapshots()), **status},
+        **_losses(run),
     }
 
 
+def _losses(run: Run) -> dict[str, Any]:
+    """The last validation loss and the lowest; None where none was measured."""
+    curve = run.curve()
+    last = curve.val_loss[-1] if curve.val_loss else None
+    return {"final_val_loss": last, "best_val_loss": run.status().val_loss, "best_step": curve.best_step}
+
+
+def _judged(run: Run) -> str:
+    """The same as the end of a sentence."""
+    losses = _losses(run)
+    if losses["final_val_loss"] is None or losses["best_step"] is None:
+        return ""
+    said = f": validation loss {losses['final_val_loss']:.4f}"
+    if losses["best_val_loss"] == losses["final_val_loss"]:
+        return f"{said}, its best"
+    return f"{said}, at best {losses['best_val_loss']:.4f} at step {losses['best_step']:,} (kept, too)"
+
+
 def _row(about: dict[str, Any]) -> str:
-    loss = f"{about['val_loss']:.3f}" if about["val_loss"] is not None else "–"
+    loss = f"{about['best_val_loss']:.3f}" if about["best_val_loss"] is not None else "–"
     steps = f"{about['step']:,}/{about['num_steps']:,}"
     return f"{about['id']:22} {about['state']:10} {steps:>15} {loss:>6}  {about['title']}"

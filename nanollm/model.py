@@ -89,7 +89,8 @@ class CausalSelfAttention(nn.Module):
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         wanted = trace is not None and trace.weights
-        if not wanted and cache is None and (q.dtype == torch.float32 or q.is_cuda):
+        begins = k.shape[2] == T  # nothing was read before
+        if not wanted and begins and (q.dtype == torch.float32 or q.is_cuda):
             gathered = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             weights = attention_weights(q, k)  # (B, H, T, S)
@@ -119,8 +120,9 @@ def attention_weights(q: Tensor, k: Tensor) -> Tensor:
     """
     T, S = q.shape[2], k.shape[2]
     scores = (q / math.sqrt(q.shape[3])) @ k.transpose(-2, -1)  # (B, H, T, S)
-    future = torch.full((T, S), -torch.inf, dtype=q.dtype, device=q.device).triu(S - T + 1)  # 0 where it is the past
-    return (scores + future).softmax(dim=-1)
+    if T > 1:  # a last character alone has no future before it
+        scores = scores + torch.full((T, S), -torch.inf, dtype=q.dtype, device=q.device).triu(S - T + 1)
+    return scores.softmax(dim=-1)
 
 
 class FeedForward(nn.Module):

@@ -146,8 +146,8 @@ class TrainState:
             saved = tensors.get(_random_name(ranks.rank), state.global_random)  # there may have been fewer ranks
             if saved.shape == state.global_random.shape:  # another kind of device draws otherwise
                 state.global_random = saved
-            for name in _RUNNING:  # older files lack one
-                setattr(state, name, tensors.get(name, getattr(state, name)).to(device))
+            for name in filter(tensors.__contains__, _RUNNING):  # older files lack one
+                setattr(state, name, tensors[name].to(device))
             for name in _SCALARS:
                 setattr(state, name, facts[name])
         except (KeyError, TypeError, ValueError, RuntimeError) as error:

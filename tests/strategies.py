@@ -19,6 +19,7 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         ffn_hidden_dim=draw(st.integers(1, 20)),
         num_heads=num_heads,
         context_length=draw(st.integers(1, 9)),
+        dropout=draw(st.sampled_from([0.0, 0.5])),
         position=position,
         similarity=draw(st.sampled_from(["dot", "cosine"])),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +53,35 @@ def test_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolve(MODEL, CONFIG) == first
     with pytest.raises(pytest.fail.Exception):
         resolve(replace(MODEL, embedding_dim=16), CONFIG)
+
+
+def test_the_fastest_way_is_taken_but_a_thread_must_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread that gains little is not taken; a burst that hits one round of a way does not decide."""
+    takes = {("float32", 1): 1.0, ("float32", 2): 0.9, ("bf16", 1): 0.6, ("bf16", 2): 0.55}
+    taken = []
+
+    def step(precision: str) -> float:
+        taken.append(precision)
+        burst = 10.0 if precision == "bf16" and len(taken) < 10 else 1.0
+        return takes[precision, torch.get_num_threads()] * burst
+
+    monkeypatch.setattr(calibration, "_thread_counts", lambda: [1, 2])
+    monkeypatch.setattr(calibration, "_stepper", lambda *_: step)
+    assert calibration._try(MODEL, CONFIG, torch.device("cpu")) == {"precision": "bf16", "threads": 1, "seconds": 0.6}
+    takes["bf16", 2] = 0.4
+    assert calibration._try(MODEL, CONFIG, torch.device("cpu"))["threads"] == 2
+
+
+def test_of_two_that_find_out_at_once_neither_is_lost() -> None:
+    threads = [
+        threading.Thread(target=calibration._remember, args=(str(i), {"precision": "float32", "threads": 1}))
+        for i in range(16)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(remembered()) == 16
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"a": 1}', "null"])

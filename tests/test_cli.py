@@ -46,6 +46,24 @@ def test_a_trained_run_is_listed(home: Path) -> None:
     assert "cats" in nanollm(home, "runs", "show", run.id).stdout
 
 
+def test_the_best_step_is_told_beside_the_last(home: Path) -> None:
+    """A rate that is far too high at the end: what was learned before is lost again, and the best step says so."""
+    flags = ["--run-dir", "rising", "--num-steps", "30", "--learning-rate", "1", "--warmup-steps", "30"]
+    done = nanollm(home, "train", "--corpus", "my text.txt", *QUICK, *flags, "--eval-interval", "5")
+    run = Run.open(home / "rising")
+    curve = run.curve()
+    best = run.snapshot(curve.best_step)
+    assert best.best and best.step < 30 and best.path.exists()
+    assert done.stdout == (
+        f"Completed at step 30: validation loss {curve.val_loss[-1]:.4f}, at best {best.val_loss:.4f} "
+        f"at step {best.step} (kept, too); the run is {run.folder}\n"
+    )
+    listed = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
+    told = json.loads(nanollm(home, "runs", "show", listed.id, "--json").stdout)
+    assert told["final_val_loss"] == listed.curve().val_loss[-1] >= told["best_val_loss"]
+    assert told["best_step"] == listed.curve().best_step
+
+
 def test_sampling_takes_the_newest_run_by_itself(home: Path) -> None:
     flags = ["--prompt", "the ", "--max-length", "30", "--seed", "3"]
     plain = nanollm(home, "sample", *flags).stdout
@@ -55,6 +73,17 @@ def test_sampling_takes_the_newest_run_by_itself(home: Path) -> None:
         assert nanollm(home, "sample", named, *flags).stdout == plain
     assert json.loads(nanollm(home, "sample", "--json", *flags).stdout)["text"] + "\n" == plain
     assert nanollm(home, "sample", run.id, "--step", "0", *flags).stdout != plain
+
+
+def test_several_samples_each_with_its_seed(home: Path) -> None:
+    flags = ["--prompt", "the ", "--max-length", "30", "--seed", "3"]
+    alone = [nanollm(home, "sample", *flags[:-1], str(3 + i)).stdout for i in range(2)]
+    plain = nanollm(home, "sample", *flags, "--num-samples", "2").stdout
+    assert plain == f"--- seed 3\n{alone[0]}--- seed 4\n{alone[1]}"
+    told = json.loads(nanollm(home, "sample", *flags, "--num-samples", "2", "--json").stdout)
+    assert [(s["seed"], s["text"] + "\n") for s in told["samples"]] == [(3, alone[0]), (4, alone[1])]
+    refused = nanollm(home, "sample", "--num-samples", "0")
+    assert refused.returncode == 2 and refused.stderr == "num_samples must be a whole number from 1 to 256.\n"
 
 
 def test_attention_prints_and_writes_a_page(home: Path) -> None:

@@ -38,7 +38,8 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "python app.py": (("tests/serving.py", '[sys.executable, "app.py"]'),),
     "python app.py --public": (("tests/test_app.py", "test_the_flag_makes_it_public"),),
-    "python -m tests.benchmarks.training": (("tests/test_docs.py", "test_the_benchmark_runs"),),
+    "python -m tests.benchmarks.training": (("tests/test_benchmarks.py", "test_training"),),
+    "python -m tests.benchmarks.sampling": (("tests/test_benchmarks.py", "test_sampling"),),
     "torchrun --nproc-per-node 2 -m nanollm train --preset medium --corpus my.txt --run-dir checkpoints/together": (
         ("tests/test_distributed.py", "test_two_processes_make_the_run_that_one_makes"),
     ),
@@ -217,14 +218,6 @@ def test_the_page_needs_nothing_that_only_the_tests_install() -> None:
         needed.add(name)
         asked += [Requirement(line) for line in metadata.requires(name) or []]
     assert installed - needed <= {"nanollm", "nano-llm"}
-
-
-@pytest.mark.slow
-def test_the_benchmark_runs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.chdir(ROOT)
-    monkeypatch.setattr("sys.argv", ["training", "--only", "steps", "--rounds", "1"])
-    runpy.run_module("tests.benchmarks.training", run_name="__main__")
-    assert "medium" in capsys.readouterr().out
 
 
 class TestReference:

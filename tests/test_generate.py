@@ -74,8 +74,10 @@ def test_unknown_characters_are_named(model: TransformerLanguageModel, tokenizer
         generate_text(model, tokenizer, "aZbéZ")
 
 
-@pytest.mark.parametrize("ids", [[], [-1], [len(VOCABULARY)]])
-def test_odd_ids_are_refused_at_the_call(model: TransformerLanguageModel, ids: list[int]) -> None:
+@pytest.mark.parametrize(
+    "ids", [[], [-1], [len(VOCABULARY)], [1.0], [1.7], [True], ["1"], "12", [[1]], 1, None, [None], [2**70]], ids=str
+)
+def test_odd_ids_are_refused_at_the_call(model: TransformerLanguageModel, ids: Any) -> None:
     with pytest.raises(InputError):
         generate(model, ids, max_new_tokens=5)
 

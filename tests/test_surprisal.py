@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,10 +16,10 @@ from hypothesis import strategies as st
 
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
-from nanollm.explain.surprisal import surprisal
+from nanollm.explain.surprisal import _judge, surprisal
 from nanollm.inference.generate import stream_samples, window_start
 from nanollm.tokenizer import CharTokenizer
-from tests.conftest import random_model
+from tests.conftest import ROOT, random_model
 from tests.strategies import model_configs
 
 
@@ -45,6 +48,46 @@ def test_each_character_is_judged_by_the_window_before_it(config: ModelConfig, d
         assert (expected > expected[id] + 1e-5).sum() < read.ranks[n] <= (expected >= expected[id] - 1e-5).sum()
         if read.ranks[n] <= k:
             assert read.candidate_ids[n, read.ranks[n] - 1] == id
+
+
+def test_in_short_pieces_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(9, embedding_dim=16, num_layers=1, ffn_hidden_dim=16, context_length=8)
+    model, tokenizer = random_model(config), tokenizer_of(config)
+    whole = surprisal(model, tokenizer, "abcdefghi" * 9, candidates=3)
+    monkeypatch.setattr("nanollm.explain.surprisal.NUMBERS", 20)  # two characters at a time
+    pieces = surprisal(model, tokenizer, "abcdefghi" * 9, candidates=3)
+    np.testing.assert_allclose(pieces.bits, whole.bits, atol=1e-5)
+    np.testing.assert_array_equal(pieces.ranks, whole.ranks)
+    np.testing.assert_array_equal(pieces.candidate_ids, whole.candidate_ids)
+
+
+def test_of_equals_the_lower_id_comes_first() -> None:
+    logits, targets = torch.tensor([[1.0, 2.0, 2.0, 0.0, 2.0]]).repeat(5, 1), torch.arange(5)
+    bits, _, ranks, likeliest, _ = _judge(logits, targets, 5)
+    assert ranks.tolist() == [4, 1, 2, 5, 3] and likeliest[0].tolist() == [1, 2, 4, 0, 3]
+    assert bits.shape == (5,) and _judge(logits, targets, 0)[3].shape == (5, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
+def test_many_characters_take_little_memory() -> None:
+    """20,000 different ones: the logits that 1,000 places need are 320 MB in float32, and more in float64."""
+    code = """
+import torch
+from nanollm.config import ModelConfig
+from nanollm.explain.surprisal import surprisal
+from nanollm.memory import peak_bytes
+from nanollm.model import TransformerLanguageModel
+from nanollm.tokenizer import CharTokenizer
+config = ModelConfig(20_000, embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=64)
+model, tokenizer = TransformerLanguageModel.from_config(config), CharTokenizer([chr(0x4E00 + i) for i in range(20_000)])
+surprisal(model, tokenizer, chr(0x4E00), candidates=5)
+before = peak_bytes()
+surprisal(model, tokenizer, "".join(chr(0x4E00 + 6 * i) for i in range(1_000)), candidates=5)
+print(peak_bytes() - before)
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 400e6
 
 
 @pytest.mark.parametrize("position", ["rotary", "learned"])

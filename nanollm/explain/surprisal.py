@@ -17,6 +17,8 @@ from nanollm.inference.sampling import check_candidates
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
+NUMBERS = 2**22  # logits that are judged at a time: 32 MB of them, each several times over
+
 
 @dataclass(frozen=True)
 class Surprisal:
@@ -55,13 +57,17 @@ def surprisal(
     before = torch.as_tensor(tokenizer.encode(first_character(tokenizer)).astype(np.int64), device=device)
     with undisturbed(model):
         judged = [_judge(model(before[None])[0], ids[:1], k)]
-        for windows, targets, kept in _windows(ids, model.config.context_length):
+        at_once = min(CHUNK, 4 * NUMBERS // model.config.vocab_size)
+        for windows, targets, kept in _windows(ids, model.config.context_length, at_once):
             judged.append(_judge(model(windows)[:, -kept:].flatten(0, 1), targets.flatten(), k))  # (B · kept, V)
     return Surprisal(*(torch.cat(parts).cpu().numpy() for parts in zip(*judged, strict=True)))
 
 
-def _windows(ids: Tensor, context_length: int) -> Iterator[tuple[Tensor, Tensor, int]]:
-    """Every character but the first, once: windows (B, T), the characters (B, kept) after the last `kept` of the T."""
+def _windows(ids: Tensor, context_length: int, characters: int) -> Iterator[tuple[Tensor, Tensor, int]]:
+    """Every character but the first, once: windows (B, T), the characters (B, kept) after the last `kept` of the T.
+
+    B · T is at most `characters`, if B is not 1.
+    """
     N, C = len(ids), context_length
     half = window_start(C + 1, C)
     if N > 1:
@@ -72,7 +78,7 @@ def _windows(ids: Tensor, context_length: int) -> Iterator[tuple[Tensor, Tensor,
     if whole:
         pieces = ids[half : half * whole + C].unfold(0, C, half)  # (whole, C), overlapping views
         targets = ids[C + 1 : C + 1 + half * whole].view(whole, half)
-        at_once = max(1, CHUNK // C)
+        at_once = max(1, characters // C)
         for first in range(0, whole, at_once):
             yield pieces[first : first + at_once], targets[first : first + at_once], half
     done = C + 1 + half * whole
@@ -82,10 +88,18 @@ def _windows(ids: Tensor, context_length: int) -> Iterator[tuple[Tensor, Tensor,
 
 
 def _judge(logits: Tensor, targets: Tensor, k: int) -> tuple[Tensor, ...]:
-    """Surprisal's five arrays for characters (N,) after logits (N, V)."""
+    """Surprisal's five arrays for characters (N,) after logits (N, V), some at a time: fewer of a large vocabulary."""
+    rows = max(1, NUMBERS // logits.shape[1])
+    pieces = [_judge_some(*some, k) for some in zip(logits.split(rows), targets.split(rows), strict=True)]
+    return tuple(torch.cat(parts) for parts in zip(*pieces, strict=True))
+
+
+def _judge_some(logits: Tensor, targets: Tensor, k: int) -> tuple[Tensor, ...]:
     log_probabilities = logits.double().log_softmax(-1)
-    order = log_probabilities.argsort(dim=-1, descending=True, stable=True)  # of equals, the lower id comes first
-    ranks = (order == targets[:, None]).int().argmax(-1) + 1
-    found = log_probabilities.gather(-1, targets[:, None])[:, 0]
-    likeliest = order[:, :k]
-    return -found / math.log(2), found.exp(), ranks, likeliest, log_probabilities.gather(-1, likeliest).exp()
+    found = log_probabilities.gather(-1, targets[:, None])  # (N, 1)
+    lower = torch.arange(logits.shape[1], device=logits.device) < targets[:, None]
+    ahead = (log_probabilities > found) | ((log_probabilities == found) & lower)  # of equals, the lower id comes first
+    likeliest = log_probabilities.argsort(dim=-1, descending=True, stable=True)[:, :k] if k else targets.new_empty(0)
+    likeliest = likeliest.reshape(len(targets), k)
+    candidates = log_probabilities.gather(-1, likeliest).exp()
+    return -found[:, 0] / math.log(2), found[:, 0].exp(), ahead.sum(-1) + 1, likeliest, candidates

@@ -26,6 +26,8 @@ from nanollm.tokenizer import CharTokenizer
 
 BATCH_FROM = 16  # samples; fewer are written sooner by as many numpy engines, one character of each in turn
 
+_SETTINGS = ("max_length", "temperature", "top_k", "seed")
+
 Draw = Callable[[np.ndarray, np.random.Generator], Sampled]  # draw(), its settings made
 
 
@@ -88,16 +90,23 @@ def generate_many(
     """
     check_sampling(temperature=temperature, top_k=top_k, max_length=max_new_tokens, seed=seed, candidates=candidates)
     seeds = derived_seeds(seed, num_samples)
-    ids = [int(id) for id in prompt_ids]
-    if not ids:
-        raise InputError("The prompt is empty: start from at least one character.")
-    if not 0 <= min(ids) <= max(ids) < model.config.vocab_size:
-        raise InputError(f"The prompt's ids must be from 0 to {model.config.vocab_size - 1}.")
+    ids = _checked(prompt_ids, model.config.vocab_size)
     drawn = partial(draw, temperature=float(temperature), top_k=top_k, candidates=candidates)
     if num_samples >= BATCH_FROM or model.embedding.weight.device.type != "cpu":
         return _in_a_batch(model, ids, max_new_tokens, seeds, drawn)
     streams = [_alone(model, list(ids), max_new_tokens, seed, drawn) for seed in seeds]
     return (together for together in zip(*streams, strict=True))
+
+
+def _checked(prompt_ids: Sequence[int] | np.ndarray, vocab_size: int) -> list[int]:
+    """The prompt's ids (N,) as a list. Raises InputError unless they are at least one id of the vocabulary."""
+    if not len(prompt := np.asarray(prompt_ids).reshape(-1)):
+        raise InputError("The prompt is empty: start from at least one character.")
+    if np.ndim(prompt_ids) != 1 or not np.issubdtype(prompt.dtype, np.integer):
+        raise InputError("The prompt's ids must be one row of whole numbers: use tokenizer.encode(prompt).")
+    if not 0 <= int(prompt.min()) <= int(prompt.max()) < vocab_size:
+        raise InputError(f"The prompt's ids must be from 0 to {vocab_size - 1}.")
+    return prompt.tolist()
 
 
 def _alone(model: TransformerLanguageModel, ids: list[int], count: int, seed: int, drawn: Draw) -> Iterator[Sampled]:
@@ -241,13 +250,28 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest (default: 0.8)")
     parser.add_argument("--top-k", type=int, default=40, help="choose among the k likeliest (default: 40)")
     parser.add_argument("--seed", type=int, default=42, help="the same seed writes the same text (default: 42)")
+    parser.add_argument(
+        "--num-samples", type=int, default=1, metavar="N", help="so many texts, with this seed and those after it"
+    )
 
 
 def write(loaded: LoadedModel, arguments: argparse.Namespace) -> Iterator[str]:
-    """The prompt, then each new character, by the flags of add_sampling_arguments. Raises InputError at the call."""
-    names = ("max_length", "temperature", "top_k", "seed")
-    settings = {name: getattr(arguments, name) for name in names}
-    return chain([arguments.prompt], stream_text(loaded.model, loaded.tokenizer, arguments.prompt, **settings))
+    """The prompt, then each new character, by the flags of add_sampling_arguments. Raises InputError at the call.
+
+    Several texts come one after the other, each under a line that tells its seed.
+    """
+    if arguments.num_samples != 1:
+        texts = write_many(loaded, arguments)
+        return (f"--- seed {seed}\n{text}\n" for seed, text in texts.items())
+    settings = {name: getattr(arguments, name) for name in _SETTINGS}
+    return chain([arguments.prompt], stream_text(loaded.model, loaded.tokenizer, arguments.prompt, **settings), "\n")
+
+
+def write_many(loaded: LoadedModel, arguments: argparse.Namespace) -> dict[int, str]:
+    """The texts that the flags ask for, each with the seed that writes it alone. Raises InputError."""
+    settings = {name: getattr(arguments, name) for name in (*_SETTINGS, "num_samples")}
+    texts = generate_texts(loaded.model, loaded.tokenizer, arguments.prompt, **settings)
+    return dict(zip(derived_seeds(arguments.seed, arguments.num_samples), texts, strict=True))
 
 
 def main() -> int:
@@ -262,7 +286,6 @@ def main() -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    print()
     return 0
 
 

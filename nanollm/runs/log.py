@@ -40,6 +40,12 @@ class Curve:
     def best_val_loss(self) -> float | None:
         return min((loss for loss in self.val_loss if loss is not None), default=None)
 
+    @property
+    def best_step(self) -> int | None:
+        """The step with that loss; of equals, the first."""
+        best = self.best_val_loss
+        return self.eval_steps[self.val_loss.index(best)] if best is not None else None
+
 
 class EventLog:
     """The events of one metrics.jsonl as if the run had never been interrupted, kept up to date at every look.

@@ -1,6 +1,8 @@
 """How fast training is, beside a plain reference that is measured in turn with it.
 
-    python -m tests.benchmarks.training [--json] [--rounds 5] [--only steps|loss|events] [--corpus tinyshakespeare.txt]
+    python -m tests.benchmarks.training [--json] [--rounds 5] [--only steps|loss|events|profile] [--corpus FILE]
+
+`loss` needs Tiny Shakespeare in a file: tinyshakespeare.txt here, or wherever --corpus says.
 
 The reference is what one writes first: the same sizes with learned positions, GELU, PyTorch's own modules, the fused
 attention kernel, float32 and AdamW. Ratios are its time divided by ours, so more is better; each figure is the median
@@ -18,6 +20,7 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +34,7 @@ from nanollm.events import Checkpoint, Eval, Event, Step
 from nanollm.model import TransformerLanguageModel
 from nanollm.optim import Optimizer
 from nanollm.runs.store import RunStore
-from nanollm.runs.training import Metrics
+from nanollm.runs.training import Metrics, Training
 from nanollm.runs.worker import work
 from nanollm.step import take_step
 from nanollm.tokenizer import CharTokenizer
@@ -57,6 +60,18 @@ RECIPES: dict[str, dict[str, Any]] = {
     ),
     "muon": preset("sprint"),
 }  # fmt: skip
+
+EVENT_STEPS = {"nano": 300, "medium": 60}  # so many steps of a run tell what its events cost
+# Kinds of operations, by what PyTorch calls them.
+KINDS = {
+    "matrix products": ("mm", "matmul", "linear", "scaled_dot_product"),
+    "softmax and loss": ("softmax", "nll_loss", "triu"),
+    "casts and copies": ("copy_", "to_copy", "cat", "contiguous", "clone"),
+    "LayerNorm": ("layer_norm", "rms_norm"),
+    "dropout": ("random_", "ge"),
+    "optimizer": ("adamw", "foreach", "norm", "Optimizer"),
+    "adding and multiplying": ("add", "mul", "div", "sub", "sum", "relu", "threshold", "neg", "lerp"),
+}
 
 
 class ReferenceBlock(nn.Module):
@@ -240,42 +255,67 @@ def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
 def events() -> dict[str, dict[str, Any]]:
     """What a preset's whole run spends on events, samples, snapshots and resume files, as a share of its steps.
 
-    A real worker runs some steps. What follows an evaluation (checkpoint, then sample) and a log line (resume file) is
-    timed as it is handled, and counted as often as in the whole run if every evaluation were the best so far.
+    A real worker runs some steps. What it does with a snapshot (the file, the sample, the means) and with a resume file
+    is timed, all of it, and counted as often as in the whole run if every evaluation were the best so far.
     """
     results = {}
-    for name, count in (("nano", 300), ("medium", 60)):
-        whole = make_configs(preset(name), 65)[1]
+    for name, count in EVENT_STEPS.items():
         seconds: dict[str, list[float]] = defaultdict(list)
-        last = time.perf_counter()
+        unchanged = Training._take
 
-        def heard(event: Event, seconds: dict[str, list[float]] = seconds) -> None:
-            nonlocal last
-            kind = "resume" if isinstance(event, Checkpoint) and event.kind == "resume" else event.type
-            seconds[kind].append(time.perf_counter() - last)
-            last = time.perf_counter()
+        def timed_take(
+            self: Training, event: Event, unchanged: Any = unchanged, seconds: dict[str, list[float]] = seconds
+        ) -> None:
+            began = time.perf_counter()
+            unchanged(self, event)
+            kind = event.kind if isinstance(event, Checkpoint) else event.type
+            seconds["snapshot" if kind == "best" else kind].append(time.perf_counter() - began)
 
-        with tempfile.TemporaryDirectory() as folder:
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(Training, "_take", timed_take):
             corpora, store = CorpusStore(Path(folder) / "corpora"), RunStore(Path(folder) / "checkpoints")
-            settings = {"num_steps": count, "eval_interval": 10**6, "checkpoint_interval": 20}
-            run = store.create(settings=settings, corpus=corpora.list()[0], preset=name, queued=False)
-            status = work(run, corpora.root, heard)
+            corpus = corpora.list()[0]
+            whole = make_configs(preset(name), corpus.vocab_size)
+            settings = {"num_steps": count, "eval_interval": 10**6, "checkpoint_interval": max(1, count // 3)}
+            resolve(*whole)  # as on any second run on a machine
+            status = work(store.create(settings=settings, corpus=corpus, preset=name, queued=False), corpora.root)
             with Metrics(Path(folder) / "metrics.jsonl") as metrics:
-                started = time.perf_counter()
+                began = time.perf_counter()
                 for step in range(1000):
                     metrics.append(Step(step, 2.0, 1e-3, 0.5, 10**6, 1.0, 10**5))
-                line = (time.perf_counter() - started) / 1000
-        median = {kind: statistics.median(seconds[kind]) for kind in ("checkpoint", "sample", "resume")} | {
-            "line": line
+                line = (time.perf_counter() - began) / 1000
+        config = whole[1]
+        each = {kind: statistics.median(seconds[kind]) for kind in ("snapshot", "resume")} | {"line": line}
+        often = {
+            "snapshot": config.num_steps // config.eval_interval + len(snapshot_steps(config.num_steps)),
+            "resume": config.num_steps // config.checkpoint_interval + 1,
+            "line": config.num_steps // config.log_interval,
         }
-        evaluations = whole.num_steps // whole.eval_interval + len(snapshot_steps(whole.num_steps))
-        spent = (
-            evaluations * (median["checkpoint"] + median["sample"])
-            + whole.num_steps // whole.checkpoint_interval * median["resume"]
-            + whole.num_steps // whole.log_interval * line
-        )
-        share = spent / ((status.seconds or 0.0) / count * whole.num_steps)
-        results[name] = {"share": share, **{f"{kind}_ms": 1e3 * s for kind, s in median.items()}}
+        steps_take = (status.seconds or 0.0) / count * config.num_steps
+        share = sum(often[kind] * each[kind] for kind in each) / steps_take
+        results[name] = {"share": share, **{f"{kind}_ms": 1e3 * s for kind, s in each.items()}}
+    return results
+
+
+def profiled() -> dict[str, dict[str, float]]:
+    """Where a step's time goes at each shape: the share of each kind of operation, by PyTorch's own profiler."""
+    results = {}
+    for name, settings in SHAPES.items():
+        model, config = make_configs(settings, 65)
+        config = resolve(model, config)
+        torch.set_num_threads(int(config.threads))
+        ids = torch.randint(65, (config.batch_size, model.context_length))
+        ours = TransformerLanguageModel.from_config(model).train()
+        optimizer = Optimizer(ours, config)
+        take_step(ours, optimizer, ids, ids, 0, config.precision)
+        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+            for _ in range(5):
+                take_step(ours, optimizer, ids, ids, 0, config.precision)
+        spent: dict[str, float] = defaultdict(float)
+        for row in profile.key_averages():
+            spent[next((kind for kind, names in KINDS.items() if any(n in row.key for n in names)), "rest")] += (
+                row.self_cpu_time_total
+            )
+        results[name] = {kind: spent[kind] / sum(spent.values()) for kind in sorted(spent, key=lambda k: -spent[k])}
     return results
 
 
@@ -283,8 +323,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print as JSON")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--corpus", type=Path, default=Path("../shared/data/tinyshakespeare.txt"))
-    parser.add_argument("--only", choices=("steps", "loss", "events"))
+    parser.add_argument("--corpus", type=Path, default=Path("tinyshakespeare.txt"), help="for --only loss")
+    parser.add_argument("--only", choices=("steps", "loss", "events", "profile"))
     arguments = parser.parse_args()
     results: dict[str, Any] = {}
     if arguments.only in (None, "steps"):
@@ -293,6 +333,8 @@ def main() -> None:
         results["loss"] = to_target(arguments.corpus, arguments.rounds)
     if arguments.only in (None, "events"):
         results["events"] = events()
+    if arguments.only in (None, "profile"):
+        results["profile"] = profiled()
     if arguments.json:
         print(json.dumps(results, indent=1))
         return
@@ -309,9 +351,11 @@ def main() -> None:
     for name, r in results.get("events", {}).items():
         print(
             f"{name:>18}  events, samples and files cost {r['share']:.1%} of its steps"
-            f"  (checkpoint {r['checkpoint_ms']:.1f} ms, sample {r['sample_ms']:.1f} ms,"
+            f"  (snapshot and sample {r['snapshot_ms']:.1f} ms,"
             f" resume file {r['resume_ms']:.1f} ms, log line {r['line_ms']:.2f} ms)"
         )
+    for name, shares in results.get("profile", {}).items():
+        print(f"{name:>18}  " + ", ".join(f"{kind} {share:.0%}" for kind, share in shares.items()))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,6 @@ def test_c3_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large
     for attempt in ("makes the ids", "maps those that are there"):
         most, (line,) = peak(home, code, *arguments)
         result = json.loads(line)
-        assert result["state"] == "completed" and 3 < result["val_loss"] < 5
+        assert result["state"] == "completed" and 3 < result["best_val_loss"] < 5
         assert most <= 3 * large.stat().st_size, f"{most / 2**20:.0f} MB; it {attempt}"
     assert len(list((home / "data" / "corpora").glob("*.ids"))) == 1

@@ -1,19 +1,28 @@
-"""FAULTS B5: a run that memory has no room for fails alone, in one sentence; the next in the queue is trained."""
+"""FAULTS B5: a run that memory has no room for fails alone, in one sentence; the next in the queue is trained.
+
+And C7: what can be known beforehand is refused before anything is made.
+"""
 
 from __future__ import annotations
 
+import random
 import sys
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from nanollm import memory
+from nanollm.config import ModelConfig, TrainConfig, make_configs
 from nanollm.corpus import CorpusStore
+from nanollm.errors import InputError
+from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
 from nanollm.runs import launcher as launcher_module
 from nanollm.runs.launcher import Launcher, worker_command
 from nanollm.runs.record import Run
+from nanollm.runs.store import RunStore
 from nanollm.runs.worker import work
 from tests.faults.conftest import until
 
@@ -58,3 +67,33 @@ def test_b5_it_fails_alone(make: Callable[..., Run], launcher: Launcher, monkeyp
     assert large.status().step == 0
     launcher.watch()  # the large one's process has gone on to the small one by itself; if it had died, this would
     until(lambda: small.status().state == "completed" and not small.alive())
+
+
+def test_c7_of_10_000_random_settings_each_is_refused_in_a_sentence_or_estimated() -> None:
+    draw, refused = random.Random(5), 0
+    numbers = [f for f in (*fields(ModelConfig), *fields(TrainConfig)) if f.type in ("int", "int | None")]
+    for _ in range(10_000):
+        settings = {f.name: draw.randint(0, 300) for f in draw.sample(numbers, 4) if f.name != "vocab_size"}
+        try:
+            model, train = make_configs(settings, 65)
+        except InputError as error:
+            assert len(str(error)) < 250 and "\n" not in str(error)
+            refused += 1
+            continue
+        assert model.embedding_dim % model.heads == 0 and train.batch_size % train.accumulation_steps == 0
+        needed = memory.training_bytes(model, train)
+        memory.require_memory(model, train, free=needed)
+        with pytest.raises(InputError, match=r"^This model would need about [0-9.]+ [MG]B to train, and .* are free: "):
+            memory.require_memory(model, train, free=needed - 1)
+    assert 2_000 < refused < 9_000  # there were both
+
+
+def test_c7_what_would_exhaust_memory_is_refused_before_anything_is_made(
+    make: Callable[..., Run], store: RunStore, monkeypatch
+) -> None:
+    monkeypatch.setattr(TransformerLanguageModel, "from_config", lambda config: pytest.fail("a model was made"))
+    with pytest.raises(InputError, match=r"^This model would need about [0-9]+\.[0-9] GB to train, and .* are free: "):
+        make(embedding_dim=4096, num_layers=64, ffn_hidden_dim=16_384, batch_size=4096)
+    with pytest.raises(InputError, match="embedding_dim 48 cannot be shared out among 7 heads"):
+        make(embedding_dim=48, num_heads=7)
+    assert store.list() == [] and not list(store.root.glob("*"))
