@@ -64,7 +64,7 @@ def require_memory(model: ModelConfig, train: TrainConfig, free: int | None = No
     if needed > free:
         raise InputError(
             f"This model would need about {_shown(needed)} to train, and {_shown(free)} are free: "
-            "choose a smaller embedding_dim, batch_size or context_length."
+            "choose a smaller embedding_dim, batch_size or context_length, or more accumulation_steps."
         )
 
 

@@ -60,6 +60,14 @@ def test_an_empty_prompt_starts_from_a_newline(model: TransformerLanguageModel, 
     assert "\n" + generate_text(model, tokenizer, "", 30) == generate_text(model, tokenizer, "\n", 30)
 
 
+def test_or_where_there_is_none_from_the_first_character() -> None:
+    tokenizer = CharTokenizer("cab")  # their order is that of the ids
+    model = random_model(ModelConfig(3, embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=5))
+    written = generate_text(model, tokenizer, "", 20, seed=4)
+    assert written == generate_text(model, tokenizer, tokenizer.characters[0], 20, seed=4)[1:]
+    assert written != generate_text(model, tokenizer, tokenizer.characters[1], 20, seed=4)[1:]
+
+
 def test_writing_touches_nothing(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> None:
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     random, numpy_random = torch.get_rng_state(), np.random.get_state()[1].copy()

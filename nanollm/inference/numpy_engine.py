@@ -7,6 +7,9 @@ offer to later characters, a key and a value in each head of each layer, is kept
 arithmetic instead of a window of it. For small models that is some forty tiny operations, and a framework's cost per
 call would be most of the time; numpy's is the smallest at hand, least where results go into arrays already there.
 
+Read NumpyEngine first: _advance is the model from embedding to logits, _attend its attention, _feed_forward the rest of
+a block. How the weights are laid out for them stands below.
+
 Shapes in the comments: T new characters, S all in the window with them, D embedding_dim, H heads of width K = D / H,
 F ffn_hidden_dim, C context_length, V vocab_size.
 """
@@ -20,8 +23,10 @@ from functools import lru_cache
 import numpy as np
 
 from nanollm.config import ModelConfig
-from nanollm.model import EPSILON, ROTARY_BASE, TransformerLanguageModel
+from nanollm.model import TransformerLanguageModel
 
+EPSILON = 1e-5  # keeps a vector of zeros from being divided by zero
+ROTARY_BASE = 10_000.0  # wavelengths of the rotary turn: from 2π characters up to 2π · 10,000
 ROWS = 128  # characters read in one pass; it bounds what a pass holds, (H, ROWS, S) scores
 
 

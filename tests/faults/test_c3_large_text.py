@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from nanollm.limits import LOCAL
+from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT
 
 pytestmark = [
@@ -83,3 +85,14 @@ def test_c3_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large
         assert result["state"] == "completed" and 3 < result["best_val_loss"] < 5
         assert most <= 3 * large.stat().st_size, f"{most / 2**20:.0f} MB; it {attempt}"
     assert len(list((home / "data" / "corpora").glob("*.ids"))) == 1
+
+
+def test_c3_ids_are_made_at_50_megabytes_a_second(text: str) -> None:
+    much = text * (20 * 10**6 // len(text.encode()))
+    tokenizer = CharTokenizer.from_text(text)
+    took = []
+    for _ in range(3):
+        began = time.process_time()
+        tokenizer.encode(much)
+        took.append(time.process_time() - began)
+    assert len(much.encode()) / 1e6 / min(took) > 50
