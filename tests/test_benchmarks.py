@@ -14,15 +14,10 @@ pytestmark = pytest.mark.slow
 TINY = {"num_steps": 3, "batch_size": 2, "context_length": 16, "num_layers": 1, "precision": "float32", "threads": 1}
 
 
-def figures(module, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> dict:
-    """What a benchmark prints as JSON; without --json it must print something, too."""
-    monkeypatch.setattr("sys.argv", ["benchmark", *arguments, "--json"])
-    module.main()
-    told = capsys.readouterr().out
+def printed(module, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
     monkeypatch.setattr("sys.argv", ["benchmark", *arguments])
     module.main()
-    assert capsys.readouterr().out.strip()
-    return json.loads(told)
+    return capsys.readouterr().out
 
 
 def test_training(
@@ -33,19 +28,25 @@ def test_training(
     monkeypatch.setattr(training, "REFERENCE_RECIPE", {**training.REFERENCE_RECIPE, **TINY})
     monkeypatch.setattr(training, "RECIPES", {name: {**r, **TINY} for name, r in training.RECIPES.items()})
     monkeypatch.setattr(training, "EVENT_STEPS", {"nano": 3})
-    told = figures(training, monkeypatch, capsys, "--rounds", "1", "--corpus", str(tmp_path / "text.txt"))
+    arguments = ["--rounds", "1", "--corpus", str(tmp_path / "text.txt")]
+    told = json.loads(printed(training, monkeypatch, capsys, *arguments, "--json"))
     assert {"ratio", "share_of_peak", "precision", "threads"} <= told["steps"]["tiny"].keys()
     assert told["loss"].keys() == {"adamw", "muon"} and told["loss"]["muon"]["val_loss"] > 0
     assert told["events"]["nano"]["share"] > 0 and told["events"]["nano"]["snapshot_ms"] > 0
     assert sum(told["profile"]["tiny"].values()) == pytest.approx(1)
+    for part, function in {"steps": "steps", "loss": "to_target", "events": "events", "profile": "profiled"}.items():
+        monkeypatch.setattr(training, function, lambda *_, part=part: told[part])
+    assert len(printed(training, monkeypatch, capsys, *arguments).splitlines()) == 5
 
 
 def test_sampling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--models", "nano", "--rounds", "1", "--context-length", "16"]
-    told = figures(sampling, monkeypatch, capsys, *arguments)
+    told = json.loads(printed(sampling, monkeypatch, capsys, *arguments, "--json"))
     wanted = {"times_recompute", "times_cached_torch", "past_the_window", "candidates_cost", "first_character_ms"}
     assert wanted <= told["alone"]["nano"].keys()
     assert told["batch"]["nano"]["times_one_stream"] > 0 and 0 < told["threads"]["nano"]["least_share"] <= 1
+    monkeypatch.setattr(sampling, "PARTS", {part: lambda *_, part=part: told[part]["nano"] for part in told})
+    assert len(printed(sampling, monkeypatch, capsys, *arguments).splitlines()) == 6
 
 
 def test_texts(monkeypatch: pytest.MonkeyPatch) -> None:
