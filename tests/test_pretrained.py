@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,8 +11,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from nanollm import builtin
 from nanollm.checkpoint import load_model, read_tensors, save_checkpoint
-from nanollm.config import ModelConfig
+from nanollm.config import PRESETS, ModelConfig, make_configs
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
 from nanollm.errors import InputError
@@ -269,23 +269,73 @@ def test_thinning_keeps_first_last_and_best_in_order_and_spreads_the_rest(total:
         assert max(b - a for a, b in pairwise(kept)) <= 2 * (total - 1) / (count - 2) + 1
 
 
-@pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")
-class TestWhatIsShipped:
-    def test_all_three_are_there_and_small_enough(self) -> None:
-        runs = [run for run in RunStore(ROOT / "checkpoints").list() if run.read_only]
-        assert [run.preset for run in runs] == ["medium", "small", "nano"]
-        assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= MAX_BYTES
-        for run in runs:
-            snapshots = run.snapshots()
-            assert len(snapshots) <= KEPT[str(run.preset)] and snapshots[0].step == 0
-            assert {sample.step for sample in run.samples()} == {snapshot.step for snapshot in snapshots}
-            assert run.status().state == "completed" and run.baselines is not None
-            for snapshot in snapshots:
-                assert load_model(snapshot.path).info.val_loss == snapshot.val_loss
+SHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+ADMITTED = "were not trained by these commands"  # TRAINING.md says so while it is so
 
-    def test_the_readme_says_how_good_they_are(self) -> None:
-        readme = (ROOT / "README.md").read_text(encoding="utf-8")
-        for run in RunStore(ROOT / "checkpoints").list():
-            if run.read_only:
-                made = json.loads((run.folder / names.RUN).read_text(encoding="utf-8"))["made"]
-                assert f"| {run.preset} | {run.model_config.num_parameters:,} | {made['val_loss']:.3f} |" in readme
+
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, Run]:
+    return {str(run.preset): run for run in RunStore(ROOT / "checkpoints").list() if run.read_only}
+
+
+class TestWhatIsShipped:
+    """What comes with every clone. Where a figure is made anew, each test names the place that quotes the old one."""
+
+    def test_all_three_are_there_and_small_enough(self, shipped: dict[str, Run]) -> None:
+        assert list(shipped) == ["medium", "small", "nano"]
+        assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= MAX_BYTES
+
+    def test_each_has_its_snapshots_the_first_and_the_best_among_them(self, shipped: dict[str, Run]) -> None:
+        for preset, run in shipped.items():
+            snapshots = run.snapshots()
+            steps = [snapshot.step for snapshot in snapshots]
+            assert len(steps) == KEPT[preset] and steps[0] == 0 and steps[-1] == run.train_config.num_steps
+            (best,) = [snapshot for snapshot in snapshots if snapshot.best]
+            measured = {event.step: event.val_loss for event in run.events() if isinstance(event, Eval)}
+            assert best.val_loss == min(measured.values()) and set(steps) <= set(measured)
+            made = names.read_json(run.folder / names.RUN)["made"]
+            assert (made["best_step"], made["val_loss"]) == (best.step, best.val_loss)
+            assert run.status().val_loss == best.val_loss and run.status().state == "completed"
+
+    def test_each_snapshot_is_halves_with_its_words_its_means_and_its_losses(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            words = {sample.step: sample.text for sample in run.samples()}
+            assert list(words) == [snapshot.step for snapshot in run.snapshots()] and all(words.values())
+            for snapshot in run.snapshots():
+                tensors, _ = read_tensors(snapshot.path)
+                assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+                assert snapshot.val_loss == load_model(snapshot.path).info.val_loss
+                assert load_means(snapshot.means_path).heads.shape[0] == run.model_config.num_layers
+
+    def test_each_says_how_it_was_made(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            made = names.read_json(run.folder / names.RUN)["made"]
+            assert run.corpus["sha256"] == builtin.SHAKESPEARE_SHA256 == SHAKESPEARE and run.train_config.seed == 42
+            assert made["machine"] and made["torch"] and made["weights"] == "float16" and made["threads"] >= 1
+            assert run.baselines is not None and run.parent is None
+
+    def test_they_are_the_presets_or_training_says_where_not(self, shipped: dict[str, Run]) -> None:
+        """If not: TRAINING.md, "The models that come along"."""
+        text = (ROOT / "TRAINING.md").read_text(encoding="utf-8")
+        whole = all(
+            (run.model_config, run.train_config) == make_configs(PRESETS[name], 65)
+            and run.status().peak_bytes is not None
+            for name, run in shipped.items()
+        )
+        assert whole != (ADMITTED in " ".join(text.split()))
+
+    def test_the_curves_do_not_jump_between_two_measures(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            half = run.train_config.num_steps // 2
+            losses = [event.val_loss for event in run.events() if isinstance(event, Eval) and event.step > half]
+            assert all(b < a + 0.015 for a, b in pairwise(losses)), run.preset  # none of them overfits
+
+    @pytest.mark.parametrize("document", ["README.md", "TRAINING.md"])
+    def test_the_documents_say_how_good_they_are(self, document: str, shipped: dict[str, Run]) -> None:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for name, run in shipped.items():
+            loss = f"{names.read_json(run.folder / names.RUN)['made']['val_loss']:.3f}"
+            row = f"| {name} | {run.model_config.num_parameters:,} | {loss} |"
+            if document == "TRAINING.md":
+                row = f"| {name} | the preset, as it comes along; seed 42 | **{loss}** |"
+            assert row in text, f"{document} must say: {row}"
