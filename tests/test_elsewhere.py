@@ -43,9 +43,7 @@ def test_a_command_without_a_place_for_the_worker_is_refused(store: RunStore, te
 
 def test_the_examples_are_read_as_they_should_be() -> None:
     """TRAINING.md's: a shell reads them, our command line takes them, and the worker's command comes through whole."""
-    examples = re.findall(
-        r"^    (python -m nanollm scale .*--launch-command.*)$", (ROOT / "TRAINING.md").read_text(), re.M
-    )
+    examples = re.findall(r"^(python -m nanollm scale .*--launch-command.*)$", (ROOT / "TRAINING.md").read_text(), re.M)
     assert [shlex.split(example)[7].split()[0] for example in examples] == ["ssh", "srun"]
     for example in examples:
         subprocess.run(["bash", "-n", "-c", example], check=True)
