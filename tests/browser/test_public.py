@@ -1,0 +1,66 @@
+"""A public page in two browsers: each has its own runs and texts, and a copied link lets the other look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from gradio_client import Client
+from playwright.sync_api import Browser, expect
+
+from tests.browser.test_whole_way import PATIENCE, Visit, wait_until
+from tests.serving import Page, serve
+
+pytestmark = pytest.mark.slow
+TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
+QUICK = {"num_steps": 20, "batch_size": 4, "context_length": 16, "eval_interval": 10}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with serve(tmp_path_factory.mktemp("home"), public=True) as page:
+        yield page
+
+
+def test_two_strangers_and_a_link(browser: Browser, page: Page) -> None:
+    anna, bert = Visit(browser, page), Visit(browser, page)
+    tokens = [visit.tab.evaluate("localStorage.getItem('nano-visitor')") for visit in (anna, bert)]
+    assert len(set(tokens)) == 2 and all(len(token) == 43 for token in tokens)
+
+    # What one brings in the page is theirs, the API knows them by the same key, and the other has none of it.
+    anna.tab.get_by_role("tab", name="Corpus").click()
+    anna.tab.locator("#corpus-paste textarea").fill(TEXT)
+    anna.tab.locator("#corpus-use").click()
+    expect(anna.tab.locator("#corpus-texts")).to_contain_text("the cat sat")
+    client = Client(page.address, headers={"x-nano-visitor": tokens[0]}, verbose=False)
+    (sha256,) = (text["sha256"] for text in client.predict(api_name="/texts") if text["name"] != "sample.txt")
+    run = client.predict(sha256, "nano", QUICK, api_name="/start_run")["run"]
+    row = anna.tab.locator(f'#run-list li[data-run="{run}"]')
+    expect(row).to_be_visible()
+    wait_until(anna.tab, lambda: page.store.get(run).status().state == "completed")
+    expect(row).to_contain_text("finished")
+    row.locator(".pick").click()
+    anna.tab.wait_for_function("run => new URL(location.href).searchParams.get('run') === run", arg=run)
+    link = anna.tab.evaluate("window.nano.link()")
+    assert f"run={run}" in link and f"look={page.store.get(run).look}" in link
+    bert.tab.get_by_role("tab", name="Corpus").click()
+    expect(bert.tab.locator("#corpus-texts")).not_to_contain_text("the cat sat")
+    expect(bert.tab.locator("#run-list li")).to_have_count(0)
+
+    # Without its key the run is not there; with it, it can be looked at, and nothing else.
+    bert.tab.goto(link.split("&look=")[0].split("?")[0] + f"?run={run}")
+    expect(bert.tab.get_by_text("This run is no longer here")).to_be_visible(timeout=PATIENCE)
+    bert.tab.goto(link)
+    looked = bert.tab.locator(f'#run-list li[data-run="{run}"]')
+    expect(looked).to_contain_text("looked at by its link")
+    expect(looked.locator("button.more")).to_have_count(0)
+    bert.tab.get_by_role("tab", name="Train").click()
+    expect(bert.tab.locator("#train-state")).to_contain_text("Finished")
+    for button in ("#train-onward", "#train-fork"):
+        expect(bert.tab.locator(button)).to_be_hidden()
+    anna.tab.get_by_role("tab", name="Train").click()
+    expect(anna.tab.locator("#train-fork")).to_be_visible()
+
+    for visit in (anna, bert):
+        assert visit.complaints == [] and visit.hosts <= {"127.0.0.1"}
+        visit.context.close()
