@@ -172,7 +172,7 @@ def uncertainty_sits_at_word_starts(look: Look) -> bool:
             bits, at = surprisal(loaded.model, loaded.tokenizer, text).bits, places(text)
             first, second, later = (bits[where].mean() for where in (at == 1, at == 2, at > 2))
             print(f"   {name}, {kind}: first letters {first:.2f} bits, second {second:.2f}, later {later:.2f}")
-            occurs &= bool(first > second > later)
+            occurs &= bool(first > 1.5 * max(second, later))
     with look.sample("medium") as tab:
         look.shoot(tab, "6-shading")
     return occurs

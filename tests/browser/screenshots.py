@@ -1,7 +1,8 @@
 """Pictures of the page at work: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
 
-With the models that come along: docs/page.png for the README. Given a folder, in it every tab, and Corpus and Train in
-every state (states.py), at 1280 and 390 pixels, light and dark; with names, only pictures that begin with one of them.
+With the models that come along: docs/page.png for the README. Given a folder, in it every tab, and Corpus, Train,
+Sample and Compare in every state (states.py), at 1280 and 390 pixels, light and dark; with names, only pictures that
+begin with one of them.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def _all(browser: Browser, address: str, folder: Path, scenes: dict, runs: dict[
     for name, (tab, state, act) in scenes.items():
         for width, theme in LOOKS:
             path = folder / f"{name}-{width}-{theme}.png"
-            _shoot(browser, address, tab, width, theme, path, runs.get(state, ""), act)
+            _shoot(browser, address, tab, width, theme, path, runs.get(state, state), act)
 
 
 def _shoot(

@@ -103,7 +103,51 @@ def open_the_texts_folds(tab: Tab) -> None:
     tab.wait_for_timeout(1500)
 
 
-# name of the picture: (tab, state of the run or "" for none, what to do first)
+def look_at_a_character(tab: Tab) -> None:
+    tab.locator("#sample-text .letters span").nth(40).click()
+    tab.locator("#sample-choices .alternatives button:enabled").first.click()
+    tab.locator("#sample-choices .back").wait_for()
+    tab.wait_for_timeout(2000)
+
+
+def open_the_sample_folds(tab: Tab) -> None:
+    for fold in ("Seed, length", "Is it copying?", "Score my text", "The same in Python"):
+        tab.get_by_role("button", name=fold).locator("visible=true").click()
+    tab.locator("#score-text textarea").fill(LETTERS)
+    tab.locator("#score-button").click()
+    tab.locator("#score-shown .letters span").first.wait_for()
+
+
+def ask_what_it_does_not_know(tab: Tab) -> None:
+    tab.locator("#sample-prompt textarea").fill("Ä☃ " + LETTERS)
+    tab.locator("#sample-write").click()
+    tab.locator("#sample-drop").wait_for()
+
+
+def turn_to(view: str) -> Callable[[Tab], None]:
+    def turn(tab: Tab) -> None:
+        tab.locator("#compare-view").get_by_text(view, exact=True).click()
+        tab.locator("#compare-count .add").locator("visible=true").click()
+        if view == "Same text scored":
+            tab.locator("#compare-score-text textarea").fill(LETTERS)
+            tab.locator("#compare-score").click()
+            tab.locator("#compare-difference .losses").wait_for()
+        if view == "Blind round":
+            tab.locator("#compare-blind .begin").click()
+            tab.locator("#compare-blind .guess:enabled").first.click()
+
+    return turn
+
+
+def draw(view: str) -> Callable[[Tab], None]:
+    def turn(tab: Tab) -> None:
+        tab.locator("#compare-view").get_by_text(view, exact=True).click()
+        tab.locator("#compare-runs .all").click()
+
+    return turn
+
+
+# name of the picture: (tab, state or id of the run or "" for none, what to do first)
 SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     **{f"train-{state}": ("train", state, None) for state in (*ENDED, "long", "stalled", "running", "queued")},
     "train-refused": ("train", "completed", refuse_a_field),
@@ -112,6 +156,14 @@ SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     "train-runs": ("train", "completed", open_the_runs),
     "corpus-refused": ("corpus", "", refuse_a_file),
     "corpus-folds": ("corpus", "", open_the_texts_folds),
+    "sample-character": ("sample", "pretrained-medium", look_at_a_character),
+    "sample-folds": ("sample", "pretrained-medium", open_the_sample_folds),
+    "sample-unknown": ("sample", "pretrained-small", ask_what_it_does_not_know),
+    **{f"compare-{view.split()[-1].lower()}": ("compare", "", draw(view)) for view in ("Curves", "Table")},
+    **{
+        f"compare-{view.split()[-1].lower()}": ("compare", "", turn_to(view))
+        for view in ("Texts", "Same text scored", "Blind round")
+    },
 }
 # The same of a home without any run.
 BEGINNINGS: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
