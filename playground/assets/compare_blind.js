@@ -21,7 +21,10 @@ function name(made, known, right) {
   place.replaceChildren();
   if (!known) return;
   const facts = make("span", "quiet", known.facts);
-  place.append(dot(known), " ", make("b", "", known.title), make("br"), facts);
+  const title = make("b");
+  title.append(dot(known), " ", known.title);
+  title.title = known.title;
+  place.append(title, facts);
   made.classList.toggle("right", right);
 }
 
@@ -39,7 +42,7 @@ function draw() {
     }
     const guess = made.querySelector(".guess");
     guess.disabled = !over;
-    guess.hidden = Boolean(names);
+    guess.style.visibility = names ? "hidden" : ""; // its room stays
   });
   asked.textContent = value.question;
   asked.classList.add("question");

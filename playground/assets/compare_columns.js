@@ -14,8 +14,14 @@ function draw() {
   find(".remove").hidden = !(props.value > FEWEST);
 }
 
-find(".add").addEventListener("click", () => (props.value = within(props.value + 1)));
-find(".remove").addEventListener("click", () => (props.value = within(props.value - 1)));
+// What is set from here is not watched.
+function set(count) {
+  props.value = within(count);
+  draw();
+}
+
+find(".add").addEventListener("click", () => set(props.value + 1));
+find(".remove").addEventListener("click", () => set(props.value - 1));
 const VOICES = { ask: (question) => trigger("ask", question), tell: (question) => trigger("tell", question) };
 compare.say = (what, question) => VOICES[what](question);
 watch("value", draw);

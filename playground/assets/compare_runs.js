@@ -11,9 +11,7 @@ function chip(row) {
   const box = make("input");
   box.type = "checkbox";
   box.value = row.id;
-  box.addEventListener("change", () => {
-    props.value = box.checked ? [...chosen(), row.id] : chosen().filter((id) => id !== row.id);
-  });
+  box.addEventListener("change", () => set(box.checked ? [...chosen(), row.id] : chosen().filter((id) => id !== row.id)));
   made.append(box, dot(row), make("span", "", row.title));
   return made;
 }
@@ -38,8 +36,14 @@ function listen() {
   heard = now;
 }
 
-element.querySelector(".all").addEventListener("click", () => (props.value = runs().map((row) => row.id)));
-element.querySelector(".none").addEventListener("click", () => (props.value = []));
+// What is set from here is not watched.
+function set(ids) {
+  props.value = ids;
+  draw();
+}
+
+element.querySelector(".all").addEventListener("click", () => set(runs().map((row) => row.id)));
+element.querySelector(".none").addEventListener("click", () => set([]));
 watch("value", draw);
 onRuns(listen);
 draw();

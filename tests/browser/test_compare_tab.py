@@ -247,6 +247,7 @@ def test_curves_and_table_of_the_chosen_runs(tab: Tab) -> None:
     expect(tab.locator("#compare-table tbody tr")).to_have_count(2)
     expect(tab.locator("#compare-table thead")).to_contain_text("embedding_dim")
     tab.locator("#compare-runs .all").click()
+    expect(tab.locator("#compare-runs input:checked")).to_have_count(3)
     expect(tab.locator("#compare-table tbody tr")).to_have_count(3)
 
 
@@ -335,6 +336,11 @@ def test_an_experiment_opens_in_the_columns(tab: Tab, runs: list[Run]) -> None:
     expect(tab.locator("body")).to_have_attribute("data-columns", "2")
     chosen = [tab.locator(f"#compare-{column}-model select").input_value() for column in (1, 2)]
     assert chosen == [run.id for run in runs[:2]]
+    tab.locator("#compare-count .add").click()
+    expect(tab.locator("body")).to_have_attribute("data-columns", "3")
+    expect(tab.locator("#compare-3")).to_be_visible()
+    tab.locator("#compare-count .remove").click()
+    expect(tab.locator("#compare-3")).to_be_hidden()
     turn_to(tab, "curves")
     expect(tab.locator("#compare-runs input:checked")).to_have_count(2)
 
