@@ -24,6 +24,7 @@ Figure = dict[str, Any]
 TRAIN_POINTS, SMOOTH_POINTS, VAL_POINTS = 150, 40, 60
 AXES = ("steps", "seconds")
 MAX_OVERLAYS = 9
+MAX_NAME = 28  # characters of a name in the legend, or it would take the chart's place
 
 
 @dataclass(frozen=True)
@@ -319,11 +320,12 @@ def _laid_over(line: RunLine, count: int, axis: str, log: bool, palette: Palette
     """Another run's validation line, with a share of the points that there are for all `count`; training if few are."""
     train_x, val_x = _places(line.curve, axis)
     limit = TRAIN_POINTS // (2 * count)
+    title = line.name if len(line.name) <= MAX_NAME else f"{line.name[: MAX_NAME - 1]}…"
     val = thin(val_x, line.curve.val_loss, max(8, limit), log=log)
-    traces = [_line(val, f"{line.name} validation".strip(), line, palette, 2)]
+    traces = [_line(val, f"{title} validation".strip(), line, palette, 2)]
     if count <= 2 or not val[0]:
         smooth = averaged(train_x, line.curve.loss, max(8, limit), log=log)
-        name = f"{line.name} training".strip()
+        name = f"{title} training".strip()
         traces.insert(0, _line(smooth, name, line, palette, 1) | {"opacity": 0.35, "showlegend": not val[0]})
     return traces
 
@@ -397,8 +399,7 @@ def _layout(palette: Palette, revision: str | None) -> Figure:
         "hoverlabel": {"bgcolor": palette.surface, "bordercolor": palette.line, "font": {"color": palette.text}},
         "legend": {
             "orientation": "h",
-            "xref": "container",
-            "x": 0.02,
+            "x": 0,
             "y": 1,
             "yanchor": "bottom",
             "font": {"color": palette.quiet},
