@@ -1,0 +1,45 @@
+"""FAULTS C10: markup in a text, a name, a title, a prompt and what a model writes is shown, and never comes alive."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+
+import pytest
+from playwright.sync_api import Browser, expect
+
+from nanollm.corpus import CorpusStore
+from tests.browser.conftest import browser as browser
+from tests.faults.conftest import TINY, until
+from tests.serving import Page, serve
+
+MARKUP = (
+    "<img src=x onerror=window.hit=1> <script>window.hit=2</script> ${window.hit=3} {{window.hit=4}} "
+    "<svg onload=window.hit=5> <a href='javascript:window.hit=6'>a</a> \"' onfocus=window.hit=7 autofocus x='"
+)
+ALIVE = """() => [window.hit ?? 0, document.querySelectorAll("img[src=x], svg[onload], a[href^=javascript]").length]"""
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    with serve(tmp_path_factory.mktemp("home")) as page:
+        yield page
+
+
+def test_markup_is_inert_in_all_tabs(browser: Browser, page: Page, tmp_path: Path) -> None:
+    corpus = CorpusStore(page.home / "data" / "corpora").add_text((MARKUP + "\n") * 60, MARKUP)
+    run = page.store.create(settings={**TINY, "num_steps": 20}, corpus=corpus, title=MARKUP)
+    until(lambda: run.status().state == "completed")
+    tab = browser.new_page()
+    dialogs: list[str] = []
+    tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
+    for name in ("corpus", "train", "sample", "attention", "compare"):
+        asked = {"run": run.id, "tab": name, "prompt": MARKUP, "text": MARKUP}
+        tab.goto(f"{page.address}?{urlencode(asked)}")
+        expect(tab.locator("#sidebar")).to_contain_text("onerror")
+        if name == "sample":
+            expect(tab.locator("#sample-text")).to_contain_text("window.hit=3")
+        assert tab.evaluate(ALIVE) == [0, 0], name
+    assert dialogs == []
+    tab.close()
