@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from nanollm import alone
 from nanollm.baselines import Baselines
 from nanollm.checkpoint import FINAL_NAME, load_model
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, to_dict
@@ -37,6 +38,7 @@ from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from nanollm.runs.titles import clean as clean_title
 
+SAMPLE = "sample.py"  # lets a checkpoint write with numpy alone; never read here
 FORMAT = 1  # of run.json, which a capsule shares with a run folder
 MAX_FILES = 200
 MAX_BYTES = 2**30  # unpacked, all files together
@@ -85,6 +87,7 @@ def contents(run: Run) -> Iterator[tuple[str, bytes]]:
         run.snapshot()  # says so
     status = run.status()
     yield names.RUN, _as_json(_about(run))
+    yield SAMPLE, Path(alone.__file__).read_bytes()
     state = status.state if status.state in _STATES else "stopped"
     facts = {"state": state, "step": status.step, "seconds": status.seconds, "val_loss": status.val_loss}
     yield names.STATUS, _as_json(facts)
@@ -108,6 +111,17 @@ def import_(store: RunStore, file: Path | str) -> Run:
     with _aside(store) as folder:
         _unpack(Path(file), folder)
         return take_in(store, folder)
+
+
+def import_folder(store: RunStore, folder: Path) -> Run:
+    """The same for the unpacked files of a capsule; whatever else lies in the folder is left where it is."""
+    with _aside(store) as aside:
+        files = [path for path in folder.iterdir() if is_name(path.name) and path.is_file()]
+        if sum(path.stat().st_size for path in files) > MAX_BYTES:
+            raise _not_a_run("it is too large")
+        for path in files:
+            shutil.copyfile(path, aside / path.name)
+        return take_in(store, aside)
 
 
 def take_in(store: RunStore, folder: Path) -> Run:
@@ -189,15 +203,15 @@ def _known(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         raise _not_a_run("two of its files have the same name")
     for entry in entries:
         stored = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not entry.flag_bits & _ENCRYPTED
-        if not (stored and is_name(entry.filename)):
+        if not (stored and (entry.filename == SAMPLE or is_name(entry.filename))):
             raise _not_a_run(f"{entry.filename!r:.60} does not belong in it")
     if sum(entry.file_size for entry in entries) > MAX_BYTES:
         raise _not_a_run(f"it holds more than {MAX_BYTES // 2**20:,} MB")
-    return entries
+    return [entry for entry in entries if entry.filename != SAMPLE]
 
 
 def is_name(name: str) -> bool:
-    """Whether a file of this name belongs in a capsule."""
+    """Whether a file of this name belongs to a run that comes in."""
     return name in _RECORDS or any(pattern.fullmatch(name) for pattern in (_SNAPSHOT, _MEANS))
 
 
@@ -219,12 +233,18 @@ def _checked_run(folder: Path) -> Run:
         run.corpus = {
             "name": clean_title(corpus["name"]),
             "sha256": re.fullmatch("[0-9a-f]{64}", corpus["sha256"])[0],  # type: ignore[index]
-            "characters": range(2**40).index(corpus["characters"]),
-            "vocab_size": range(2**20).index(corpus["vocab_size"]),
+            "characters": _count(corpus["characters"]),
+            "vocab_size": _count(corpus["vocab_size"]),
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise _not_a_run(f"{names.RUN} is missing or not as a run has it") from error
     return run
+
+
+def _count(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**40:
+        raise ValueError("no number of characters")
+    return value
 
 
 def _check_models(folder: Path, config: ModelConfig) -> None:

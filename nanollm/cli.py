@@ -112,6 +112,15 @@ def _parser() -> Parser:
     runs.add_argument("file", nargs="?", type=Path, metavar="FILE", help="for export: the zip (default: ID.zip)")
     runs.add_argument("--json", action="store_true", help="print as JSON")
 
+    push = commands.add_parser("push", help="put a run on the Hugging Face Hub", description=_push.__doc__)
+    push.set_defaults(command=_push)
+    push.add_argument("run", metavar="RUN", help="the run (its folder or id)")
+    push.add_argument("name", metavar="OWNER/NAME", help="the repository")
+
+    pull = commands.add_parser("pull", help="bring a run from the Hugging Face Hub", description=_pull.__doc__)
+    pull.set_defaults(command=_pull)
+    pull.add_argument("name", metavar="OWNER/NAME", help="the repository")
+
     corpus = commands.add_parser("corpus", help="what a text is made of", description=_corpus.__doc__)
     corpus.set_defaults(command=_corpus)
     corpus.add_argument("text", nargs="?", metavar="TEXT", default="sample", help=f"{TEXTS} (default: sample)")
@@ -316,6 +325,22 @@ def _runs(arguments: argparse.Namespace) -> int:
     if run.parent:
         about["parent"] = run.parent.sentence()
     print("\n".join(f"{name:12} {value}" for name, value in about.items()))
+    return 0
+
+
+def _push(arguments: argparse.Namespace) -> int:
+    """Put a run on the Hugging Face Hub, as a model repository with a card. Needs `hf auth login` once."""
+    from nanollm.hub import push
+
+    print(f"The run is at {push(_run(arguments.run), arguments.name)}")
+    return 0
+
+
+def _pull(arguments: argparse.Namespace) -> int:
+    """Bring a run from the Hugging Face Hub that `push` has put there. Every number in it is checked."""
+    from nanollm.hub import pull
+
+    print(f"The run is {pull(RunStore(CHECKPOINTS), arguments.name).folder}")
     return 0
 
 

@@ -1,0 +1,167 @@
+"""push and pull against a stand-in for the Hub on this machine, which keeps what it gets and answers as that does."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+
+from nanollm.hub import card
+from nanollm.runs.store import RunStore
+from tests.conftest import ROOT
+
+SHA = "1" * 40
+
+
+class Hub(ThreadingHTTPServer):
+    """Repositories in memory, by owner/name."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.repositories: dict[str, dict[str, bytes]] = {}
+        self.asked: list[str] = []
+
+    @property
+    def address(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Hub
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.asked.append(self.path)
+        if self.headers.get("Authorization") != "Bearer hf_a_key":
+            return self._say({"error": "Invalid username or password."}, 401)
+        if self.path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked.get('organization') or 'somebody'}/{asked['name']}"
+            self.server.repositories.setdefault(name, {})
+            return self._say({"url": f"{self.server.address}/{name}", "name": name})
+        if self.path == "/api/validate-yaml":
+            return self._say({"errors": [], "warnings": []})
+        if self.path.endswith("/preupload/main"):
+            files = json.loads(body)["files"]
+            return self._say(
+                {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
+            )
+        if self.path.endswith("/commit/main"):
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    self._files()[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            address = f"{self.server.address}{self.path.removeprefix('/api/models').removesuffix('/main')}/{SHA}"
+            return self._say({"commitUrl": address, "commitOid": SHA, "success": True})
+        return self._say({"error": self.path}, 404)
+
+    def do_GET(self) -> None:
+        self.server.asked.append(self.path)
+        path = urlparse(self.path).path
+        name = "/".join(path.removeprefix("/api/models").strip("/").split("/")[:2])
+        if name not in self.server.repositories:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound")
+            self.send_header("Content-Length", "0")
+            return self.end_headers()
+        files = self.server.repositories[name]
+        if path.startswith("/api/models/"):
+            if "/tree/" in path:
+                return self._say([{"type": "file", "path": f, "size": len(c), "oid": SHA} for f, c in files.items()])
+            siblings = [{"rfilename": file, "size": len(content)} for file, content in files.items()]
+            return self._say({"id": name, "sha": SHA, "siblings": siblings, "private": False, "tags": []})
+        content = files[path.rsplit("/", 1)[1]]
+        return self._send(content, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": SHA})
+
+    do_HEAD = do_GET
+
+    def _files(self) -> dict[str, bytes]:
+        return self.server.repositories["/".join(self.path.split("/")[3:5])]
+
+    def _say(self, facts: dict | list, status: int = 200) -> None:
+        self._send(json.dumps(facts).encode(), {"Content-Type": "application/json"}, status)
+
+    def _send(self, content: bytes, headers: dict[str, str], status: int = 200) -> None:
+        self.send_response(status)
+        for header, value in {**headers, "Content-Length": str(len(content))}.items():
+            self.send_header(header, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    hub = Hub()
+    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    yield hub
+    hub.shutdown()
+    hub.server_close()
+
+
+def nanollm(hub: Hub, home: Path, *arguments: str, key: str = "hf_a_key") -> subprocess.CompletedProcess[str]:
+    environment = {
+        **os.environ,
+        **{"PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": hub.address},
+        **{"HF_TOKEN": key, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
+    }
+    command = [sys.executable, "-m", "nanollm", *arguments]
+    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_a_run_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path: Path) -> None:
+    shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
+    sent = nanollm(hub, tmp_path, "push", str(shipped.folder), "somebody/tale")
+    assert sent.returncode == 0, sent.stderr
+    assert f"{hub.address}/somebody/tale" in sent.stdout
+    files = hub.repositories["somebody/tale"]
+    assert files["README.md"].decode() == card(shipped) and "sample.py" in files
+    files["evil.py"], files[".gitattributes"] = b"raise SystemExit", b"*.safetensors filter=lfs"
+
+    brought = nanollm(hub, tmp_path, "pull", "somebody/tale")
+    assert brought.returncode == 0, brought.stderr
+    (run,) = RunStore(tmp_path / "checkpoints").list()
+    assert (run.title, run.events(), run.model_config) == (shipped.title, shipped.events(), shipped.model_config)
+    assert [s.path.read_bytes() for s in run.snapshots()] == [s.path.read_bytes() for s in shipped.snapshots()]
+    assert not (run.folder / "evil.py").exists() and not (run.folder / "README.md").exists()
+    assert all("evil" not in path for path in hub.asked)
+
+    files["checkpoint_00000005.safetensors"] = files["checkpoint_00000004.safetensors"]
+    forged = nanollm(hub, tmp_path, "pull", "somebody/tale")
+    assert forged.returncode == 2 and "of another run" in forged.stderr
+    assert len(RunStore(tmp_path / "checkpoints").list()) == 1
+
+
+def test_what_the_hub_refuses_is_said_in_a_sentence(hub: Hub, tmp_path: Path) -> None:
+    shipped = str(ROOT / "checkpoints" / "pretrained" / "nano")
+    for arguments, words in (
+        (("pull", "somebody/none"), "The Hub did not do it"),
+        (("pull", "no name at all"), "is no name of a repository"),
+        (("push", shipped, "somebody/tale"), "hf auth login"),
+    ):
+        done = nanollm(hub, tmp_path, *arguments, key="hf_wrong")
+        assert done.returncode == 2, done.stdout
+        assert words in done.stderr and done.stderr.count("\n") == 1
+    assert not hub.repositories
+
+
+def test_the_card_tells_the_runs_figures() -> None:
+    run = RunStore(ROOT / "checkpoints").get("pretrained-nano")
+    told = card(run)
+    loss = run.status().val_loss
+    assert loss is not None
+    for words in (run.title, f"{run.model_config.num_parameters:,}", f"{loss:.4f}", "sample.py", "Tiny Shakespeare"):
+        assert words in told
+    assert told.startswith("---\ntags:")
