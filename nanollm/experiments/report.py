@@ -68,6 +68,7 @@ def page(experiment: Experiment, texts: dict[str, str]) -> str:
         "<p>Solid: validation loss, on the end of the text, which no model learned from. Faint: training loss. "
         "Dashed: what plain counting achieves. Against size: a dot for validation at the end, a ring for training, a "
         "diamond where validation had been lower before.</p>",
+        _key(plan.presets),
         f'<div class="charts">{"".join(map(_chart, _CHARTS))}</div>',
         _samples(found, texts),
         _table("Speed and memory", _cost(found)),
@@ -154,6 +155,12 @@ def _chart(name: str) -> str:
     return f'<figure><figcaption>{caption}</figcaption><div class="plot" data-figure="{name}"></div></figure>'
 
 
+def _key(presets: Sequence[str]) -> str:
+    """Which colour is whose, in all charts."""
+    marks = (f'<span style="--run: var(--run-{i % 5})">{escape(name)}</span>' for i, name in enumerate(presets))
+    return f'<p class="key">{"".join(marks)}</p>'
+
+
 def _samples(found: Sequence[Result], texts: dict[str, str]) -> str:
     """One column for each preset: with several seeds, its first."""
     first: dict[str, Result] = {}
@@ -236,7 +243,8 @@ def _style() -> str:
 
 def _tokens(palette: Palette) -> str:
     names = {"page": palette.blocked, "surface": palette.surface, "line": palette.line}
-    return _declarations({**names, "text": palette.text, "quiet": palette.quiet}.items())
+    runs = {f"run-{place}": colour for place, colour in enumerate(palette.runs)}
+    return _declarations({**names, **runs, "text": palette.text, "quiet": palette.quiet}.items())
 
 
 def _declarations(colours: Iterable[tuple[str, str]]) -> str:
@@ -260,6 +268,9 @@ td { white-space: nowrap; }
 th { color: var(--quiet); font-weight: 500; font-size: 13px; min-width: 84px; }
 th:first-child, td:first-child { text-align: left; }
 tbody tr { border-top: 1px solid var(--line); }
+.key { display: flex; flex-wrap: wrap; gap: 4px 24px; }
+.key span::before { background: var(--run); border-radius: 50%; content: ""; display: inline-block; height: 10px;
+  margin-right: 8px; width: 10px; }
 .charts { display: grid; gap: 16px; grid-template-columns: repeat(auto-fit, minmax(min(100%, 460px), 1fr)); }
 figure { margin: 0; padding: 12px; background: var(--surface); border: 1px solid var(--line); border-radius: 8px;
   min-width: 0; }

@@ -136,6 +136,7 @@ def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figur
         drawn[axis] = course_figure(
             chosen, title, logarithmic=logarithmic, references=references, revision=axis, palette=palette
         )
+        drawn[axis]["layout"]["showlegend"] = False  # which colour is whose is said once for all of them
     points = [
         SizePoint(
             r.parameters, r.final_val_loss, r.best_val_loss, r.final_train_loss, r.preset, colours.get(r.preset, 0)

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import Browser
 
 from nanollm.experiments import report
+from nanollm.experiments.results import read_results
 from nanollm.runs.store import RunStore
+from tests.conftest import ROOT
 from tests.test_scaling import recorded
 
 
@@ -20,7 +28,43 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(("width", "theme", "surface"), [(1280, "light", "255, 255, 255"), (390, "dark", "27, 30, 36")])
-def test_it_draws_everything_by_itself(browser: Browser, address: str, width: int, theme, surface: str) -> None:
+def test_it_draws_everything_by_itself(browser: Browser, address: str, width: int, theme: str, surface: str) -> None:
+    opened(browser, address, width, theme, surface)
+
+
+@pytest.mark.slow
+def test_a_fiftieth_of_all_three_takes_minutes_and_can_be_read(browser: Browser, tmp_path: Path) -> None:
+    """The first look that TRAINING.md promises: the real command on the bundled text, and what it has written."""
+    command = [
+        sys.executable,
+        "-m",
+        "nanollm",
+        "scale",
+        "--corpus",
+        "sample",
+        "--num-steps-scale",
+        "0.02",
+        "--name",
+        "look",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(tmp_path)}
+    began = time.monotonic()
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    seconds = time.monotonic() - began
+    assert done.returncode == 0, done.stderr
+    assert seconds < 180, f"{seconds:.0f} seconds"
+    folder = tmp_path / "checkpoints" / "look"
+    found = read_results(folder)
+    kept, blind = found["runs"], found["baselines"]["uniform"]
+    assert [(run["preset"], run["state"], run["steps"]) for run in kept] == [
+        ("nano", "completed", 20), ("small", "completed", 60), ("medium", "completed", 200),
+    ]  # fmt: skip
+    assert all(run["final_val_loss"] < blind and run["sample"] and run["seconds"] > 0 for run in kept)
+    opened(browser, (folder / report.REPORT).as_uri(), 1280, "light", "255, 255, 255")
+
+
+def opened(browser: Browser, address: str, width: int, theme, surface: str) -> None:
+    """Open a report without a network; whatever it should show is there, in the theme's colours, and fits."""
     context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=theme, offline=True)
     page = context.new_page()
     wrong: list[str] = []
