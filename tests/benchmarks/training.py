@@ -176,7 +176,7 @@ def steps(rounds: int) -> dict[str, dict[str, Any]]:
         ours = TransformerLanguageModel.from_config(model).train()
         optimizer = Optimizer(ours, config)
         reference = ReferenceTraining(model, config)
-        count = max(3, int(0.5 / (model.flops_per_character * 3 * ids.numel() / 1e11)))
+        count = min(100, max(3, int(0.5 / (model.flops_per_character * 3 * ids.numel() / 1e11))))
         seconds = alternating(
             {
                 "reference": timed(count, processors(), lambda r=reference, i=ids: r.step(i, i)),
