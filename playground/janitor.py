@@ -20,6 +20,7 @@ log = logging.getLogger("nanollm.page")
 
 EVERY_SECONDS = 60.0
 LEFT_OVER_SECONDS = 3600.0  # a text that nobody has, a file that somebody uploaded
+SENT_SECONDS = 120.0  # an uploaded file, where room is needed
 FORGOTTEN_SECONDS = 86_400.0  # texts on the shelf of somebody who keeps no run
 OPENED_SECONDS = 600.0  # a run that somebody looked at so lately stays
 
@@ -59,6 +60,8 @@ class Janitor:
         limit = self._house.limits.disk_bytes
         if limit is None:
             return
+        if self.used() > limit:  # what was sent has long been kept as a text, or refused
+            _remove_old_files(self._uploads, SENT_SECONDS)
         oldest = self._oldest_first(runs)
         while self.used() > limit and (remove := next(oldest, None)) is not None:
             remove()

@@ -7,6 +7,7 @@ each server function its request; outside of them nobody asks, and nobody owns n
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -36,8 +37,9 @@ def of(headers: Mapping[str, str], client: str = "") -> Visitor:
     token = headers.get(TOKEN) or ""
     known = re.fullmatch(r"[A-Za-z0-9_-]{43}", token) is not None
     owner = hashlib.sha256(f"nano-llm visitor {token}".encode()).hexdigest() if known else ""
-    # Only the last hop of the list was written by the machine in front of ours; all others by whoever asks.
-    hops = (headers.get("x-forwarded-for") or "").split(",")
+    # On a Space another machine stands in front of ours. Only the last hop of the list was written by it; the others,
+    # and elsewhere all of them, by whoever asks.
+    hops = (headers.get("x-forwarded-for") or "").split(",") if "SPACE_ID" in os.environ else [""]
     return Visitor(owner, _looks(headers.get(LOOKS) or ""), hops[-1].strip() or client)
 
 

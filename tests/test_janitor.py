@@ -83,6 +83,16 @@ def test_texts_go_too_where_they_fill_the_disk(page: Page) -> None:
     assert len(list(page.texts.root.glob("*.txt"))) == len(names)
 
 
+def test_uploaded_files_cost_nobody_a_run(page: Page) -> None:
+    run = train(page, ANNA, 1)
+    uploads = page.texts.root.parent / "uploads"
+    uploads.mkdir()
+    (uploads / "large.txt").write_bytes(b"x" * 2**21)
+    os.utime(uploads / "large.txt", (0, time.time() - 600))
+    janitor(page).sweep()
+    assert page.house.get(run.id) and not (uploads / "large.txt").exists()
+
+
 def test_what_is_left_over_goes_after_a_while(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = train(page, ANNA, 1)
     page.asks = BERT

@@ -32,7 +32,10 @@ def test_looks_are_few_and_of_the_right_form() -> None:
     assert len(of({"x-nano-looks": " ".join(f"r{n}.{key}" for n in range(99))}).looks) == visitor.MOST_LOOKS
 
 
-def test_the_address_is_what_the_machine_in_front_says() -> None:
+def test_the_address_is_what_the_machine_in_front_says_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPACE_ID", raising=False)
+    assert of({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, "10.0.0.1").address == "10.0.0.1"
+    monkeypatch.setenv("SPACE_ID", "a/b")
     assert of({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, "10.0.0.1").address == "2.2.2.2"
     assert of({}, "10.0.0.1").address == "10.0.0.1"
 

@@ -1,0 +1,86 @@
+"""FAULTS D4: visitors come and go, bring texts and never return; memory and open files level off.
+
+The whole of it, 2,000 visits and 500 texts, takes some minutes:
+NANOLLM_SOAK=2000 python -m pytest -m slow tests/faults/test_d4_soak.py
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.serving import Page, serve
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="memory and descriptors are read from /proc")
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    # As behind a Space's own server, which tells the page where each visitor comes from.
+    with serve(tmp_path_factory.mktemp("home"), public=True, env={"SPACE_ID": "somebody/nano-llm"}) as page:
+        yield page
+
+
+def visit(page: Page, bring: bool) -> None:
+    """Somebody opens the page, has the list of runs, brings a text perhaps, and is never seen again."""
+    number = next(NUMBERS)
+    headers = {"x-nano-visitor": secrets.token_urlsafe(32), "x-forwarded-for": f"10.{number // 250}.0.{number % 250}"}
+    with httpx.Client(base_url=page.address, headers=headers, timeout=60) as browser:
+        for path in ("", "config"):
+            assert browser.get(path).status_code == 200
+        assert not call(browser, "runs", [])
+        if bring:
+            files = {"files": ("text.txt", b"some words that somebody brought. " * 3000)}
+            assert browser.post("gradio_api/upload", files=files).status_code == 200
+            assert call(browser, "corpus", [f"{number} " + "some words that somebody typed. " * 3000, "typed"])
+
+
+def call(browser: httpx.Client, name: str, data: list) -> object:
+    """What an endpoint of the API answers."""
+    asked = browser.post(f"gradio_api/call/{name}", json={"data": data})
+    assert asked.status_code == 200, asked.text
+    answer = browser.get(f"gradio_api/call/{name}/{asked.json()['event_id']}").text
+    assert "event: complete" in answer, answer
+    return json.loads(answer.split("data: ")[-1])[0]
+
+
+def held(page: Page) -> tuple[int, int]:
+    """Memory in bytes and open descriptors of the page's process, once it has come to rest."""
+    time.sleep(1)
+    status = Path(f"/proc/{page.pid}/status").read_text().splitlines()
+    memory = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
+    return memory * 1024, len(os.listdir(f"/proc/{page.pid}/fd"))
+
+
+def soak(page: Page, visits: int) -> None:
+    for number in range(visits):
+        visit(page, bring=number % 4 == 0)
+
+
+def level(page: Page, warm_up: int, visits: int) -> None:
+    soak(page, warm_up)
+    memory, descriptors = held(page)
+    soak(page, visits)
+    later, still_open = held(page)
+    told = f"{(later - memory) / 2**20:+.1f} MB and {still_open - descriptors:+} descriptors after {visits} visits"
+    print(told)
+    assert later - memory <= 50 * 2**20, told
+    assert abs(still_open - descriptors) <= 5, told
+
+
+def test_d4_some_visits_leave_nothing_behind(page: Page) -> None:
+    level(page, 20, 40)
+
+
+@pytest.mark.slow
+def test_d4_many_visits_leave_nothing_behind(page: Page) -> None:
+    level(page, 100, int(os.environ.get("NANOLLM_SOAK", "200")))
