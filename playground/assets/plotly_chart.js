@@ -33,7 +33,7 @@ function loadPlotly() {
 function say(sentence, beside = false) {
     note.textContent = sentence;
     note.hidden = !sentence;
-    note.classList.toggle("beside", beside);
+    note.classList.toggle("at-left", beside);
 }
 
 // Data, told by its ends: there is nothing to paint in it, and much to copy.

@@ -65,7 +65,7 @@ def _scenes(browser: Browser, folder: Path, scenes: dict) -> None:
         if not scenes.keys().isdisjoint(BEGINNINGS):
             with serve(Path(home)) as page:
                 return _all(browser, page.address, folder, scenes, {})
-        with runs_in_every_state(Path(home)) as runs, serve(Path(home)) as page:
+        with serve(Path(home)) as page, runs_in_every_state(Path(home)) as runs:
             _all(browser, page.address, folder, scenes, {state: run.id for state, run in runs.items()})
 
 
