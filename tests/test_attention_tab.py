@@ -225,6 +225,14 @@ def test_the_map_keeps_its_axes_while_it_is_played(ctx: Context, parts: dict[str
     assert all(abs(value) <= ranges[0][1] for figure in figures for trace in figure["data"] for value in trace["x"])
 
 
+def test_the_meter_follows_the_text_only_where_that_judges(
+    ctx: Context, textless: Context, parts: dict[str, Any]
+) -> None:
+    its = parts["whole"]
+    assert whole.show_meter_of_text(ctx, its, view(ctx)) == gr.skip()
+    assert "the text above alone" in whole.show_meter_of_text(textless, its, view(textless))[its.about_meter]
+
+
 def test_the_meter_says_how_far_back_it_looks(ctx: Context, parts: dict[str, Any]) -> None:
     its = parts["whole"]
     shown = whole.show_meter(ctx, its, view(ctx))

@@ -17,8 +17,9 @@ from torch import Tensor
 from nanollm.explain.reading import CHUNK, chunks, losses, standard_error, undisturbed, whole_numbers, windows
 from nanollm.model import TransformerLanguageModel
 
-ALONG_CHARACTERS = 16_384
-PLACES = 128
+# The second measurement reads every place again for each length: so many are about a second for the largest preset.
+ALONG_CHARACTERS = 8192
+PLACES = 48
 
 
 @dataclass(frozen=True)
@@ -41,16 +42,21 @@ class ContextMeter:
 
 
 def context_meter(
-    model: TransformerLanguageModel, ids: Sequence[int] | np.ndarray | Tensor, *, places: int = PLACES
+    model: TransformerLanguageModel,
+    ids: Sequence[int] | np.ndarray | Tensor,
+    *,
+    max_characters: int = ALONG_CHARACTERS,
+    places: int = PLACES,
 ) -> ContextMeter:
-    """Both measurements on ids (N,), best held out; the second at so many `places`, evenly spread.
+    """Both measurements on ids (N,), best held out: the first over about so many characters, the second at so many
+    `places`, evenly spread.
 
     A text shorter than the window is measured as if it were the window. Raises InputError for what are no ids of the
     model, or fewer than two.
     """
     row = whole_numbers(model, ids)
     with undisturbed(model):
-        along = _along(model, windows(model, row, ALONG_CHARACTERS))  # (N, T)
+        along = _along(model, windows(model, row, max_characters))  # (N, T)
         lengths, cut = _cut(model, row, places)  # (K,), (M, K)
     T = along.shape[1]
     first = np.array([0, *(2**power for power in range(T.bit_length()) if 2**power < T)])

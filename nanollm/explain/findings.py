@@ -22,6 +22,7 @@ from nanollm.tokenizer import CharTokenizer
 
 NAMED_BY = 16_384  # characters of held-out text that windows for naming heads are taken from
 RANKED_BY = 32_768
+ALONG = 16_384
 PLACES = 1024
 
 
@@ -42,7 +43,7 @@ def find(model: TransformerLanguageModel, tokenizer: CharTokenizer, ids: np.ndar
     return Findings(
         head_scores(model, tokenizer, tokenizer.decode(ids[:NAMED_BY])),
         list(rank_heads(model, ids, means, max_characters=RANKED_BY)),
-        context_meter(model, ids, places=PLACES),
+        context_meter(model, ids, max_characters=ALONG, places=PLACES),
     )
 
 

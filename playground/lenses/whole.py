@@ -90,6 +90,11 @@ def show_meter(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
     return {parts.meter: context_figure(meter, palette=TOKENS), parts.about_meter: _reach(meter, where)}
 
 
+def show_meter_of_text(ctx: Context, parts: Parts, view: View) -> Any:
+    """The same once another text stands above, which matters only where the model is judged by it."""
+    return gr.skip() if ctx.inside.key(view)[1] is None else show_meter(ctx, parts, view)
+
+
 def _reach(meter: ContextMeter, where: str) -> str:
     """How far back the model really looks, in one sentence."""
     reach, whole = meter.reach(), int(meter.lengths[-1])

@@ -138,11 +138,12 @@ def _wire_whole(ctx: Context, parts: Parts) -> None:
                     return what(ctx, parts.whole, ctx.inside.view(selection, text))
             except Exception as error:
                 sentence(error)
-                return gr.skip()
+                return gr.skip() if _unreadable(ctx, selection, text) else dict.fromkeys(parts.whole.shown)
 
         return show
 
     show_map, show_meter = shows(whole.show_map), shows(whole.show_meter)
+    parts.text.change(shows(whole.show_meter_of_text), inputs, parts.whole.shown, **QUIET, **EACH)
     opening = parts.whole.fold.expand(lambda: True, None, parts.whole.opened, **QUIET)
     parts.whole.fold.collapse(lambda: False, None, parts.whole.opened, **QUIET)
     moving = [moment(show_map, inputs, parts.whole.shown, **QUIET, **EACH) for moment in _moved(ctx, parts)]
