@@ -4,6 +4,7 @@
 const { inside } = window.nano;
 const text = element.querySelector(".text-view");
 const caption = element.querySelector(".text-caption");
+const GLANCES = text.dataset.glances; // what the page's time bar calls the place that it drags through
 const EVEN = 0.25; // a row that is spread out more evenly than this stays pale
 const LIGHT_ON_DARK = 0.6; // from this much of the strongest colour on, letters change to the other end of the scale
 
@@ -68,6 +69,7 @@ function look(index) {
 function take() {
     inside.put("note", props.value?.note ?? "");
     inside.put("frame", props.value?.weights ? inside.decoded(props.value) : null);
+    if (props.value?.weights) arrived(props.value);
 }
 
 const indexAt = (event) => {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import Any
 
@@ -31,7 +31,7 @@ GRID = """
 """
 TEXT = """
 <p class="text-caption" hidden aria-live="polite"></p>
-<div class="text-view" tabindex="0" hidden role="application"
+<div class="text-view" tabindex="0" hidden role="application" data-glances="{glances}"
   aria-label="The text: point at a character, or use the arrow keys, to see where it looks"></div>
 """
 RANKING = """
@@ -59,13 +59,20 @@ def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
     )
 
 
-def attention_text(*, elem_id: str) -> gr.HTML:
+def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -> gr.HTML:
     """The text as characters; pointing at one shades where it looks in the head that the grid shows.
 
-    The value comes from `packed`, or is {"note": sentence} for the grid to say; there is one of these on a page.
+    The value comes from `packed`, with the `stamp` and `step` of its snapshot, or is {"note": sentence} for the grid to
+    say; there is one of these on a page. While the time bar whose text is `glances` is dragged, it shows the frames
+    that it has; `frame` brings those of the snapshots nearby, given {"run", "step", "text"}.
     """
     return gr.HTML(
-        None, html_template=TEXT, js_on_load=asset("attention_text.js"), apply_default_css=False, elem_id=elem_id
+        None,
+        html_template=TEXT.format(glances=escape(glances)),
+        js_on_load=asset("attention_frames.js") + asset("attention_text.js"),
+        server_functions=[frame],
+        apply_default_css=False,
+        elem_id=elem_id,
     )
 
 

@@ -14,11 +14,14 @@ from nanollm.charts import attention_figure, attention_frame, write_html
 from playground.components.attention_grid import attention_text, chosen_head
 from playground.components.lens import Around, call, python_call, statement
 from playground.components.plotly_chart import TOKENS, plotly_chart
-from playground.context import QUIET, Context, polite
+from playground.context import QUIET, Context, polite, sentence
 from playground.inside import View
 
 SEEN = "Point at a character, or use the arrow keys: where the chosen head looks from there lights up."
 CAUTION = "Bright means: it looked there. Whether that mattered for what it wrote is another question."
+
+
+GLANCES = "sample-text"  # what the page's time bar announces while it is dragged
 
 
 @dataclass
@@ -40,7 +43,7 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     statement("looking", SEEN, CAUTION)
-    reading = attention_text(elem_id="attention-reading")
+    reading = attention_text(elem_id="attention-reading", glances=GLANCES, frame=_frame(ctx))
     heatmap = plotly_chart(
         label="The chosen head: rows look, columns are looked at", elem_id="attention-heatmap", height=560, square=True,
         empty="The chosen head appears here, large.", fill="heatmap",
@@ -49,6 +52,20 @@ def layout(ctx: Context) -> Parts:
         save = gr.Button("Save as HTML", size="sm", elem_id="attention-save")
         saved = gr.DownloadButton(elem_id="attention-saved", elem_classes="unseen")
     return Parts(reading, heatmap, save, saved, python_call("looking"))
+
+
+def _frame(ctx: Context) -> Any:
+    """What the page calls for the frames beside the one that is shown. It can be called from anywhere."""
+
+    def frame(asked: Any) -> dict[str, Any] | None:
+        try:
+            text = asked.get("text") if isinstance(asked, dict) else None
+            return ctx.inside.frame(ctx.inside.view(asked, text))
+        except Exception as error:
+            sentence(error)  # who rests on it will be told
+            return None
+
+    return frame
 
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:

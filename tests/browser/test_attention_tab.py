@@ -96,7 +96,7 @@ def no_sideways(tab: Tab) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
-def test_by_mouse(tab: Tab) -> None:
+def test_by_mouse(tab: Tab, page: Page) -> None:
     write(tab, TYPED)
     # Grid → head: pointing previews, a click chooses, the address keeps it.
     head(tab, "L1·H2").hover()
@@ -162,6 +162,12 @@ def test_by_mouse(tab: Tab) -> None:
     expect(head(tab, "L1·H2")).to_have_attribute("title", "")
     assert "previous" not in head(tab, "L1·H2").get_attribute("aria-label")
     tab.wait_for_function(f"(early) => {cells} !== early", arg=early)
+
+    # The snapshots beside it are here before the time bar has come to rest on one.
+    late = tab.evaluate(cells)
+    drag = "(run) => (window.nano.glance('sample-text', run, 10), window.nano.inside.held.frame.step === 10)"
+    tab.wait_for_function(drag, arg=page.store.list()[0].id)
+    tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
     no_sideways(tab)
 
 

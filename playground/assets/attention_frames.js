@@ -1,0 +1,41 @@
+// Frames of the snapshots beside the one that is shown, fetched ahead, so that dragging the time bar does not wait.
+const ROOM = 600_000; // characters that are fetched ahead at a time
+const MOST = 24; // frames that are kept
+const ahead = new Map(); // what the server sent, by snapshot and text, the least recently used first
+
+const keyOf = (value) => `${value.stamp}\n${value.characters.join("")}`;
+let round = null; // the latest fetching; an earlier one ends
+
+function keep(value) {
+    ahead.delete(keyOf(value));
+    ahead.set(keyOf(value), value);
+    if (ahead.size > MOST) ahead.delete(ahead.keys().next().value);
+}
+
+async function fetchAhead(value) {
+    const [run, step] = [value.stamp.slice(0, value.stamp.lastIndexOf(" ")), value.step];
+    const steps = window.nano.runs().find((row) => row.id === run)?.steps ?? [];
+    const distance = (other) => Math.abs(steps.indexOf(other) - steps.indexOf(step));
+    const near = steps.filter((other) => other !== step).sort((one, other) => distance(one) - distance(other));
+    const text = value.characters.join("");
+    const mine = (round = Symbol(run));
+    for (const other of near.slice(0, Math.max(2, Math.floor(ROOM / value.weights.length)))) {
+        if (ahead.has(`${run} ${other}\n${text}`)) continue;
+        const found = await server.frame({ run, step: other, text }).catch(() => null);
+        if (!found?.weights || round !== mine) return;
+        keep(found);
+    }
+}
+
+// A frame has arrived: it is kept, and what lies beside it is fetched.
+function arrived(value) {
+    keep(value);
+    fetchAhead(value);
+}
+
+// The time bar is being dragged: what is there is shown at once.
+document.addEventListener("nano:question", ({ detail }) => {
+    if (detail.what !== "glance" || detail.place !== GLANCES || document.body.dataset.tab !== "attention" || !frame()) return;
+    const found = ahead.get(`${detail.run} ${detail.step}\n${frame().characters.join("")}`);
+    if (found) inside.put("frame", inside.decoded(found));
+});
