@@ -98,7 +98,7 @@ def documentation() -> str:
     """What help() knows about the language, topic by topic. Raises InputError where Python comes without it."""
     try:
         from pydoc_data.topics import topics
-    except ImportError as error:
+    except (ImportError, OSError, SyntaxError) as error:
         raise InputError("This Python comes without its documentation (pydoc_data): take another text.") from error
     return "\n\n".join(topics[name] for name in sorted(topics))
 
@@ -115,7 +115,8 @@ def source() -> str:
         room -= path.stat().st_size
         if room < 0:
             break
-        with tokenize.open(path) as file:  # reads it in the encoding that it declares
+        # Each in the encoding that it declares; one that cannot be read does not keep the others back.
+        with suppress(OSError, SyntaxError, UnicodeError), tokenize.open(path) as file:
             modules.append(file.read())
     if not modules:
         raise InputError(f"This Python comes without the source of its library ({folder}): take another text.")

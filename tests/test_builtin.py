@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import socket
 import sys
 import threading
@@ -15,13 +16,14 @@ from pathlib import Path
 import pytest
 
 from nanollm import builtin
-from nanollm.builtin import BUILTINS, VARIABLE, add, bring, download, named
+from nanollm.builtin import BUILTINS, VARIABLE, add, bring, download, lacking, named
 from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.tokenizer import CharTokenizer
 
 PLAY = ("First Citizen:\nBefore we proceed any further, hear me speak.\n\n" * 2000).encode()
 FACTS = {"size": len(PLAY), "sha256": hashlib.sha256(PLAY).hexdigest()}
+LOCAL_COPY = os.environ.get(VARIABLE, "")
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
 
@@ -203,6 +205,39 @@ def test_a_python_without_them_says_so(store: CorpusStore, tmp_path: Path, monke
     for name in ("python-documentation", "python-source"):
         with pytest.raises(InputError, match=r"This Python comes without .* take another text"):
             bring(store, name)
+
+
+def test_the_source_of_python_is_read_in_a_fixed_order_and_past_what_cannot_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(builtin.sysconfig, "get_path", lambda _: str(tmp_path))
+    (tmp_path / "c.py").write_bytes("# coding: latin-1\nc = 'é'".encode("latin-1"))
+    (tmp_path / "a.py").write_text("a = 1")
+    (tmp_path / "bad.py").write_bytes(b"# coding: nonsense\n\xff")
+    (tmp_path / "worse.py").write_bytes(b"w = '\xff'")
+    (tmp_path / "_sysconfigdata_here.py").write_text("this machine's")
+    (tmp_path / "folder.py").mkdir()
+    order = list(tmp_path.glob("*.py"))
+    for listed in (order, order[::-1]):
+        monkeypatch.setattr(Path, "glob", lambda *_, listed=listed: iter(listed))
+        assert builtin.source() == "a = 1\n# coding: latin-1\nc = 'é'"
+
+
+@pytest.mark.skipif(not Path(LOCAL_COPY).is_file(), reason=f"{VARIABLE} names no file")
+def test_the_real_one_is_what_is_asked_for(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(VARIABLE, LOCAL_COPY)
+    info = bring(store, "tiny-shakespeare")
+    assert (info.characters, info.vocab_size) == (builtin.SHAKESPEARE_BYTES, 65)
+    assert builtin.of_digest(info.sha256) is named("tiny-shakespeare") and lacking(store, info.sha256) is None
+
+
+def test_what_is_lacking_is_known_by_its_digest_until_it_is_here(store: CorpusStore, monkeypatch) -> None:
+    assert lacking(store, builtin.SHAKESPEARE_SHA256) is named("tiny-shakespeare")
+    assert lacking(store, "ab" * 32) is lacking(store, None) is lacking(store, store.list()[0].sha256) is None
+    monkeypatch.setattr(
+        builtin, "SHAKESPEARE_SHA256", store.add_text("somebody brought it by hand", "input.txt").sha256
+    )
+    assert lacking(store, builtin.SHAKESPEARE_SHA256) is None
 
 
 def test_a_name_is_a_built_in_text_or_a_file(store: CorpusStore, tmp_path: Path, monkeypatch) -> None:
