@@ -198,13 +198,13 @@ def size_buys_context(look: Look) -> bool:
     nano, medium = (load_model(look.run(name).snapshot().path) for name in ("nano", "medium"))
     bits = [surprisal(loaded.model, loaded.tokenizer, text).bits for loaded in (nano, medium)]
     within = [loaded.info.model_config.context_length for loaded in (nano, medium)]
-    gains: dict[str, list[float]] = {"nano sees it, too": [], "only medium sees it": [], "neither sees it": []}
+    gains: dict[str, list[float]] = {"both still see": [], "only medium still sees": [], "neither sees": []}
     for word in re.finditer(r"[A-Za-z]{4,}", text):
         back = word.start() - text.rfind(word[0], 0, word.start())
         kind = list(gains)[sum(back > length for length in within)]
         gains[kind].append((bits[0] - bits[1])[word.start() + 1 : word.end()].mean())
     for kind, found in gains.items():
-        print(f"   later letters of a word, {kind} further back: {np.mean(found):.2f} bits less for medium")
+        print(f"   later letters of words that {kind} further back: {np.mean(found):.2f} bits less for medium")
     _, only, neither = (np.mean(found) for found in gains.values())
     return bool(only > 1.2 * neither)
 
