@@ -14,7 +14,7 @@ from nanollm.checkpoint import save_checkpoint, snapshot_name
 from nanollm.config import ModelConfig
 from nanollm.corpus import CorpusStore, split
 from nanollm.errors import InputError
-from nanollm.explain.ablation import Part, measure_means, save_means, switch_off
+from nanollm.explain.ablation import Ablation, Part, Reading, measure_means, save_means, switch_off
 from nanollm.explain.findings import find, save_findings
 from nanollm.explain.heads import NOTHING
 from nanollm.inference.generate import generate_text
@@ -140,6 +140,21 @@ def test_switching_off_shows_what_the_core_finds(ctx: Context, parts: dict[str, 
     one, other = texts["texts"]
     assert one[:at] == other[:at] and one[at] != other[at]
     assert shown[its.why] == mattering.WHY[kind]
+
+
+def test_parts_are_said_to_stand_in_for_each_other_only_where_that_is_no_chance() -> None:
+    chance = np.random.default_rng(0).normal(size=(3, 100))
+    rises = np.array([0.1, 0.1, 0.5])[:, None]
+
+    def legend(scatter: float) -> str:
+        none = np.zeros(0)
+        one, other, both = (Reading(losses, none) for losses in rises + scatter * chance)
+        off = (Part("head", 0, 0), Part("head", 0, 1))
+        found = Ablation("a" * 101, 0, off, Reading(np.zeros(100), none), both, (one, other))
+        return mattering._effects(found)["legend"]
+
+    assert "stood in for another" in legend(0.1)
+    assert "stood in for another" not in legend(4.0)
 
 
 def test_with_everything_on_there_is_one_text_and_no_effect(ctx: Context, parts: dict[str, Any]) -> None:

@@ -29,7 +29,8 @@ WHY = {
 LENGTH = 160  # characters written
 LIKELIEST = 6  # next characters shown
 DIALS = {"temperature": 0.8, "top_k": 40}
-MORE = 1.5  # together so many times the sum of alone: worth a word
+MORE = 1.5  # together so many times the sum of alone: worth a word, if it is no chance
+CLEARLY = 2.0  # standard errors
 
 
 @dataclass
@@ -110,20 +111,26 @@ def _effects(found: Ablation) -> dict[str, Any]:
     """What each part costs alone, and all of them together; one part has no together."""
     if len(found.parts) < 2 or len(found.text) < 2:
         return drawn([])
-    rises = [_rise(found.untouched, reading) for reading in found.alone]
-    together = _rise(found.untouched, found.together)
+    alone = [_rises(found.untouched, reading) for reading in found.alone]  # (T - 1,) each
+    all_of_them = _rises(found.untouched, found.together)
+    rises, together = [_mean(each) for each in alone], _mean(all_of_them)
     rows = [Bar(part.label, rise, _known(rise, error)) for part, (rise, error) in zip(found.parts, rises, strict=True)]
     whole = Bar("together", together[0], _known(*together), strong=True)
     legend = "Nats a character, ± how far this could be off on a text so short."
     total = sum(rise for rise, _ in rises)
-    if together[0] > 2 * together[1] and together[0] > MORE * max(total, 0.0):
+    excess, error = _mean(all_of_them - sum(alone))
+    if excess > CLEARLY * error and together[0] > MORE * max(total, 0.0):
         legend = f"Together more than the sum of alone ({signed(total)}): each stood in for another. {legend}"
     return drawn([*rows, whole], "Alone and together", legend)
 
 
-def _rise(untouched: Reading, without: Reading) -> tuple[float, float]:
-    """By how much the loss rises, and the standard error of that over the characters of the text."""
-    rises = without.losses.astype(np.float64) - untouched.losses
+def _rises(untouched: Reading, without: Reading) -> np.ndarray:
+    """By how much each character of the text costs more."""
+    return without.losses.astype(np.float64) - untouched.losses
+
+
+def _mean(rises: np.ndarray) -> tuple[float, float]:
+    """The mean rise, and its standard error over the characters of the text."""
     return float(rises.mean()), float(rises.std(ddof=1) / np.sqrt(len(rises))) if len(rises) > 1 else float("nan")
 
 
