@@ -124,7 +124,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     )
     if now == known:
         return None
-    figure = gr.skip()
+    figure, may_change = gr.skip(), ctx.may_change(run)
     if redraw:
         num_steps = run.train_config.num_steps if status.active or not curve.steps else 0
         figure = loss_figure(
@@ -138,8 +138,8 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
         chart=figure,
         passed=_passed(curve, references, status, run.corpus, laid) if redraw else gr.skip(),
         state=run_sentences(run, status, wait),
-        controls=buttons(run, status) if ctx.may_change(run) else nothing().controls,
-        doctor=advice(run) if redraw or not status.active else gr.skip(),
+        controls=buttons(run, status) if may_change else nothing().controls,
+        doctor=(advice(run) if may_change else []) if redraw or not status.active else gr.skip(),
         health=health(run, status, curve) if wanted.health else gr.skip(),
         health_chart=health_figure(curve, colour=slot, revision=run.id, palette=TOKENS) if ill else gr.skip(),
         progress=facts(now.stamp(), run, status, samples),

@@ -1,7 +1,7 @@
 """FAULTS D4: visitors come and go, bring texts and never return; memory and open files level off.
 
-The whole of it, 2,000 visits and 500 texts, takes some minutes:
-NANOLLM_SOAK=2000 python -m pytest -m slow tests/faults/test_d4_soak.py
+The whole of it, 2,000 visits and 500 texts, takes long and is run by hand:
+NANOLLM_SOAK=2000 python -m pytest -s -m slow tests/faults/test_d4_soak.py
 """
 
 from __future__ import annotations
@@ -82,5 +82,7 @@ def test_d4_some_visits_leave_nothing_behind(page: Page) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.skipif("NANOLLM_SOAK" not in os.environ, reason="takes long: NANOLLM_SOAK says how many visits")
 def test_d4_many_visits_leave_nothing_behind(page: Page) -> None:
-    level(page, 100, int(os.environ.get("NANOLLM_SOAK", "200")))
+    # First as many as the page remembers sessions of: up to there, memory grows by design.
+    level(page, 300, int(os.environ["NANOLLM_SOAK"]))
