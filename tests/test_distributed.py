@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ import pytest
 import torch
 
 from nanollm.checkpoint import load_model
-from nanollm.config import TrainConfig
+from nanollm.config import TrainConfig, make_configs, preset
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
 from nanollm.distributed import Ranks
@@ -32,6 +33,7 @@ from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from nanollm.runs.worker import work
 from nanollm.train import TrainState, train
+from tests.benchmarks.distributed import BATCHES, LINKS, paper_table, speedup
 from tests.conftest import ROOT
 from tests.faults.conftest import until
 from tests.test_train import curve, set_up
@@ -280,6 +282,30 @@ def test_what_cannot_be_shared_is_refused_before_anything_is_said(text: str) -> 
     state.ranks = Ranks(0, 2)
     with pytest.raises(InputError, match="7 windows cannot be shared out equally among 2 processes"):
         next(train(state, data, config))
+
+
+def test_what_a_second_machine_brings_on_paper() -> None:
+    """Never more than twofold, more with more to compute or a better link, and a loss where the link is the step."""
+    links = list(LINKS)
+    for parameters in (20_000, 800_000):
+        gains = [[speedup(step, parameters, link) for link in links] for step in (0.01, 0.1, 1.0)]
+        assert all(row == sorted(row) for row in gains) and all(list(c) == sorted(c) for c in zip(*gains, strict=True))
+        assert 0 < gains[0][0] < 1 < gains[-1][-1] < 2
+    table = paper_table({"nano": 0.01, "medium": 0.2}).splitlines()
+    assert len(table) == 2 + 2 * len(BATCHES) and {row.count("|") for row in table} == {len(LINKS) + 4}
+
+
+def test_the_documented_table_is_computed_as_the_benchmark_computes_it() -> None:
+    """From the step times that stand in it."""
+    rows = re.findall(r"^\| (nano|small|medium) \| 32 \| ([\d,]+) ms \|", (ROOT / "TRAINING.md").read_text(), re.M)
+    assert [name for name, _ in rows] == ["nano", "small", "medium"]
+    for name, shown in rows:
+        model, _ = make_configs(preset(name), 65)
+        row = re.search(rf"^\| {name} \| 512 \| [\d,]+ ms \|(.*)\|$", (ROOT / "TRAINING.md").read_text(), re.M)
+        assert row is not None
+        step = 16 * float(shown.replace(",", "")) / 1e3
+        for cell, link in zip(row[1].split("|"), LINKS, strict=True):
+            assert float(cell.split()[0]) == pytest.approx(speedup(step, model.num_parameters, link), rel=0.05)
 
 
 def test_a_batch_in_pieces_is_the_same_step(text: str) -> None:

@@ -5,6 +5,9 @@
 All ways take the same steps at the preset's shape, in turn, because a machine is not the same from one minute to the
 next. Ratios are the time of one process with two threads divided by that of the other way: more is better. `waiting`
 is the part of a step that a process spends on the exchange, the slower one's lead included.
+
+At the end stands a table for TRAINING.md: how much faster two such machines would be than one, by the measured step
+times, the bytes of the gradient, and what links usually carry. It is computed, not measured.
 """
 
 from __future__ import annotations
@@ -41,6 +44,40 @@ WAYS = {
 }
 
 
+LINKS = {
+    # name: bytes a second, seconds until the first of them arrives
+    "Wi-Fi": (12e6, 3e-3),
+    "1 Gbit/s": (117e6, 2e-4),
+    "10 Gbit/s": (1.17e9, 5e-5),
+    "100 Gbit/s": (11.7e9, 5e-6),
+}
+BATCHES = (32, 128, 512)
+
+
+def speedup(step: float, parameters: int, link: str, machines: int = 2) -> float:
+    """How many times as fast as one machine's steps of so many seconds are those that several take together.
+
+    Each computes its share of the batch, then the gradient (4 bytes a parameter) goes round a ring: every machine sends
+    and receives 2 (n - 1) / n of it, in 2 (n - 1) messages (Patarasuk and Yuan 2009).
+    """
+    bytes_a_second, latency = LINKS[link]
+    messages = 2 * (machines - 1)
+    exchange = messages / machines * 4 * parameters / bytes_a_second + messages * latency
+    return step / (step / machines + exchange)
+
+
+def paper_table(steps: dict[str, float]) -> str:
+    """TRAINING.md's table, from the seconds that a step takes on one machine at each preset's own batch."""
+    lines = [f"| model | batch | one machine's step | {' | '.join(LINKS)} |", "|---|---|---|" + "---|" * len(LINKS)]
+    for name, measured in steps.items():
+        model, config = make_configs(preset(name), VOCAB_SIZE)
+        for batch in BATCHES:
+            step = measured * batch / config.batch_size
+            cells = (f"{speedup(step, model.num_parameters, link):.2f} ×" for link in LINKS)
+            lines.append(f"| {name} | {batch} | {step * 1e3:,.0f} ms | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 @dataclass(frozen=True)
 class TimedRanks(Ranks):
     """Ranks that note how long and how much they exchange."""
@@ -75,8 +112,14 @@ def main() -> None:
     }
     whole = medians["1 process x 2 threads"]["step"]
     results = {way: {**row, "ratio": whole / row["step"]} for way, row in medians.items()}
+    steps = {
+        name: whole
+        if name == arguments.preset
+        else in_processes("1 process x 2 threads", name, arguments.steps)["step"]
+        for name in ("nano", "small", "medium")
+    }
     if arguments.json:
-        print(json.dumps({"preset": arguments.preset, "ways": results}))
+        print(json.dumps({"preset": arguments.preset, "ways": results, "steps": steps}))
         return
     print(f"{arguments.preset}, medians of {arguments.rounds} rounds")
     for way, row in results.items():
@@ -84,6 +127,7 @@ def main() -> None:
             f"{way:50} {row['step'] * 1e3:7.1f} ms a step  {row['ratio']:5.2f} x  "
             f"waiting {row['waiting'] * 1e3:5.1f} ms for {row['bytes'] / 1e6:.2f} MB"
         )
+    print(f"\nTwo machines against one, on paper:\n\n{paper_table(steps)}")
 
 
 def in_processes(way: str, preset_name: str, steps: int) -> dict[str, float]:
