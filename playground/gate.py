@@ -12,7 +12,7 @@ import gzip
 import logging
 import re
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -40,7 +40,7 @@ _READ = re.compile(
     rf"|{_API}/(heartbeat/\w+|call/(v2/)?\w+/\w+|file=/.+)"
 )
 _WRITE = re.compile(rf"{_API}/(queue/join|(run|api|call|call/v2)/\w+|cancel|reset|component_server|upload)")
-_JOINS = re.compile(rf"{_API}/(queue/join|call/.+)")
+_JOINS = re.compile(rf"{_API}/(queue/join|call/(v2/)?\w+)")  # not to listen to what was asked for
 _FREE = re.compile(r"/(assets|static)/.+|.+\.(js|css|ico|json|txt)")  # small, and asked for once
 _UPLOAD = f"{_API}/upload"
 
@@ -124,7 +124,8 @@ class Gate:
         self._asking = Rates(30, 120, clock)
         self._network = Rates(30 * NETWORK, 120 * NETWORK, clock)
         self._uploading = Rates(2 / 60, 10, clock)
-        self._open: dict[str, int] = {}
+        self._open: Counter[str] = Counter()  # requests being answered, by visitor
+        self._joining: Counter[str] = Counter()  # those among them that are on their way into the queue
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -160,11 +161,11 @@ class Gate:
         key = _key(visitor)
         if not self._network.take(visitor.address) or not self._asking.take(key):
             return 429, TOO_FAST
-        if self._open.get(key, 0) >= MOST_OPEN:
+        if self._open[key] >= MOST_OPEN:
             return 429, TOO_MANY
         if path == _UPLOAD and not self._uploading.take(key):
             return 429, TOO_FAST
-        if _JOINS.fullmatch(path) and self._pending(visitor) >= MOST_PENDING:
+        if _JOINS.fullmatch(path) and self._pending(visitor) + self._joining[key] >= MOST_PENDING:
             return 429, TOO_MANY
         return None
 
@@ -176,7 +177,9 @@ class Gate:
 
     async def _let_through(self, scope: Scope, receive: Receive, answer: _Answer, path: str) -> None:
         key = _key(_visitor(Headers(scope=scope), scope))
-        self._open[key] = self._open.get(key, 0) + 1
+        counts = [self._open, self._joining] if _JOINS.fullmatch(path) else [self._open]
+        for count in counts:
+            count[key] += 1
         try:
             if path == _UPLOAD:
                 receive = _counted(receive, self._most(path), answer)  # it goes to disk as it comes
@@ -192,9 +195,10 @@ class Gate:
                 log.exception("a request failed")
                 answer.withhold(500, DEFECT)
         finally:
-            self._open[key] -= 1
-            if not self._open[key]:
-                del self._open[key]
+            for count in counts:
+                count[key] -= 1
+                if not count[key]:
+                    del count[key]
         await answer.finish()
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -31,6 +33,8 @@ class Clock:
 async def _anything(request: Request) -> Any:
     """Stands for Gradio: reads the body, and answers as the query says."""
     read = len(await request.body())
+    if "wait" in request.query_params:
+        await asyncio.sleep(0.1)
     if status := request.query_params.get("raise"):
         raise HTTPException(int(status), "a path: /home/somebody")
     if "break" in request.query_params:
@@ -190,8 +194,23 @@ def test_who_has_much_under_way_waits(tmp_path: Path) -> None:
     answer = page.post("/gradio_api/queue/join", json={}, headers=ME)
     assert (answer.status_code, answer.json()) == (429, {"detail": gate.TOO_MANY})
     assert page.post("/gradio_api/cancel", json={}, headers=ME).status_code == 200  # which is the way out
+    assert page.get("/gradio_api/call/sample/abc", headers=ME).status_code == 200
+    assert page.get("/gradio_api/queue/data", headers=ME).status_code == 200
     under_way["of"] -= 1
     assert page.post("/gradio_api/queue/join", json={}, headers=ME).status_code == 200
+
+
+def test_those_on_their_way_into_the_queue_count(tmp_path: Path) -> None:
+    """Fifty at the same moment: none is in the queue yet when the last is looked at."""
+
+    async def at_once() -> list[int]:
+        app = Gate(INNER, Settings(home=tmp_path, public=True))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://page.example", headers=ME) as web:
+            joins = [web.post("/gradio_api/queue/join?wait", json={}) for _ in range(50)]
+            return [answer.status_code for answer in await asyncio.gather(*joins)]
+
+    assert sorted(asyncio.run(at_once())) == [200] * gate.MOST_PENDING + [429] * (50 - gate.MOST_PENDING)
 
 
 def test_uploads_are_rarer(tmp_path: Path) -> None:
