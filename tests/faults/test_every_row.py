@@ -17,7 +17,7 @@ def marked(node: ast.AST) -> bool:
     return any(isinstance(part, ast.Attribute) and part.attr in ("slow", "long") for part in ast.walk(node))
 
 
-def tests_of(path: Path) -> set[str]:
+def words_of(path: Path) -> set[str]:
     """The words of the names of a file's tests that carry no mark, the file's own name included."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if any(isinstance(node, ast.Assign) and "pytestmark" in ast.dump(node) and marked(node) for node in tree.body):
@@ -33,4 +33,4 @@ def tests_of(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_every_row_is_named_by_a_test_that_always_runs(row: str) -> None:
-    assert any(row in tests_of(path) for path in HERE.glob("test_*.py"))
+    assert any(row in words_of(path) for path in HERE.glob("test_*.py"))
