@@ -33,7 +33,7 @@ from playground.recipe import (
     onward,
     text_name,
 )
-from playground.tabs import all_runs
+from playground.tabs import all_runs, carry
 
 FIRST = "sprint"
 STARTING = "() => [{__type__: 'update', value: 'Starting…', interactive: false}]"
@@ -67,6 +67,7 @@ class Parts:
     progress: gr.HTML
     doctor: gr.HTML
     table: all_runs.Parts
+    carry: carry.Parts
     paces: gr.State
     timer: gr.Timer
     pace_timer: gr.Timer
@@ -79,7 +80,7 @@ def layout(ctx: Context) -> Parts:
             with gr.Column(elem_classes="train-form"):
                 form = _form()
         with gr.Column(scale=1, min_width=300, elem_classes="train-live"):
-            shown = _live()
+            shown = _live(ctx)
     return Parts(
         **form,
         **shown,
@@ -114,7 +115,7 @@ def _form() -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _live() -> dict[str, Any]:
+def _live(ctx: Context) -> dict[str, Any]:
     """Numbers, chart, controls, the doctor, the newest samples; what is rarely looked at folded."""
     figures = numbers("train-numbers")
     chart = plotly_chart(label="Loss over the training", elem_id="train-chart", empty=live.WAITING)
@@ -153,11 +154,12 @@ def _live() -> dict[str, Any]:
     with gr.Accordion("Health", open=False, elem_classes="fold", elem_id="train-health-fold") as health_fold:
         health = numbers("train-health")
         health_chart = plotly_chart(label="Gradient norm and learning rate", elem_id="train-health-chart", height=260)
-    table = all_runs.layout()
+    table, carried = all_runs.layout(), carry.layout(ctx)
     shown = [figures, chart, passed, state, *controls, doctor, health, health_chart, progress]
     return dict(
         axis=axis, scale=scale, overlays=overlays, controls=controls, onward=asked, health_fold=health_fold,
         health_open=gr.State(False), shown=shown, progress=progress, doctor=doctor, table=table,
+        carry=carried,
     )  # fmt: skip
 
 
@@ -272,6 +274,7 @@ def _wire_live(ctx: Context, parts: Parts) -> None:
     parts.health_fold.expand(lambda: True, None, parts.health_open, **QUIET).then(look, inputs, parts.shown, **QUIET)
     parts.health_fold.collapse(lambda: False, None, parts.health_open, **QUIET)
     all_runs.wire(ctx, parts.table, parts.pace_timer)
+    carry.wire(ctx, parts.carry)
     _wire_acts(ctx, parts, look, inputs)
 
 

@@ -12,13 +12,15 @@ import pytest
 from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
 
+from nanollm.capsule import export, import_
 from nanollm.charts import MAX_OVERLAYS
 from nanollm.corpus import CorpusStore
 from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import write_status
-from nanollm.runs.store import Run
+from nanollm.runs.store import Run, RunStore
 from tests import run_folders
 from tests.browser.test_whole_way import Visit
+from tests.conftest import ROOT
 from tests.serving import Page, end_all, serve
 
 # A model so small that starting its process takes longer than anything it does.
@@ -312,3 +314,27 @@ def test_who_clicks_a_tab_before_the_first_answer_stays_there(browser: Browser, 
     tab.wait_for_timeout(1000)
     assert tab.evaluate("document.body.dataset.tab") == "compare"
     expect(tab.get_by_role("tab", name="Compare", exact=True)).to_have_attribute("aria-selected", "true")
+
+
+@pytest.mark.slow
+def test_a_run_is_downloaded_and_brought_in_again(browser: Browser, page: Page) -> None:
+    shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
+    first = import_(page.store, export(shipped, page.home / "first.zip"))
+    visit = opened(browser, page, first)
+    tab = visit.tab
+    tab.locator("#train-carry-fold > button").click()
+    with tab.expect_download(timeout=60_000) as download:
+        tab.locator("#train-download").click()
+    assert download.value.suggested_filename == f"{first.id}.zip"
+    with tab.expect_file_chooser() as chooser:
+        tab.locator("#train-import").click()
+    chooser.value.set_files(download.value.path().rename(page.home / "run.zip"))
+    wait_until(tab, lambda: any(run.id in tab.url for run in page.store.list() if run.id != first.id))
+    run = next(run for run in page.store.list() if run.id in tab.url)
+    assert not run.read_only and run.events() == shipped.events()
+    expect(tab.locator("#train-state")).to_contain_text("Finished: 1,000 steps")
+    with tab.expect_file_chooser() as chooser:
+        tab.locator("#train-import").click()
+    (page.home / "odd.zip").write_bytes(b"no zip")
+    chooser.value.set_files(page.home / "odd.zip")
+    expect(tab.get_by_text("no run that nano-llm has exported")).to_be_visible()
