@@ -160,6 +160,8 @@ class TestFetching:
         (run.folder / "run.json").write_text(json.dumps(about))
         monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", sha256)
         monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", len(self.text))
+        monkeypatch.setattr(builtin, "SILENCE_SECONDS", 100)  # its server waits for a browser that has work to do
+        monkeypatch.setattr(builtin, "TOTAL_SECONDS", 100)
         return tmp_path
 
     @pytest.fixture
@@ -174,7 +176,7 @@ class TestFetching:
                 self.end_headers()
                 self.wfile.write(text[: len(text) // 2])
                 self.wfile.flush()
-                go_on.wait(50)
+                go_on.wait(100)
                 self.wfile.write(text[len(text) // 2 :])
 
             def log_message(self, *_: object) -> None:
@@ -194,7 +196,7 @@ class TestFetching:
         ctx = Context.open(settings)
         demo = build(ctx)
         _, address, _ = demo.launch(
-            prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(settings)
+            prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **launch_options(settings, demo)
         )
         yield address
         ctx.launcher.close()
