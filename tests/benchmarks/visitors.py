@@ -301,7 +301,7 @@ def targets(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
         "errors": (sum(found["errors"].values()), 0),
     }
     for what, taken in found.get("beside_a_flood", {}).items():
-        if what in ("first character", "attention", "a frame of the slider", "news"):
+        if what in ("first character", "attention", "a frame of the slider", "news") and what in found["five"]:
             judged[f"D2 {what}, p95 of baseline"] = (taken["p95"] / found["five"][what]["p95"], FLOODED)
     if soaked := found.get("soak"):
         judged["D4 memory grown, MB"] = (soaked["memory_grown_mb"], GROWN / 2**20)
