@@ -24,6 +24,7 @@ from nanollm.model import TransformerLanguageModel
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
+from tests.chromium import browser as browser  # one for all: Playwright allows a process no second
 
 ROOT = Path(__file__).resolve().parent.parent
 

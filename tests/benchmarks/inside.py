@@ -26,7 +26,7 @@ from playground.inside import View
 from playground.lenses import layering, looking, mattering, naming, ranking, whole
 from playground.settings import Settings
 from playground.tabs.attention import TEXT
-from tests.browser.conftest import ARGUMENTS
+from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve
 

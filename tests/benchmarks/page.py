@@ -25,7 +25,7 @@ from playwright.sync_api import Page as Tab
 
 from nanollm.corpus import CorpusStore
 from nanollm.runs.store import Run
-from tests.browser.conftest import ARGUMENTS
+from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 

@@ -25,7 +25,7 @@ from nanollm import events
 from nanollm.corpus import CorpusStore
 from nanollm.runs import folder as names
 from nanollm.runs.record import write_status
-from tests.browser.conftest import ARGUMENTS
+from tests.chromium import ARGUMENTS
 from tests.run_folders import evaluated, step
 from tests.serving import Page, end_all, serve
 

@@ -27,7 +27,7 @@ from nanollm.explain.memorization import TrainingText, memorization
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.runs.store import Run, Snapshot
-from tests.browser.conftest import ARGUMENTS
+from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 

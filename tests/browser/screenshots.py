@@ -15,8 +15,8 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.conftest import ARGUMENTS
 from tests.browser.states import BEGINNINGS, SCENES, runs_in_every_state
+from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve
 

@@ -10,7 +10,6 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from nanollm.corpus import CorpusStore
-from tests.browser.conftest import browser as browser
 from tests.faults.conftest import TINY, until
 from tests.serving import Page, serve
 
