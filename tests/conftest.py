@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, TypeVar
 
 # The browser and the page must need nothing but this machine; gradio reads these when it is imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
@@ -27,6 +30,7 @@ from nanollm.tokenizer import CharTokenizer
 from tests.chromium import browser as browser  # one for all: Playwright allows a process no second
 
 ROOT = Path(__file__).resolve().parent.parent
+Result = TypeVar("Result")
 
 # The models of most tests are too small to share among threads, and pytest may not be alone on the machine.
 torch.set_num_threads(1)
@@ -65,6 +69,12 @@ def launcher(store: RunStore, corpora: CorpusStore) -> Iterator[Launcher]:
     for child in launcher._children:
         child.kill()
         child.wait()
+
+
+def in_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
+    """asyncio.run in a thread of its own: in this one the browser's driver keeps a loop going."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, work).result()
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> TransformerLanguageModel:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
-from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -30,6 +27,7 @@ from playground.question import MOST, Question
 from playground.settings import Settings
 from playground.streaming import together
 from playground.tabs.sample import _call
+from tests.conftest import in_a_loop
 
 TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
 ASKED = {"run": None, "step": None, "prompt": "the ", "temperature": 0.8, "top_k": 40, "max_length": 50, "seed": 42}
@@ -149,22 +147,16 @@ def test_what_travels_grows_with_the_text_and_not_with_its_square(loaded: Loaded
     assert sent[1] < 2.1 * sent[0] and sent[2] < 2.1 * sent[1]
 
 
-def framed(ctx: Context, question: Question) -> list[Any]:
-    """A frame, awaited in a thread of its own: in this one Playwright may have an event loop running."""
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(asyncio.run, ctx.frames.frame(question)).result()
-
-
 def test_a_frame_is_computed_once(ctx: Context, run: Run) -> None:
     question = Question.of({**ASKED, "run": run.id, "step": 0})
-    first = framed(ctx, question)
-    assert framed(ctx, question) is first
-    other = framed(ctx, Question.of({**ASKED, "run": run.id, "step": 20}))
+    first = in_a_loop(ctx.frames.frame(question))
+    assert in_a_loop(ctx.frames.frame(question)) is first
+    other = in_a_loop(ctx.frames.frame(Question.of({**ASKED, "run": run.id, "step": 20})))
     assert other[0]["question"]["step"] == 20 and other[1:] != first[1:]
 
 
 def test_a_frame_is_the_beginning_of_a_long_text(ctx: Context, run: Run, loaded: LoadedModel) -> None:
-    head, *pieces = framed(ctx, Question.of({**ASKED, "run": run.id, "max_length": 5000}))
+    head, *pieces = in_a_loop(ctx.frames.frame(Question.of({**ASKED, "run": run.id, "max_length": 5000})))
     dials = {"max_length": 2 * LENGTH, "temperature": 0.8, "top_k": 40, "seed": 42}
     text = "".join(piece["text"] for piece in pieces)
     assert len(text) == 4 + LENGTH and head["finished"]
@@ -174,7 +166,7 @@ def test_a_frame_is_the_beginning_of_a_long_text(ctx: Context, run: Run, loaded:
 def test_frames_that_are_kept_have_a_bound(ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("playground.frames.CAPACITY", 30_000)
     for seed in range(8):
-        framed(ctx, Question.of({**ASKED, "run": run.id, "seed": seed}))
+        in_a_loop(ctx.frames.frame(Question.of({**ASKED, "run": run.id, "seed": seed})))
         assert ctx.frames._size <= 30_000
 
 

@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from tests.benchmarks.visitors import Account, Visitor
-from tests.conftest import ROOT
+from tests.conftest import ROOT, in_a_loop
 from tests.serving import Page, serve
 
 SOON = 20.0  # seconds in which everything is answered, on a machine that does other things too (the target: 5)
@@ -224,7 +224,7 @@ def test_d1_many_write_at_the_same_time(page: Page) -> None:
         await asyncio.gather(*(act() for person in people for act in (person.write, person.news, person.look)))
         return account
 
-    account = asyncio.run(crowd())
+    account = in_a_loop(crowd())
     assert not account.errors, account.errors
     assert len(account.seconds["first character"]) == 6 and max(account.seconds["first character"]) < SOON
 
@@ -239,7 +239,7 @@ def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
         await asyncio.gather(*flood, ann.write(), ann.look(), ann.news())
         return calm, hurried
 
-    calm, hurried = asyncio.run(both())
+    calm, hurried = in_a_loop(both())
     assert not calm.errors, calm.errors
     refused = sum(count for what, count in hurried.errors.items() if what.endswith("429"))
     assert refused > 10 and refused < 50, hurried.errors
