@@ -9,7 +9,7 @@ import pytest
 
 from nanollm import corpus
 from nanollm.config import preset
-from tests.benchmarks import sampling, texts, training
+from tests.benchmarks import distributed, sampling, texts, training
 
 pytestmark = pytest.mark.slow
 TINY = {"num_steps": 3, "batch_size": 2, "context_length": 16, "num_layers": 1, "precision": "float32", "threads": 1}
@@ -56,3 +56,13 @@ def test_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(corpus, "MAX_IN_MEMORY", 1)  # as of a text that is worth it, the ids are in a file
     told = texts.measure()
     assert told["encode, MB/s, plain"] > 0 and told["batch, ms, emoji"] > 0
+
+
+def test_distributed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    ways = {way: distributed.WAYS[way] for way in ("1 process x 2 threads", "2 processes x 1 thread")}
+    monkeypatch.setattr(distributed, "WAYS", ways)
+    arguments = ["--preset", "nano", "--rounds", "1", "--steps", "2"]
+    told = json.loads(printed(distributed, monkeypatch, capsys, *arguments, "--json"))
+    assert told["ways"].keys() == ways.keys() and told["steps"].keys() == {"nano", "small", "medium"}
+    alone, together = (told["ways"][way] for way in ways)
+    assert alone["bytes"] == 0 and together["bytes"] > 4 * 18_752  # a gradient, and the loss

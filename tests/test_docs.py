@@ -42,12 +42,20 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     "python -m nanollm pull owner/name": (("tests/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),),
     "python -m tests.benchmarks.training": (("tests/test_benchmarks.py", "test_training"),),
     "python -m tests.benchmarks.sampling": (("tests/test_benchmarks.py", "test_sampling"),),
+    "python -m tests.benchmarks.distributed": (("tests/test_benchmarks.py", "test_distributed"),),
     "torchrun --nproc-per-node 2 -m nanollm train --preset medium --corpus my.txt --run-dir checkpoints/together": (
         ("tests/test_distributed.py", "test_two_processes_make_the_run_that_one_makes"),
     ),
     "torchrun --nproc-per-node 2 -m nanollm train --run-dir checkpoints/together --resume": (
         ("tests/test_distributed.py", "test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted"),
     ),
+    **{
+        f"torchrun --nnodes 2 --node-rank {rank} --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint first:29400 "
+        "-m nanollm train --corpus my.txt --run-dir checkpoints/together": (
+            ("tests/test_distributed.py", "test_machines_meet_and_only_the_first_has_text_and_folder"),
+        )
+        for rank in (0, 1)
+    },
 }
 QUICK = ["--num-steps", "2", "--batch-size", "2", "--threads", "1", "--precision", "float32", "--eval-interval", "2"]
 SHAPE = ["--context-length", "16"]
