@@ -75,6 +75,7 @@ def test_sampling_takes_the_newest_run_by_itself(home: Path) -> None:
     assert nanollm(home, "sample", run.id, "--step", "0", *flags).stdout != plain
 
 
+@pytest.mark.slow
 def test_several_samples_each_with_its_seed(home: Path) -> None:
     flags = ["--prompt", "the ", "--max-length", "30", "--seed", "3"]
     alone = [nanollm(home, "sample", *flags[:-1], str(3 + i)).stdout for i in range(2)]
@@ -220,6 +221,7 @@ def test_nothing_trained_says_what_to_do(tmp_path: Path) -> None:
     assert "train one first" in nanollm(tmp_path, "sample").stderr
 
 
+@pytest.mark.slow
 def test_a_run_is_carried_from_one_place_to_another(home: Path, tmp_path: Path) -> None:
     run = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
     assert nanollm(home, "runs", "export", run.id, "cats.zip").returncode == 0

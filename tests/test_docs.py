@@ -38,6 +38,9 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "python app.py": (("tests/serving.py", '[sys.executable, "app.py"]'),),
     "python app.py --public": (("tests/test_app.py", "test_the_flag_makes_it_public"),),
+    "python -m nanollm.experiments.pretrained --from checkpoints/shipped --to checkpoints/pretrained": (
+        ("tests/test_pretrained.py", "test_the_command_takes_folders_and_says_what_it_made"),
+    ),
     "python -m nanollm push ID owner/name": (("tests/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),),
     "python -m nanollm pull owner/name": (("tests/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),),
     "python -m tests.benchmarks.training": (("tests/test_benchmarks.py", "test_training"),),

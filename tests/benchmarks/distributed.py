@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
-from nanollm.distributed import Ranks, joined
+from nanollm.distributed import Ranks, joined, leave
 from nanollm.model import TransformerLanguageModel
 from nanollm.optim import Optimizer
 from nanollm.step import arithmetic, take_step
@@ -102,7 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.way:
         measure(arguments.way, arguments.preset, arguments.steps)
-        return
+        leave(0)
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for _ in range(arguments.rounds):
         for way in WAYS:

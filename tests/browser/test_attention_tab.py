@@ -171,6 +171,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     no_sideways(tab)
 
 
+@pytest.mark.slow
 def test_by_keyboard(tab: Tab) -> None:
     write(tab, TYPED)
     head(tab, "L2·H1").focus()

@@ -202,6 +202,7 @@ class TestFetching:
         ctx.launcher.close()
         demo.close(verbose=False)
 
+    @pytest.mark.slow
     def test_it_comes_once_for_all_and_holds_up_nobody(
         self, browser: Browser, address: str, go_on: threading.Event
     ) -> None:

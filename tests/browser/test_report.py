@@ -32,7 +32,7 @@ def test_it_draws_everything_by_itself(browser: Browser, address: str, width: in
     opened(browser, address, width, theme, surface)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_fiftieth_of_all_three_takes_minutes_and_can_be_read(browser: Browser, tmp_path: Path) -> None:
     """The first look that TRAINING.md promises: the real command on the bundled text, and what it has written."""
     command = [

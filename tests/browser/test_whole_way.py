@@ -191,7 +191,7 @@ def test_a_refused_start_says_why_and_can_be_tried_again(browser: Browser, page:
     visit.context.close()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_page_that_nobody_touches_is_quiet(browser: Browser, page: Page) -> None:
     """Wherever it was left: one look at the runs a second, and one at the chosen run where that is drawn."""
     visit = Visit(browser, page)
@@ -219,6 +219,7 @@ def test_five_tabs_and_no_sideways_scrolling(browser: Browser, page: Page, width
     visit.context.close()
 
 
+@pytest.mark.slow
 def test_a_first_visitor_is_led_by_doing(browser: Browser, page: Page) -> None:
     """One line at a time; each is done by doing what it says, remembered, and silenced for good by ×."""
     shutil.copytree(ROOT / "checkpoints" / "pretrained" / "nano", page.home / "checkpoints" / "pretrained" / "nano")

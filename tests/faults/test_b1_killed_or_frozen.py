@@ -49,7 +49,7 @@ def test_a_frozen_worker_is_told_in_time() -> None:
     assert liveness.STALL_SECONDS + 2 * liveness.BEAT_SECONDS <= 30
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_that_was_really_stopped_is_stalled_within_30_seconds(make, launcher: Launcher) -> None:
     run = make(**LONG)
     launcher.start(run.id)

@@ -149,7 +149,7 @@ def test_d5_the_endpoints_tell_a_stranger_nothing(strangers: Strangers) -> None:
     assert len(compare(strangers, public=True)) >= 13
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_d5_nor_does_any_function_of_the_page(strangers: Strangers) -> None:
     assert len(compare(strangers, public=False)) > 60
 

@@ -135,7 +135,7 @@ def odd_calls(api: Api) -> list[tuple[str, list[Any]]]:
     return calls
 
 
-@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.long)])
 def test_c12_every_endpoint_answers_everything(api: Api, every: int) -> None:
     calls = odd_calls(api)
     assert {endpoint for endpoint, _ in calls} | {"runs", "texts"} == {path[1:] for path in api.endpoints}
@@ -144,7 +144,7 @@ def test_c12_every_endpoint_answers_everything(api: Api, every: int) -> None:
     assert api.last("runs")
 
 
-@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.long)])
 def test_c12_so_does_every_handler_of_the_page(api: Api, every: int) -> None:
     """Private ones can be called by anybody, too: by number, with anything."""
     handlers = [event for event in api.config["dependencies"] if event["backend_fn"]]
