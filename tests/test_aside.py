@@ -83,7 +83,7 @@ def test_measuring_that_crashed_does_not_count_as_done_and_is_not_tried_in_a_hur
     assert pace._process is crashed and not pace._known[65].finished
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_real_measuring_tells_every_preset(pace: Pace) -> None:
     pace.get(65)
     process = pace._process

@@ -309,7 +309,7 @@ class TestTraining:
         assert kept["baselines"]["trigram"] < kept["baselines"]["unigram"] < kept["baselines"]["uniform"]
         assert re.search(r"choosing among", (experiment.folder / "report.html").read_text(encoding="utf-8"))
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_what_a_worker_cannot_train_is_told_and_the_rest_goes_on(self, home: Path) -> None:
         store = RunStore(home / "elsewhere")
         corpus = CorpusStore(home / "texts").add_file(home / "cats.txt")

@@ -202,7 +202,7 @@ class TestFetching:
         ctx.launcher.close()
         demo.close(verbose=False)
 
-    @pytest.mark.slow
+    @pytest.mark.long
     def test_it_comes_once_for_all_and_holds_up_nobody(
         self, browser: Browser, address: str, go_on: threading.Event
     ) -> None:

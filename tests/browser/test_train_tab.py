@@ -245,7 +245,7 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(browser: Browser, page: 
     expect(other.locator("body[data-tab=train]")).to_be_visible()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_tick_is_small_whatever_is_looked_at(browser: Browser, page: Page) -> None:
     """A long run that grows, nine others laid over it, Health open, and forty runs in the list."""
     others = [ready(page, TINY, f"a name that is not short, number {n}") for n in range(40)]

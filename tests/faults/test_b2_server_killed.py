@@ -50,7 +50,7 @@ def test_the_next_server_adopts_what_the_killed_one_started(
     assert steps(run) == sorted(set(steps(run))) and steps(run)[-1] == 200
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_page_itself_killed_and_started_again(tmp_path: Path) -> None:
     home = tmp_path
     corpora, store = CorpusStore(home / "data" / "corpora"), RunStore(home / "checkpoints")

@@ -32,7 +32,7 @@ def train_on(folder: Path, corpora: Path) -> None:
     work(Run.open(folder), corpora)
 
 
-@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])
 def test_a1_no_kill_costs_more_than_one_interval(make: Callable[..., Run], corpora: CorpusStore, kills: int) -> None:
     # It saves after every step, so that hardly a moment is not one of saving.
     run = make(num_steps=100_000, checkpoint_interval=1, log_interval=1, eval_interval=5)
