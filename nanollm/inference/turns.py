@@ -1,15 +1,15 @@
 """Streams in several threads take turns at computing, each on one BLAS thread.
 
 A character is some forty tiny operations, and in many of them Python's global lock may change hands: eight threads of
-nano that computed as they liked wrote 0.8 times as much as one alone, in turns they write as much.
+nano that computed as they liked wrote 0.8 times as much as one alone, in turns they write 0.9 times as much.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from threading import Lock
-from time import perf_counter
+from threading import Lock, get_ident
+from time import perf_counter, sleep
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +21,7 @@ SLICE = 0.005  # seconds for which a stream may go on before the others
 
 _computing = Lock()  # held by the stream that computes
 _line = Lock()  # held by the one that is next
+_taken = (0, 0.0)  # the slice that was begun last: its thread and its end
 
 
 class Turn:
@@ -38,9 +39,16 @@ class Turn:
         if perf_counter() < self._until:
             with _computing:
                 return work()
-        with _line, _computing:
-            self._until = perf_counter() + SLICE
-            return work()
+        global _taken
+        with _line:
+            thread, until = _taken
+            # Not at the lock: whoever waits there is woken by each character of the other, to find that it goes on.
+            if thread != get_ident() and (left := until - perf_counter()) > 0:
+                sleep(left)
+            with _computing:
+                self._until = perf_counter() + SLICE
+                _taken = (get_ident(), self._until)
+                return work()
 
 
 def numpy_blas() -> list[LibController]:
