@@ -40,7 +40,7 @@ GRID = """() => {
     const [layers, heads, size] = [6, 6, 128];
     const roots = Uint8Array.from({ length: (layers * heads * size * (size + 1)) / 2 }, () => 256 * Math.random());
     const [characters, brightest] = [Array(size).fill("a"), Array(layers * heads).fill(1)];
-    inside.put("frame", { layers, heads, size, roots, characters, brightest });
+    inside.put("frame", { stamp: "grid", layers, heads, size, roots, characters, brightest });
     return Number(document.querySelector(".grid-canvas").dataset.milliseconds) / 1000;
 }"""
 
