@@ -26,10 +26,17 @@ STEPS = (0, 10, 20)
 PATIENCE = 60_000  # milliseconds
 
 
+@pytest.fixture(scope="module", params=[1280, pytest.param(390, marks=pytest.mark.slow)])
+def width(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A page over a run of three snapshots. Its models are random: what is looked at are the views. Only the head L1·H2
-    of step 0 was planted."""
+def page(width: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A page over a run of three snapshots, one for each width: it remembers what was ranked.
+
+    Its models are random: what is looked at are the views. Only the head L1·H2 of step 0 was planted.
+    """
     home = tmp_path_factory.mktemp("home")
     corpus = CorpusStore(home / "data" / "corpora").add_text(TEXT, "cats")
     run = RunStore(home / "checkpoints").create(settings={}, corpus=corpus, preset="nano", queued=False)
@@ -44,10 +51,10 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
-@pytest.fixture(params=[1280, pytest.param(390, marks=pytest.mark.slow)])
-def tab(browser: Browser, page: Page, request: pytest.FixtureRequest) -> Iterator[Tab]:
+@pytest.fixture
+def tab(browser: Browser, page: Page, width: int) -> Iterator[Tab]:
     """The Attention tab, filled in; afterwards nothing must have been complained about, here or on the server."""
-    context = browser.new_context(viewport={"width": request.param, "height": 900})
+    context = browser.new_context(viewport={"width": width, "height": 900})
     tab, complaints = context.new_page(), []
     tab.set_default_timeout(PATIENCE)
     tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
