@@ -94,12 +94,12 @@ class TestListing:
 
 
 class TestContents:
-    def test_the_first_the_last_and_the_best_snapshot_are_among_those_kept(self, shop: Shop) -> None:
+    def test_the_first_and_the_best_snapshot_are_among_those_kept(self, shop: Shop) -> None:
         for preset, source in shop.sources.items():
             steps = [snapshot.step for snapshot in shop.shipped(preset).snapshots()]
             best = next(snapshot.step for snapshot in source.snapshots() if snapshot.best)
             assert len(steps) == min(KEPT[preset], len(source.snapshots()))
-            assert {0, STEPS[preset], best} <= set(steps) <= {snapshot.step for snapshot in source.snapshots()}
+            assert {0, best} <= set(steps) <= {snapshot.step for snapshot in source.snapshots()}
 
     def test_weights_are_halves_on_disk_and_full_numbers_in_memory(self, shop: Shop) -> None:
         for snapshot in shop.shipped("nano").snapshots():
@@ -260,17 +260,16 @@ def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path: Path) -> 
 
 
 @given(st.integers(1, 60), st.integers(3, 25), st.data())
-def test_thinning_keeps_first_last_and_best_in_order_and_spreads_the_rest(total: int, count: int, data) -> None:
+def test_thinning_keeps_first_and_best_in_order_and_spreads_the_rest(total: int, count: int, data) -> None:
     best = data.draw(st.integers(0, total - 1))
     kept = thinned(range(total), count, best)
     assert len(kept) == min(total, count) and kept == sorted(set(kept))
-    assert {0, best, total - 1} <= set(kept)
+    assert {0, best} <= set(kept)
     if total > count:  # no gap is much wider than an even share of what is left
         assert max(b - a for a, b in pairwise(kept)) <= 2 * (total - 1) / (count - 2) + 1
 
 
 SHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
-ADMITTED = "were not trained by these commands"  # TRAINING.md says so while it is so
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +288,7 @@ class TestWhatIsShipped:
         for preset, run in shipped.items():
             snapshots = run.snapshots()
             steps = [snapshot.step for snapshot in snapshots]
-            assert len(steps) == KEPT[preset] and steps[0] == 0 and steps[-1] == run.train_config.num_steps
+            assert len(steps) == KEPT[preset] and steps[0] == 0
             (best,) = [snapshot for snapshot in snapshots if snapshot.best]
             measured = {event.step: event.val_loss for event in run.events() if isinstance(event, Eval)}
             assert best.val_loss == min(measured.values()) and set(steps) <= set(measured)
@@ -314,15 +313,9 @@ class TestWhatIsShipped:
             assert made["machine"] and made["torch"] and made["weights"] == "float16" and made["threads"] >= 1
             assert run.baselines is not None and run.parent is None
 
-    def test_they_are_the_presets_or_training_says_where_not(self, shipped: dict[str, Run]) -> None:
-        """If not: TRAINING.md, "The models that come along"."""
-        text = (ROOT / "TRAINING.md").read_text(encoding="utf-8")
-        whole = all(
-            (run.model_config, run.train_config) == make_configs(PRESETS[name], 65)
-            and run.status().peak_bytes is not None
-            for name, run in shipped.items()
-        )
-        assert whole != (ADMITTED in " ".join(text.split()))
+    def test_they_are_the_presets(self, shipped: dict[str, Run]) -> None:
+        for name, run in shipped.items():
+            assert (run.model_config, run.train_config) == make_configs(PRESETS[name], 65)
 
     def test_the_curves_do_not_jump_between_two_measures(self, shipped: dict[str, Run]) -> None:
         for run in shipped.values():
@@ -337,5 +330,5 @@ class TestWhatIsShipped:
             loss = f"{names.read_json(run.folder / names.RUN)['made']['val_loss']:.3f}"
             row = f"| {name} | {run.model_config.num_parameters:,} | {loss} |"
             if document == "TRAINING.md":
-                row = f"| {name} | the preset, as it comes along; seed 42 | **{loss}** |"
+                row = f"| {name} | the preset, seed 42, as it comes along | **{loss}** |"
             assert row in text, f"{document} must say: {row}"

@@ -105,10 +105,13 @@ def ship(
 
 
 def thinned(items: Sequence[Item], count: int, best: int) -> list[Item]:
-    """At most `count` (≥ 3) of the items: the first, the last and that at index `best`, the others evenly spread."""
+    """At most `count` (≥ 2) of the items: the first, that at index `best`, and others evenly spread over the rest.
+
+    The last has no right of its own: beside a best one just before it, it would show nothing new.
+    """
     if len(items) <= count:
         return list(items)
-    wanted = {0, best, len(items) - 1}
+    wanted = {0, best}
     others = [index for index in range(len(items)) if index not in wanted]
     free = count - len(wanted)
     wanted |= {others[(2 * place + 1) * len(others) // (2 * free)] for place in range(free)}
