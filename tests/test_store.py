@@ -106,27 +106,7 @@ class TestTitles:
 
 
 class TestGet:
-    @pytest.mark.parametrize(
-        "odd",
-        [
-            "../checkpoints",
-            "..",
-            ".",
-            "",
-            "/etc",
-            "a/b",
-            "a\\b",
-            "x\0",
-            "\ud800",
-            "n" * 10_000,
-            ".lock",
-            None,
-            7,
-            [],
-            "x",
-        ],
-        ids=repr,
-    )
+    @pytest.mark.parametrize("odd", ODD_IDS, ids=repr)
     def test_odd_and_missing_ids_get_the_same_answer(self, store: RunStore, odd) -> None:
         make(store)
         with pytest.raises(InputError) as caught:

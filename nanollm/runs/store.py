@@ -6,14 +6,12 @@ import os
 import re
 import secrets
 import shutil
-import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -24,58 +22,17 @@ from nanollm.memory import require_memory
 from nanollm.runs import folder as names
 from nanollm.runs import liveness, titles
 from nanollm.runs.fork import inherited, require_known
-from nanollm.runs.log import EventLog
-from nanollm.runs.record import (
-    FORMAT,
-    Curve,
-    Parent,
-    Run,
-    Snapshot,
-    Status,
-    foreign,
-    read_about,
-    read_vocabulary,
-    write_status,
-)
+from nanollm.runs.reader import RunReader, is_name
+from nanollm.runs.record import FORMAT, Curve, Parent, Run, Snapshot, Status, foreign, read_vocabulary, write_status
+from nanollm.runs.texts import Corpora, Corpus, CorpusRef, needing
 
-__all__ = ["Corpora", "Corpus", "CorpusRef", "Curve", "Parent", "Run", "RunStore", "Snapshot", "Status"]
+__all__ = ["Corpora", "Corpus", "CorpusRef", "Curve", "Parent", "Run", "RunStore", "Snapshot", "Status", "needing"]
 
 GONE = "This run is no longer here: choose another one, or start a new one."
 _STAYS = "The models that come with nano-llm stay as they are"
-_SHIPPED_ID = f"{names.SHIPPED}-"
 _LOCK = ".lock"
 _DELETED = ".deleted-"
 _NEW = ".new-"
-
-
-class Corpus(Protocol):
-    """What a run needs to know of its text; CorpusInfo has it, too."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def characters(self) -> int: ...
-    @property
-    def vocab_size(self) -> int: ...
-
-
-class Corpora(Protocol):
-    """Where a run that continues another finds its text; CorpusStore is that."""
-
-    def get(self, sha256: str) -> Corpus: ...
-    def frequencies(self, sha256: str) -> Iterable[tuple[str, int]]: ...
-
-
-@dataclass(frozen=True)
-class CorpusRef:
-    """A text as run.json names it: found again by its digest, shown by its name."""
-
-    name: str
-    sha256: str
-    characters: int
-    vocab_size: int
 
 
 class RunStore:
@@ -84,26 +41,18 @@ class RunStore:
     def __init__(self, root: Path | str = "checkpoints", limits: Limits = LOCAL) -> None:
         self.root = Path(root).absolute()
         self.limits = limits
-        self._logs: dict[str, EventLog] = {}
-        self._abouts: dict[str, tuple[tuple[int, ...], dict[str, Any] | None]] = {}
-        self._guard = threading.Lock()
+        self._reader = RunReader(self.root, self._place)
 
     def list(self) -> list[Run]:
         """People's runs, newest first (folders that hold only checkpoints too), then those that are shipped."""
-        brought, along = self._names(), self._shipped()
-        own = [run for name in brought if (run := self._run(name)) is not None]
-        shipped = [run for name in along if (run := self._run(name)) is not None]
-        self._forget({*brought, *along})
-        return [
-            *sorted(own, key=lambda run: (run.created, run.id), reverse=True),
-            *sorted(shipped, key=lambda run: (run.model_config.num_parameters, run.id), reverse=True),
-        ]
+        return self._reader.list()
 
     def get(self, run_id: str) -> Run:
         """Raises InputError if there is no such run: in the same words for one that went and one that never was."""
-        run = self._run(run_id) if _is_name(run_id) and run_id != names.SHIPPED else None
+        named = is_name(run_id) and run_id != names.SHIPPED
+        run = self._reader.get(run_id) if named else None
         if run is None:
-            raise InputError((_is_name(run_id) and foreign(self._folder(run_id))) or GONE)
+            raise InputError((named and foreign(self._reader.folder(run_id))) or GONE)
         return run
 
     def create(
@@ -212,8 +161,6 @@ class RunStore:
                     raise InputError("This run is training: stop it first, then delete it.")
                 # Gone in one step for every reader; the removal of its files may then take its time, or be cut short.
                 os.rename(run.folder, self.root / f"{_DELETED}{run.id}-{secrets.token_hex(2)}")
-        with self._guard:
-            self._logs.pop(run.id, None)
         self.sweep(0.0)
 
     def sweep(self, seconds: float = 3600.0) -> None:
@@ -269,22 +216,6 @@ class RunStore:
         finally:
             lock.release()
 
-    def _forget(self, present: set[str]) -> None:
-        """Give up what is remembered of runs that are gone: whoever deleted them need not have been this process."""
-        with self._guard:
-            for name in self._logs.keys() - present:
-                del self._logs[name]
-            for folder in self._abouts.keys() - {str(self._folder(name)) for name in present}:
-                del self._abouts[folder]
-
-    def _names(self) -> list[str]:
-        """Folders that people's runs may lie in."""
-        return [name for name in _folders(self.root) if name != names.SHIPPED]
-
-    def _shipped(self) -> list[str]:
-        """Ids of the runs that may lie among the shipped ones."""
-        return [f"{_SHIPPED_ID}{name}" for name in _folders(self.root / names.SHIPPED)]
-
     def _waiting(self) -> Iterator[tuple[int, str]]:
         """Place (a number that grows with every run that is queued) and id of each queued run."""
         for name, status in self._statuses():
@@ -294,46 +225,11 @@ class RunStore:
 
     def _statuses(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each run's status.json as it was written."""
-        for name in self._names():
+        for name in self._reader.ids():
             yield name, names.read_json(self.root / name / names.STATUS)
 
     def _owner(self, name: str) -> str:
-        return str((self._about(self.root / name) or {}).get("owner") or "")
-
-    def _run(self, name: str) -> Run | None:
-        folder = self._folder(name)
-        about = self._about(folder)
-        if about is None:
-            return None
-        with self._guard:
-            log = self._logs.setdefault(name, EventLog(folder / names.METRICS))
-        try:
-            return Run(folder, about, log, lambda: self._place(name))
-        except (TypeError, ValueError):  # somebody's hand in run.json
-            return None
-
-    def _folder(self, run_id: str) -> Path:
-        """Where a run of this id would lie: the id of a shipped one begins with the name of their folder."""
-        name = run_id.removeprefix(_SHIPPED_ID)
-        shipped = self.root / names.SHIPPED / name
-        return shipped if name != run_id and _is_name(name) and shipped.is_dir() else self.root / run_id
-
-    def _about(self, folder: Path) -> dict[str, Any] | None:
-        """run.json (or what stands in for it), read again only when it has changed."""
-        try:
-            now = os.stat(folder / names.RUN)
-        except OSError:  # checkpoints alone: a new one changes the folder's own time
-            now = os.stat(folder) if folder.is_dir() else None
-        if now is None:
-            return None
-        stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
-        with self._guard:
-            known = self._abouts.get(str(folder))
-        if known is None or known[0] != stamp:
-            known = (stamp, read_about(folder))
-            with self._guard:
-                self._abouts[str(folder)] = known
-        return known[1]
+        return str((self._reader.about(self.root / name) or {}).get("owner") or "")
 
     def _place(self, name: str) -> int | None:
         queue = self.queue()
@@ -375,11 +271,6 @@ class RunStore:
         return [run for run in self.list() if run.owner == about.get("owner", "")]
 
 
-def needing(runs: Iterable[Run], sha256: str) -> list[Run]:
-    """Those of the runs that train on a text or may go on to."""
-    return [run for run in runs if run.corpus.get("sha256") == sha256 and _unfinished(run)]
-
-
 def _about(
     corpus: Corpus, model: ModelConfig, train: TrainConfig, *, preset: str | None, settings: dict[str, Any], owner: str
 ) -> dict[str, Any]:
@@ -409,26 +300,9 @@ def _preset(name: str | None) -> dict[str, Any]:
     return preset(name) if name is not None else {}
 
 
-def _is_name(name: Any) -> bool:
-    """Whether this can be the name of a folder right under the root: never hidden, never a path."""
-    return isinstance(name, str) and re.fullmatch(r"\w[\w .+=,-]{0,99}", name) is not None
-
-
-def _folders(root: Path) -> list[str]:
-    try:
-        with os.scandir(root) as entries:
-            return [entry.name for entry in entries if _is_name(entry.name) and entry.is_dir()]
-    except OSError:
-        return []
-
-
 def _only_checkpoints(folder: Path) -> bool:
     with suppress(OSError):
         return all(
             re.fullmatch(r"(checkpoint|resume|means)_\w+\.safetensors|worker\.lock", p.name) for p in folder.iterdir()
         )
     return False
-
-
-def _unfinished(run: Run) -> bool:
-    return not run.bare and run.status().state not in ("completed", "diverged")
