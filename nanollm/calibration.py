@@ -21,6 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig
+from nanollm.files import write_whole
 from nanollm.model import TransformerLanguageModel
 from nanollm.optim import Optimizer
 from nanollm.step import take_step
@@ -150,12 +151,7 @@ def _file() -> Path:
 def _remember(key: str, found: dict) -> None:
     """Keep an answer; where the disk refuses, the next run tries again."""
     file = _file()
-    aside = file.with_name(f".{file.name}.{os.getpid()}.part")
-    try:
+    with suppress(OSError, Timeout):
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), timeout=5):  # or of two answers at once, one would be lost
-            aside.write_text(json.dumps({**remembered(), key: found}, indent=1), encoding="utf-8")
-            os.replace(aside, file)
-    except (OSError, Timeout):
-        with suppress(OSError):
-            aside.unlink()
+            write_whole(file, json.dumps({**remembered(), key: found}, indent=1).encode())

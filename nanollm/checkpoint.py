@@ -24,6 +24,7 @@ from torch import Tensor
 
 from nanollm.config import ModelConfig, TrainConfig, to_dict
 from nanollm.errors import InputError
+from nanollm.files import write_whole
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
@@ -134,12 +135,16 @@ def load_checkpoint(path: str | Path, model: TransformerLanguageModel) -> Checkp
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """One signed safetensors file with `facts` as its JSON metadata, written aside and renamed into place."""
+    """One signed safetensors file with `facts` as its JSON metadata, in a folder made if it is not there.
+
+    Raises OSError if the disk refuses.
+    """
     metadata = {"nanollm": json.dumps({"format": FORMAT, **facts}), "digest": "0" * 64}
     content = serialize_tensors(dict(tensors), metadata)
     if content.count(_UNSIGNED) != 1:
         raise AssertionError("the digest's place must be unique")  # quotes inside the JSON are escaped, so it is
     digest = hashlib.sha256(content).hexdigest().encode()
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, content.replace(_UNSIGNED, b'"digest":"' + digest + b'"'))
 
 
@@ -188,27 +193,6 @@ def require_finite(tensors: Mapping[str, Tensor], complaint: str) -> None:
     """Raise InputError with the complaint if a number among the tensors is infinite or none."""
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise InputError(f"{complaint}: use an earlier checkpoint.")
-
-
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Replace a file in one step: temporary file, fsync, rename, fsync of the folder. Raises OSError."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(aside, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 def _metadata(path: str | Path, content: bytes) -> dict[str, str]:

@@ -15,6 +15,7 @@ from tests.conftest import ROOT
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "alone": set(),
+    "files": set(),
     "config": set(),
     "events": set(),
     "memory": {"config"},
@@ -35,8 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "device": set(),
     "evaluation": {"model"},
     "distributed": set(),
-    "calibration": {"config", "model", "optim", "step"},
-    "checkpoint": {"config", "tokenizer", "model"},
+    "calibration": {"config", "files", "model", "optim", "step"},
+    "checkpoint": {"config", "files", "tokenizer", "model"},
     "train": {
         "calibration",
         "config",
@@ -64,7 +65,8 @@ ALLOWED: dict[str, set[str]] = {
     "health_chart": {"charts", "thinning"},
     "pace": {"calibration", "config", "device"},
 }
-RUNS = {"baselines", "config", "events", "limits", "memory", "runs"}  # what only reads run folders needs no torch
+# What only reads run folders needs no torch.
+RUNS = {"baselines", "config", "events", "files", "limits", "memory", "runs"}
 WORKER = set(ALLOWED) | {"runs"}  # what trains in them stands on everything above
 TRAINING = {"worker", "training", "ranks"}
 SCREENS = {"gradio", "plotly", "playground"}

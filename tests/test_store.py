@@ -201,9 +201,15 @@ class TestFiles:
         def full(*_, **__) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(names.tempfile, "mkstemp", full)
+        monkeypatch.setattr(names, "write_whole", full)
         write_status(run.folder, "paused", step=5, reason="The disk is full: make room, then resume.")
         assert (run.status().state, run.status().reason[:16]) == ("paused", "The disk is full")
+
+    def test_what_is_replaced_can_be_read_by_whom_any_new_file_can(self, store: RunStore, tmp_path: Path) -> None:
+        run = make(store)
+        (tmp_path / "new").touch()
+        modes = {path.stat().st_mode for path in (run.folder / names.RUN, run.folder / names.STATUS, tmp_path / "new")}
+        assert len(modes) == 1
 
     def test_a_write_that_fails_leaves_the_old_content_and_no_litter(self, tmp_path: Path, monkeypatch) -> None:
         path = tmp_path / "x.json"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from nanollm.files import write_whole
 
 RUN = "run.json"  # what was asked for; written once, later only its title changes
 STATUS = "status.json"  # state, step, reason
@@ -53,7 +53,7 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     content = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False).encode("utf-8", "replace")
     content = content.ljust(_ROOM - 1) + b"\n"
     try:
-        _replace(path, content)
+        write_whole(path, content)
     except OSError:
         if not path.is_file() or path.stat().st_size < len(content):
             raise
@@ -66,31 +66,6 @@ def write_copy(path: Path, original: Path) -> None:
         shutil.copyfileobj(source, file)
         file.flush()
         os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Make renames and new names in a folder survive a power cut, where the system can."""
-    with suppress(OSError):
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-
-
-def _replace(path: Path, content: bytes) -> None:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(name)
-        raise
-    sync_folder(path.parent)
 
 
 def _overwrite(path: Path, content: bytes) -> None:

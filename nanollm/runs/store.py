@@ -17,6 +17,7 @@ from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset, require_enough_text, to_dict
 from nanollm.errors import InputError
+from nanollm.files import sync_folder
 from nanollm.limits import LOCAL, Limits
 from nanollm.memory import require_memory
 from nanollm.runs import folder as names
@@ -131,7 +132,7 @@ class RunStore:
             raise InputError(f"{_STAYS}, and no run is made among them: choose another folder.")
         run_id = _new_id(time.time())
         os.rename(aside, self.root / run_id)
-        names.sync_folder(self.root)
+        sync_folder(self.root)
         return self.get(run_id)
 
     def rename(self, run_id: str, title: str) -> None:
@@ -263,7 +264,7 @@ class RunStore:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        names.sync_folder(self.root)
+        sync_folder(self.root)
         return run_id
 
     def _of(self, about: Mapping[str, Any]) -> list[Run]:

@@ -216,7 +216,7 @@ def _give_up(run: Run) -> None:
 
 def _sweep(folder: Path) -> None:
     """Remove what a killed worker left half-written; only the run's owner may."""
-    for path in (*folder.glob(".*.part"), *folder.glob(f".{names.STATUS}-*")):
+    for path in folder.glob(".*.part"):
         path.unlink(missing_ok=True)
 
 
