@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from nanollm.corpus import CorpusStore
     from nanollm.dataset import Dataset
     from nanollm.errors import InputError
+    from nanollm.evaluation import evaluate
     from nanollm.explain.attention import attention_map
     from nanollm.inference.generate import generate, generate_text, generate_texts
     from nanollm.model import TransformerLanguageModel
     from nanollm.runs.launcher import Launcher
     from nanollm.runs.store import RunStore
     from nanollm.tokenizer import CharTokenizer
-    from nanollm.train import TrainState, evaluate, set_seed, train_with_config
+    from nanollm.train import set_seed, train_with_config
+    from nanollm.train_state import TrainState
 
 # `nanollm.train` is the module, as in `from nanollm.train import train`; a name cannot be both.
 _HOME = {
@@ -30,13 +32,15 @@ _HOME = {
     "corpus": ("CorpusStore",),
     "dataset": ("Dataset",),
     "errors": ("InputError",),
+    "evaluation": ("evaluate",),
     "explain.attention": ("attention_map",),
     "inference.generate": ("generate", "generate_text", "generate_texts"),
     "model": ("TransformerLanguageModel",),
     "runs.launcher": ("Launcher",),
     "runs.store": ("RunStore",),
     "tokenizer": ("CharTokenizer",),
-    "train": ("TrainState", "evaluate", "set_seed", "train_with_config"),
+    "train": ("set_seed", "train_with_config"),
+    "train_state": ("TrainState",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

@@ -10,7 +10,6 @@ import math
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -19,31 +18,22 @@ import torch
 from torch import Tensor
 
 from nanollm.calibration import machine, resolve
-from nanollm.checkpoint import (
-    FINAL_NAME,
-    read_tensors,
-    require_finite,
-    require_size,
-    resume_name,
-    save_checkpoint,
-    snapshot_name,
-    write_tensors,
-)
+from nanollm.checkpoint import FINAL_NAME, resume_name, save_checkpoint, snapshot_name
 from nanollm.checkpoint import load_checkpoint as load_checkpoint  # at home here too, beside train_with_config
-from nanollm.config import ModelConfig, TrainConfig, make_configs, to_dict
+from nanollm.config import TrainConfig, make_configs, to_dict
 from nanollm.dataset import Dataset as Dataset  # at home here too, beside train
 from nanollm.device import free_memory, random_state, set_random_state
-from nanollm.distributed import ALONE, Ranks
+from nanollm.distributed import Ranks
 from nanollm.errors import InputError
 from nanollm.evaluation import MAX_EVAL_CHARACTERS, evaluate
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
-from nanollm.optim import Optimizer, learning_rate_at
+from nanollm.optim import learning_rate_at
 from nanollm.step import take_step
 from nanollm.tokenizer import CharTokenizer
+from nanollm.train_state import TrainState as TrainState  # at home here too
 
-RECENT = 50  # final_loss is the mean of so many last steps
 SNAPSHOTS = 20
 GONE_ASTRAY = 3.0  # times ln V: no model that still learns is so much worse than guessing
 
@@ -54,113 +44,6 @@ def set_seed(seed: int) -> None:
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
-
-
-@dataclass
-class TrainState:
-    """All that changes while training, and so all that a resume file holds."""
-
-    model: TransformerLanguageModel
-    optimizer: Optimizer
-    data_generator: torch.Generator  # draws the windows
-    global_random: Tensor  # the device's random state, which dropout draws from; train() shields it from its driver
-    # What follows for every step stays on the device, or each step would have to be waited for.
-    loss_sum: Tensor  # over the steps since the last Step event
-    grad_norm_sum: Tensor  # over the same steps: finite as long as every gradient was
-    recent: Tensor  # losses of the last steps
-    ranks: Ranks = ALONE
-    step: int = 0
-    seconds: float = 0.0
-    loss_count: int = 0
-    train_loss: float | None = None  # as last evaluated
-    val_loss: float | None = None
-    best_val_loss: float | None = None
-    best_step: int | None = None
-
-    @classmethod
-    def new(cls, model: TransformerLanguageModel, config: TrainConfig, ranks: Ranks = ALONE) -> TrainState:
-        """The state before the first step; everything random from here on follows from config.seed.
-
-        Ranks draw the same windows, and each its own dropout.
-        """
-        device = model.embedding.weight.device
-        return cls(
-            model,
-            Optimizer(model, config),
-            data_generator=torch.Generator().manual_seed(config.seed),
-            global_random=torch.Generator(device).manual_seed(config.seed + ranks.rank).get_state(),
-            loss_sum=torch.zeros((), device=device),
-            grad_norm_sum=torch.zeros((), device=device),
-            recent=torch.full((RECENT,), torch.nan, device=device),
-            ranks=ranks,
-        )
-
-    def final_loss(self) -> float:
-        """Mean training loss of the last 50 steps (of all, if there were fewer), nats a character."""
-        return float(self.recent.nanmean())
-
-    def finite(self) -> bool:
-        """Whether every weight is a number, and every gradient since the last Step event was: if not, it has diverged.
-
-        A step whose gradient is not finite has harmed nothing, but whoever skips learns nothing either.
-        """
-        weights = torch.stack([parameter.isfinite().all() for parameter in self.model.parameters()])
-        return bool(weights.all() & self.grad_norm_sum.isfinite())
-
-    def save(self, path: str | Path) -> None:
-        """Write a file from which load() goes on as if nothing had happened.
-
-        While the first of several ranks saves, the others must call random_states().
-        Raises OSError; InputError, having written nothing, if a weight or an optimizer's number is not finite.
-        """
-        tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": t.detach().cpu().contiguous() for name, t in self.optimizer.tensors().items()}
-        require_finite(tensors, "Training has come to numbers that are not finite, so it was not saved")
-        tensors |= {"data_random": self.data_generator.get_state()}
-        tensors |= self.random_states()
-        tensors |= {name: getattr(self, name).cpu() for name in _RUNNING}
-        write_tensors(path, tensors, {"model": to_dict(self.model.config), **{k: getattr(self, k) for k in _SCALARS}})
-
-    def random_states(self) -> dict[str, Tensor]:
-        """What every rank's dropout goes on from, by the name in a resume file."""
-        return {_random_name(rank): state for rank, state in enumerate(self.ranks.all_states(self.global_random))}
-
-    @classmethod
-    def load(
-        cls, path: str | Path, config: TrainConfig, device: torch.device | str = "cpu", ranks: Ranks = ALONE
-    ) -> TrainState:
-        """The state that save() wrote, to go on with: bit by bit, on such a device and as many ranks as saved it.
-
-        Raises InputError if the file is missing, damaged or not a resume file.
-        """
-        tensors, facts = read_tensors(path)
-        try:
-            weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-            model_config = ModelConfig(**facts["model"])
-            require_size(path, model_config, weights)
-            model = TransformerLanguageModel.from_config(model_config).to(device)
-            model.load_state_dict(weights)
-            state = cls.new(model, config, ranks)
-            state.optimizer.load({k[10:]: t for k, t in tensors.items() if k.startswith("optimizer.")})
-            state.data_generator.set_state(tensors["data_random"])
-            saved = tensors.get(_random_name(ranks.rank), state.global_random)  # there may have been fewer ranks
-            if saved.shape == state.global_random.shape:  # another kind of device draws otherwise
-                state.global_random = saved
-            for name in filter(tensors.__contains__, _RUNNING):  # older files lack one
-                setattr(state, name, tensors[name].to(device))
-            for name in _SCALARS:
-                setattr(state, name, facts[name])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise InputError(f"{Path(path).name} is not a file that training can go on from.") from error
-        return state
-
-
-def _random_name(rank: int) -> str:
-    return f"global_random.{rank}" if rank else "global_random"
-
-
-_RUNNING = ("loss_sum", "grad_norm_sum", "recent")
-_SCALARS = ("step", "seconds", "loss_count", "train_loss", "val_loss", "best_val_loss", "best_step")
 
 
 def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Event]:
@@ -216,7 +99,7 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
         logging, saving = last or step % config.log_interval == 0, step % config.checkpoint_interval == 0
         judging = last or step in snapshots or step % config.eval_interval == 0
         looking = logging or saving or judging
-        healthy = not looking or (state.finite() and float(state.loss_sum) / state.loss_count < worst_loss)
+        healthy = not looking or (state.finite() and state.mean_loss() < worst_loss)
         state.seconds += time.perf_counter() - started  # by now a GPU has done what it was asked to do
         if not looking:
             continue
@@ -224,10 +107,8 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
             yield from _judge(state, data, snapshots)
         if logging or not healthy:
             speed = (step - logged_at) * characters_a_step / max(1e-9, state.seconds - logged_seconds)
-            loss = float(state.loss_sum) / state.loss_count
-            # The driver may save the state at this event: by then the next stretch has begun.
-            state.loss_sum, state.grad_norm_sum = torch.zeros_like(state.loss_sum), torch.zeros_like(state.loss_sum)
-            state.loss_count = 0
+            loss = state.mean_loss()
+            state.begin_stretch()  # before the event, at which the driver may save the state
             logged_at, logged_seconds = step, state.seconds
             yield Step(
                 step=step,
@@ -255,11 +136,7 @@ def _step(state: TrainState, data: Dataset, config: TrainConfig) -> Tensor:
     loss, grad_norm = take_step(
         state.model, state.optimizer, ids, targets, state.step, config.precision, pieces=pieces, ranks=ranks
     )
-    state.step += 1
-    state.loss_sum = state.loss_sum + loss
-    state.grad_norm_sum = state.grad_norm_sum + grad_norm
-    state.loss_count += 1
-    state.recent[state.step % RECENT] = loss
+    state.count(loss, grad_norm)
     return grad_norm
 
 
@@ -378,7 +255,7 @@ def train_with_config(
     if tokenizer is not None and tokenizer.vocab_size != model.config.vocab_size:
         raise InputError(f"The tokenizer has {tokenizer.vocab_size} characters, the model {model.config.vocab_size}.")
     data = Dataset.from_ids(tokens, train_config.validation_fraction)
-    data.check(model.config, train_config)
+    data.check(model.config, train_config)  # train() asks again, but by then the folder is cleared
     require_memory(model.config, train_config)
     if folder is not None:
         _clear(Path(folder))
