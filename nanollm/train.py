@@ -155,7 +155,8 @@ def judge(state: TrainState, data: Dataset) -> Eval:
     """Measure both losses of the model as it is now, and remember in the state whether no step was better."""
     losses: tuple[float | None, float | None] = (None, None)
     if state.ranks.leads:
-        as_many = min(len(data.val), MAX_EVAL_CHARACTERS)  # so that both losses are equally certain
+        # As many characters of both, so that both losses are equally certain; all, where nothing was kept back.
+        as_many = min(len(data.val) or MAX_EVAL_CHARACTERS, MAX_EVAL_CHARACTERS)
         train_loss = evaluate(state.model, data.train, max_characters=as_many)
         losses = train_loss, evaluate(state.model, data.val)
     state.train_loss, state.val_loss = state.ranks.led(losses)

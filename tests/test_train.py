@@ -310,6 +310,8 @@ def test_nothing_to_validate_on_is_none(text: str) -> None:
     state, data, config = set_up(text[:500], validation_fraction=0.0)
     events = list(train(state, data, config))
     assert all(e.val_loss is None for e in events if isinstance(e, Eval))
+    last = next(event for event in reversed(events) if isinstance(event, Eval))
+    assert last.train_loss == evaluate(state.model, data.train)  # of all, not of as little as there is to validate on
     assert isinstance(events[-1], End) and events[-1].reason == "completed"
 
 
