@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nanollm.charts import Figure, attention_figure, write_html
+from nanollm.attention_chart import attention_figure
+from nanollm.charts import Figure, write_html
 
 MAX_CELLS = 4_000_000  # of all heatmaps together, some 24 MB; of more, only the chosen head's goes into the page
 

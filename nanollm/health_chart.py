@@ -24,7 +24,7 @@ class Course(Protocol):
 
 def health_figure(course: Course, *, colour: int = 0, revision: str | None = None, palette: Palette = LIGHT) -> Figure:
     """Gradient norm (logarithmic) and learning rate over the steps, one above the other."""
-    style = {"color": palette.runs[colour % len(palette.runs)], "width": 1}
+    style = palette.run_line(colour, 1)
     data = []
     for name, values, axis in (("gradient norm", course.grad_norm, "y"), ("learning rate", course.learning_rate, "y2")):
         x, y = thin(course.steps, values, POINTS)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nanollm.charts import LIGHT, Figure, Palette, glyph, literal, ruled
+from nanollm.charts import LIGHT, Figure, Palette, glyph, literal, ruled, titled
 
 # A sign for each kind of explain.embeddings.KINDS; without one, the character alone is drawn.
 SIGNS = {
@@ -44,7 +44,7 @@ def history_figure(
         for index, name in enumerate(patterns)
     ]
     layout = figure["layout"]
-    layout["yaxis"] |= {"title": _titled("share of its attention"), "range": [0, 1], "tickformat": ".0%"}
+    layout["yaxis"] |= {"title": titled("share of its attention"), "range": [0, 1], "tickformat": ".0%"}
     layout |= {"showlegend": False, "hovermode": "x unified"}
     layout["margin"] = {**layout["margin"], "t": 12, "r": 132}
     layout["xaxis"]["dtick"] = 1  # powers of ten alone
@@ -73,7 +73,7 @@ def map_figure(
     ]
     layout = figure["layout"]
     for axis, share in zip(("xaxis", "yaxis"), shares, strict=True):
-        layout[axis] |= {"title": _titled(f"{share:.0%} of the variance"), "range": [-reach, reach]}
+        layout[axis] |= {"title": titled(f"{share:.0%} of the variance"), "range": [-reach, reach]}
         layout[axis] |= {"showticklabels": False}
     layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
     layout |= {"showlegend": True, "hovermode": "closest", "transition": {"duration": 150}}
@@ -166,7 +166,3 @@ def _line(x: Sequence[float], y: Sequence[float | None], name: str, colour: str,
         "name": literal(name),
         "line": {"color": colour, "width": width},
     }
-
-
-def _titled(text: str) -> Figure:
-    return {"text": text, "standoff": 8, "font": {"size": 13}}

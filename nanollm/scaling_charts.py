@@ -16,7 +16,7 @@ VISIBLE = 0.005  # nats that two marks must be apart to be seen as two
 
 @dataclass(frozen=True)
 class Course:
-    """One run's losses against something that grows while it trains. `colour` counts as RunLine's does."""
+    """One run's losses against something that grows while it trains. `colour` is a number for Palette.run_line()."""
 
     x: Sequence[float]
     val_loss: Sequence[float | None]
@@ -106,8 +106,6 @@ def _apart(lowest: float | None, final: float | None) -> bool:
 
 def _course_traces(course: Course, logarithmic: bool, palette: Palette) -> list[Figure]:
     kept = [i for i, x in enumerate(course.x) if x > 0 or not logarithmic]  # a logarithm has no place for step 0
-    colour = palette.runs[course.colour % len(palette.runs)]
-    dash = "solid" if course.colour < len(palette.runs) else "dash"
     traces = []
     for kind, losses, width, opacity in (("training", course.train_loss, 1, 0.35), ("", course.val_loss, 2, 1.0)):
         points = [(course.x[i], loss) for i in kept if (loss := losses[i]) is not None]
@@ -122,7 +120,7 @@ def _course_traces(course: Course, logarithmic: bool, palette: Palette) -> list[
                 "legendgroup": literal(course.name),
                 "showlegend": not kind,
                 "opacity": opacity,
-                "line": {"color": colour, "width": width, "dash": dash},
+                "line": palette.run_line(course.colour, width),
                 "hovertemplate": f"{literal(name)}: %{{y:.3f}} at %{{x:,.4~g}}<extra></extra>",
             }
         )
@@ -133,7 +131,7 @@ def _dots(
     points: Sequence[SizePoint], losses: Sequence[float | None], kind: str, symbol: str, palette: Palette
 ) -> Figure:
     shown = [(point, loss) for point, loss in zip(points, losses, strict=True) if loss is not None]
-    colours = [palette.runs[point.colour % len(palette.runs)] for point, _ in shown]
+    colours = [palette.run_line(point.colour, 1)["color"] for point, _ in shown]
     return {
         "type": "scatter",
         "mode": "markers+text",

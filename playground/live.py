@@ -12,11 +12,12 @@ from typing import Any
 import gradio as gr
 
 from nanollm.baselines import Baselines
-from nanollm.charts import AXES, MAX_OVERLAYS, Reference, RunLine, loss_figure, references_of
+from nanollm.charts import Reference, references_of
 from nanollm.config import TrainConfig
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
 from nanollm.health_chart import health_figure
+from nanollm.loss_chart import AXES, MAX_OVERLAYS, RunLine, loss_figure
 from nanollm.runs.doctor import diagnose
 from nanollm.runs.store import Curve, Run, Status
 from nanollm.runs.waiting import estimated_wait

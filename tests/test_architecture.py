@@ -62,8 +62,10 @@ ALLOWED: dict[str, set[str]] = {
     "reference": {"config"},
     "terminal": {"events", "experiments", "runs"},
     "inside_charts": {"charts"},
-    "attention_page": {"charts"},
-    "charts": {"thinning", "tokenizer"},
+    "attention_page": {"attention_chart", "charts"},
+    "attention_chart": {"charts"},
+    "charts": {"tokenizer"},
+    "loss_chart": {"charts", "thinning"},
     "health_chart": {"charts", "thinning"},
     "pace": {"calibration", "config", "device"},
 }

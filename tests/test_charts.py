@@ -1,4 +1,4 @@
-"""charts.py: figures that plotly accepts, labels that cannot act, lines that stay small and stand still."""
+"""charts.py and the charts of loss and attention: figures that plotly accepts, labels that cannot act, small lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanollm import charts
+from nanollm import charts, loss_chart
+from nanollm.attention_chart import attention_figure
 from playground.components.plotly_chart import TOKENS
 
 HOSTILE = "<b onclick=alert(1)>&amp;</b>\n\t "
@@ -63,10 +64,10 @@ def causal(size: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("overlaid", [0, 2, 30])
 @pytest.mark.parametrize("num_steps", [0, 10, 1_000, 100_000])
 def test_a_tick_stays_small_whatever_the_length_of_the_run(num_steps, overlaid, axis, log):
-    figure = charts.loss_figure(
+    figure = loss_chart.loss_figure(
         falling(num_steps),
         num_steps=10_000_000,
-        overlays=[charts.RunLine(falling(num_steps), f"small · learning rate 0.00{n}", n) for n in range(overlaid)],
+        overlays=[loss_chart.RunLine(falling(num_steps), f"small · learning rate 0.00{n}", n) for n in range(overlaid)],
         references=charts.references_of(71, Counted(3.1, 2.4, 2.0)),
         revision="20260101-000000-0000",
         axis=axis,
@@ -77,8 +78,8 @@ def test_a_tick_stays_small_whatever_the_length_of_the_run(num_steps, overlaid, 
 
 
 def test_a_loss_chart_is_a_figure_with_labelled_axes():
-    overlay = charts.RunLine(falling(500, 10, 50), HOSTILE, colour=6)
-    figure = charts.loss_figure(
+    overlay = loss_chart.RunLine(falling(500, 10, 50), HOSTILE, colour=6)
+    figure = loss_chart.loss_figure(
         falling(1000, 10, 50), overlays=[overlay], references=[charts.guessing(65)], revision="run-1"
     )
     go.Figure(figure)  # raises where plotly would not understand
@@ -87,7 +88,7 @@ def test_a_loss_chart_is_a_figure_with_labelled_axes():
     assert figure["layout"]["uirevision"] == "run-1"
     train, smooth, val, _, second, reference = figure["data"]
     assert (train["opacity"], train["line"]["width"], val["line"]["width"]) == (0.35, 1, 2)
-    assert len(smooth["x"]) <= charts.SMOOTH_POINTS
+    assert len(smooth["x"]) <= loss_chart.SMOOTH_POINTS
     assert train["line"]["color"] == val["line"]["color"] == charts.LIGHT.runs[0]
     assert (second["line"]["dash"], second["line"]["color"]) == ("dash", charts.LIGHT.runs[1])
     assert second["name"].startswith("&lt;b onclick")
@@ -99,14 +100,14 @@ def test_all_that_counting_achieves_is_drawn_and_explained():
     known = charts.references_of(65, Counted(3.1, None, 2.0))
     assert [round(reference.loss, 2) for reference in known] == [4.17, 3.1, 2.0]
     assert charts.references_of(65, None) == [charts.guessing(65)]
-    labels = charts.loss_figure(references=known, num_steps=100)["layout"]["annotations"]
+    labels = loss_chart.loss_figure(references=known, num_steps=100)["layout"]["annotations"]
     assert [label["y"] for label in labels] == [reference.loss for reference in known]
     assert all(label["hovertext"].endswith(".") for label in labels)
 
 
 @pytest.mark.parametrize(("axis", "log"), AXES)
 def test_every_axis_shows_the_whole_run(axis, log):
-    figure = charts.loss_figure(falling(1000, 10, 50), num_steps=2000, axis=axis, log=log)
+    figure = loss_chart.loss_figure(falling(1000, 10, 50), num_steps=2000, axis=axis, log=log)
     go.Figure(figure)
     assert axis in figure["layout"]["xaxis"]["title"]["text"]
     places = [x for trace in figure["data"] for x in trace["x"]]
@@ -115,26 +116,26 @@ def test_every_axis_shows_the_whole_run(axis, log):
 
 
 def test_a_zoom_is_kept_for_one_axis_only():
-    layouts = [charts.loss_figure(axis=axis, log=log, revision="a run")["layout"] for axis, log in AXES]
+    layouts = [loss_chart.loss_figure(axis=axis, log=log, revision="a run")["layout"] for axis, log in AXES]
     assert len({layout["xaxis"]["uirevision"] for layout in layouts}) == len(AXES)
     assert {layout["uirevision"] for layout in layouts} == {"a run"}
 
 
 def test_before_the_first_step_a_loss_chart_shows_the_references():
-    figure = charts.loss_figure(references=[charts.guessing(65)], num_steps=1000)
+    figure = loss_chart.loss_figure(references=[charts.guessing(65)], num_steps=1000)
     go.Figure(figure)
     assert [trace["x"] for trace in figure["data"]] == [[0, 1000]]
     assert not figure["layout"]["showlegend"]
 
 
 def test_a_chart_sets_no_range_that_could_undo_a_zoom():
-    layout = charts.loss_figure(falling(100), num_steps=1000)["layout"]
+    layout = loss_chart.loss_figure(falling(100), num_steps=1000)["layout"]
     assert "range" not in layout["xaxis"] and "range" not in layout["yaxis"]
 
 
 def test_missing_and_diverged_losses_leave_the_chart_whole():
     curve = FakeCurve([0, 10, 20, 30], [4.2, math.nan, None, 1e30], [0, 30], [4.2, None])
-    figure = charts.loss_figure(curve, num_steps=100)
+    figure = loss_chart.loss_figure(curve, num_steps=100)
     go.Figure(figure)
     json.dumps(figure, allow_nan=False)
     assert figure["data"][0]["x"] == [0, 30] and figure["data"][1]["x"] == [0]
@@ -143,14 +144,14 @@ def test_missing_and_diverged_losses_leave_the_chart_whole():
 
 @given(st.integers(0, 20_000), st.integers(0, 20_000))
 def test_the_axis_of_steps_holds_the_run_and_shrinks_only_by_halves(last, num_steps):
-    right = charts._right_edge(last, num_steps)
+    right = loss_chart._right_edge(last, num_steps)
     assert right >= last
     if 25 < last <= num_steps:
         assert right <= 2 * last + 1
 
 
 def test_attention_rows_are_characters_and_the_future_is_blank():
-    figure = charts.attention_figure(causal(4), ["<", " ", "\n", "7"])
+    figure = attention_figure(causal(4), ["<", " ", "\n", "7"])
     go.Figure(figure)
     heatmap, layout = figure["data"][0], figure["layout"]
     for axis in (layout["xaxis"], layout["yaxis"]):
@@ -165,18 +166,18 @@ def test_attention_rows_are_characters_and_the_future_is_blank():
 
 def test_in_a_long_text_the_first_rows_do_not_set_the_scale():
     weights = np.tril(np.ones((40, 40))) / np.arange(1, 41)[:, None]
-    assert charts.attention_figure(weights, list("a" * 40))["data"][0]["zmax"] == pytest.approx(0.2)
+    assert attention_figure(weights, list("a" * 40))["data"][0]["zmax"] == pytest.approx(0.2)
 
 
 def test_a_run_that_diverged_at_once_leaves_the_axis_readable():
     curve = FakeCurve([4], [7e8], [0], [4.3])
-    figure = charts.loss_figure(curve, references=[charts.guessing(75)])
+    figure = loss_chart.loss_figure(curve, references=[charts.guessing(75)])
     assert figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] < 10
 
 
 def test_odd_weights_and_an_empty_text_make_a_figure():
-    go.Figure(charts.attention_figure(np.zeros((0, 0)), []))
-    figure = charts.attention_figure(np.full((3, 3), np.nan), list("abc"))
+    go.Figure(attention_figure(np.zeros((0, 0)), []))
+    figure = attention_figure(np.full((3, 3), np.nan), list("abc"))
     json.dumps(figure, allow_nan=False)
 
 
@@ -189,7 +190,7 @@ def test_labels_hold_no_markup(text):
 
 def test_write_html_needs_nothing_from_elsewhere(tmp_path):
     path = tmp_path / "loss.html"
-    charts.write_html(charts.loss_figure(falling(100, 10, 50), references=[charts.guessing(65)]), path)
+    charts.write_html(loss_chart.loss_figure(falling(100, 10, 50), references=[charts.guessing(65)]), path)
     page = path.read_text(encoding="utf-8")
     assert "loss (nats per character)" in page
     assert not re.search(r'<script[^>]+src="http', page)
@@ -206,5 +207,5 @@ def test_the_page_has_the_same_colours():
 def test_where_counting_goes_very_far_the_curve_still_starts_in_view():
     """Of a text that repeats itself: blind guessing costs 2.9, counting triples 0.3."""
     references = charts.references_of(18, Counted(2.5, 0.84, 0.3))
-    figure = charts.loss_figure(falling(100, 10, 50), references=references, num_steps=100)
+    figure = loss_chart.loss_figure(falling(100, 10, 50), references=references, num_steps=100)
     assert figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] >= references[0].loss

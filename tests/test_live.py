@@ -13,7 +13,7 @@ import pytest
 
 from nanollm import events
 from nanollm.baselines import Baselines
-from nanollm.charts import MAX_OVERLAYS, VAL_POINTS
+from nanollm.loss_chart import MAX_OVERLAYS, VAL_POINTS
 from nanollm.runs import folder as names
 from nanollm.runs.record import write_status
 from nanollm.runs.store import CorpusRef, RunStore

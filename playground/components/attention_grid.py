@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from nanollm.charts import brightest
+from nanollm.attention_chart import brightest
 from nanollm.explain.ablation import HeadEffect
 from playground.components import asset
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.charts import attention_figure, attention_frame, write_html
+from nanollm.attention_chart import attention_figure, attention_frame
+from nanollm.charts import write_html
 from playground.components.attention_grid import attention_text, chosen_head
 from playground.components.lens import Around, call, python_call, statement
 from playground.components.plotly_chart import TOKENS, plotly_chart

@@ -7,10 +7,10 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.charts import MAX_OVERLAYS
 from nanollm.config import PRESETS
 from nanollm.corpus import CorpusInfo
 from nanollm.errors import InputError
+from nanollm.loss_chart import MAX_OVERLAYS
 from nanollm.runs.doctor import follow
 from playground import live
 from playground.components.doctor import doctor_line

@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
 
 from nanollm.capsule import export, import_
-from nanollm.charts import MAX_OVERLAYS
 from nanollm.corpus import CorpusStore
+from nanollm.loss_chart import MAX_OVERLAYS
 from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import write_status
 from nanollm.runs.store import Run, RunStore
