@@ -7,7 +7,6 @@ to medium happens here and nowhere else; no line of the model or of the training
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
 from typing import Any, Literal
@@ -161,7 +160,8 @@ def make_configs(settings: Mapping[str, Any], vocab_size: int) -> tuple[ModelCon
             raise InputError(f"There is no setting {str(name)!r}: {hint}")
     if settings.get("vocab_size", vocab_size) != vocab_size:
         raise InputError(
-            f"vocab_size is {settings['vocab_size']}, but the text has {vocab_size} different characters: leave it out."
+            f"vocab_size is {_shown(settings['vocab_size'])}, but the text has {vocab_size} different characters: "
+            "leave it out."
         )
     pick = lambda cls: {f.name: settings[f.name] for f in fields(cls) if f.name in settings}  # noqa: E731
     return ModelConfig(**{**pick(ModelConfig), "vocab_size": vocab_size}), TrainConfig(**pick(TrainConfig))
@@ -205,10 +205,10 @@ def _check_value(f: Field, value: Any) -> None:
     if "auto" in str(f.type) and isinstance(value, str) and value == "auto":
         return
     number: type | tuple[type, ...] = (int, float) if f.type == "float" else int
-    if isinstance(value, bool) or not isinstance(value, number) or not math.isfinite(value):  # type: ignore[arg-type]
+    if isinstance(value, bool) or not isinstance(value, number):
         kind = "a number" if f.type == "float" else "a whole number"
         raise InputError(f"{f.name} is {_shown(value)}: it must be {kind} from {low:,} to {high:,}.")
-    if not low <= value <= high:
+    if not low <= value <= high:  # nor does NaN
         raise InputError(f"{f.name} is {_shown(value)}: it must lie between {low:,} and {high:,}.")
 
 

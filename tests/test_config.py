@@ -66,6 +66,7 @@ ODD_VALUES: list[Any] = [
     -math.inf,
     -1,
     10**30,
+    10**400,  # more than a float holds
     "",
     "12",
     [],
