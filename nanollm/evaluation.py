@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nanollm.memory import EVALUATED_AT_ONCE
 from nanollm.model import TransformerLanguageModel
 
 MAX_EVAL_CHARACTERS = 2**17  # of each split that an evaluation reads: the last tenth of a megabyte is read whole
-AT_ONCE = 8192  # characters read in one pass
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def evaluate(
     most = max(1, max_characters // T)
     if len(windows) > most:
         windows, rest = windows[torch.linspace(0, len(windows) - 1, most).long()], ids[:0]
-    chunks = [*windows.split(max(1, AT_ONCE // T)), rest[None]]
+    chunks = [*windows.split(max(1, EVALUATED_AT_ONCE // T)), rest[None]]
     total, count = 0.0, 0
     for chunk in chunks:  # (b, t + 1)
         if chunk.shape[1] < 2:

@@ -34,7 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"config"},
     "step": {"distributed", "model", "optim"},
     "device": set(),
-    "evaluation": {"model"},
+    "evaluation": {"memory", "model"},
     "distributed": set(),
     "calibration": {"config", "files", "model", "optim", "step"},
     "checkpoint": {"config", "files", "tokenizer", "model"},
