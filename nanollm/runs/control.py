@@ -11,6 +11,8 @@ from pathlib import Path
 
 from nanollm.runs import folder as names
 
+GRACE_SECONDS = 8.0  # after a signal to end: a step that takes longer, or ranks that do not agree on one, are given up
+
 
 class Interrupted(Exception):
     """Training was asked to end between two steps; `wish` is "pause" or "stop"."""

@@ -26,10 +26,9 @@ from nanollm.device import best_device, random_state
 from nanollm.distributed import ALONE, Ranks, processes_here
 from nanollm.errors import OutOfReach
 from nanollm.events import Checkpoint
-from nanollm.runs.control import Interrupted
+from nanollm.runs.control import GRACE_SECONDS, Interrupted
 from nanollm.train import TrainState, judge, train
 
-GRACE_SECONDS = 8.0  # after a signal to end: ranks that do not agree on a step in time are given up
 _WISHES = ("", "pause", "stop")  # the strongest last
 
 

@@ -23,7 +23,7 @@ from nanollm.errors import InputError, OutOfReach
 from nanollm.events import Event
 from nanollm.memory import peak_bytes
 from nanollm.runs import folder as names
-from nanollm.runs.control import Outcome, Wishes, log_traceback
+from nanollm.runs.control import GRACE_SECONDS, Outcome, Wishes, log_traceback
 from nanollm.runs.launcher import next_in_line, patience_with, worker_command, worker_environment
 from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import Run, Status, write_status
@@ -32,7 +32,6 @@ from nanollm.runs.store import RunStore
 if TYPE_CHECKING:
     from nanollm.distributed import Ranks
 
-GRACE_SECONDS = 8.0  # after a signal to end: a step that takes longer is given up
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _OUT_OF_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "can't start new thread")
 
