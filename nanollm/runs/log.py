@@ -1,4 +1,4 @@
-"""Reading metrics.jsonl while it grows: each look parses only what was appended since the last one."""
+"""metrics.jsonl: one writes it, many read it while it grows, parsing only what is new since their last look."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from nanollm.events import Eval, Event, Resume, Step, from_json
+from nanollm.events import Eval, Event, Resume, Step, from_json, to_json
 
 _RECENT = 20  # Step events that the speed is taken from
 # Step events that are held of one run. A chart draws some hundreds; a million would take seconds to parse and 500 MB.
@@ -19,6 +19,36 @@ _MOST_STEPS = 20_000
 _STEP = b'{"type": "step"'
 _NO_STEP = re.compile(rb'\n(?!\{"type": ?"step")')
 _BLOCK = 2**24  # bytes read at a time
+
+
+class Metrics:
+    """metrics.jsonl as its one writer sees it: whole lines only, each visible to readers at once."""
+
+    def __init__(self, path: Path) -> None:
+        """Open for appending, and cut off a last line that a crash has torn. Raises OSError."""
+        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (closed by __exit__)
+        self._file.seek(0)
+        content = self._file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            self._file.truncate(whole)
+        self.begun = whole > 0
+
+    def __enter__(self) -> Metrics:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def append(self, event: Event) -> None:
+        """Raises OSError; a line torn by that is cut off when the run is resumed."""
+        line = memoryview(to_json(event).encode() + b"\n")
+        while line:
+            line = line[self._file.write(line) :]
+
+    def sync(self) -> None:
+        """Make all lines survive a power cut."""
+        os.fsync(self._file.fileno())
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -18,13 +17,14 @@ from nanollm.dataset import Dataset
 from nanollm.device import best_device, free_memory, random_state
 from nanollm.distributed import ALONE, Ranks
 from nanollm.errors import InputError
-from nanollm.events import Checkpoint, End, Event, Resume, Sample, Start, to_json
+from nanollm.events import Checkpoint, End, Event, Resume, Sample, Start
 from nanollm.explain.ablation import measure_means, save_means
 from nanollm.inference.generate import generate_text
 from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
 from nanollm.runs.control import Interrupted, Outcome, log_traceback
+from nanollm.runs.log import Metrics
 from nanollm.runs.ranks import agreed, hand_out, shared_settings
 from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
@@ -231,33 +231,3 @@ def _translated(ids: np.ndarray, written: CharTokenizer, read: CharTokenizer) ->
 
 
 _DIVERGED = "The loss left every bound; earlier snapshots are kept. Start again with a smaller learning_rate."
-
-
-class Metrics:
-    """metrics.jsonl as its one writer sees it: whole lines only, each visible to readers at once."""
-
-    def __init__(self, path: Path) -> None:
-        """Open for appending, and cut off a last line that a crash has torn. Raises OSError."""
-        self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (closed by __exit__)
-        self._file.seek(0)
-        content = self._file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            self._file.truncate(whole)
-        self.begun = whole > 0
-
-    def __enter__(self) -> Metrics:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def append(self, event: Event) -> None:
-        """Raises OSError; a line torn by that is cut off when the run is resumed."""
-        line = memoryview(to_json(event).encode() + b"\n")
-        while line:
-            line = line[self._file.write(line) :]
-
-    def sync(self) -> None:
-        """Make all lines survive a power cut."""
-        os.fsync(self._file.fileno())

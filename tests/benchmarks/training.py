@@ -33,8 +33,9 @@ from nanollm.dataset import Dataset
 from nanollm.events import Checkpoint, Eval, Event, Step
 from nanollm.model import TransformerLanguageModel
 from nanollm.optim import Optimizer
+from nanollm.runs.log import Metrics
 from nanollm.runs.store import RunStore
-from nanollm.runs.training import Metrics, Training
+from nanollm.runs.training import Training
 from nanollm.runs.worker import work
 from nanollm.step import take_step
 from nanollm.tokenizer import CharTokenizer
