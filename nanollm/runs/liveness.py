@@ -45,11 +45,14 @@ class Pulse:
         self._lock.acquire(timeout=1)  # longer than any reader's look at the lock
         self._file = os.open(self._folder / names.HEARTBEAT, os.O_CREAT | os.O_WRONLY, 0o644)
         self._beat()
-        threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True).start()
+        self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._over.set()
+        self._thread.join()
+        os.close(self._file)
         self._lock.release()
 
     def moved(self) -> None:
