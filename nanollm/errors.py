@@ -1,4 +1,4 @@
-"""The one exception that carries a sentence for the person in front of the screen."""
+"""What can go wrong without being a defect: one exception carries a sentence for the person in front of the screen."""
 
 
 class InputError(ValueError):

@@ -30,8 +30,8 @@ class AttentionMap:
     def by_distance(self) -> np.ndarray:
         """(L, H, T): the share of its attention that a head spends so many characters back, averaged over the text."""
         T = len(self.text)
-        back = np.arange(T)[:, None] - np.arange(T)[None]  # (T, T): how far column s lies before row t
-        return np.stack([self.weights[..., back == distance].sum(axis=-1) / T for distance in range(T)], axis=-1)
+        diagonals = (self.weights.diagonal(-distance, axis1=2, axis2=3) for distance in range(T))  # each (L, H, T - d)
+        return np.stack([diagonal.sum(axis=-1) / T for diagonal in diagonals], axis=-1)
 
 
 def attention_map(model: TransformerLanguageModel, tokenizer: CharTokenizer, text: str) -> AttentionMap:

@@ -119,7 +119,7 @@ def copying(
     """
     if not text:
         raise InputError("There is no text to look for: let the model write some, or paste one.")
-    if min(min_length, *grams, min_length) < 1:
+    if min([min_length, *grams]) < 1:
         raise InputError("A length must be a whole number of at least 1.")
     M = len(text)
     matches = [training.longest_match(text, start) for start in range(M)]
