@@ -29,7 +29,7 @@ def push(run: Run, name: str) -> str:
 
         for file, content in contents(run):
             (Path(folder) / file).write_bytes(content)
-        (Path(folder) / "README.md").write_text(card(run), encoding="utf-8")
+        (Path(folder) / "README.md").write_text(card(run, name), encoding="utf-8")
         api = HfApi()
         address = api.create_repo(name, exist_ok=True)
         api.upload_folder(repo_id=name, folder_path=folder, commit_message="A run of nano-llm")
@@ -54,8 +54,8 @@ def pull(store: RunStore, name: str) -> Run:
         return import_folder(store, Path(folder))
 
 
-def card(run: Run) -> str:
-    """README.md of the repository: what the model is, what it achieves, and how to let it write."""
+def card(run: Run, name: str) -> str:
+    """README.md of the repository owner/name: what the model is, what it achieves, and how to let it write."""
     model, status = run.model_config, run.status()
     best = next((snapshot for snapshot in run.snapshots() if snapshot.best), None)
     rows = {
@@ -73,9 +73,9 @@ def card(run: Run) -> str:
         )
     if run.baselines and run.baselines.trigram is not None:
         rows["counting triples"] = f"{run.baselines.trigram:.4f} on the same text"
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    table = "\n".join(f"| {row} | {value} |" for row, value in rows.items())
     final = FINAL_NAME if (run.folder / FINAL_NAME).exists() else run.snapshot().path.name
-    return _CARD.format(title=run.title, table=table, sample=SAMPLE, checkpoint=final)
+    return _CARD.format(title=run.title, name=name, table=table, sample=SAMPLE, checkpoint=final)
 
 
 _CARD = """---
@@ -91,7 +91,7 @@ A small character-level Transformer, trained with nano-llm. All its snapshots an
 |---|---|
 {table}
 
-To bring it into nano-llm: `python -m nanollm pull owner/name`. To let it write with nothing but numpy, after
+To bring it into nano-llm: `python -m nanollm pull {name}`. To let it write with nothing but numpy, after
 downloading two files:
 
 ```bash

@@ -127,7 +127,7 @@ def test_a_run_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path: Path) -> None:
     assert sent.returncode == 0, sent.stderr
     assert f"{hub.address}/somebody/tale" in sent.stdout
     files = hub.repositories["somebody/tale"]
-    assert files["README.md"].decode() == card(shipped) and "sample.py" in files
+    assert files["README.md"].decode() == card(shipped, "somebody/tale") and "sample.py" in files
     files["evil.py"], files[".gitattributes"] = b"raise SystemExit", b"*.safetensors filter=lfs"
 
     brought = nanollm(hub, tmp_path, "pull", "somebody/tale")
@@ -159,9 +159,16 @@ def test_what_the_hub_refuses_is_said_in_a_sentence(hub: Hub, tmp_path: Path) ->
 
 def test_the_card_tells_the_runs_figures() -> None:
     run = RunStore(ROOT / "checkpoints").get("pretrained-nano")
-    told = card(run)
+    told = card(run, "somebody/tale")
     loss = run.status().val_loss
     assert loss is not None
-    for words in (run.title, f"{run.model_config.num_parameters:,}", f"{loss:.4f}", "sample.py", "Tiny Shakespeare"):
+    for words in (
+        run.title,
+        f"{run.model_config.num_parameters:,}",
+        f"{loss:.4f}",
+        "sample.py",
+        "Tiny Shakespeare",
+        "pull somebody/tale",
+    ):
         assert words in told
     assert told.startswith("---\ntags:")
