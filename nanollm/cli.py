@@ -1,7 +1,7 @@
 """The command line: the page's words again, over the same run folders.
 
 Results go to stdout (`--json` for machines), progress and errors to stderr. Exit status 0: done; 1: the run failed;
-2: the request was wrong, said in one sentence.
+2: the request was wrong, said in one sentence; 130: Ctrl-C, where there was nothing to pause.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import Field, asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
+from nanollm import run_facts
 from nanollm.builtin import BUILTINS, bring, named
-from nanollm.config import PRESETS, ModelConfig, TrainConfig
 from nanollm.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
 from nanollm.experiments.command import add_arguments as add_scaling_arguments
 from nanollm.experiments.command import scale
-from nanollm.inference.generate import add_sampling_arguments, write, write_many
+from nanollm.inference.arguments import add_sampling_arguments
 from nanollm.runs.folder import RUN
 from nanollm.runs.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
 from nanollm.terminal import Progress, filled
+from nanollm.train_arguments import add_train_arguments, asked_run
 
 if TYPE_CHECKING:
     from nanollm.distributed import Ranks
@@ -49,16 +49,25 @@ class Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
-    return _status_of(lambda: arguments.command(arguments))
+    return status_of(lambda: arguments.command(arguments))
 
 
-def _status_of(command: Callable[[], int]) -> int:
+def status_of(command: Callable[[], int]) -> int:
+    """The exit status of a command, after what went wrong was said in one sentence."""
     try:
-        return command()
+        status = command()
+        sys.stdout.flush()
+        return status
     except InputError as error:
         print(error, file=sys.stderr)
+    except BrokenPipeError:  # whoever reads stdout has seen enough; unread, Python would complain when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except OSError as error:
         print(f"{error.filename or 'A file'}: {error.strerror or error}.", file=sys.stderr)
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130  # as shells count it
     return 2
 
 
@@ -68,22 +77,7 @@ def _parser() -> Parser:
 
     train = commands.add_parser("train", help="train a model on a text", description=_train.__doc__)
     train.set_defaults(command=_train)
-    train.add_argument("--preset", choices=PRESETS, help="where all settings start (default: nano)")
-    train.add_argument("--corpus", metavar="TEXT", help=f"{TEXTS} (default: sample; with --from, that run's)")
-    train.add_argument(
-        "--from",
-        dest="parent",
-        metavar="RUN",
-        help="start from the weights and settings of that run (its folder or id), with a schedule of its own",
-    )
-    train.add_argument("--step", type=int, help="with --from: the run's snapshot of that step (default: its last)")
-    train.add_argument("--title", help="name of the run, for showing only")
-    train.add_argument("--run-dir", type=Path, help="folder of the run (default: a new one under checkpoints/)")
-    train.add_argument("--resume", action="store_true", help="go on with the unfinished run in --run-dir")
-    train.add_argument("--json", action="store_true", help="print the result as JSON")
-    for field in _setting_fields():
-        flag = f"--{field.name.replace('_', '-')}"
-        train.add_argument(flag, type=_value, default=argparse.SUPPRESS, metavar="X", help=field.metadata["help"])
+    add_train_arguments(train, TEXTS)
 
     sample = commands.add_parser("sample", help="let a model write", description=_sample.__doc__)
     sample.set_defaults(command=_sample)
@@ -139,25 +133,26 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 def _train(arguments: argparse.Namespace) -> int:
     """Train a model; Ctrl-C pauses the run, `runs resume` takes it up again. Under torchrun, on several processes."""
     if "RANK" not in os.environ:  # which torchrun sets
-        run = _run_to_resume(arguments) if arguments.resume else _run_to_begin(arguments)
-        return _train_run(run, arguments.json)
+        return _train_run(_asked_run(arguments), arguments.json)
     from nanollm.distributed import joined, leave
     from nanollm.runs.ranks import follow
 
     if arguments.run_dir is None:
         raise InputError("Processes that train together meet in a run folder: name it with --run-dir.")
     with joined() as ranks:
-        leave(_status_of(lambda: _lead(arguments, ranks) if ranks.leads else follow(ranks)))
+        leave(status_of(lambda: _lead(arguments, ranks) if ranks.leads else follow(ranks)))
 
 
 def _lead(arguments: argparse.Namespace, ranks: Ranks) -> int:
     from nanollm.distributed import restarted
 
-    if restarted() and (arguments.run_dir / RUN).exists():
-        run = Run.open(arguments.run_dir.absolute())
-    else:
-        run = _run_to_resume(arguments) if arguments.resume else _run_to_begin(arguments)
+    goes_on = restarted() and (arguments.run_dir / RUN).exists()
+    run = Run.open(arguments.run_dir.absolute()) if goes_on else _asked_run(arguments)
     return _train_run(run, arguments.json, ranks)
+
+
+def _asked_run(arguments: argparse.Namespace) -> Run:
+    return asked_run(arguments, CHECKPOINTS, CorpusStore(CORPORA), _bring, _run)
 
 
 def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
@@ -168,79 +163,23 @@ def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
     status = work(run, CORPORA, Progress(run), ranks)
     result = {
         **{"run": run.id, "folder": str(run.folder), "title": run.title, "state": status.state, "step": status.step},
-        **{"parameters": run.model_config.num_parameters, "seconds": status.seconds, **_losses(run)},
+        **{"parameters": run.model_config.num_parameters, "seconds": status.seconds, **run_facts.losses(run)},
     }
     if as_json:
         print(json.dumps(result))
     elif status.state in ("failed", "diverged"):
         print(f"{status.state.capitalize()}: {status.reason}", file=sys.stderr)
     else:
-        print(f"{status.state.capitalize()} at step {status.step:,}{_judged(run)}; the run is {run.folder}")
+        print(f"{status.state.capitalize()} at step {status.step:,}{run_facts.judged(run)}; the run is {run.folder}")
     return 1 if status.state in ("failed", "diverged") else 0
-
-
-def _run_to_resume(arguments: argparse.Namespace) -> Run:
-    """The unfinished run in --run-dir. Raises InputError if anything else was asked for beside it."""
-    about_a_new_one = ("preset", "corpus", "parent", "step", "title")
-    given = [*(name for name in about_a_new_one if getattr(arguments, name) is not None), *_given(arguments)]
-    if given:
-        raise InputError(f"A run that goes on keeps its text and settings: leave {', '.join(given)} out.")
-    if arguments.run_dir is None:
-        raise InputError("--resume goes on with the run in a folder: name it with --run-dir.")
-    return Run.open(arguments.run_dir.absolute())
-
-
-def _run_to_begin(arguments: argparse.Namespace) -> Run:
-    """A run in the folder that was asked for. Raises InputError if there is something in it."""
-    folder = arguments.run_dir.absolute() if arguments.run_dir else None
-    if folder is not None and folder.exists() and any(folder.iterdir()):
-        raise InputError(
-            f"{str(arguments.run_dir)!r} is not empty: choose a folder that is still to be made, "
-            "or go on with the run in it by --resume."
-        )
-    corpora, store = CorpusStore(CORPORA), RunStore(folder.parent if folder else CHECKPOINTS)
-    run = _new_run(arguments, _given(arguments), corpora, store)
-    if folder is None:
-        return run
-    try:
-        os.replace(run.folder, folder)
-    except OSError:  # somebody was faster
-        store.delete(run.id)
-        raise InputError(f"{str(arguments.run_dir)!r} is being used by another run: choose another folder.") from None
-    return Run.open(folder)
-
-
-def _given(arguments: argparse.Namespace) -> dict[str, Any]:
-    """The settings among the flags."""
-    return {f.name: getattr(arguments, f.name) for f in _setting_fields() if hasattr(arguments, f.name)}
-
-
-def _new_run(arguments: argparse.Namespace, settings: dict[str, Any], corpora: CorpusStore, store: RunStore) -> Run:
-    """The run that `train` asks for: one that continues another, or one from the very beginning."""
-    if arguments.parent is None:
-        if arguments.step is not None:
-            raise InputError("--step chooses a snapshot of the run to continue: name that run with --from.")
-        corpus, preset = _bring(corpora, arguments.corpus or "sample"), arguments.preset or "nano"
-        return store.create(settings=settings, corpus=corpus, preset=preset, title=arguments.title, queued=False)
-    if arguments.preset is not None:
-        raise InputError("A run that continues another keeps its shape and settings: leave --preset out.")
-    corpus = _bring(corpora, arguments.corpus) if arguments.corpus else None
-    return store.fork(
-        _run(arguments.parent),
-        corpora=corpora,
-        settings=settings,
-        corpus=corpus,
-        step=arguments.step,
-        title=arguments.title,
-        queued=False,
-    )
 
 
 def _sample(arguments: argparse.Namespace) -> int:
     """Write with a model: the one named, else the newest run's, else one that was shipped."""
-    from nanollm.checkpoint import load_model
-
     path = _checkpoint(arguments)
+    from nanollm.checkpoint import load_model  # torch: not before there is something for it to do
+    from nanollm.inference.generate import write, write_many
+
     loaded = load_model(path)
     if arguments.json:
         names = ("prompt", "max_length", "temperature", "top_k", "seed")
@@ -256,13 +195,14 @@ def _sample(arguments: argparse.Namespace) -> int:
 
 def _attention(arguments: argparse.Namespace) -> int:
     """Show where a model's heads look in a text: for each, how far back on average, and its favourite distance."""
+    path = _checkpoint(arguments)
     import numpy as np
 
     from nanollm.attention_page import write_attention_page
     from nanollm.checkpoint import load_model
     from nanollm.explain.attention import attention_map
 
-    loaded = load_model(_checkpoint(arguments))
+    loaded = load_model(path)
     shown = attention_map(loaded.model, loaded.tokenizer, arguments.text)
     layers, heads = shown.weights.shape[:2]
     if not (1 <= arguments.layer <= layers and 1 <= arguments.head <= heads):
@@ -273,8 +213,9 @@ def _attention(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps({"text": shown.text, "skipped": shown.skipped, "weights": shown.weights.round(4).tolist()}))
         return 0
+    by_distance = shown.by_distance()  # (L, H, T)
     for layer, head in np.ndindex(layers, heads):
-        profile = shown.by_distance()[layer, head]
+        profile = by_distance[layer, head]
         far, favourite = profile @ np.arange(len(profile)), int(profile.argmax())
         print(f"L{layer + 1}·H{head + 1}  {far:5.1f} back on average, most at {favourite} ({profile[favourite]:.0%})")
     return 0
@@ -292,40 +233,42 @@ def _runs(arguments: argparse.Namespace) -> int:
     """
     store = RunStore(CHECKPOINTS)
     if arguments.action == "list":
-        rows = [_describe(run) for run in store.list()]
-        print(json.dumps(rows) if arguments.json else "\n".join(map(_row, rows)) or NO_RUNS)
-        return 0
+        rows = [run_facts.as_json(run) for run in store.list()]
+        return _print(arguments, rows, "\n".join(map(run_facts.as_row, rows)) or NO_RUNS)
     if arguments.run is None:
         what = "FILE" if arguments.action == "import" else "ID (runs list shows them)"
         raise InputError(f"Name the run: python -m nanollm runs {arguments.action} {what}.")
     if arguments.file is not None and arguments.action != "export":
         raise InputError(f"runs {arguments.action} takes one run and no file: leave {str(arguments.file)!r} out.")
-    launcher = Launcher(store, CORPORA)
-    if arguments.action in ("stop", "pause", "resume"):
-        getattr(launcher, arguments.action)(arguments.run)
-    elif arguments.action == "delete":
+    if arguments.action == "delete":
         store.delete(arguments.run)
-        print("Deleted.")
-        return 0
-    elif arguments.action == "export":
-        from nanollm.capsule import export
-
-        run = store.get(arguments.run)
-        print(f"The run is in {export(run, arguments.file or Path(f'{run.id}.zip'))}")
-        return 0
-    elif arguments.action == "import":
-        from nanollm.capsule import import_
-
-        arguments.run = import_(store, arguments.run).id
+        return _print(arguments, {"deleted": arguments.run}, "Deleted.")
+    if arguments.action == "export":
+        file = _exported(store.get(arguments.run), arguments.file)
+        return _print(arguments, {"file": str(file)}, f"The run is in {file}")
+    if arguments.action == "import":
+        arguments.run = _imported(store, arguments.run).id
+    elif arguments.action != "show":
+        getattr(Launcher(store, CORPORA), arguments.action)(arguments.run)
     run = store.get(arguments.run)
-    about = _describe(run)
-    if arguments.json:
-        print(json.dumps(about))
-        return 0
-    if run.parent:
-        about["parent"] = run.parent.sentence()
-    print("\n".join(f"{name:12} {value}" for name, value in about.items()))
+    return _print(arguments, run_facts.as_json(run), "\n".join(run_facts.as_lines(run)))
+
+
+def _print(arguments: argparse.Namespace, about: object, words: str) -> int:
+    print(json.dumps(about) if arguments.json else words)
     return 0
+
+
+def _exported(run: Run, file: Path | None) -> Path:
+    from nanollm.capsule import export
+
+    return export(run, file or Path(f"{run.id}.zip"))
+
+
+def _imported(store: RunStore, file: str) -> Run:
+    from nanollm.capsule import import_
+
+    return import_(store, file)
 
 
 def _push(arguments: argparse.Namespace) -> int:
@@ -351,8 +294,7 @@ def _corpus(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as aside:  # whoever looks at a file need not keep it
         corpora = CorpusStore(CORPORA if named(arguments.text) else aside)
         facts = text_facts(corpora, _bring(corpora, arguments.text, arguments.encoding))
-        print(json.dumps(as_json(facts)) if arguments.json else "\n".join(as_lines(facts)))
-    return 0
+        return _print(arguments, as_json(facts), "\n".join(as_lines(facts)))
 
 
 def _bring(corpora: CorpusStore, text: str, encoding: str | None = None) -> CorpusInfo:
@@ -367,69 +309,21 @@ def _bring(corpora: CorpusStore, text: str, encoding: str | None = None) -> Corp
     return bring(corpora, text, encoding=encoding, progress=tell if sys.stderr.isatty() else None)
 
 
-def _setting_fields() -> list[Field[Any]]:
-    """The fields of both configs that a person sets; the text decides vocab_size."""
-    return [f for f in (*fields(ModelConfig), *fields(TrainConfig)) if f.name != "vocab_size"]
-
-
-def _value(text: str) -> Any:
-    """A flag's value as Python has it: a whole number, a number, or the word itself; the config checks the rest."""
-    for kind in (int, float):
-        try:
-            return kind(text)
-        except ValueError:
-            pass
-    return text
-
-
 def _checkpoint(arguments: argparse.Namespace) -> Path:
     """The file that was named: itself, a run's snapshot, or, if none was named, the newest run's or a shipped one."""
-    named = arguments.model
-    if named is not None and Path(named).is_file():
-        return Path(named)
-    if named is not None:
-        return _run(named).snapshot(arguments.step).path
+    name, step = arguments.model, arguments.step
+    if name is not None and Path(name).is_file():
+        if step is not None:
+            raise InputError(f"--step chooses a snapshot of a run, and {name!r} is one already: leave --step out.")
+        return Path(name)
+    if name is not None:
+        return _run(name).snapshot(step).path
     for run in RunStore(CHECKPOINTS).list():
         if run.snapshots():
-            return run.snapshot(arguments.step).path
+            return run.snapshot(step).path
     raise InputError("There is no model yet: train one first (python -m nanollm train), or name a checkpoint.")
 
 
-def _run(named: str) -> Run:
+def _run(name: str) -> Run:
     """The run that was named: by its folder, or by its id."""
-    return Run.open(named) if Path(named).exists() else RunStore(CHECKPOINTS).get(named)
-
-
-def _describe(run: Run) -> dict[str, Any]:
-    status = asdict(run.status())
-    del status["val_loss"]  # told by _losses(), each of them by its name
-    return {
-        **{"id": run.id, "title": run.title, "preset": run.preset, "corpus": run.corpus.get("name")},
-        "parent": asdict(run.parent) if run.parent else None,
-        **{"parameters": run.model_config.num_parameters, "snapshots": len(run.snapshots()), **status},
-        **_losses(run),
-    }
-
-
-def _losses(run: Run) -> dict[str, Any]:
-    """The last validation loss and the lowest; None where none was measured."""
-    curve = run.curve()
-    last = curve.val_loss[-1] if curve.val_loss else None
-    return {"final_val_loss": last, "best_val_loss": run.status().val_loss, "best_step": curve.best_step}
-
-
-def _judged(run: Run) -> str:
-    """The same as the end of a sentence."""
-    losses = _losses(run)
-    if losses["final_val_loss"] is None or losses["best_step"] is None:
-        return ""
-    said = f": validation loss {losses['final_val_loss']:.4f}"
-    if losses["best_val_loss"] == losses["final_val_loss"]:
-        return f"{said}, its best"
-    return f"{said}, at best {losses['best_val_loss']:.4f} at step {losses['best_step']:,} (kept, too)"
-
-
-def _row(about: dict[str, Any]) -> str:
-    loss = f"{about['best_val_loss']:.3f}" if about["best_val_loss"] is not None else "–"
-    steps = f"{about['step']:,}/{about['num_steps']:,}"
-    return f"{about['id']:22} {about['state']:10} {steps:>15} {loss:>6}  {about['title']}"
+    return Run.open(name) if Path(name).exists() else RunStore(CHECKPOINTS).get(name)

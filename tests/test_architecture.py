@@ -55,6 +55,8 @@ ALLOWED: dict[str, set[str]] = {
         "train_state",
     },
     "train_state": {"checkpoint", "config", "distributed", "model", "optim"},
+    "train_arguments": {"config", "corpus", "runs"},
+    "run_facts": {"runs"},
     "inference": {"config", "tokenizer", "model", "checkpoint", "inference"},
     "explain": {"config", "tokenizer", "model", "checkpoint", "inference", "explain"},
     "thinning": set(),
@@ -139,6 +141,7 @@ def test_no_second_vocabulary() -> None:
         ("from nanollm import RunStore; RunStore('nowhere').list()", {"gradio", "plotly", "torch"}),
         ("from nanollm import train_with_config, generate_text, attention_map, Launcher", {"gradio", "plotly"}),
         ("import nanollm.charts", {"gradio", "plotly", "torch"}),
+        ("import nanollm.cli", {"gradio", "plotly", "torch"}),
     ],
 )
 def test_what_loads_what(statement: str, absent: set[str]) -> None:

@@ -12,9 +12,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nanollm.checkpoint import load_model
-from nanollm.cli import CHECKPOINTS, CORPORA, Parser
+from nanollm.cli import CHECKPOINTS, CORPORA, Parser, status_of
 from nanollm.corpus import CorpusStore, split
-from nanollm.errors import InputError
 from nanollm.explain.ablation import load_means
 from nanollm.explain.findings import find, save_findings
 from nanollm.runs import folder as names
@@ -27,12 +26,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--of", type=Path, default=CHECKPOINTS / names.SHIPPED, help="the folder that holds them")
     parser.add_argument("--corpora", type=Path, default=CORPORA, help="where their text is kept")
     arguments = parser.parse_args(argv)
-    try:
-        for folder in sorted(path.parent for path in arguments.of.glob(f"*/{names.RUN}")):
-            print(f"{folder.name}: {_measure(Run.open(folder), CorpusStore(arguments.corpora))} snapshots", flush=True)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
+    return status_of(lambda: _measure_all(arguments.of, CorpusStore(arguments.corpora)))
+
+
+def _measure_all(root: Path, corpora: CorpusStore) -> int:
+    for folder in sorted(path.parent for path in root.glob(f"*/{names.RUN}")):
+        print(f"{folder.name}: {_measure(Run.open(folder), corpora)} snapshots", flush=True)
     return 0
 
 

@@ -11,6 +11,7 @@ as training recorded it.
 
 from __future__ import annotations
 
+import argparse
 import os
 import shutil
 import sys
@@ -20,7 +21,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from nanollm.checkpoint import load_model, save_checkpoint, snapshot_name
-from nanollm.cli import CHECKPOINTS, CORPORA, Parser
+from nanollm.cli import CHECKPOINTS, CORPORA, Parser, status_of
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
 from nanollm.errors import InputError
@@ -66,14 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus-name", help="what their text is called (default: as it was called in training)")
     parser.add_argument("--machine", default="", help="where they were trained, for runs that do not say so themselves")
     arguments = parser.parse_args(argv)
-    said = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
-    try:
-        for folder in ship(_runs(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **said):
-            print(_sentence(folder))
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+    return status_of(lambda: _ship(arguments))
 
 
 def ship(
@@ -102,6 +96,13 @@ def ship(
     finally:
         for aside in asides:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _ship(arguments: argparse.Namespace) -> int:
+    said = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
+    for folder in ship(_runs(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **said):
+        print(_sentence(folder))
+    return 0
 
 
 def thinned(items: Sequence[Item], count: int, best: int) -> list[Item]:

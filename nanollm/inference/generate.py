@@ -16,6 +16,7 @@ import numpy as np
 
 from nanollm.checkpoint import FINAL_NAME, LoadedModel, load_model
 from nanollm.errors import InputError
+from nanollm.inference.arguments import add_sampling_arguments
 from nanollm.inference.layout import weights_of
 from nanollm.inference.numpy_engine import NumpyEngine
 from nanollm.inference.sampling import Sampled, check_sampling, derived_seeds, draw
@@ -243,18 +244,6 @@ def generate_texts(
     return ["".join(text) for text in texts]
 
 
-def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of every command that writes."""
-    parser.add_argument("--prompt", default="", help="text to go on from (default: a new line)")
-    parser.add_argument("--max-length", type=int, default=200, help="new characters to write (default: 200)")
-    parser.add_argument("--temperature", type=float, default=0.8, help="0 always takes the likeliest (default: 0.8)")
-    parser.add_argument("--top-k", type=int, default=40, help="choose among the k likeliest (default: 40)")
-    parser.add_argument("--seed", type=int, default=42, help="the same seed writes the same text (default: 42)")
-    parser.add_argument(
-        "--num-samples", type=int, default=1, metavar="N", help="so many texts, with this seed and those after it"
-    )
-
-
 def write(loaded: LoadedModel, arguments: argparse.Namespace) -> Iterator[str]:
     """The prompt, then each new character, by the flags of add_sampling_arguments. Raises InputError at the call.
 
@@ -286,6 +275,9 @@ def main() -> int:
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return 130  # as shells count it
     return 0
 
 
