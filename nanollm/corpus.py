@@ -37,7 +37,10 @@ from nanollm.limits import LOCAL, Limits
 from nanollm.plaintext import CHUNK, Survey, pieces_of_file, pieces_of_text, require_size
 from nanollm.tokenizer import CharTokenizer
 
-BUNDLED = Path(__file__).resolve().parent.parent / "data" / "raw" / "sample.txt"
+_HERE = Path(__file__).resolve()
+# In a clone it lies where people look for it; an installed package has a copy beside this file.
+_PLACES = (_HERE.parent.parent / "data" / "raw" / "sample.txt", _HERE.with_name("sample.txt"))
+BUNDLED = next(filter(Path.is_file, _PLACES), _PLACES[0])
 MAX_NAME = 200
 MAX_IN_MEMORY = 32 * 2**20  # bytes of ids; more of them are mapped from a file
 ABANDONED = 24 * 60 * 60  # seconds after which a half-written file is taken to be left by a process that was killed

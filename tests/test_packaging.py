@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -21,6 +26,26 @@ def test_spaces_installs_what_pip_installs() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     required = (ROOT / "requirements.txt").read_text(encoding="utf-8").split("\n")
     assert sorted(filter(None, required)) == sorted(project["dependencies"])
+
+
+def test_without_a_clone_the_package_has_its_text_and_says_what_it_lacks(tmp_path: Path) -> None:
+    """As `pip install .` copies it: the modules, and what pyproject.toml names beside them."""
+    site, home = tmp_path / "site", tmp_path / "home"
+    shutil.copytree(ROOT / "nanollm", site / "nanollm", ignore=shutil.ignore_patterns("__pycache__"))
+    home.mkdir()
+    assert 'nanollm = ["sample.txt"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "NANOLLM_HOME"}
+
+    def nanollm(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "nanollm", *arguments]
+        return subprocess.run(
+            command, cwd=home, env={**environment, "PYTHONPATH": str(site)}, capture_output=True, text=True
+        )
+
+    text = (ROOT / "data" / "raw" / "sample.txt").read_text(encoding="utf-8")
+    assert json.loads(nanollm("corpus", "--json").stdout)["characters"] == len(text)
+    nothing = nanollm("sample")
+    assert nothing.returncode == 2 and nothing.stderr.startswith("There is no model yet: train one first")
 
 
 def test_the_spaces_header_names_what_is_there() -> None:
