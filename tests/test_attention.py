@@ -32,6 +32,9 @@ def test_rows_sum_to_one_and_look_back(config: ModelConfig, data: st.DataObject)
     assert (np.triu(shown.weights, 1) == 0).all()
     assert shown.text == text[-T:] and shown.skipped == len(text) - T
     np.testing.assert_allclose(shown.by_distance().sum(axis=-1), 1, atol=1e-5)
+    back = np.arange(T)[:, None] - np.arange(T)
+    for distance, share in enumerate(np.moveaxis(shown.by_distance(), -1, 0)):
+        np.testing.assert_allclose(share, shown.weights[..., back == distance].sum(axis=-1) / T, atol=1e-5)
 
 
 def test_a_head_built_to_look_one_back_does() -> None:

@@ -156,6 +156,15 @@ class TestStatus:
             time.sleep(0.1)
             assert liveness.silence(run.folder) < 0.2
 
+    @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
+    def test_a_pulse_leaves_no_file_open(self, store: RunStore) -> None:
+        run = make(store)
+        before = set(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            with liveness.Pulse(run.folder):
+                pass
+        assert set(os.listdir("/proc/self/fd")) == before
+
     @pytest.mark.parametrize("days", [-1, 1])
     def test_setting_the_clock_kills_nobody(self, store: RunStore, monkeypatch, days: int) -> None:
         run = make(store)
