@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playground.components.plotly_chart import PLOTLY_ROUTE, plotly_js
 from playground.context import DEFECT
+from playground.sessions import Sessions
 from playground.settings import Settings
 from playground.visitor import Visitor, of
 
@@ -307,6 +308,7 @@ def guarded(settings: Settings, pending: Callable[[Visitor], int]) -> Any:
 
     @asynccontextmanager
     async def lifespan(app: Any) -> Any:
+        app.state_holder = Sessions(app.get_blocks())
         app.middleware_stack = Gate(app.middleware_stack, settings, pending)
         yield
 
