@@ -1,11 +1,15 @@
 """The page: everything that knows Gradio. It only ever calls public functions of `nanollm`.
 
-Gradio reads these variables once, when it is first imported: no telemetry, no look-ups, no proxy on the way to us.
+Gradio reads these variables once, when it is first imported: no telemetry, no look-ups, no proxy on the way to us, and
+no statistics. It would keep the last 10,000 events for a dashboard that this page does not have, and go through all of
+them after each one.
 """
 
 import os
 
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**12)  # events from one summary to the next
 if "SPACE_ID" not in os.environ:
     os.environ["HF_HUB_OFFLINE"] = "1"
 for _name in ("NO_PROXY", "no_proxy"):

@@ -36,6 +36,12 @@ def test_as_many_models_write_at_the_same_time_as_the_settings_say(page: gr.Bloc
     assert limits == {Settings().writers}
 
 
+def test_no_statistics_are_kept(page: gr.Blocks) -> None:
+    """Gradio would go through its last 10,000 events after each one."""
+    queue = page._queue
+    assert queue.ANALYTICS_MAX_EVENTS == 1 and queue.ANAYLTICS_CACHE_FREQUENCY > 10**9
+
+
 def test_only_the_published_endpoints_are_public(page: gr.Blocks) -> None:
     public = {f.api_name for f in page.fns.values() if f.api_visibility == "public"}
     plain = {"runs", "texts", "corpus", "start_run", "stop_run", "sample", "score", "compare"}
