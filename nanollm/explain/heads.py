@@ -139,7 +139,7 @@ class _Tally:
         attention = torch.cat(trace.attention).float().cpu().numpy()  # (L, H, T, T)
         flat = targets.reshape(len(PATTERNS), T * T).T.astype(np.float32)  # (T², P)
         self.looked += attention.reshape(*attention.shape[:2], T * T) @ flat
-        self.by_distance += _by_distance(attention).reshape(*attention.shape[:2], T * T) @ flat
+        self.by_distance += _by_distance(attention, targets)
         self.even += (targets.sum(axis=2) / np.arange(1, T + 1)).sum(axis=1)
         self.places += targets.any(axis=2).sum(axis=1)
 
@@ -149,15 +149,25 @@ class _Tally:
         return HeadScores(*shares)
 
 
-def _by_distance(attention: np.ndarray) -> np.ndarray:
-    """The attention (L, H, T, T) of heads that give each distance, at every place, what these give it on average."""
-    T = attention.shape[-1]
-    back = np.arange(T)[:, None] - np.arange(T)  # (T, T): from row t, how far back column s lies; as from s to d
-    past = back >= 0
-    skewed = attention[..., np.arange(T)[:, None], back] * past  # (L, H, T, T): row t, distance d
-    mean = skewed.sum(axis=-2) / np.arange(T, 0, -1)  # (L, H, T): distance d has T - d rows
-    alike = mean[..., back] * past
-    return alike / alike.sum(axis=-1, keepdims=True)  # near the beginning there are fewer distances to share out
+def _by_distance(attention: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """How much of targets (P, T, T) heads would look at that give each distance, at every place, what these, with
+    attention (L, H, T, T), give it on average: (L, H, P)."""
+    mean = _skewed(attention).sum(axis=-2) / np.arange(attention.shape[-1], 0, -1)  # (L, H, T): distance d has T - d
+    wanted = np.tensordot(mean, _skewed(targets), axes=(-1, -1))  # (L, H, P, T)
+    shared_out = mean.cumsum(axis=-1)  # (L, H, T): near the beginning, among fewer distances
+    return (wanted / shared_out[:, :, None]).sum(axis=-1)
+
+
+def _skewed(square: np.ndarray) -> np.ndarray:
+    """Rows t and columns s of (…, T, T) as rows t and distances d = t - s: (…, T, T), 0 where nothing lies so far back.
+
+    In rows that are read one number shorter than they were written, each begins one further to the right.
+    """
+    *others, T, _ = square.shape
+    written = np.zeros((*others, T, 2 * T), square.dtype)
+    written[..., :T] = square[..., ::-1]
+    read = written.reshape(*others, 2 * T * T)[..., : T * (2 * T - 1)].reshape(*others, T, 2 * T - 1)
+    return read[..., T - 1 :]
 
 
 def _targets(characters: np.ndarray) -> np.ndarray:
