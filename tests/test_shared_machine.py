@@ -68,6 +68,10 @@ def test_a_server_that_must_go_saves_the_run_and_the_next_goes_on_by_itself(
     following = polite()
     following.advance()
     until(lambda: long_run.status().state == "running" and long_run.status().step > status.step)
+    # A server that found it in training cannot signal it, but is obeyed all the same: and nobody else's turn begins.
+    polite().suspend()
+    assert following._children[0].wait(10) == 0
+    assert (long_run.status().state, store.queue()) == ("queued", [long_run.id, waiting.id])
     steps = [event.step for event in long_run.events() if type(event).__name__ == "Step"]
     assert steps == sorted(set(steps))
 

@@ -45,7 +45,7 @@ class Wishes:
         self.seconds = seconds
         self._until: float | None = None
         self.overdue = False
-        self.terminated = False  # set by a signal handler
+        self.terminated = False  # set by a signal handler, too
 
     def check(self) -> None:
         """Raise Interrupted if something is asked for. Cheap enough for every step."""
@@ -60,13 +60,14 @@ class Wishes:
         if now > self._until:
             self.overdue = True
             raise Interrupted("stop")
-        for wish in ("stop", "pause"):
+        for wish in names.WISHES:
             if (self._control / wish).exists():
-                raise Interrupted(wish)
+                self.terminated |= wish == "end"
+                raise Interrupted("pause" if wish == "end" else wish)
 
     def obeyed(self) -> None:
         """Take the notes away. Raises OSError."""
-        for wish in ("stop", "pause"):
+        for wish in names.WISHES:
             (self._control / wish).unlink(missing_ok=True)
 
 

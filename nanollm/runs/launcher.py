@@ -138,7 +138,7 @@ class Launcher:
             child.terminate()  # pauses, and leaves the queue alone
         for run in moving:
             if liveness.owner(run.folder) not in [child.pid for child in children]:
-                _ask(run, "pause")
+                _ask(run, "end")  # adopted from an earlier launcher: no number on disk says for certain which process
         deadline = time.monotonic() + seconds
         while any(run.alive() for run in moving) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
@@ -244,11 +244,11 @@ def worker_environment() -> dict[str, str]:
 
 
 def _ask(run: Run, wish: str | None) -> None:
-    """Leave the worker a note to pause or stop; None takes back what was not yet obeyed."""
+    """Leave the worker a note with one of WISHES; None takes back what was not yet obeyed."""
     control = run.folder / names.CONTROL
     try:
         control.mkdir(exist_ok=True)
-        for word in ("pause", "stop"):
+        for word in names.WISHES:
             if word != wish:
                 (control / word).unlink(missing_ok=True)
         if wish:
