@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from nanollm.errors import InputError
+from nanollm.mapped import stretches
 
 ORDERS = (1, 2, 3)  # unigram, bigram, trigram
 MAX_DISTINCT = 2**22  # n-grams that are remembered; only texts of many megabytes in thousands of characters have more
@@ -120,7 +121,7 @@ def _count(ids: np.ndarray, order: int, vocab_size: int, most: float = math.inf)
 
 def _row(ids: np.ndarray | Sequence[int]) -> np.ndarray:
     """The ids as an array (N,). Raises InputError unless they are a row of whole numbers."""
-    row = np.asarray(ids) if len(ids) else _NOTHING
+    row = np.asanyarray(ids) if len(ids) else _NOTHING
     if row.ndim != 1 or not np.issubdtype(row.dtype, np.integer):
         raise InputError("The ids must be one row of whole numbers: use tokenizer.encode(text).")
     return row
@@ -128,8 +129,7 @@ def _row(ids: np.ndarray | Sequence[int]) -> np.ndarray:
 
 def _chunks(ids: np.ndarray, order: int) -> Iterator[np.ndarray]:
     """The ids in pieces that overlap, so that each n-gram lies in exactly one of them."""
-    for start in range(0, len(ids) - order + 1, _CHUNK):
-        yield ids[start : start + _CHUNK + order - 1]
+    return stretches(ids, _CHUNK, order - 1)
 
 
 def _keys(ids: np.ndarray, order: int, vocab_size: int) -> np.ndarray:

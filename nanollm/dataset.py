@@ -12,6 +12,7 @@ from torch import Tensor
 from nanollm.config import ModelConfig, TrainConfig, require_enough_text
 from nanollm.corpus import split
 from nanollm.errors import InputError
+from nanollm.mapped import stretches
 
 
 @dataclass(frozen=True)
@@ -24,28 +25,31 @@ class Dataset:
 
     train: Tensor  # (N,) of some integer type
     val: Tensor  # (M,) of the same; empty if nothing was kept back
+    lowest: int  # of all ids
+    highest: int
 
     @classmethod
     def from_ids(cls, ids: Sequence[int] | np.ndarray | Tensor, validation_fraction: float) -> Dataset:
         """Split ids (N + M,) without moving any. Raises InputError unless they are a row of whole numbers."""
-        array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asarray(ids)
+        array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asanyarray(ids)
         if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
             raise InputError("The tokens must be one row of whole numbers: use tokenizer.encode(text).")
         # Torch shares the memory of an array that is contiguous, writable and of this machine's byte order; most are.
         array = np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
         train, val = split(array, validation_fraction)
-        return cls(torch.from_numpy(train), torch.from_numpy(val))
+        ends = [(int(piece.min()), int(piece.max())) for piece in stretches(array)] or [(0, 0)]
+        lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
+        return cls(torch.from_numpy(train), torch.from_numpy(val), lowest, highest)
 
     def check(self, model: ModelConfig, train: TrainConfig) -> None:
         """Raise InputError if a model of this config cannot learn from these ids."""
         require_enough_text(len(self.train) + len(self.val), model, train)
-        for ids in (self.train.numpy(), self.val.numpy()):  # torch finds no smallest of uint16
-            if len(ids) and not 0 <= int(ids.min()) <= int(ids.max()) < model.vocab_size:
-                raise InputError(f"Every token must be from 0 to {model.vocab_size - 1}: encode with its tokenizer.")
+        if not 0 <= self.lowest <= self.highest < model.vocab_size:
+            raise InputError(f"Every token must be from 0 to {model.vocab_size - 1}: encode with its tokenizer.")
 
     def watched(self, between_steps: Callable[[], None]) -> WatchedDataset:
         """The same, with somebody looking over one's shoulder."""
-        return WatchedDataset(self.train, self.val, between_steps)
+        return WatchedDataset(self.train, self.val, self.lowest, self.highest, between_steps)
 
     def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Windows drawn at random places, as int64: what is read (B, T), and at each place what follows (B, T)."""

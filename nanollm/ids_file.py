@@ -13,8 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
-
+from nanollm.mapped import Mapped
 from nanollm.tokenizer import CharTokenizer
 
 FORMAT = 1
@@ -43,11 +42,10 @@ def write_ids(file: BinaryIO, sha256: str, tokenizer: CharTokenizer, pieces: Ite
     file.write(digest.digest())
 
 
-def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, np.memmap] | None:
+def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, Mapped] | None:
     """The tokenizer and the ids (N,) that were written for the text with this digest, checked from end to end.
 
-    None if there is no such file, or it is damaged, or of another text or format. What is written into the array stays
-    in this process ("copy on write"): torch wants arrays that can be written.
+    None if there is no such file, or it is damaged, or of another text or format.
     """
     try:
         with open(path, "rb") as file:
@@ -61,6 +59,6 @@ def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, np.memmap] | None:
             if (facts["format"], facts["text"]) != (FORMAT, sha256):
                 return None
             tokenizer = CharTokenizer(facts["characters"])
-            return tokenizer, np.memmap(file, dtype=tokenizer.id_type, mode="c", offset=file.tell())
+            return tokenizer, Mapped(file, dtype=tokenizer.id_type, mode="c", offset=file.tell())  # "copy on write"
     except OSError:
         return None
