@@ -39,6 +39,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 TABS = ("corpus", "train", "sample", "attention", "compare")
 # For events that no visitor waits for: no queue, no spinner, no place in the public API (and no toast).
 QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
+ROOM = 256 * 2**20  # bytes of models that are kept loaded
+OBJECTS = 2**18  # bytes of a model besides its weights
 NICE = 10  # how far training steps back on a page that many look at
 REFUSED = "That did not work"
 # For every listener to a change that others listen to, too. The default for changes, "always_last", repeats a deferred
@@ -50,9 +52,10 @@ DEFECT = "Something went wrong on our side; nothing of yours is lost. The server
 class Models:
     """Loaded models, the least recently used given up first. A file that was written anew is loaded anew."""
 
-    def __init__(self, store: RunStore, capacity: int = 8):
+    def __init__(self, store: RunStore, room: int = ROOM):
+        """Keeps as many as have room in so many bytes, but always the one that was asked for last."""
         self._store = store
-        self._capacity = capacity
+        self._room = room
         self._loaded: OrderedDict[tuple[str, int, int], LoadedModel] = OrderedDict()
         self._lock = Lock()
 
@@ -79,10 +82,15 @@ class Models:
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = load_model(snapshot.path)
-                while len(self._loaded) > self._capacity:
+                while len(self._loaded) > 1 and sum(map(_weight, self._loaded.values())) > self._room:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)
             return self._loaded[key]
+
+
+def _weight(loaded: LoadedModel) -> int:
+    """Bytes that a model takes: its weights, twice over where it writes, and the objects around them."""
+    return 12 * loaded.model.config.num_parameters + OBJECTS
 
 
 @dataclass
@@ -121,8 +129,8 @@ class Context:
         self.catalogue = Catalogue(self.house, self.texts, who=self.visitor if self.settings.public else None)
         self.counts = Counts(self.texts)
         self.pace = Pace(self.house, on_demand=not self.settings.public)
-        self.frames = Frames(self.models)
         crowd = self.settings.public
+        self.frames = Frames(self.models, self.limits, self._who, most=4 if crowd else 64)
         self.shares = Shares(self._who, waiting=4 if crowd else 64)
         self.desks = Desks(self._who, most=3 if crowd else 64)
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
@@ -12,36 +13,49 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from nanollm.errors import InputError
+from nanollm.limits import Limits
 from playground.question import Question
+from playground.shares import ENOUGH
 
 if TYPE_CHECKING:
     from playground.context import Models
 
 LENGTH = 400  # characters of a frame; who rests on one gets the rest written on
 CAPACITY = 64 * 2**20  # bytes of frames that are kept, over all visitors
-MOST_WAITING = 64  # over all visitors; each page asks for one after the other
+MOST_WAITING = 64  # over all visitors
 
 
 class Frames:
-    """Finished answers by question. One is computed at a time, as one more among those who write at the moment."""
+    """Finished answers by question. One is computed at a time, as one more among those who write at the moment.
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    `who` names the visitor for whom a task is at work: each may have `most` questions waiting. A page has one.
+    """
+
+    def __init__(self, models: Models, limits: Limits, who: Callable[[], str], most: int) -> None:
+        self._models, self._limits, self._who, self._most = models, limits, who, most
         self._kept: OrderedDict[tuple[Any, ...], tuple[int, list[dict[str, Any]]]] = OrderedDict()
         self._size = 0
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="frames")
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()  # questions, by visitor
 
     async def frame(self, question: Question) -> list[dict[str, Any]]:
-        """The value of a shaded_text. Raises InputError as a Draft does, and where too many are waiting."""
-        if self._waiting >= MOST_WAITING:
+        """The value of a shaded_text.
+
+        Raises InputError as a Draft does, for too long a prompt, and where too many are waiting.
+        """
+        self._limits.require_writing(question.given)
+        visitor = self._who()
+        if self._waiting[visitor] >= self._most:
+            raise InputError(ENOUGH)
+        if self._waiting.total() >= MOST_WAITING:
             raise InputError("Many want to travel at this moment: try again in a while.")
-        self._waiting += 1
+        self._waiting[visitor] += 1
         try:
             return await asyncio.wrap_future(self._worker.submit(copy_context().run, self.compute, question))
         finally:
-            self._waiting -= 1
+            self._waiting[visitor] -= 1
+            self._waiting += Counter()  # forgets who waits no more
 
     def compute(self, question: Question) -> list[dict[str, Any]]:
         """The frame, from memory if it was computed before."""

@@ -34,7 +34,7 @@ def run(tmp_path):
 
 
 def test_models_load_once_and_are_given_up_in_turn(run):
-    models = Models(RunStore(run.folder.parent), capacity=1)
+    models = Models(RunStore(run.folder.parent), room=1)
     first = models.get(run.id, 0)
     assert models.get(run.id, 0) is first
     assert models.get(run.id, None).info.step == 5

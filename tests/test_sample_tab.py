@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,12 +20,13 @@ from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
+from nanollm.limits import PUBLIC
 from nanollm.runs.store import Run
 from nanollm.runs.worker import work
 from playground.components.shaded_text import BITS, CANDIDATES, ENOUGH, FEWEST, NARROW, piece
 from playground.context import Context
 from playground.drafts import Draft, read, scored
-from playground.frames import LENGTH
+from playground.frames import LENGTH, Frames
 from playground.question import MOST, Question
 from playground.settings import Settings
 from playground.streaming import together
@@ -161,6 +165,21 @@ def test_a_frame_is_the_beginning_of_a_long_text(ctx: Context, run: Run, loaded:
     text = "".join(piece["text"] for piece in pieces)
     assert len(text) == 4 + LENGTH and head["finished"]
     assert generate_text(loaded.model, loaded.tokenizer, "the ", **dials).startswith(text)
+
+
+def test_who_asks_for_many_frames_at_once_is_refused_alone(ctx: Context, run: Run) -> None:
+    asking = iter(["greedy"] * 4 + ["ann"])
+    frames = Frames(ctx.models, PUBLIC, lambda: next(asking), most=2)
+    questions = [Question.of({**ASKED, "run": run.id, "seed": seed}) for seed in range(5)]
+
+    async def all_at_once() -> list[Any]:
+        return await asyncio.gather(*map(frames.frame, questions), return_exceptions=True)
+
+    answers = in_a_loop(all_at_once())
+    assert [isinstance(answer, InputError) for answer in answers] == [False, False, True, True, False]
+    assert not frames._waiting
+    with pytest.raises(InputError, match="characters of prompt"):
+        in_a_loop(frames.frame(replace(questions[0], prompt="x" * (PUBLIC.prompt + 1))))
 
 
 def test_frames_that_are_kept_have_a_bound(ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
