@@ -13,10 +13,12 @@ from nanollm.errors import InputError
 from nanollm.explain.attention import attention_map
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import stream_text
+from nanollm.inference.sampling import check_candidates
 from playground.comparing.seats import Seat, caution, seats, take_pens
 from playground.context import Context, polite
-from playground.question import MOST
 from playground.streaming import Pen, together
+
+MOST_TOLD = 100_000  # candidates in one answer: while it is put into words, nobody else is answered
 
 
 def publish(ctx: Context) -> None:
@@ -75,9 +77,11 @@ def publish(ctx: Context) -> None:
     def score(run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
         """How surprising each character of a text is: loss (nats a character), and by character its bits, probability
         and rank (1: the model's likeliest), and so many of the likeliest as [character, probability]."""
-        if not 0 < len(_text(text)) <= MOST:
-            raise InputError(f"A text of 1 to {MOST:,} characters is expected.")
+        ctx.limits.require_writing(_text(text))
         loaded = ctx.models.get(run, _step(step))
+        check_candidates(candidates)
+        if len(text) * min(candidates, loaded.tokenizer.vocab_size) > MOST_TOLD:
+            raise InputError(f"More than {MOST_TOLD:,} candidates: ask for fewer, or score a shorter text.")
         scores = surprisal(loaded.model, loaded.tokenizer, text, candidates=candidates)
         characters, rows = loaded.tokenizer.characters, (scores.candidate_ids, scores.candidate_probabilities)
         likeliest = [zip(*row, strict=True) for row in zip(*(array.tolist() for array in rows), strict=True)]
