@@ -9,6 +9,7 @@ import shutil
 import string
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from tests.benchmarks.visitors import Account, Visitor
 from tests.conftest import ROOT, in_a_loop
 from tests.serving import Page, serve
 
-SOON = 20.0  # seconds in which everything is answered, on a machine that does other things too (the target: 5)
+SOON = 20.0  # seconds in which everything is answered, on a machine that does other things too
+ANSWERED = 5.0  # C12: seconds of processor that an answer may take the page; alone on a machine, it comes in no more
+AT_REST = 1.0  # D3: seconds of processor that the page may go on for when everybody has left
 NANO, SMALL, MEDIUM = (f"pretrained-{name}" for name in ("nano", "small", "medium"))
 ODD = {
     "null": None, "true": True, "nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "list": [],
@@ -69,11 +72,20 @@ class Api:
     """Calls of one visitor after another: nobody is in a hurry."""
 
     def __init__(self, page: Page) -> None:
-        self.page = page
+        self.page, self.slowest = page, 0.0
         self.web = httpx.Client(base_url=page.address, timeout=SOON)
         self.config = self.web.get("/config").json()
         self.endpoints = self.web.get("/gradio_api/info").json()["named_endpoints"]
         self.tokens = ("".join(letters) for letters in itertools.product(string.ascii_letters, repeat=4))
+
+    @contextmanager
+    def soon(self) -> Iterator[None]:
+        """An answer that does not take the page too long."""
+        before = processor_seconds(self.page.pid)
+        yield
+        taken = processor_seconds(self.page.pid) - before
+        self.slowest = max(self.slowest, taken)
+        assert taken <= ANSWERED
 
     def post(self, path: str, body: Any) -> httpx.Response:
         token = {"x-nano-visitor": next(self.tokens).rjust(43, "-"), "content-type": "application/json"}
@@ -140,8 +152,10 @@ def test_c12_every_endpoint_answers_everything(api: Api, every: int) -> None:
     calls = odd_calls(api)
     assert {endpoint for endpoint, _ in calls} | {"runs", "texts"} == {path[1:] for path in api.endpoints}
     for endpoint, data in calls[::every]:
-        api.decent(api.call(endpoint, data))
+        with api.soon():
+            api.decent(api.call(endpoint, data))
     assert api.last("runs")
+    print(f"the slowest of {len(calls[::every])} answers: {api.slowest:.2f} s of processor")
 
 
 @pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.long)])
@@ -154,13 +168,14 @@ def test_c12_so_does_every_handler_of_the_page(api: Api, every: int) -> None:
         body = {"data": [odd] * len(handler["inputs"]), "fn_index": handler["id"], "session_hash": f"odd{number}"}
         if odd in ([], {}):
             body["event_data"] = odd
-        if handler["queue"]:
-            said = api.post("queue/join", body).text
-            if "event_id" in said:
-                said = listened(api, f"odd{number}")
-        else:
-            said = api.post("run/predict", body).text
-        api.decent(said)
+        with api.soon():
+            if handler["queue"]:
+                said = api.post("queue/join", body).text
+                if "event_id" in said:
+                    said = listened(api, f"odd{number}")
+            else:
+                said = api.post("run/predict", body).text
+            api.decent(said)
     assert api.last("runs")
 
 
@@ -180,7 +195,8 @@ def test_c12_and_every_function_of_a_component(api: Api) -> None:
         for name in part["props"].get("server_fns") or ():
             for odd in ODD.values():
                 body = {"data": odd, "fn_name": name, "session_hash": "odd", "component_id": part["id"]}
-                answer = api.post("component_server", body)
+                with api.soon():
+                    answer = api.post("component_server", body)
                 api.decent(answer.text)
                 assert answer.status_code < 500, (name, odd, answer.text)
 
@@ -214,6 +230,7 @@ def test_c6_dials_are_clamped_or_refused_in_words(api: Api) -> None:
         said = api.call("score", [NANO, "the cat", None, candidates])
         assert "NaN" not in said
         api.decent(said)
+    assert "ask for fewer" in api.call("score", [NANO, "the cat " * 250, None, 65])
 
 
 def test_d1_many_write_at_the_same_time(page: Page) -> None:
@@ -246,21 +263,32 @@ def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
 
 
 def test_d3_what_nobody_waits_for_is_not_computed(page: Page, api: Api) -> None:
-    """Visitors who ask for much, and leave with the first answer: the server rests again."""
+    """Visitors who ask for much, and leave with the first answer, or before any: the server rests again."""
 
-    def asked(number: int) -> str:
-        body = {"data": [[MEDIUM] * 4, "The ", None, 2000, 0.8, 40, number]}
-        return api.post("call/compare", body).json()["event_id"]
+    def asked(endpoint: str, *data: Any) -> str:
+        return f"/gradio_api/call/{endpoint}/{api.post(f'call/{endpoint}', {'data': data}).json()['event_id']}"
 
-    for event in [asked(number) for number in range(6)]:
-        with api.web.stream("GET", f"/gradio_api/call/compare/{event}") as answer:
+    writing = [asked("compare", [MEDIUM] * 4, "The ", None, 2000, 0.8, 40, number) for number in range(6)]
+    looking = [asked("names", MEDIUM, "the cat sat " * 1600, None) for _ in range(6)]
+    with ExitStack() as streams:
+        answers = [streams.enter_context(api.web.stream("GET", url)) for url in (*writing, *looking)]
+        for answer in answers[: len(writing)]:
             next(line for line in answer.iter_lines() if line.startswith("data: "))
-    left, before = time.monotonic(), processor_seconds(page.pid)
-    time.sleep(0.5)
-    while (now := processor_seconds(page.pid)) - before > 0.2:
-        assert time.monotonic() - left < 5, "it goes on computing"
+    used = until_at_rest(page.pid)
+    print(f"after everybody had left, the page went on for {used:.2f} s of processor")
+    assert used <= AT_REST
+
+
+def until_at_rest(pid: int) -> float:
+    """Seconds of processor that a process uses from now until it does nothing for a second."""
+    began = before = processor_seconds(pid)
+    for _ in range(30):
+        time.sleep(1)
+        now = processor_seconds(pid)
+        if now - before < 0.2:  # its own clocks tick on
+            return before - began
         before = now
-        time.sleep(0.5)
+    raise AssertionError("it goes on computing")
 
 
 def processor_seconds(pid: int) -> float:
