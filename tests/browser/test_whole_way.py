@@ -18,6 +18,7 @@ from tests.serving import Page, serve
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
 PATIENCE = 60_000  # milliseconds
+BROKEN_OFF = ("AbortError", "errored out", "ERR_ABORTED", "Failed to fetch")  # what is said of requests under way
 
 
 @pytest.fixture(scope="module")
@@ -59,8 +60,7 @@ class Visit:
         before = len(self.complaints)
         go()
         self.tab.wait_for_timeout(1000)
-        aborted = ("AbortError", "errored out", "ERR_ABORTED", "Failed to fetch")
-        later = [said for said in self.complaints[before:] if not any(word in said for word in aborted)]
+        later = [said for said in self.complaints[before:] if not any(word in said for word in BROKEN_OFF)]
         self.complaints[before:] = later
 
     def open(self, name: str) -> None:

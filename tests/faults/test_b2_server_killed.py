@@ -67,4 +67,5 @@ def test_the_page_itself_killed_and_started_again(tmp_path: Path) -> None:
             assert again.store.get(run.id).status().state == "running"
             assert time.monotonic() - began - again.startup_seconds <= 5
             until(lambda: run.status().step > reached + 50)
-            assert steps(run) == sorted(set(steps(run)))
+            taken = steps(run)  # once: it goes on
+            assert taken == sorted(set(taken))
