@@ -1,9 +1,9 @@
 """A run as one file: a zip that holds what can be looked at, sampled from and forked, and how it comes back.
 
-What goes in is what a reader of the folder needs: settings, curve, snapshots, means. What stays behind is what only
-going on would need (resume files), what may tell of a machine (the log), and the text, which is named by its digest.
-What comes in is believed in nothing: every number is read, checked and written again, and no name in the file becomes
-a path. Nothing is unpickled or run.
+What goes in is what a reader of the folder needs: settings, curve, snapshots, means, findings. What stays behind is
+what only going on would need (resume files), what may tell of a machine (the log), and the text, which is named by its
+digest. What comes in is believed in nothing: every number is read, checked and written again, and no name in the file
+becomes a path. Nothing is unpickled or run.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, to_d
 from nanollm.errors import InputError
 from nanollm.events import Event, Resume, from_json, to_json
 from nanollm.explain.ablation import load_means
+from nanollm.explain.findings import load_findings
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
@@ -47,6 +48,7 @@ _MAX_STEP, _MAX_TEXT = 10_000_000, 10_000
 _SETTINGS = {field.name for config in (ModelConfig, TrainConfig) for field in fields(config)}
 _SNAPSHOT = re.compile(r"checkpoint_(\d{8}|final)\.safetensors")
 _MEANS = re.compile(r"means_\d{8}\.safetensors")
+_FINDINGS = re.compile(r"findings_\d{8}\.safetensors")
 _RECORDS = (names.RUN, names.STATUS, names.METRICS, names.BASELINES)
 _CHUNK = 2**20
 _STATES = ("completed", "stopped", "diverged")  # a run that comes from elsewhere is over
@@ -96,9 +98,9 @@ def contents(run: Run) -> Iterator[tuple[str, bytes]]:
     with suppress(FileNotFoundError):
         log = (run.folder / names.METRICS).read_bytes()
         yield names.METRICS, log[: log.rfind(b"\n") + 1]  # a run in training may be writing its last line
-    paths = [path for snapshot in snapshots for path in (snapshot.path, snapshot.means_path)]
+    paths = [path for one in snapshots for path in (one.path, one.means_path, one.findings_path)]
     for path in [*paths, run.folder / FINAL_NAME]:
-        with suppress(FileNotFoundError):  # no means, or a best snapshot that was outdone a moment ago
+        with suppress(FileNotFoundError):  # nothing was kept beside it, or a best snapshot was outdone a moment ago
             yield path.name, path.read_bytes()
 
 
@@ -212,7 +214,7 @@ def _known(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
 
 def is_name(name: str) -> bool:
     """Whether a file of this name belongs to a run that comes in."""
-    return name in _RECORDS or any(pattern.fullmatch(name) for pattern in (_SNAPSHOT, _MEANS))
+    return name in _RECORDS or any(pattern.fullmatch(name) for pattern in (_SNAPSHOT, _MEANS, _FINDINGS))
 
 
 def _checked_run(folder: Path) -> Run:
@@ -248,7 +250,7 @@ def _count(value: Any) -> int:
 
 
 def _check_models(folder: Path, config: ModelConfig) -> None:
-    """Load every snapshot and all means, and see that they are of the run's model and of the step in their name."""
+    """Load every snapshot and what lies beside it, and see that it is of the run's model and of its step."""
     vocabularies = set()
     for path in sorted(folder.iterdir()):
         if numbered := _SNAPSHOT.fullmatch(path.name):
@@ -264,6 +266,8 @@ def _check_models(folder: Path, config: ModelConfig) -> None:
                 raise _not_a_run(f"{path.name} is of another run")
             if not all(np.isfinite(tensor).all() for tensor in tensors):
                 raise _not_a_run(f"{path.name} has numbers that are not finite")
+        elif _FINDINGS.fullmatch(path.name) and not load_findings(path).fit(config):
+            raise _not_a_run(f"{path.name} is of another run")
     if len(vocabularies) != 1:
         raise _not_a_run("its snapshots know different characters" if vocabularies else "it has no snapshot")
 

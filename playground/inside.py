@@ -226,8 +226,7 @@ class Inside:
             found = self._findings.get(view.file, lambda: load_findings(view.snapshot.findings_path))
         except InputError:
             return None
-        config = view.loaded.model.config
-        return found if found.scores.scores.shape[:2] == (config.num_layers, config.heads) else None
+        return found if found.fit(view.loaded.model.config) else None
 
     def head_scores(self, view: View) -> tuple[HeadScores, str]:
         """How well each head fits each pattern, on the beginning of the held-out text, and in words on what text."""

@@ -10,6 +10,7 @@ import gradio as gr
 import numpy as np
 import pytest
 
+from nanollm.capsule import export, import_
 from nanollm.checkpoint import save_checkpoint, snapshot_name
 from nanollm.config import ModelConfig
 from nanollm.corpus import CorpusStore, split
@@ -25,7 +26,7 @@ from playground.inside import Kept, View
 from playground.lenses import layering, looking, mattering, naming, ranking, whole
 from playground.settings import Settings
 from tests import run_folders
-from tests.conftest import random_model
+from tests.conftest import ROOT, random_model
 from tests.planted import Planted
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 40
@@ -333,3 +334,13 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context) -> None
         assert textless.inside.key(seen) == textless.inside.key(view(textless, "the rat"))
     finally:
         seen.snapshot.findings_path.unlink()
+
+
+@pytest.mark.skipif(not (ROOT / "checkpoints" / "pretrained").is_dir(), reason="no models are shipped yet")
+def test_an_imported_run_has_its_bars_at_once(tmp_path: Path) -> None:
+    ctx, shipped = Context.open(Settings(home=tmp_path)), RunStore(ROOT / "checkpoints").get("pretrained-nano")
+    run = import_(ctx.store, export(shipped, tmp_path / "run.zip"))
+    seen = ctx.inside.view({"run": run.id, "step": None}, "the cat sat")
+    found, button = ranking.known(ctx, seen, None)
+    assert len(found["effects"]) == run.model_config.num_layers * run.model_config.heads and not button.interactive
+    assert naming.known(ctx, seen) is not None

@@ -36,8 +36,10 @@ def test_a_run_comes_back_as_it_left(shipped: Run, store: RunStore, tmp_path: Pa
     for ours, theirs in zip(run.snapshots(), shipped.snapshots(), strict=True):
         assert ours.path.read_bytes() == theirs.path.read_bytes()
         assert ours.means_path.read_bytes() == theirs.means_path.read_bytes()
+        assert ours.findings_path.read_bytes() == theirs.findings_path.read_bytes()
     status = run.status()
-    assert (status.state, status.step, status.val_loss) == ("completed", 1000, shipped.status().val_loss)
+    left = shipped.status()
+    assert (status.state, status.step, status.val_loss) == ("completed", left.step, left.val_loss)
     again = export(run, tmp_path / "again.zip")
     assert {name: content for name, content in contents(run) if name != "run.json"} == {
         name: content for name, content in contents(shipped) if name != "run.json"
@@ -101,12 +103,14 @@ def test_what_has_nothing_to_show_is_not_exported(store: RunStore, tmp_path: Pat
 
 def test_snapshots_of_two_runs_are_no_run(shipped: Run, store: RunStore, tmp_path: Path) -> None:
     """Each is whole and signed; only together they are wrong."""
-    other = RunStore(ROOT / "checkpoints").get("pretrained-small")
+    other = RunStore(ROOT / "checkpoints").get("pretrained-small").snapshot()
+    first, second, *_ = shipped.snapshots()
     entries = dict(contents(shipped))
     for name, content in (
-        ("checkpoint_00000004.safetensors", other.snapshot(12).path.read_bytes()),
-        ("checkpoint_00000004.safetensors", shipped.snapshot(5).path.read_bytes()),
-        ("means_00000004.safetensors", other.snapshot(12).means_path.read_bytes()),
+        (first.path.name, other.path.read_bytes()),
+        (first.path.name, second.path.read_bytes()),
+        (first.means_path.name, other.means_path.read_bytes()),
+        (first.findings_path.name, other.findings_path.read_bytes()),
     ):
         with zipfile.ZipFile(tmp_path / "mixed.zip", "w") as archive:
             for one, kept in {**entries, name: content}.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,12 +58,29 @@ def test_it_comes_back_as_it_was(found: Findings, tmp_path: Path) -> None:
     same(load_findings(tmp_path / "kept"), found)
 
 
+def test_they_fit_models_of_one_shape(model, found: Findings) -> None:
+    assert found.fit(model.config)
+    assert not found.fit(replace(model.config, num_layers=1))
+    assert not found.fit(replace(model.config, context_length=8))
+
+
 def test_what_is_missing_damaged_or_something_else_is_refused(model, found: Findings, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Nothing was kept"):
         load_findings(tmp_path / "nowhere")
     save_means(tmp_path / "means", measure_means(model, TOKENIZER.encode(TEXT)))
     with pytest.raises(InputError, match="no findings"):
         load_findings(tmp_path / "means")
+    meter = found.meter
+    for forged in (
+        replace(meter, missing=meter.missing + 1.0),  # the whole window, too
+        replace(meter, lengths=meter.lengths[::-1]),
+        replace(meter, lengths=meter.lengths.astype(np.float32)),
+        replace(meter, cut=meter.cut[:-1]),
+        replace(meter, along=np.full_like(meter.along, np.inf)),
+    ):
+        save_findings(tmp_path / "forged", replace(found, meter=forged))
+        with pytest.raises(InputError, match="no findings"):
+            load_findings(tmp_path / "forged")
     save_findings(tmp_path / "kept", found)
     content = bytearray((tmp_path / "kept").read_bytes())
     content[-1] ^= 1

@@ -1,7 +1,7 @@
 """What was found out about a snapshot on text that it never trained on, kept beside it for when the text is not here.
 
 With the models that come along their text does not. These figures were measured on it, more finely than anybody would
-want to wait for.
+want to wait for. A run that is exported takes them with it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from nanollm.checkpoint import read_tensors, write_tensors
+from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Means, Part, rank_heads
 from nanollm.explain.context import ContextMeter, context_meter
@@ -25,6 +26,15 @@ RANKED_BY = 32_768
 ALONG = 16_384
 PLACES = 1024
 
+# Layers, heads, patterns, stretches of the window, lengths of context: what an array counts along, by name.
+_SHAPES = {
+    **{"scores.scores": "LHP", "scores.even": "P", "scores.by_distance": "LHP"},
+    **{"effects.increase": "LH", "effects.error": "LH"},
+    **{f"meter.{name}": "B" for name in ("first", "last", "along", "along_error")},
+    **{f"meter.{name}": "K" for name in ("lengths", "cut", "cut_error", "missing", "missing_error")},
+}
+_COUNTED = ("meter.first", "meter.last", "meter.lengths")  # whole numbers; all others may be missing in a place: NaN
+
 
 @dataclass(frozen=True)
 class Findings:
@@ -33,6 +43,11 @@ class Findings:
     scores: HeadScores
     effects: list[HeadEffect]  # one for each head, from the first layer on
     meter: ContextMeter
+
+    def fit(self, config: ModelConfig) -> bool:
+        """Whether they can be of a model of this shape."""
+        shape = (config.num_layers, config.heads)
+        return self.scores.scores.shape[:2] == shape and bool(self.meter.lengths[-1] <= config.context_length)
 
 
 def find(model: TransformerLanguageModel, tokenizer: CharTokenizer, ids: np.ndarray, means: Means | None) -> Findings:
@@ -63,13 +78,13 @@ def load_findings(path: str | Path) -> Findings:
     if not Path(path).is_file():
         raise InputError("Nothing was kept of what was found out about this snapshot: measure it on a text.")
     tensors, facts = read_tensors(path)
-    arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
     try:
+        if list(facts["patterns"]) != list(PATTERNS):
+            raise ValueError("measured by other rules")
+        arrays = _checked({name: tensor.numpy() for name, tensor in tensors.items()})
         scores = HeadScores(**_under("scores", arrays))
         meter = ContextMeter(**_under("meter", arrays))
         increase, error = arrays["effects.increase"], arrays["effects.error"]  # (L, H) each
-        if list(facts["patterns"]) != list(PATTERNS) or increase.shape != scores.scores.shape[:2]:
-            raise ValueError("measured by other rules")
         effects = [
             HeadEffect(Part("head", layer, head), float(increase[layer, head]), float(error[layer, head]))
             for layer, head in np.ndindex(increase.shape)
@@ -77,6 +92,25 @@ def load_findings(path: str | Path) -> Findings:
     except (KeyError, TypeError, ValueError) as problem:
         raise InputError(f"{Path(path).name} holds no findings that can be read: measure them on a text.") from problem
     return Findings(scores, effects, meter)
+
+
+def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The same arrays. Raises KeyError or ValueError unless they are those of one model's findings, and in order."""
+    sizes = {"P": len(PATTERNS)}
+    for name, counted in _SHAPES.items():
+        array = arrays[name]
+        if len(counted) != array.ndim or not array.size:
+            raise ValueError(f"{name} has another shape")
+        if any(sizes.setdefault(what, size) != size for what, size in zip(counted, array.shape, strict=True)):
+            raise ValueError(f"{name} has another shape")
+        if array.dtype.kind != ("i" if name in _COUNTED else "f") or np.isinf(array).any():
+            raise ValueError(f"{name} holds something else")
+    first, lengths = arrays["meter.first"], arrays["meter.lengths"]
+    if first[0] < 0 or lengths[0] < 1 or (np.diff(first) < 1).any() or (np.diff(lengths) < 1).any():
+        raise ValueError("the meter goes back")
+    if arrays["meter.missing"][-1] != 0:
+        raise ValueError("the whole window misses something")
+    return arrays
 
 
 def _arrays(found: HeadScores | ContextMeter) -> dict[str, np.ndarray]:

@@ -31,6 +31,7 @@ from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
 from nanollm.events import Eval, Start, Step, to_json
 from nanollm.explain.ablation import Means, load_means, save_means
+from nanollm.explain.findings import find, load_findings, save_findings
 from nanollm.inference.generate import generate_text
 from nanollm.runs import folder as names
 from nanollm.runs.record import write_status
@@ -92,8 +93,11 @@ def make(home: Path) -> dict[str, Path]:
     for step in (0, 3):
         path = run.folder / f"checkpoint_{step:08d}.safetensors"
         how = {"tokenizer": CharTokenizer(VOCABULARY), "train_config": run.train_config, "val_loss": 2.0}
-        save_checkpoint(path, random_model(run.model_config), step=step, **how)
+        model = random_model(run.model_config)
+        save_checkpoint(path, model, step=step, **how)
         save_means(names.means_beside(path), means)
+        ids = np.arange(500) % len(VOCABULARY)
+        save_findings(names.findings_beside(path), find(model, how["tokenizer"], ids, means))
     start = Start(0, 3, "float32", 1, "cpu", "2", run.model_config.num_parameters, 450, 50)
     events = [start, Eval(0, 2.3, 2.3, 0.0), Step(3, 2.1, 0.1, 1.0, 36, 0.1, 360.0), Eval(3, 2.0, 2.0, 0.1, True)]
     (run.folder / names.METRICS).write_text("".join(to_json(event) + "\n" for event in events))
@@ -105,6 +109,7 @@ def make(home: Path) -> dict[str, Path]:
     return {
         "checkpoint": run.snapshot(3).path,
         "means": run.snapshot(3).means_path,
+        "findings": run.snapshot(3).findings_path,
         "resume file": home / "resume",
         "capsule": export(run, home / "capsule.zip"),
     }
@@ -140,6 +145,7 @@ def read_capsule(path: Path, root: Path) -> bool:
 READERS: dict[str, Callable[[Path, Path], object]] = {
     "checkpoint": read_checkpoint,
     "means": lambda path, _: load_means(path),
+    "findings": lambda path, _: load_findings(path).meter.reach(),
     "resume file": lambda path, _: TrainState.load(path, TRAINING),
     "capsule": read_capsule,
 }
