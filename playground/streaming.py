@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import takewhile
-from threading import Event, Lock
+from threading import Condition, Event
 from typing import Any, Generic, TypeVar
 
 INTERVAL = 0.05  # seconds between two updates
+LAST_WORDS = 1.0  # seconds that a write which is called off has for its last update
 
 Stroke = TypeVar("Stroke")  # whatever the core yields a character: the character itself, or all that is known of it
 
@@ -67,12 +68,12 @@ class Desks:
         self._who, self._most = who, most
         self._writing: dict[tuple[str | None, str], Event] = {}
         self._under_way: dict[str, list[Event]] = {}  # by visitor, the oldest first
-        self._lock = Lock()
+        self._changed = Condition()
 
     def begin(self, session: str | None, place: str) -> Event:
-        """What `together` is to watch; whatever the visitor was writing there before is called off, and the oldest
-        of what they write elsewhere if that is too much."""
-        with self._lock:
+        """What `together` is to watch; whatever the visitor was writing there before is called off and comes to its
+        end first, and the oldest of what they write elsewhere is called off if that is too much."""
+        with self._changed:
             if earlier := self._writing.get((session, place)):
                 earlier.set()
             self._writing[session, place] = called_off = Event()
@@ -80,11 +81,12 @@ class Desks:
             mine.append(called_off)
             for oldest in mine[: -self._most]:
                 oldest.set()
+            self._changed.wait_for(lambda: earlier not in mine, LAST_WORDS)
             return called_off
 
     def end(self, session: str | None, place: str, called_off: Event) -> None:
         """Forget a write that is over."""
-        with self._lock:
+        with self._changed:
             if self._writing.get((session, place)) is called_off:
                 del self._writing[session, place]
             for visitor, mine in list(self._under_way.items()):
@@ -92,6 +94,7 @@ class Desks:
                     mine.remove(called_off)
                     if not mine:
                         del self._under_way[visitor]
+            self._changed.notify_all()
 
     @contextmanager
     def at(self, session: str | None, place: str) -> Iterator[Event]:
@@ -104,6 +107,6 @@ class Desks:
 
     def call_off(self, session: str | None, place: str) -> None:
         """Let the visitor's write there end now, if there is one."""
-        with self._lock:
+        with self._changed:
             if called_off := self._writing.get((session, place)):
                 called_off.set()

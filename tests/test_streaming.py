@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
+from playground import streaming
 from playground.streaming import INTERVAL, Desks, Pen, together
 
 
@@ -49,7 +51,8 @@ def test_calling_off_ends_a_write_and_only_that_one():
     assert not other.is_set()
 
 
-def test_a_new_write_calls_off_the_one_before_it():
+def test_a_new_write_calls_off_the_one_before_it(monkeypatch):
+    monkeypatch.setattr(streaming, "LAST_WORDS", 0)  # the one before never comes to its end
     desks = Desks()
     first = desks.begin("one", "sample")
     second = desks.begin("one", "sample")
@@ -57,6 +60,26 @@ def test_a_new_write_calls_off_the_one_before_it():
     desks.end("one", "sample", first)  # the earlier one ends late, and takes nothing with it
     desks.call_off("one", "sample")
     assert second.is_set()
+
+
+def test_a_new_write_begins_when_the_one_before_it_has_had_its_last_word():
+    desks, said = Desks(), []
+
+    def write() -> None:
+        called_off = desks.begin("one", "sample")
+        begun.set()
+        called_off.wait(10)
+        time.sleep(0.05)
+        said.append("the last word")
+        desks.end("one", "sample", called_off)
+
+    begun, first = threading.Event(), threading.Thread(target=write)
+    first.start()
+    begun.wait(10)
+    desks.begin("one", "sample")
+    said.append("the next text")
+    first.join()
+    assert said == ["the last word", "the next text"]
 
 
 def test_nothing_is_remembered_of_writes_that_ended():
