@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import html
 import inspect
+import json
 import logging
 from collections import OrderedDict
 from collections.abc import Callable
@@ -181,9 +182,18 @@ class Context:
         """What to output to `tabs` to open one of TABS."""
         return gr.Tabs(selected=tab)
 
-    def linked(self, component: Any, name: str) -> None:
-        """Keep a component's value in the page's address as ?name=…, so that Copy link gives this very view."""
-        component.change(None, component, js=f"(value) => window.nano.remember({{{name}: value}})")
+    def linked(self, component: Any, name: str, tab: str) -> None:
+        """Keep a component's value in the page's address as ?name=…, so that Copy link gives this very view.
+
+        Tabs may share a name: the address has what stands in the open one, and nothing for what it began with.
+        """
+        usual = json.dumps(component.value)
+        told = f"window.nano.remember({{ {name}: value === {usual} ? '' : value }})"
+        for moment in (component.change, self.tab.change):
+            moment(
+                None, [component, self.tab], None, js=f"(value, open) => void (open === '{tab}' && {told})",
+                api_visibility="private", **EACH,
+            )  # fmt: skip
 
 
 def chosen(selection: Any) -> tuple[str | None, int | None]:

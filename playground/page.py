@@ -121,11 +121,11 @@ def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:
         if tab not in TABS:
             tab = "sample" if known else "corpus"
         prompt = query.get("prompt", sample.PROMPT)[:1000]
-        return known, selection, prompt, tab
+        return known, selection, prompt, prompt, tab
 
     landing = gr.Textbox(container=False, elem_classes="unseen")
     ctx.demo.load(
-        restore, None, [rows, ctx.selection, parts["sample"].prompt, landing],
+        restore, None, [rows, ctx.selection, parts["sample"].prompt, parts["compare"].prompt, landing],
         api_visibility="private", show_progress="hidden",
     ).success(None, landing, [ctx.tabs, ctx.tab], js=LAND, api_visibility="private")  # fmt: skip
 

@@ -116,8 +116,8 @@ function glance({ run, step }) {
 // The last question of each run comes back with it; on a first look, only if the address asks for nothing else.
 function recall(run, first) {
   const known = stored()[run];
-  const address = new URL(location.href).searchParams.get("prompt");
-  return known && (!first || address === null || address === known.prompt) ? known : null;
+  const { asked } = window.nano;
+  return known && (!first || asked === null || asked === known.prompt) ? known : null;
 }
 
 function stored() {

@@ -2,6 +2,8 @@
 window.nano = (() => {
   const KEYS = ["tab", "run", "step", "layer", "head", "lens", "view", "prompt"];
 
+  const asked = new URLSearchParams(location.search).get("prompt"); // what the page was opened with
+
   // Keep values in the address; empty ones are left out. Until the server has read the address, it stays as it came.
   let held = {};
   function remember(values) {
@@ -139,6 +141,6 @@ window.nano = (() => {
 
   return {
     remember, keep, kept, chose, opened, toggleTheme, theme, preferred, state, element, dot, paint, publish, runs, onRuns, copy,
-    sheet, link, look,
+    sheet, link, look, asked,
   };
 })();

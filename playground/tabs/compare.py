@@ -37,6 +37,10 @@ class Parts:
     scored: scored.Parts
     blind: blind.Parts
 
+    @property
+    def prompt(self) -> gr.Textbox:
+        return self.texts.ask.prompt
+
 
 def layout(ctx: Context) -> Parts:
     with gr.Column(elem_id="compare-empty", elem_classes="when-no-runs"):
@@ -67,6 +71,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     blind.wire(ctx, parts.blind, parts.texts)
     _wire_experiments(ctx, parts)
     parts.bring.click(lambda: ctx.show("corpus"), None, ctx.tabs, **QUIET)
+    ctx.linked(parts.prompt, "prompt", "compare")
     parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **EACH)
 
     def restore(request: gr.Request) -> Any:

@@ -92,7 +92,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     for slider in (knobs.temperature, knobs.top_k):
         slider.change(None, [knobs.temperature, knobs.top_k], parts.panel, js=turned, **EACH)
     parts.bring.click(lambda: ctx.show("corpus"), None, ctx.tabs, **QUIET)
-    ctx.linked(ask.prompt, "prompt")
+    ctx.linked(ask.prompt, "prompt", "sample")
     copying.wire(ctx, parts.copying)
     scoring.wire(ctx, parts.score)
 

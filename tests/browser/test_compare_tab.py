@@ -87,7 +87,7 @@ def tab(browser: Browser, page: Page) -> Iterator[Tab]:
     tab.set_default_timeout(PATIENCE)
     tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(f"{page.address}?tab=compare")
+    tab.goto(f"{page.address}?tab=compare&prompt=the%20cat%20")
     tab.locator("body[data-tab=compare]").wait_for()
     expect(tab.locator("#compare-3-facts")).to_contain_text("parameters")
     yield tab
@@ -214,6 +214,7 @@ def test_a_prompt_that_none_of_them_knows(tab: Tab) -> None:
 
 
 def test_texts_and_titles_that_look_like_markup_are_texts(tab: Tab, runs: list[Run]) -> None:
+    expect(tab.locator("#compare-prompt textarea")).to_have_value("the cat ")  # as the address says
     write(tab, HOSTILE.strip())
     over(tab)
     assert shown(tab, 1).startswith(HOSTILE.strip())
@@ -231,6 +232,10 @@ def test_texts_and_titles_that_look_like_markup_are_texts(tab: Tab, runs: list[R
     tab.locator("#compare-blind .begin").click()
     tab.locator("#compare-blind .guess:enabled").first.click()
     expect(tab.locator("#compare-blind .cards")).to_contain_text(HOSTILE.strip())
+    # The address has the prompt of the open tab.
+    tab.wait_for_url(re.compile("prompt=%3Cimg"))
+    tab.get_by_role("tab", name="Sample", exact=True).click()
+    tab.wait_for_url(re.compile("prompt=the.cat"))
 
 
 @pytest.mark.slow
