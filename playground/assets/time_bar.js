@@ -144,11 +144,17 @@ function pause() {
 function start() {
   play.classList.add("on");
   play.setAttribute("aria-label", "Pause");
-  choose(run().id, steps()[index() >= steps().length - 1 ? 0 : index() + 1]);
+  visit(index() >= steps().length - 1 ? 0 : index() + 1);
   playing = setInterval(() => {
     if (index() >= steps().length - 1) return pause();
-    choose(run().id, steps()[index() + 1]);
+    visit(index() + 1);
   }, FRAME_MS);
+}
+
+// As if it had been dragged there: what is here already is shown at once.
+function visit(i) {
+  window.nano.glance(bar.dataset.text, run().id, steps()[i]);
+  choose(run().id, steps()[i]);
 }
 
 select.addEventListener("change", () => {

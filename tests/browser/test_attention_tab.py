@@ -175,6 +175,8 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     drag = "(run) => (window.nano.glance('sample-text', run, 10), window.nano.inside.held.frame.step === 10)"
     tab.wait_for_function(drag, arg=page.store.list()[0].id)
     tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
+    playing = "() => (document.querySelector('#time-bar .play').click(), window.nano.inside.held.frame.step)"
+    assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
     no_sideways(tab)
 
 
