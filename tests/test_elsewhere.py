@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import pytest
 
 from nanollm.cli import _parser
 from nanollm.errors import InputError
+from nanollm.runs import elsewhere, liveness
 from nanollm.runs import folder as names
-from nanollm.runs import liveness
 from nanollm.runs.elsewhere import Elsewhere, launched
 from nanollm.runs.launcher import worker_command
 from nanollm.runs.record import Run
@@ -22,6 +23,7 @@ from tests.conftest import ROOT
 from tests.faults.conftest import make as make  # a fixture
 from tests.faults.conftest import until
 from tests.run_folders import make as make_run
+from tests.test_launcher import STAND_IN
 
 WORDS = ["/a path/python", "-m", "nanollm.runs.worker", "/it's here/run $HOME"]
 
@@ -56,9 +58,17 @@ def test_the_examples_are_read_as_they_should_be() -> None:
             subprocess.run(["bash", "-n", "-c", words[-1] if words[0] == "ssh" else shlex.join(words)], check=True)
 
 
-def test_as_many_runs_at_once_as_commands(make, store: RunStore, corpora, tmp_path: Path) -> None:
-    """Real workers; each is brought there by a command that stays until both have begun."""
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["stand-ins", "workers"])
+def test_as_many_runs_at_once_as_commands(
+    make, store: RunStore, corpora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: bool
+) -> None:
+    """Each worker is brought there by a command that stays until both have begun."""
     runs = [make(num_steps=20) for _ in range(3)]
+    if not real:
+        command = lambda folder, corpora: [sys.executable, "-c", STAND_IN, str(folder)]  # noqa: E731
+        monkeypatch.setattr(elsewhere, "worker_command", command)
+        for run in runs:
+            (run.folder / names.CONTROL / "finish").touch()
     there = tmp_path / "there"
     there.mkdir()
     wait = f"touch {there}/$0; while [ $(ls {there} | wc -l) -lt 2 ]; do sleep 0.05; done"

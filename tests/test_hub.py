@@ -9,13 +9,14 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlparse
 
 import pytest
 
+from nanollm.capsule import contents
 from nanollm.hub import card
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
@@ -105,56 +106,72 @@ class Answers(BaseHTTPRequestHandler):
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     hub = Hub()
-    threading.Thread(target=hub.serve_forever, daemon=True).start()
+    threading.Thread(target=hub.serve_forever, args=[0.02], daemon=True).start()
     yield hub
     hub.shutdown()
     hub.server_close()
 
 
-def nanollm(hub: Hub, home: Path, *arguments: str, key: str = "hf_a_key") -> subprocess.CompletedProcess[str]:
+# Several commands in one process, each as somebody types it: what they say, and their exit statuses.
+COMMANDS = """
+import io, json, sys
+from contextlib import redirect_stderr, redirect_stdout
+from nanollm import cli
+done = []
+for arguments in json.loads(sys.argv[1]):
+    with redirect_stdout(io.StringIO()) as said, redirect_stderr(io.StringIO()) as told:
+        status = cli.main(arguments)
+    done.append((status, said.getvalue(), told.getvalue()))
+print(json.dumps(done))
+"""
+
+
+def nanollm(hub: Hub, home: Path, *commands: Sequence[str], key: str = "hf_a_key") -> list[tuple[int, str, str]]:
+    """In a process of its own, because huggingface_hub reads its variables when it is imported."""
     environment = {
         **os.environ,
         **{"PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": hub.address},
         **{"HF_TOKEN": key, "HF_HUB_OFFLINE": "0", "HF_HUB_DISABLE_XET": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
     }
-    command = [sys.executable, "-m", "nanollm", *arguments]
-    return subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120)
+    command = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
+    done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return [tuple(told) for told in json.loads(done.stdout)]
 
 
 def test_a_run_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path: Path) -> None:
     shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
-    sent = nanollm(hub, tmp_path, "push", str(shipped.folder), "somebody/tale")
-    assert sent.returncode == 0, sent.stderr
-    assert f"{hub.address}/somebody/tale" in sent.stdout
-    files = hub.repositories["somebody/tale"]
+    files = {"evil.py": b"raise SystemExit", ".gitattributes": b"*.safetensors filter=lfs"}
+    hub.repositories["somebody/tale"] = files
+    sent, brought = nanollm(hub, tmp_path, ["push", str(shipped.folder), "somebody/tale"], ["pull", "somebody/tale"])
+    assert sent[0] == 0 and f"{hub.address}/somebody/tale" in sent[1], sent
     assert files["README.md"].decode() == card(shipped, "somebody/tale") and "sample.py" in files
-    files["evil.py"], files[".gitattributes"] = b"raise SystemExit", b"*.safetensors filter=lfs"
 
-    brought = nanollm(hub, tmp_path, "pull", "somebody/tale")
-    assert brought.returncode == 0, brought.stderr
+    assert brought[0] == 0, brought
     (run,) = RunStore(tmp_path / "checkpoints").list()
     assert (run.title, run.events(), run.model_config) == (shipped.title, shipped.events(), shipped.model_config)
     assert [s.path.read_bytes() for s in run.snapshots()] == [s.path.read_bytes() for s in shipped.snapshots()]
     assert not (run.folder / "evil.py").exists() and not (run.folder / "README.md").exists()
     assert all("evil" not in path for path in hub.asked)
 
-    files["checkpoint_00000005.safetensors"] = files["checkpoint_00000004.safetensors"]
-    forged = nanollm(hub, tmp_path, "pull", "somebody/tale")
-    assert forged.returncode == 2 and "of another run" in forged.stderr
-    assert len(RunStore(tmp_path / "checkpoints").list()) == 1
 
-
-def test_what_the_hub_refuses_is_said_in_a_sentence(hub: Hub, tmp_path: Path) -> None:
-    shipped = str(ROOT / "checkpoints" / "pretrained" / "nano")
-    for arguments, words in (
-        (("pull", "somebody/none"), "The Hub did not do it"),
-        (("pull", "no name at all"), "is no name of a repository"),
-        (("push", shipped, "somebody/tale"), "hf auth login"),
+def test_what_is_forged_or_refused_is_said_in_a_sentence(hub: Hub, tmp_path: Path) -> None:
+    shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
+    forged = dict(contents(shipped))
+    forged["checkpoint_00000005.safetensors"] = forged["checkpoint_00000004.safetensors"]
+    hub.repositories["somebody/forged"] = forged
+    expected = {
+        ("pull", "somebody/forged"): "of another run",
+        ("pull", "somebody/none"): "The Hub did not do it",
+        ("pull", "no name at all"): "is no name of a repository",
+        ("push", str(shipped.folder), "somebody/tale"): "hf auth login",
+    }
+    for (status, said, told), words in zip(
+        nanollm(hub, tmp_path, *expected, key="hf_wrong"), expected.values(), strict=True
     ):
-        done = nanollm(hub, tmp_path, *arguments, key="hf_wrong")
-        assert done.returncode == 2, done.stdout
-        assert words in done.stderr and done.stderr.count("\n") == 1
-    assert not hub.repositories
+        assert status == 2 and said == ""
+        assert words in told and told.count("\n") == 1
+    assert set(hub.repositories) == {"somebody/forged"} and RunStore(tmp_path / "checkpoints").list() == []
 
 
 def test_the_card_tells_the_runs_figures() -> None:

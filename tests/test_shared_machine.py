@@ -43,12 +43,12 @@ def long_run(store: RunStore, corpora: CorpusStore, text: str) -> Run:
 
 
 def test_after_its_seconds_a_run_stops_and_keeps_what_it_learned(polite, long_run: Run) -> None:
-    polite(nice=7, run_seconds=2).start(long_run.id)
+    polite(nice=7, run_seconds=1).start(long_run.id)
     worker = liveness.owner(long_run.folder)
     assert worker and os.getpriority(os.PRIO_PROCESS, worker) == 7
     until(lambda: long_run.status().state == "stopped")
     status = long_run.status()
-    assert status.reason == "Its 2 s were over." and status.step > 0
+    assert status.reason == "Its 1 s were over." and status.step > 0
     assert long_run.snapshot().step == status.step and long_run.resume_files()
 
 
