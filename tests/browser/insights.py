@@ -1,7 +1,8 @@
-"""Whether the page shows on the models that come along what it promises: `python -m tests.browser.insights FOLDER`.
+"""Whether the page shows on the models that come along what it promises.
 
-Run by hand. It needs Tiny Shakespeare, from which they learned: NANOLLM_TINY_SHAKESPEARE names a file. For each moment
-of insight it prints the numbers, says whether it occurs, and takes pictures into FOLDER.
+Run by hand: `python -m tests.browser.insights FOLDER [NUMBER …]`. It needs Tiny Shakespeare, from which they learned:
+NANOLLM_TINY_SHAKESPEARE names a file. For each moment of insight, or those whose numbers are given, it prints what it
+finds, says whether it occurs, and takes pictures into FOLDER.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +23,18 @@ from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from nanollm import builtin
-from nanollm.checkpoint import load_model
+from nanollm.checkpoint import LoadedModel, load_model
 from nanollm.corpus import CorpusStore, split
+from nanollm.explain.ablation import Means, Part, ablate, load_means
+from nanollm.explain.attention import attention_map
+from nanollm.explain.findings import load_findings
 from nanollm.explain.memorization import TrainingText, memorization
+from nanollm.explain.reading import chunks, losses, undisturbed, windows
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
+from nanollm.model import TransformerLanguageModel
 from nanollm.runs.store import Run, Snapshot
+from playground.lenses.mattering import MORE
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import Page, serve
@@ -35,6 +43,10 @@ PROMPT = "ROMEO:"
 DIALS = {"temperature": 0.8, "top_k": 40, "seed": 42}
 ORDER = (0, 62, 160, 1000)  # snapshots of nano
 LONG = 4_000  # characters that are judged
+NAMES = ("nano", "small", "medium")
+SETTLED = 8  # rows of a text that do not count: with so little behind it, a head must look hard at something
+ALIKE = 0.02  # of its attention: heads that put as much on one character look equally hard
+SOUGHT, JUDGED = 4_096, 32_768  # characters: few by which a pair is sought among hundreds, many that decide
 WORD = re.compile(r"[a-z]+(?:'[a-z]+)?", re.IGNORECASE)
 
 
@@ -165,7 +177,7 @@ def places(text: str) -> np.ndarray:
 def uncertainty_sits_at_word_starts(look: Look) -> bool:
     """6. First letters of words cost more bits than later ones, in real text and in the models' own."""
     occurs = True
-    for name in ("nano", "small", "medium"):
+    for name in NAMES:
         snapshot = look.run(name).snapshot()
         loaded = load_model(snapshot.path)
         for kind, text in (("held out", look.held_out[:LONG]), ("its own", written(snapshot))):
@@ -209,10 +221,85 @@ def size_buys_context(look: Look) -> bool:
     return bool(only > 1.2 * neither)
 
 
+def bright_says_little_of_important(look: Look) -> bool:
+    """8. Of heads that look equally hard at what they look at, one may be missed several times as much: see the bars.
+
+    Over all heads, those that look harder are missed more. That is printed, too.
+    """
+    most = {}
+    for name in NAMES:
+        snapshot = look.run(name).snapshot()
+        loaded = load_model(snapshot.path)
+        effects = load_findings(snapshot.findings_path).effects
+        T = loaded.info.model_config.context_length
+        texts = [look.held_out[start : start + T] for start in range(0, 8 * T, T)]
+        seen = [attention_map(loaded.model, loaded.tokenizer, text).weights[:, :, SETTLED:] for text in texts]
+        hardest = np.mean([weights.max(axis=-1).mean(axis=-1) for weights in seen], axis=0).flatten()  # (L · H,)
+        missed = np.array([effect.increase for effect in effects])
+        rho = np.corrcoef(hardest.argsort().argsort(), missed.argsort().argsort())[0, 1]
+        clear = [i for i, effect in enumerate(effects) if effect.increase > 2 * effect.error]
+        alike = [(i, j) for i in clear for j in clear if abs(hardest[i] - hardest[j]) < ALIKE]
+        more, less = max(alike, key=lambda pair: missed[pair[0]] / missed[pair[1]])
+        most[name] = missed[more] / missed[less]
+        told = [
+            f"{effects[i].part.label} (at one character with {hardest[i]:.0%}) {missed[i]:+.3f}" for i in (more, less)
+        ]
+        print(f"   {name}: {told[0]}, {told[1]} nats; over all {len(effects)} heads ranks correlate by {rho:.2f}")
+    with look.tab(f"tab=attention&run={look.run('medium').id}") as tab:
+        tab.locator("#attention-ranking").get_by_text("Missed most").wait_for()
+        look.shoot(tab, "8-bars")
+    return bool(most["medium"] > 3)
+
+
+def heads_back_each_other_up(look: Look) -> bool:
+    """9. Two heads that can each be spared, but not both: sought on one stretch of text, judged on another."""
+    snapshot = look.run("medium").snapshot()
+    loaded, means = load_model(snapshot.path), load_means(snapshot.means_path)
+    ids = loaded.tokenizer.encode(look.held_out)
+    half = len(ids) // 2
+    sought = [[effect.part] for effect in load_findings(snapshot.findings_path).effects]
+    sought += [[one[0], other[0]] for one, other in combinations(sought, 2)]
+    told = rises(loaded, means, ids[:half], SOUGHT, sought)
+    alone = {parts[0]: rise.mean() for parts, rise in zip(sought, told, strict=True) if len(parts) == 1}
+    excess = [rise.mean() - sum(alone[part] for part in parts) for parts, rise in zip(sought, told, strict=True)]
+    pair = sought[int(np.argmax(excess))]
+    one, other, both = rises(loaded, means, ids[half:], JUDGED, [pair[:1], pair[1:], pair])
+    more = both - one - other
+    error = more.std(ddof=1) / len(more) ** 0.5
+    labels = [part.label for part in pair]
+    print(f"   of {len(sought) - len(alone)} pairs, {labels[0]} and {labels[1]}: alone {one.mean():+.3f} and "
+          f"{other.mean():+.3f}, together {both.mean():+.3f} nats, {more.mean():.3f} ± {error:.3f} more")  # fmt: skip
+    with look.tab(f"tab=attention&run={look.run('medium').id}&lens=matters") as tab:
+        text = look.held_out[half : half + loaded.info.model_config.context_length].replace("\n", " ")
+        tab.locator("#attention-text textarea").fill(text)
+        for label in labels:
+            tab.locator(f"[data-part='{label}']").click()
+        tab.locator("#attention-effects li.strong").wait_for()
+        tab.wait_for_timeout(1000)
+        print("   the page: " + ", ".join(tab.locator("#attention-effects").inner_text().split("\n")))
+        look.shoot(tab, "9-together")
+    return bool(more.mean() > 2 * error and both.mean() > MORE * (one + other).mean())
+
+
+def rises(
+    loaded: LoadedModel, means: Means, ids: np.ndarray, characters: int, sought: list[list[Part]]
+) -> list[np.ndarray]:
+    """By how much each window (N,) of a text costs more without some parts, for each choice of parts."""
+    read = windows(loaded.model, ids, characters)
+
+    def cost(model: TransformerLanguageModel) -> np.ndarray:
+        with undisturbed(model):
+            paid = [losses(model(batch[:, :-1]), batch[:, 1:]).double().mean(dim=1) for batch in chunks(read)]
+            return np.concatenate([each.numpy() for each in paid])
+
+    before = cost(loaded.model)
+    return [cost(ablate(loaded.model, parts, means)) - before for parts in sought]
+
+
 def overfitting_is_copying(look: Look) -> bool:
     """10. At one step of the slider the gap opens and the underlined stretches lengthen."""
     training, occurs = TrainingText(look.learned), False
-    for name in ("nano", "small", "medium"):
+    for name in NAMES:
         run = look.run(name)
         curve = run.curve()
         for snapshot in run.snapshots():
@@ -233,6 +320,8 @@ MOMENTS: dict[int, Callable[[Look], bool]] = {
     5: one_letter_another_future,
     6: uncertainty_sits_at_word_starts,
     7: size_buys_context,
+    8: bright_says_little_of_important,
+    9: heads_back_each_other_up,
     10: overfitting_is_copying,
 }
 
@@ -240,6 +329,7 @@ MOMENTS: dict[int, Callable[[Look], bool]] = {
 def main() -> None:
     folder = Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
+    wanted = [int(number) for number in sys.argv[2:]] or list(MOMENTS)
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         shutil.copytree(ROOT / "checkpoints" / "pretrained", Path(home) / "checkpoints" / "pretrained")
         corpora = CorpusStore(Path(home) / "data" / "corpora")
@@ -248,7 +338,8 @@ def main() -> None:
         with serve(Path(home)) as page:
             learned, held_out = split(text, 0.1)  # type: ignore[type-var]
             look = Look(browser, page, learned, held_out, folder)
-            for number, moment in MOMENTS.items():
+            for number in wanted:
+                moment = MOMENTS[number]
                 print(f"{number}. {moment.__name__.replace('_', ' ')}")
                 print("   it occurs" if moment(look) else "   IT DOES NOT OCCUR", flush=True)
         browser.close()
