@@ -8,7 +8,7 @@ plotly installed. Text that becomes a label goes through `literal`, because Plot
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -128,6 +128,18 @@ def ruled(
     layout["yaxis"]["title"] = titled("loss (nats per character)")
     layout["annotations"] = [_reference_label(reference, palette) for reference in references]
     return {"data": [_reference_trace(reference, left, right, palette) for reference in references], "layout": layout}
+
+
+def loss_bounds(data: Sequence[Mapping[str, Any]], references: Sequence[Reference]) -> Figure:
+    """Where the axis of losses starts and ends at most and at least.
+
+    A diverged run's peak may not press all else to the floor: twice the loss of the easiest reference is the end, or,
+    where there is none, of the lines' first (one that begins in such a peak does not count). Half of it is always in
+    view, so that the first points do not fill the chart with their noise.
+    """
+    firsts = [trace["y"][0] for trace in data if trace["y"]] or [math.log(2)]
+    first = max([one.loss for one in references] or [y for y in firsts if y <= 4 * min(firsts)])
+    return {"include": round(first / 2, 3), "clipmin": 0, "clipmax": round(2 * first, 3)}
 
 
 def _layout(palette: Palette, revision: str | None) -> Figure:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-from nanollm.charts import LIGHT, Figure, Palette, Reference, ruled, scatter
+from nanollm.charts import LIGHT, Figure, Palette, Reference, loss_bounds, ruled, scatter
 from nanollm.thinning import averaged, thin
 
 # Points of the chosen run on a loss chart (of its faint line half as many where others are laid over it); those share
@@ -84,7 +84,7 @@ def loss_figure(
         layout["xaxis"]["dtick"] = "D2" if right < 30 * left else 1
     else:
         layout["xaxis"]["autorangeoptions"] = {"include": [0, right], "clipmin": 0}
-    layout["yaxis"]["autorangeoptions"] = _loss_bounds(data, references)
+    layout["yaxis"]["autorangeoptions"] = loss_bounds(data, references)
     layout |= {"hovermode": "x unified", "showlegend": bool(own or lines)}
     return {"data": data + figure["data"], "layout": layout}
 
@@ -105,18 +105,6 @@ def _right_edge(last: float, end: float, log: bool = False) -> int:
     while last and edge >= 2 * last and edge > 50 and not log:
         edge = math.ceil(edge / 2)
     return edge
-
-
-def _loss_bounds(data: Sequence[Mapping[str, Any]], references: Sequence[Reference]) -> Figure:
-    """Where the axis of losses starts and ends at most and at least.
-
-    A diverged run's peak may not press all else to the floor: twice the loss of the easiest reference is the end, or,
-    where there is none, of the lines' first (one that begins in such a peak does not count). Half of it is always in
-    view, so that the first points do not fill the chart with their noise.
-    """
-    firsts = [trace["y"][0] for trace in data if trace["y"]] or [math.log(2)]
-    first = max([one.loss for one in references] or [y for y in firsts if y <= 4 * min(firsts)])
-    return {"include": round(first / 2, 3), "clipmin": 0, "clipmax": round(2 * first, 3)}
 
 
 def _own_traces(line: RunLine, axis: str, log: bool, palette: Palette, named: bool) -> list[Figure]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nanollm.charts import LIGHT, Figure, Palette, Reference, literal, ruled
+from nanollm.charts import LIGHT, Figure, Palette, Reference, literal, loss_bounds, ruled
 
 VISIBLE = 0.005  # nats that two marks must be apart to be seen as two
 
@@ -59,6 +59,7 @@ def course_figure(
         palette=palette,
     )
     figure["data"] = data + figure["data"]
+    figure["layout"]["yaxis"]["autorangeoptions"] = loss_bounds(data, references)
     figure["layout"] |= {"hovermode": "closest", "showlegend": bool(data)}
     return figure
 

@@ -238,6 +238,9 @@ class TestCurves:
         write(other, evaluated(0, 3.0), evaluated(10, 2.0))
         figure = curves.curves(ctx, [*runs, other], "steps")
         assert figure and len(figure["data"]) == 2 * 3
+        write(other, evaluated(20, 99.0))  # nor is all else pressed to the floor by one that diverged
+        figure = curves.curves(ctx, [*runs, other], "steps")
+        assert figure and figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] < 10
         ctx.store.delete(other.id)
 
     def test_a_long_run_is_thinned_to_its_ends(self, ctx: Context) -> None:
