@@ -6,6 +6,7 @@ Their lines are told apart by their names at the end, and kinds of characters by
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,6 +22,9 @@ SIGNS = {
     "space": "hexagram-open",
     "other": "x-thin-open",
 }
+
+MATTERED = 0.25  # share of a head's attention from which on a pattern is named
+ROOM = 0.06  # of the axis of shares, which a name needs for itself
 
 
 def history_figure(
@@ -39,10 +43,13 @@ def history_figure(
     figure = ruled("steps", left=1, right=max([*steps, 2]), logarithmic=True, revision=revision, palette=palette)
     x = [max(step, 1) for step in steps]
     last = np.nan_to_num(scores[-1]) if len(scores) else np.zeros(len(patterns))
+    strong = int(last.argmax())
     figure["data"] = [
-        _score_line(x, scores[:, index], name, index == int(last.argmax()), palette)
-        for index, name in enumerate(patterns)
+        _score_line(x, scores[:, index], name, index == strong, palette) for index, name in enumerate(patterns)
     ]
+    most = np.nan_to_num(scores).max(axis=0, initial=0.0)
+    named = [index for index in range(len(patterns)) if x and (index == strong or most[index] > MATTERED)]
+    figure["data"].append(_names(x[-1:], last[named], [patterns[index] for index in named], palette))
     layout = figure["layout"]
     layout["yaxis"] |= {"title": titled("share of its attention"), "range": [0, 1], "tickformat": ".0%"}
     layout |= {"showlegend": False, "hovermode": "x unified"}
@@ -126,14 +133,24 @@ def _with_error(line: Figure, errors: np.ndarray, palette: Palette) -> Figure:
 def _score_line(x: list[int], scores: np.ndarray, name: str, strong: bool, palette: Palette) -> Figure:
     y = [round(float(score), 3) if np.isfinite(score) else None for score in scores]
     line = _line(x, y, name, palette.text if strong else palette.quiet, 2 if strong else 1)
-    named = strong or max((value for value in y if value is not None), default=0.0) > 0.25
-    return line | {
-        "mode": "lines+markers+text",
-        "marker": {"size": 4},
-        "text": [*[""] * (len(y) - 1), literal(name) if named else ""],
+    return line | {"mode": "lines+markers", "marker": {"size": 4}, "hovertemplate": "%{y:.0%}"}
+
+
+def _names(x: list[int], y: np.ndarray, names: list[str], palette: Palette) -> Figure:
+    """The names of lines at their ends, moved up where one would lie on another."""
+    places = y.astype(float)
+    for below, above in pairwise(np.argsort(places)):
+        places[above] = max(places[above], places[below] + ROOM)
+    return {
+        "type": "scatter",
+        "mode": "text",
+        "x": x * len(names),
+        "y": places.round(3).tolist(),
+        "text": [f"\u00a0{literal(name)}" for name in names],
+        "textfont": {"color": palette.text},
         "textposition": "middle right",
         "cliponaxis": False,
-        "hovertemplate": "%{y:.0%}",
+        "hoverinfo": "skip",
     }
 
 

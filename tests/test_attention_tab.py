@@ -19,6 +19,7 @@ from nanollm.explain.ablation import Ablation, Part, Reading, measure_means, sav
 from nanollm.explain.findings import find, save_findings
 from nanollm.explain.heads import NOTHING
 from nanollm.inference.generate import generate_text
+from nanollm.inside_charts import history_figure
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
 from playground.context import Context
@@ -229,6 +230,13 @@ def test_curves_and_the_sentence_on_induction(ctx: Context) -> None:
     assert set(figure["heads"]) == {"L1·H1", "L1·H2", "L2·H1", "L2·H2"}
     assert figure["heads"]["L2·H1"][0]["x"] == [1, 4, 9]  # step 0 stands where 1 would
     assert naming._induction(list(STEPS), found).startswith("No induction head")
+
+
+def test_names_at_the_ends_of_curves_do_not_lie_on_each_other() -> None:
+    scores = np.array([[0.0, 0.0, 0.0, np.nan], [0.31, 0.30, 0.1, np.nan]], np.float32)
+    *lines, names = history_figure([0, 10], scores, ["one", "other", "little", "none"])["data"]
+    assert len(lines) == 4 and [text.strip() for text in names["text"]] == ["one", "other"]
+    assert names["y"] == [0.36, 0.3] and names["x"] == [10, 10]
 
 
 def test_the_map_keeps_its_axes_while_it_is_played(ctx: Context, parts: dict[str, Any]) -> None:
