@@ -2,11 +2,12 @@
 // with a bar for how much the model misses it. `value` is the chosen head, {layer, head}, counted from 1 as the labels are.
 
 const { inside } = window.nano;
-const COLUMN = 312; // pixels that the heads of a layer share while they can
+const COLUMN = 312; // pixels that the heads of a layer share at least
 const [SMALLEST, LARGEST] = [56, 96]; // side of a thumbnail
 const BAR = 5;
 const GAP = 6;
 const LABEL = 18;
+const FRAME = 4; // around the sheet
 const CLEAR = 2; // standard errors, as in playground/lenses/ranking.py
 const PREVIEW = 176;
 
@@ -54,7 +55,8 @@ function image(which) {
 }
 
 const pitch = () => side() + BAR + 3 + GAP;
-const side = () => Math.min(Math.max(Math.floor((COLUMN + GAP) / frame().heads) - GAP - BAR - 3, SMALLEST), LARGEST);
+const room = () => Math.max(COLUMN, scroller.clientWidth - 2 * FRAME);
+const side = () => Math.min(Math.max(Math.floor((room() + GAP) / frame().heads) - GAP - BAR - 3, SMALLEST), LARGEST);
 const place = ({ layer, head }) => ({ left: (head - 1) * pitch(), top: (layer - 1) * (side() + LABEL + GAP) });
 
 function stamp(target, source, left, top, pixels) {
@@ -115,11 +117,10 @@ function heads() {
 }
 
 function layOut() {
-    const now = frame() ? `${frame().layers} × ${frame().heads}` : "";
-    if (buttons.dataset.shape !== now) {
-        buttons.dataset.shape = now;
-        buttons.replaceChildren(...(frame() ? heads().map(button) : []));
-    }
+    const now = frame() ? `${frame().layers} × ${frame().heads} of ${side()}` : "";
+    if (buttons.dataset.shape === now) return;
+    buttons.dataset.shape = now;
+    buttons.replaceChildren(...(frame() ? heads().map(button) : []));
 }
 
 function button(which) {
@@ -228,5 +229,6 @@ watch("value", mark);
 inside.on("frame", refresh);
 inside.on("effects", paint);
 inside.on("effects names", describe);
+new ResizeObserver(() => frame() && !buttons.dataset.shape.endsWith(` ${side()}`) && refresh()).observe(scroller);
 new MutationObserver(paint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
 refresh();

@@ -85,7 +85,7 @@ def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, An
     """Values of the bars, head by head, until all are ranked or the visitor wants something else."""
     ids, where = ctx.inside.judged_by(view)
     means, no_means = ctx.inside.means(view)
-    where += ", silenced rather than held at its average" if no_means else ""
+    where += ", each silenced rather than held at its average" if no_means else ""
     total = view.loaded.model.config.num_layers * view.loaded.model.config.heads
     effects: list[HeadEffect] = []
     called_off = ctx.desks.begin(session, PLACE)
@@ -107,8 +107,11 @@ def finished(view: View, effects: list[HeadEffect], where: str) -> dict[str, Any
     """A whole ranking, and in a sentence what it says."""
     most = max(effects, key=lambda effect: effect.increase)
     error = f" ± {most.error:.3f}" if np.isfinite(most.error) else ""
-    said = f"Missed most: {most.part.label}. Without it the loss changes by {signed(most.increase)}{error} nats"
-    return ranked(effects, len(effects), f"{said}, judged by {where}.{_apart(effects)}", view.stamp)
+    said = (
+        f"Bars: how much the model misses each head, judged by {where}. "
+        f"Missed most: {most.part.label}. Without it the loss changes by {signed(most.increase)}{error} nats."
+    )
+    return ranked(effects, len(effects), said + _apart(effects), view.stamp)
 
 
 def _apart(effects: list[HeadEffect]) -> str:
