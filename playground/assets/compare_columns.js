@@ -10,6 +10,7 @@ function draw() {
   if (!props.value && some) props.value = within(some, USUAL);
   document.body.dataset.columns = props.value || FEWEST;
   find(".second").hidden = some !== 1;
+  find(".share").hidden = some < 2;
   find(".add").hidden = props.value >= MOST;
   find(".remove").hidden = !(props.value > FEWEST);
 }

@@ -10,6 +10,7 @@ TEMPLATE = """
 <div class="column-count">
   <p class="second" hidden>Add a second model to compare.
     Until then: this one, at the end of its training and at its start.</p>
+  <p class="share" hidden>The time bar above takes all of them to the same share of their training.</p>
   <div class="footer-row">
     <button type="button" class="small remove">Remove the last</button>
     <button type="button" class="small add">Add a model</button>

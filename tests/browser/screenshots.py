@@ -1,8 +1,8 @@
 """Pictures of the page at work: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
 
-With the models that come along: docs/page.png for the README. Given a folder, in it every tab, and Corpus, Train,
-Sample and Compare in every state (states.py), at 1280 and 390 pixels, light and dark; with names, only pictures that
-begin with one of them.
+With the models that come along: docs/page.png for the README. Given a folder, in it every tab, first as it is found and
+then in every state (states.py), at 1280 and 390 pixels, light and dark; with names, only pictures that begin with one
+of them.
 """
 
 from __future__ import annotations
@@ -94,9 +94,9 @@ def _shoot(
     some = page.locator("body[data-runs=some]").count()
     if tab == "compare":
         page.locator("#compare-write").click()
-    if tab in ("sample", "compare") and some:
-        written = "document.querySelector('#sample-text .letters, #compare-1-text .text')?.textContent.length > 300"
-        page.wait_for_function(written)
+    writing = {"sample": "#sample-text .letters", "compare": "#compare-1-text .text"}
+    if tab in writing and some:
+        page.wait_for_function("(text) => document.querySelector(text)?.textContent.length >= 300", arg=writing[tab])
     if act:
         act(page)
     page.wait_for_timeout(1500)

@@ -127,7 +127,8 @@ def ask_what_it_does_not_know(tab: Tab) -> None:
 def turn_to(view: str) -> Callable[[Tab], None]:
     def turn(tab: Tab) -> None:
         tab.locator("#compare-view").get_by_text(view, exact=True).click()
-        tab.locator("#compare-count .add").locator("visible=true").click()
+        if view != "Blind round":  # a fourth, whose files are only there to be counted
+            tab.locator("#compare-count .add").locator("visible=true").click()
         if view == "Same text scored":
             tab.locator("#compare-score-text textarea").fill(LETTERS)
             tab.locator("#compare-score").click()
@@ -137,6 +138,26 @@ def turn_to(view: str) -> Callable[[Tab], None]:
             tab.locator("#compare-blind .guess:enabled").first.click()
 
     return turn
+
+
+def look_through(lens: str) -> Callable[[Tab], None]:
+    """Another lens, with two heads switched off where that can be done."""
+
+    def turn(tab: Tab) -> None:
+        tab.locator("#attention-lens label", has_text=lens).click()
+        if lens == "Does it matter?":
+            for part in ("L1·H2", "L1·H3"):
+                tab.locator(f"[data-part='{part}']").click()
+            tab.locator("#attention-effects li.strong").wait_for()
+        tab.wait_for_timeout(1500)
+
+    return turn
+
+
+def open_the_whole_model(tab: Tab) -> None:
+    tab.locator("#attention-whole > button").click()
+    tab.locator("#attention-meter .main-svg").first.wait_for()
+    tab.wait_for_timeout(1500)
 
 
 def draw(view: str) -> Callable[[Tab], None]:
@@ -159,6 +180,11 @@ SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     "sample-character": ("sample", "pretrained-medium", look_at_a_character),
     "sample-folds": ("sample", "pretrained-medium", open_the_sample_folds),
     "sample-unknown": ("sample", "pretrained-small", ask_what_it_does_not_know),
+    **{
+        f"attention-{lens.split()[0].lower()}": ("attention", "pretrained-medium", look_through(lens))
+        for lens in ("Where it looks", "Does it matter?", "What is it?", "Layer by layer")
+    },
+    "attention-whole": ("attention", "pretrained-small", open_the_whole_model),
     **{f"compare-{view.split()[-1].lower()}": ("compare", "", draw(view)) for view in ("Curves", "Table")},
     **{
         f"compare-{view.split()[-1].lower()}": ("compare", "", turn_to(view))
