@@ -34,7 +34,7 @@ class Palette:
 
     def run_line(self, number: int, width: int) -> Figure:
         """The style of a run's lines. Numbers count from 0; from the sixth run on the colours come again, dashed."""
-        dash = "solid" if number < len(self.runs) else "dash"
+        dash = "solid" if number < len(self.runs) else "12px,3px"  # far longer than those of a reference line
         return {"color": self.runs[number % len(self.runs)], "width": width, "dash": dash}
 
 

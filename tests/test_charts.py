@@ -90,7 +90,7 @@ def test_a_loss_chart_is_a_figure_with_labelled_axes():
     assert (train["opacity"], train["line"]["width"], val["line"]["width"]) == (0.35, 1, 2)
     assert len(smooth["x"]) <= loss_chart.SMOOTH_POINTS
     assert train["line"]["color"] == val["line"]["color"] == charts.LIGHT.runs[0]
-    assert (second["line"]["dash"], second["line"]["color"]) == ("dash", charts.LIGHT.runs[1])
+    assert (second["line"]["dash"], second["line"]["color"]) == ("12px,3px", charts.LIGHT.runs[1])
     assert second["name"].startswith("&lt;b onclick")
     assert reference["y"] == [pytest.approx(math.log(65), abs=1e-3)] * 2
     assert "4.17" in figure["layout"]["annotations"][0]["text"]
