@@ -40,10 +40,10 @@ def publish(ctx: Context) -> None:
 
     def start_run(text: str, preset: str = "nano", settings: dict[str, Any] | None = None) -> dict[str, Any]:
         """Train a preset on the text with this sha256, with `settings` over the preset's; returns run and state."""
-        info = ctx.corpora.get(text)
         if settings is not None and not isinstance(settings, dict):
             raise InputError('settings must be an object such as {"num_steps": 500}.')
-        run = ctx.store.create(settings=settings or {}, corpus=info, preset=preset)
+        with ctx.making:
+            run = ctx.store.create(settings=settings or {}, corpus=ctx.corpora.get(text), preset=preset)
         ctx.launcher.start(run.id)
         return _state(run.id)
 

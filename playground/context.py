@@ -117,6 +117,7 @@ class Context:
     counts: Counts = field(init=False)
     pace: Pace = field(init=False)
     frames: Frames = field(init=False)
+    making: Any = field(init=False, default_factory=Lock)  # held while a run is made of a text: it may not go meanwhile
     shares: Shares = field(init=False)
     desks: Desks = field(init=False)
     demo: Any = None
@@ -177,6 +178,11 @@ class Context:
         from playground.inside import Inside  # which builds on what is here
 
         return Inside(self.models, self.texts)
+
+    def delete_text(self, sha256: str) -> None:
+        """Delete a text. Raises InputError if it is not here, stays as it is, or a run needs it."""
+        with self.making:
+            self.corpora.delete(sha256, needed_by=self.store.needing(sha256))
 
     def show(self, tab: str) -> gr.Tabs:
         """What to output to `tabs` to open one of TABS."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from threading import Thread
 
 import gradio as gr
 import pytest
@@ -12,7 +13,8 @@ from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from playground.context import DEFECT, Models, chosen, polite, sentence
+from playground.context import DEFECT, Context, Models, chosen, polite, sentence
+from playground.settings import Settings
 from tests import run_folders
 from tests.conftest import random_model
 
@@ -88,3 +90,23 @@ def test_failures_become_sentences(caplog):
     assert raised.value.message == DEFECT
     assert "/secret/path" in caplog.text  # for the server's log only
     assert sentence(InputError("Plain.")) == "Plain."
+
+
+def test_a_text_stays_while_a_run_is_being_made_of_it(tmp_path):
+    ctx = Context.open(Settings(home=tmp_path))
+    text = ctx.corpora.add_text("the cat sat on the mat. " * 100, "cats")
+    refusals: list[str] = []
+
+    def delete() -> None:
+        try:
+            ctx.delete_text(text.sha256)
+        except InputError as error:
+            refusals.append(str(error))
+
+    deleting = Thread(target=delete)
+    with ctx.making:
+        deleting.start()
+        deleting.join(0.1)
+        ctx.store.create(settings={}, corpus=ctx.corpora.get(text.sha256), preset="nano", title="of cats")
+    deleting.join(10)
+    assert refusals and "of cats" in refusals[0] and ctx.corpora.get(text.sha256) == text
