@@ -23,10 +23,9 @@ from nanollm.runs.store import Curve, Run, Status
 from nanollm.runs.waiting import estimated_wait
 from playground.components.plotly_chart import TOKENS
 from playground.context import Context
-from playground.words import BUTTONS, beaten, facts, headline, health, newest_samples, run_sentences
+from playground.words import BUTTONS, NUMBERS, beaten, facts, going_on, headline, health, newest_samples, run_sentences
 
 WAITING = "Your curve will fall through these. Each dashed line is what plain counting achieves."
-PREPARING = "First words in a moment. They will appear by themselves."
 OTHER_TEXT = (
     "These are the lines of {text}. “{run}” learned {its}: choose that text, or lay its curve over with “Other runs on "
     "this chart”."
@@ -85,6 +84,7 @@ class View:
     passed: Any  # which reference lines the curve fell through
     state: Any
     controls: list[Any]  # one for each of CONTROLS
+    going_on: Any  # what those of them do that make a new run
     doctor: Any
     health: Any
     health_chart: Any
@@ -93,7 +93,7 @@ class View:
     def updates(self) -> list[Any]:
         """In the order of the fields."""
         return [
-            *(self.numbers, self.chart, self.passed, self.state, *self.controls),
+            *(self.numbers, self.chart, self.passed, self.state, *self.controls, self.going_on),
             *(self.doctor, self.health, self.health_chart, self.progress),
         ]
 
@@ -126,20 +126,20 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     if now == known:
         return None
     figure, may_change = gr.skip(), ctx.may_change(run)
+    offered = allowed(run, status) if may_change else ()
     if redraw:
         num_steps = run.train_config.num_steps if status.active or not curve.steps else 0
         figure = loss_figure(
             curve, colour=slot, num_steps=num_steps, overlays=overlays, references=references, axis=wanted.axis,
             log=wanted.log, revision=run.id, palette=TOKENS,
         )  # fmt: skip
-        if not curve.steps and not curve.eval_steps and not overlays:  # or it would cover their lines
-            figure["note"] = WAITING if status.state == "queued" else PREPARING
     return View(
         numbers=headline(run, status, curve),
         chart=figure,
         passed=_passed(curve, references, status, run.corpus, laid) if redraw else gr.skip(),
         state=run_sentences(run, status, wait),
-        controls=buttons(run, status) if may_change else nothing().controls,
+        controls=buttons(offered, status),
+        going_on=going_on(offered),
         doctor=(advice(run) if may_change else []) if redraw or not status.active else gr.skip(),
         health=health(run, status, curve) if wanted.health else gr.skip(),
         health_chart=health_figure(curve, colour=slot, revision=run.id, palette=TOKENS) if ill else gr.skip(),
@@ -149,7 +149,8 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
 
 def nothing(sentence: str = "") -> View:
     """The view of no run at all, with a sentence about why."""
-    return View([], None, "", sentence, [gr.Button(visible=False) for _ in CONTROLS], [], [], None, facts(None))
+    numbers = [[name, "–"] for name in NUMBERS]
+    return View(numbers, None, "", sentence, buttons(()), "", [], [], None, facts(None))
 
 
 def gone(sentence: str, before: str) -> View | None:
@@ -165,16 +166,19 @@ def advice(run: Run) -> list[dict[str, str]]:
     return [{"sentence": v.sentence, "evidence": v.evidence, "action": v.action} for v in diagnose(run)]
 
 
-def buttons(run: Run, status: Status) -> list[gr.Button]:
-    """The controls that the run's state allows."""
-    allowed = () if run.bare else BUTTONS.get(status.state, ())
+def allowed(run: Run, status: Status) -> tuple[str, ...]:
+    """Those of CONTROLS that the run's state allows."""
+    offered = () if run.bare else BUTTONS.get(status.state, ())
     if run.read_only:
-        allowed = ("onward", "fork")
-    if not run.snapshots():
-        allowed = tuple(name for name in allowed if name not in ("onward", "fork"))
+        offered = ("onward", "fork")
+    return offered if run.snapshots() else tuple(name for name in offered if name not in ("onward", "fork"))
+
+
+def buttons(offered: tuple[str, ...], status: Status | None = None) -> list[gr.Button]:
+    """The controls, of which only those are shown that are `offered`."""
+    asked = status is not None and status.asked
     return [
-        gr.Button(visible=name in allowed, interactive=not status.asked or name in ("resume", "fork"))
-        for name in CONTROLS
+        gr.Button(visible=name in offered, interactive=not asked or name in ("resume", "fork")) for name in CONTROLS
     ]
 
 
@@ -191,8 +195,9 @@ def _without_run(ctx: Context, corpus: CorpusInfo, wanted: Wanted, before: str, 
     view = nothing()
     if other:
         view.state = OTHER_TEXT.format(text=corpus.name, run=other.title, its=other.corpus.get("name"))
-        view.controls = buttons(other, other.status())
-    view.chart, view.progress = figure if overlays else {**figure, "note": WAITING}, facts(stamp)
+        offered = allowed(other, other.status())
+        view.controls, view.going_on = buttons(offered), going_on(offered)
+    view.chart, view.passed, view.progress = figure, WAITING, facts(stamp)
     return view
 
 
@@ -226,8 +231,10 @@ def _lines(ctx: Context, laid: list[Run]) -> list[RunLine]:
 
 
 def _passed(curve: Curve, references: list[Reference], status: Status, text: Mapping[str, Any], laid: list[Run]) -> str:
-    """Which lines the curve passed; and a caution where a curve laid over it is of another text."""
+    """Which lines the curve passed or, before it begins, will; a caution where one laid over it is of another text."""
     told = beaten(curve, references, over=not status.active)
+    if status.active and not curve.steps and not curve.eval_steps:
+        told = WAITING
     others = [f"“{run.title}”" for run in laid if run.corpus.get("sha256") != text.get("sha256")]
     caution = f"{' and '.join(others[:2])} learned another text: do not compare the losses." if others else ""
     return f"{told} {caution}".strip()

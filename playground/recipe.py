@@ -34,7 +34,7 @@ ONWARD = ("num_steps", "learning_rate", "dropout")
 PURPOSES = {
     "sprint": "Real words in seconds",
     "nano": "The smallest: what two thin layers can do",
-    "small": "Sentences; a few minutes",
+    "small": "Lines that read like sentences",
     "medium": "The best writer; wants much text",
 }
 
@@ -72,16 +72,20 @@ def defaults(preset_name: str) -> dict[str, Any]:
     return {name: own.get(name, _read(FIELDS[name], FIELDS[name].default)) for name in NAMES}
 
 
-def choice(preset_name: str, vocab_size: int, step_seconds: float | None = None) -> tuple[str, str]:
+def choice(
+    preset_name: str, vocab_size: int, step_seconds: float | None = None, measuring: bool = False
+) -> tuple[str, str]:
     """A preset as a card: its name, what it is for, what it takes for a text of `vocab_size` characters; its value.
 
-    The time is there only where the seconds of a step were measured on this machine.
+    The time is there only where the seconds of a step were measured on this machine, or that they are being measured.
     """
     model, train = make_configs(preset(preset_name), vocab_size)
     takes = [f"{model.num_parameters:,} parameters", f"{size(training_bytes(model, train))} of memory"]
     if step_seconds is not None:
         takes.insert(0, f"about {duration(step_seconds * train.num_steps)} here")
-    return f"{preset_name}\n{PURPOSES[preset_name]}\n{' · '.join(takes)}", preset_name
+    elif measuring:
+        takes.insert(0, "measuring its time")
+    return f"{preset_name}\n{PURPOSES[preset_name]}\n{', '.join(takes)}", preset_name
 
 
 def caution(train: TrainConfig) -> str:

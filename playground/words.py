@@ -10,6 +10,7 @@ from nanollm.charts import Reference
 from nanollm.events import Start
 from nanollm.runs.store import Curve, Run, Status
 
+NUMBERS = ("validation loss", "characters to choose among", "time left")
 STRIP = 160  # characters of a sample in the strip
 # Which buttons a state offers; "fork" only where there is a snapshot.
 BUTTONS = {
@@ -23,6 +24,16 @@ BUTTONS = {
     "completed": ("onward", "fork"),
     "diverged": ("fork",),
 }
+# Before the first step, where most of the time goes into what calibration.py does.
+GETTING_READY = (
+    "Getting ready: it reads the text and, for a shape that is new to this machine, tries which way to compute is "
+    "fastest. The first words appear by themselves."
+)
+_GOING_ON = {
+    ("onward", "fork"): "Continue makes a new run that goes on from the end of this one, Fork one from the snapshot "
+    "chosen above.",
+    ("fork",): "Fork makes a new run that goes on from the snapshot chosen above.",
+}
 
 
 def headline(run: Run, status: Status, curve: Curve) -> list[list[str]]:
@@ -31,9 +42,9 @@ def headline(run: Run, status: Status, curve: Curve) -> list[list[str]]:
     loss = measured[-1] if measured else None
     left = duration(status.eta_seconds) if status.state == "running" else "–"
     return [
-        ["validation loss", f"{loss:.2f}" if loss is not None else "–"],
-        ["characters to choose among", choices(loss)],
-        ["time left", left] if status.active else ["time taken", duration(status.seconds)],
+        [NUMBERS[0], f"{loss:.2f}" if loss is not None else "–"],
+        [NUMBERS[1], choices(loss)],
+        [NUMBERS[2], left] if status.active else ["time taken", duration(status.seconds)],
     ]
 
 
@@ -48,7 +59,8 @@ def facts(
     stamp: str | None, run: Run | None = None, status: Status | None = None, samples: list[dict[str, Any]] | None = None
 ) -> dict[str, Any]:
     """What the progress component shows of a run, or that there is none; `stamp` says to the caller what is shown."""
-    shown = {"state": "", "fraction": None, "facts": "", "samples": samples or [], "stamp": stamp or ""}
+    shown = {"run": "", "own": False, "state": "", "fraction": None, "facts": "", "samples": samples or []}
+    shown["stamp"] = stamp or ""
     if run is None or status is None:
         return shown
     speed = f"{status.tokens_per_second:,.0f} characters a second" if status.tokens_per_second else ""
@@ -56,7 +68,8 @@ def facts(
     size = f"{run.model_config.num_parameters:,} parameters"
     fraction = None if run.bare else round(status.progress, 4)
     told = ", ".join(part for part in (steps, speed, size) if part)
-    return shown | {"state": status.state, "fraction": fraction, "facts": told}
+    which = {"run": run.id, "own": not run.read_only}
+    return shown | which | {"state": status.state, "fraction": fraction, "facts": told}
 
 
 def health(run: Run, status: Status, curve: Curve) -> list[list[str]]:
@@ -130,7 +143,7 @@ def state_sentence(run: Run, status: Status, wait: float | None = None) -> str:
     reason = status.reason.rstrip()
     told = f"{reason} " if reason else ""
     if status.state == "running" and not status.step:
-        return "Getting ready. First words in a moment."
+        return GETTING_READY
     return {
         "queued": _place(status.place, wait),
         "running": "Training. You can close this page: it goes on.",
@@ -142,6 +155,11 @@ def state_sentence(run: Run, status: Status, wait: float | None = None) -> str:
         "stalled": f"{told}Wait a little, or stop it and keep what is saved.",
         "diverged": f"The loss left every bound at {step}. Start again with a smaller learning rate.",
     }.get(status.state, reason)
+
+
+def going_on(offered: Sequence[str]) -> str:
+    """What the buttons do that make a new run; empty where none of them is offered."""
+    return _GOING_ON.get(tuple(name for name in offered if name in ("onward", "fork")), "")
 
 
 def duration(seconds: float | None) -> str:

@@ -17,7 +17,7 @@ from nanollm.loss_chart import MAX_OVERLAYS, VAL_POINTS
 from nanollm.runs import folder as names
 from nanollm.runs.record import write_status
 from nanollm.runs.store import CorpusRef, RunStore
-from playground import live
+from playground import live, words
 from playground.context import Context
 from playground.live import Wanted
 from playground.settings import Settings
@@ -72,8 +72,17 @@ def test_where_only_the_state_changed_the_chart_is_not_sent_again(ctx: Context) 
 def test_before_there_is_a_run_the_lines_of_the_text_are_there(ctx: Context) -> None:
     ctx.counts.get(ctx.corpora.list()[0].sha256, patience=30)
     view = look(ctx, None)
-    assert len(view.chart["layout"]["annotations"]) == 4 and view.chart["note"] == live.WAITING
+    assert len(view.chart["layout"]["annotations"]) == 4 and view.passed == live.WAITING
+    assert dict(view.numbers) == dict.fromkeys(words.NUMBERS, "–") and view.progress["run"] == ""
     assert look(ctx, None, view.progress["stamp"]) is None
+
+
+def test_until_the_curve_begins_it_is_said_what_it_will_fall_through(ctx: Context) -> None:
+    run = make(ctx.store)
+    first = look(ctx, run.id)
+    assert first.passed == live.WAITING and first.progress["run"] == run.id and first.progress["own"]
+    write(run, evaluated(0, 4.0))
+    assert look(ctx, run.id, first.progress["stamp"]).passed == ""
 
 
 def test_runs_laid_over_keep_their_colours_and_lost_ones_are_left_out(ctx: Context) -> None:
@@ -88,6 +97,7 @@ def test_runs_laid_over_keep_their_colours_and_lost_ones_are_left_out(ctx: Conte
 
 def test_a_curve_of_another_text_is_laid_over_with_a_caution(ctx: Context) -> None:
     run, same = make(ctx.store), make(ctx.store)
+    write(run, evaluated(0, 4.0))
     other = ctx.store.create(settings={}, corpus=CorpusRef("other.txt", "cd" * 32, 5000, 40), title="the other")
     told = look(ctx, run.id, wanted=Wanted(overlays=(same.id, other.id))).passed
     assert told == "“the other” learned another text: do not compare the losses."
@@ -155,8 +165,9 @@ def test_over_a_text_of_ones_own_a_model_that_came_along_gives_way_to_what_await
     run.folder.rename(shipped / "nano")
     ctx.counts.get(ctx.corpora.list()[0].sha256, patience=30)
     view = look(ctx, "pretrained-nano")
-    assert view.chart["note"] == live.WAITING and "tale.txt" in view.state and "sample.txt" in view.state
+    assert view.passed == live.WAITING and "tale.txt" in view.state and "sample.txt" in view.state
     assert [button.visible for button in view.controls] == [name in ("onward", "fork") for name in live.CONTROLS]
+    assert "Continue" in view.going_on and "Fork" in view.going_on
     laid = look(ctx, "pretrained-nano", wanted=Wanted(overlays=("pretrained-nano",)))
     assert any(trace["name"].endswith("validation") for trace in laid.chart["data"])
 

@@ -29,6 +29,18 @@ def test_every_state_is_a_sentence(state, step):
     assert sentence[0].isupper() and sentence.rstrip().endswith(".")
 
 
+def test_before_the_first_step_it_says_what_takes_the_time():
+    sentence = words.state_sentence(run(), Status("running", 0, 1000))
+    assert "reads the text" in sentence and "new to this machine" in sentence
+
+
+def test_the_buttons_that_make_a_new_run_are_explained_where_they_are_offered():
+    for state, offered in words.BUTTONS.items():
+        told = words.going_on(offered)
+        assert ("Continue" in told, "Fork" in told) == ("onward" in offered, "fork" in offered), state
+    assert words.going_on(("pause", "stop")) == words.going_on(()) == ""
+
+
 @pytest.mark.parametrize("state", ["failed", "lost", "stalled", "diverged", "paused"])
 def test_what_went_wrong_comes_with_what_to_do(state):
     sentence = words.state_sentence(run(), Status(state, 300, 1000, reason="The disk is full."))

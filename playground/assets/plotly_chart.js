@@ -11,8 +11,10 @@ const NARROW = 480; // below this width a colour bar takes more than it gives
 const CONFIG = {
     displaylogo: false,
     responsive: false, // the observer below does it, for hidden tabs too
-    modeBarButtons: [["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
+    // A finger needs larger ones, and there is less room.
+    modeBarButtons: [coarse ? ["zoomIn2d", "resetScale2d"] : ["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
 };
+const MODEBAR = { bgcolor: "rgba(0, 0, 0, 0)", color: "var(--quiet)", activecolor: "var(--text)" };
 
 let PL = null; // captured once: a later script must not swap the library under a drawn chart
 let drawnWidth = 0;
@@ -29,11 +31,10 @@ function loadPlotly() {
     return window.nanoPlotly;
 }
 
-// A sentence instead of a chart, or beside its lines: there it leaves the axes and the labels at their ends free.
-function say(sentence, beside = false) {
+// A sentence instead of a chart.
+function say(sentence) {
     note.textContent = sentence;
     note.hidden = !sentence;
-    note.classList.toggle("at-left", beside);
 }
 
 // Data, told by its ends: there is nothing to paint in it, and much to copy.
@@ -94,7 +95,7 @@ function draw() {
     }
     const style = getComputedStyle(element);
     const { data, layout } = painted(figure, style);
-    Object.assign(layout, { width, height: box.clientHeight, autosize: false });
+    Object.assign(layout, { width, height: box.clientHeight, autosize: false, modebar: painted(MODEBAR, style) });
     layout.font = { family: style.fontFamily, ...layout.font };
     if (width < NARROW) for (const trace of data) trace.showscale = false;
     if (coarse) layout.dragmode = false; // a finger on the chart scrolls the page
@@ -103,7 +104,7 @@ function draw() {
         if (plot.layout) Object.assign(layout[name], roomyTicks(name, figure.layout[name]));
     }
     drawnWidth = width;
-    say(figure.note ?? "", true);
+    say("");
     PL.react(plot, data, layout, CONFIG).then(fitTicks);
     if (!plot.dataset.listening) {
         plot.dataset.listening = "yes";

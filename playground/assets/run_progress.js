@@ -1,6 +1,8 @@
-// value: {state, fraction, facts, samples: [{step, prompt, text}], stamp} of one run, or null.
+// value: {run, own, state, fraction, facts, samples: [{step, prompt, text}], stamp}, or null; `run` is empty for none.
 const { element: make } = window.nano;
 const find = (selector) => element.querySelector(selector);
+const view = element.closest(".train-view");
+const live = element.closest(".train-live");
 
 function drawBar(value) {
   const bar = find(".progress");
@@ -18,11 +20,29 @@ function strip({ step, prompt, text }) {
   return row;
 }
 
+// The style sheet follows the run: the form makes room for it.
+function makeRoom({ own, state }) {
+  view.dataset.run = state;
+  view.classList.toggle("own", own);
+  view.classList.toggle("trains", ["running", "queued", "stalled"].includes(state));
+}
+
+// Whoever started or chose another run is led to it, unless its numbers and its chart are in sight.
+let shown = "";
+function lead(run) {
+  const another = run && run !== shown;
+  shown = run;
+  const top = live.getBoundingClientRect().top;
+  const hidden = top < parseFloat(getComputedStyle(live).scrollMarginTop) || top > window.innerHeight / 2;
+  if (another && hidden) live.scrollIntoView({ block: "start" });
+}
+
 function draw() {
   const value = props.value;
-  find(".run-progress").hidden = !value;
-  element.closest(".train-view").dataset.run = value?.state ?? ""; // the style sheet follows the run's state
+  find(".run-progress").hidden = !value?.run;
   if (!value) return;
+  makeRoom(value);
+  lead(value.run);
   drawBar(value);
   find(".facts").textContent = value.facts;
   find(".strips").replaceChildren(...value.samples.map(strip));

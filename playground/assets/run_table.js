@@ -8,6 +8,7 @@ function row(cells, id) {
   made.append(...cells.map((cell, i) => {
     const text = props.value.columns[i] === "state" ? state({ state: cell }).join(" ") : shown(cell);
     const box = make("td", typeof cell === "number" ? "number" : "", text);
+    box.dataset.column = props.value.columns[i]; // said in front of it where there is no room for a head
     if (i === 0) {
       box.title = text;
       const known = runs().find((one) => one.id === id);

@@ -44,7 +44,8 @@ let name = null;
 function lead(value) {
   const another = name !== null && name !== value.name;
   name = value.name;
-  if (another && window.innerWidth < 768) element.scrollIntoView({ block: "start" });
+  if (!another || window.innerWidth >= 768) return;
+  setTimeout(() => element.scrollIntoView({ block: "start" }), 200); // by then the fields above it have their new heights
 }
 
 function draw() {

@@ -50,8 +50,8 @@ def plotly_chart(
     """A component whose value is a figure of `nanollm.charts`, or None to show the sentence `empty` instead.
 
     Its height never changes, so that nothing below it jumps; a `square` one is as high as it is wide, up to `height`.
-    `label` is what a screen reader says. A figure's `note` (beside data and layout) is a sentence laid over the chart.
-    What the browser has already need not be sent: `window.nano.fills[fill]` completes the figure there.
+    `label` is what a screen reader says. What the browser has already need not be sent: `window.nano.fills[fill]`
+    completes the figure there.
     plotly.js comes out of the installed plotly package, from this server (gate.py): no CDN, and always the version
     that fits.
     """

@@ -141,8 +141,7 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
 
     @polite
     def remove(texts: Any, event: gr.EventData) -> dict[Any, Any]:
-        sha256 = _asked(event).get("sha256", "")
-        ctx.corpora.delete(sha256, needed_by=ctx.store.needing(sha256))
+        ctx.delete_text(_asked(event).get("sha256", ""))
         return _shown(ctx, parts, _chosen(ctx, texts))
 
     @polite
@@ -178,7 +177,7 @@ def _wire_card(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
         return gr.Dropdown(choices=choices, value=info.sha256), ctx.show("train")
 
     parts.card.turn(turn, parts.texts, parts.card, **PRIVATE)
-    parts.train.click(lead_to_training, parts.texts, [page["train"].corpus, ctx.tabs], **PRIVATE)
+    parts.train.click(lead_to_training, parts.texts, [page["train"].form.corpus, ctx.tabs], **PRIVATE)
 
 
 def _counting(ctx: Context, parts: Parts, shown: Any) -> None:

@@ -86,7 +86,11 @@ def _shoot(
     run: str = "",
     act: Callable[[Page], None] | None = None,
 ) -> None:
-    context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=theme)  # type: ignore[arg-type]
+    context = browser.new_context(
+        viewport={"width": width, "height": 860},
+        color_scheme=theme,  # type: ignore[arg-type]
+        has_touch=width < 768,
+    )
     page: Page = context.new_page()
     page.goto(f"{address}?tab={tab}&prompt=ROMEO:&run={run}")
     page.locator(f"body[data-tab={tab}][data-runs]").wait_for()

@@ -31,21 +31,24 @@ def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
     store, corpora = RunStore(home / "checkpoints"), CorpusStore(home / "data" / "corpora")
     corpus = corpora.list()[0]
     made = {}
-    for state in (*ENDED, "long", "stalled", "running", "queued"):
+    for state in (*ENDED, "long", "stalled", "running", "preparing", "queued"):
         title = LONG if state == "long" else f"sprint · {state}"
         made[state] = store.create(settings={}, corpus=corpus, preset="sprint", title=title, queued=state == "queued")
         if state != "queued":
             _train_by_hand(made[state], corpora, state)
     with (
         Pulse(made["running"].folder) as pulse,
+        Pulse(made["preparing"].folder) as other,
         FileLock(made["stalled"].folder / names.LOCK),
     ):  # who holds it, and never beats
         (made["stalled"].folder / names.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
-        pulse._longest = math.inf  # as if it might still move, however long the pictures take
+        pulse._longest = other._longest = math.inf  # as if it might still move, however long the pictures take
         yield made
 
 
 def _train_by_hand(run: Run, corpora: CorpusStore, state: str) -> None:
+    if state == "preparing":
+        return write_status(run.folder, "running", step=0)
     reached = 200 if state in ("completed", "long") else 120
     names.write_json(run.folder / names.BASELINES, asdict(corpora.baselines(corpora.list()[0].sha256)))
     write(run, events.Start(0, 200, "bf16", 2, "cpu", "2.13.0", 100_000, 100_000, 10_000))
@@ -75,6 +78,15 @@ def refuse_a_file(tab: Tab) -> None:
     content = {"name": "cat.txt", "mimeType": "text/plain", "buffer": (CAT * 50).encode("cp1251")}
     tab.locator("#corpus-upload input[type=file]").set_input_files(content)
     tab.locator("#corpus-readings label").first.wait_for()
+
+
+def bring_and_name_a_text(tab: Tab) -> None:
+    text = "The cat sat\u200b, and the dog sat, too.\n" * 90
+    content = {"name": "cats & dogs.txt", "mimeType": "text/plain", "buffer": text.encode()}
+    tab.locator("#corpus-upload input[type=file]").set_input_files(content)
+    tab.locator("#corpus-texts .yours .chosen .more").click()
+    tab.locator("#corpus-texts .yours button", has_text="Rename").click()
+    tab.locator("#corpus-card .odd summary").click()
 
 
 def open_the_folds(tab: Tab) -> None:
@@ -170,12 +182,16 @@ def draw(view: str) -> Callable[[Tab], None]:
 
 # name of the picture: (tab, state or id of the run or "" for none, what to do first)
 SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
-    **{f"train-{state}": ("train", state, None) for state in (*ENDED, "long", "stalled", "running", "queued")},
+    **{
+        f"train-{state}": ("train", state, None)
+        for state in (*ENDED, "long", "stalled", "running", "preparing", "queued")
+    },
     "train-refused": ("train", "completed", refuse_a_field),
     "train-folds": ("train", "completed", open_the_folds),
     "train-overlays": ("train", "long", lay_others_over),
     "train-runs": ("train", "completed", open_the_runs),
     "corpus-refused": ("corpus", "", refuse_a_file),
+    "corpus-yours": ("corpus", "", bring_and_name_a_text),
     "corpus-folds": ("corpus", "", open_the_texts_folds),
     "sample-character": ("sample", "pretrained-medium", look_at_a_character),
     "sample-folds": ("sample", "pretrained-medium", open_the_sample_folds),

@@ -99,7 +99,7 @@ def test_every_button_of_a_run(browser: Browser, page: Page) -> None:
     tab, state = visit.tab, visit.tab.locator("#train-state")
     wait_until(tab, lambda: step(page, first) > 0)
     expect(state).to_contain_text("Training")
-    expect(tab.locator(".train-form")).to_be_hidden()  # the cards make room
+    expect(tab.locator(".train-setup")).to_be_hidden()  # the cards make room
 
     tab.locator("#train-pause").click()
     expect(state).to_contain_text("Paused at step")
@@ -110,7 +110,7 @@ def test_every_button_of_a_run(browser: Browser, page: Page) -> None:
     page_launcher_stop(page, second)
     wait_until(tab, lambda: step(page, first) > paused)
     stop(visit)
-    expect(tab.locator(".train-form")).to_be_visible()
+    expect(tab.locator(".train-setup")).to_be_visible()
 
     tab.locator("#train-onward").click()
     expect(state).to_contain_text(f"Continues “{first.title}” from step {step(page, first):,}")
@@ -238,11 +238,25 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(browser: Browser, page: 
     expect(visit.tab.locator("#copy-link")).to_have_text("Copied")
     link = visit.tab.evaluate("navigator.clipboard.readText()")
 
-    other = browser.new_context().new_page()
+    # On a phone, where the form makes room for it.
+    second = ready(page, {**TINY, "num_steps": 500}, "another to be shown")
+    other = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True).new_page()
     other.goto(link)
     expect(other.locator("#time-bar output")).to_contain_text("step 10")
     expect(other.locator("#time-bar select")).to_have_value(run.id)
     expect(other.locator("body[data-tab=train]")).to_be_visible()
+    expect(other.locator("#train-numbers")).to_be_in_viewport()
+    expect(other.locator("#train-start")).to_be_hidden()
+    expect(other.locator("#train-going-on")).to_contain_text("from the snapshot chosen above")
+    other.locator("#train-table-fold button").first.click()
+    expect(other.locator("#train-table td").first).to_be_in_viewport()
+    assert other.locator("#train-table .sheet").evaluate("(sheet) => sheet.scrollWidth - sheet.clientWidth") <= 0
+    expect(other.locator("#train-numbers")).not_to_be_in_viewport()
+    other.locator("#time-bar select").select_option(second.id)
+    expect(other.locator("#train-state")).to_contain_text("Paused at step 0")
+    expect(other.locator("#train-numbers")).to_be_in_viewport()  # whoever chooses another run is led to it
+    other.locator("#train-again").click()
+    expect(other.locator("#train-start")).to_be_visible()
 
 
 @pytest.mark.long
