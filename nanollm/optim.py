@@ -8,16 +8,18 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 
 from nanollm.config import TrainConfig
 
+ADAMW_EPSILON = 1e-8  # keeps the first updates from being divided by zero
 MUON_MOMENTUM = 0.95
 ORTHOGONAL_STEPS = 5
 ADAMW_SHARE = 0.2  # length of a typical AdamW update, as a share of one whose every number is 1
 
 
 class Optimizer:
-    """What training does with a gradient: one or two torch optimizers that share schedule, clipping and saving."""
+    """What training does with a gradient: one or two optimizers that share schedule, clipping and saving."""
 
     def __init__(self, model: nn.Module, config: TrainConfig) -> None:
         self.config = config
@@ -25,7 +27,7 @@ class Optimizer:
         blocks = [p for name, p in model.named_parameters() if name.startswith("blocks.") and p.dim() == 2]
         matrices = blocks if config.optimizer == "muon" else []
         taken = {id(p) for p in matrices}
-        self.parts: list[torch.optim.Optimizer] = [adamw([p for p in self.parameters if id(p) not in taken], config)]
+        self.parts: list[AdamW | Muon] = [AdamW([p for p in self.parameters if id(p) not in taken], config)]
         if matrices:
             self.parts.append(Muon(matrices, config))
 
@@ -37,11 +39,9 @@ class Optimizer:
         grad_norm = nn.utils.clip_grad_norm_(self.parameters, self.config.grad_clip or math.inf)
         bad = (~torch.isfinite(grad_norm)).float()
         for part in self.parts:
-            for group in part.param_groups:
-                group["lr"] = learning_rate_at(step, self.config)
-            part.found_inf = bad  # type: ignore[attr-defined]
-            part.step()
-            part.zero_grad(set_to_none=True)
+            part.step(learning_rate_at(step, self.config), bad)
+        for parameter in self.parameters:
+            parameter.grad = None
         return grad_norm
 
     def tensors(self) -> dict[str, Tensor]:
@@ -49,34 +49,64 @@ class Optimizer:
         return {
             f"{number}.{index}.{slot}": tensor
             for number, part in enumerate(self.parts)
-            for index, slots in part.state_dict()["state"].items()
+            for index, slots in enumerate(part.memory)
             for slot, tensor in slots.items()
         }
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take up what tensors() gave. Raises KeyError or ValueError for what it never gave."""
-        states: dict[int, dict[int, dict[str, Tensor]]] = defaultdict(lambda: defaultdict(dict))
-        for name, tensor in tensors.items():
-            number, index, slot = name.split(".")
-            states[int(number)][int(index)][slot] = tensor
-        for number, part in enumerate(self.parts):
-            part.load_state_dict({**part.state_dict(), "state": states[number]})
+        """Take up what tensors() gave. Raises ValueError for what it never gave."""
+        own = self.tensors()
+        if {name: tensor.shape for name, tensor in own.items()} != {name: t.shape for name, t in tensors.items()}:
+            raise ValueError("of another optimizer, or of another model")
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
 
 
-def adamw(parameters: Iterable[Tensor], config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization").
+class AdamW:
+    """AdamW (Loshchilov & Hutter 2019, "Decoupled Weight Decay Regularization"), by PyTorch's fused kernel.
 
     Only matrices decay: a gain pulled towards zero would silence its whole block, a bias has nothing to regularise.
-    The fused kernel updates all tensors in one call; step by step they would cost nano more than its matrix products.
+    The kernel updates all tensors in one call; step by step they would cost nano more than its matrix products. What
+    it remembers is held here, because making a torch.optim.AdamW loads PyTorch's compiler: a second (as long as
+    importing torch takes) with which every training would begin.
     """
-    parameters = list(parameters)
-    matrices = [p for p in parameters if p.dim() >= 2]
-    vectors = [p for p in parameters if p.dim() < 2]
-    groups = [{"params": matrices, "weight_decay": config.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+
+    def __init__(self, parameters: Iterable[Tensor], config: TrainConfig) -> None:
+        self.config = config
+        self.parameters = sorted(parameters, key=lambda p: p.dim() < 2)  # matrices first, as in all resume files
+        self.memory = [
+            {"step": torch.zeros((), device=p.device), "exp_avg": _zeros_like(p), "exp_avg_sq": _zeros_like(p)}
+            for p in self.parameters
+        ]
+
+    @torch.no_grad()
+    def step(self, rate: float, bad: Tensor | None = None) -> None:
+        """Update at a learning rate; where `bad` is 1, not at all."""
+        learning = [row for row in zip(self.parameters, self.memory, strict=True) if row[0].grad is not None]
+        for decay, rows in (
+            (self.config.weight_decay, [row for row in learning if row[0].dim() >= 2]),
+            (0.0, [row for row in learning if row[0].dim() < 2]),
+        ):
+            adamw(
+                [p for p, _ in rows],
+                [p.grad for p, _ in rows],  # type: ignore[misc]
+                [slots["exp_avg"] for _, slots in rows],
+                [slots["exp_avg_sq"] for _, slots in rows],
+                [],
+                [slots["step"] for _, slots in rows],
+                fused=True,
+                found_inf=bad,
+                amsgrad=False,
+                beta1=self.config.beta1,
+                beta2=self.config.beta2,
+                lr=rate,
+                weight_decay=decay,
+                eps=ADAMW_EPSILON,
+                maximize=False,
+            )
 
 
-class Muon(torch.optim.Optimizer):
+class Muon:
     """Momentum whose update is made orthogonal: every direction of a matrix learns at the same speed.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks"; scaled to the length of AdamW's
@@ -86,31 +116,35 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(self, matrices: Iterable[Tensor], config: TrainConfig) -> None:
-        super().__init__(matrices, {"lr": config.learning_rate, "weight_decay": config.weight_decay})
-        self.found_inf: Tensor | None = None
+        self.parameters, self.config = list(matrices), config
+        self.memory = [{"momentum": _zeros_like(p)} for p in self.parameters]
 
     @torch.no_grad()
-    def step(self, closure: None = None) -> None:  # type: ignore[override]
-        good = 1 - self.found_inf if self.found_inf is not None else 1.0
-        for group in self.param_groups:
-            by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-            for p in group["params"]:
-                if "momentum" not in self.state[p]:
-                    self.state[p]["momentum"] = torch.zeros_like(p)
-                gradient = p.grad.nan_to_num(0.0, 0.0, 0.0)
-                momentum = self.state[p]["momentum"]
-                momentum.lerp_(gradient, (1 - MUON_MOMENTUM) * good)
-                ahead = gradient.lerp(momentum, MUON_MOMENTUM)  # Nesterov's look-ahead
-                for part, update in zip(_square_parts(p), _square_parts(ahead), strict=True):
-                    flat = part.shape[0] <= part.shape[1]
-                    part, update = (part, update) if flat else (part.T, update.T)
-                    by_shape[part.shape].append((part, update))
-            for (rows, columns), pairs in by_shape.items():
-                updates = orthogonal(torch.stack([update for _, update in pairs]))  # (n, rows, columns)
-                length = ADAMW_SHARE * math.sqrt(max(rows, columns))
-                for (part, _), update in zip(pairs, updates, strict=True):
-                    part.mul_(1 - group["lr"] * group["weight_decay"] * good)
-                    part.sub_(update * (group["lr"] * length * good))
+    def step(self, rate: float, bad: Tensor | None = None) -> None:
+        """Update at a learning rate; where `bad` is 1, not at all."""
+        good = 1 - bad if bad is not None else 1.0
+        by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
+        for p, slots in zip(self.parameters, self.memory, strict=True):
+            if p.grad is None:
+                continue
+            gradient = p.grad.nan_to_num(0.0, 0.0, 0.0)
+            momentum = slots["momentum"]
+            momentum.lerp_(gradient, (1 - MUON_MOMENTUM) * good)
+            ahead = gradient.lerp(momentum, MUON_MOMENTUM)  # Nesterov's look-ahead
+            for part, update in zip(_square_parts(p), _square_parts(ahead), strict=True):
+                flat = part.shape[0] <= part.shape[1]
+                part, update = (part, update) if flat else (part.T, update.T)
+                by_shape[part.shape].append((part, update))
+        for (rows, columns), pairs in by_shape.items():
+            updates = orthogonal(torch.stack([update for _, update in pairs]))  # (n, rows, columns)
+            length = ADAMW_SHARE * math.sqrt(max(rows, columns))
+            for (part, _), update in zip(pairs, updates, strict=True):
+                part.mul_(1 - rate * self.config.weight_decay * good)
+                part.sub_(update * (rate * length * good))
+
+
+def _zeros_like(parameter: Tensor) -> Tensor:
+    return torch.zeros_like(parameter, requires_grad=False)
 
 
 def _square_parts(matrix: Tensor) -> list[Tensor]:

@@ -140,7 +140,12 @@ def test_no_second_vocabulary() -> None:
     [
         ("import nanollm", {"gradio", "plotly", "torch", "numpy"}),
         ("from nanollm import RunStore; RunStore('nowhere').list()", {"gradio", "plotly", "torch"}),
-        ("from nanollm import train_with_config, generate_text, attention_map, Launcher", {"gradio", "plotly"}),
+        (
+            "from nanollm import TransformerLanguageModel, train_with_config, generate_text, attention_map, Launcher; "
+            "model = TransformerLanguageModel(3, 8, 1, 8, context_length=4); "
+            'train_with_config(model, [0, 1, 2] * 20, {"num_steps": 1, "precision": "float32", "threads": 1})',
+            {"gradio", "plotly", "torch._dynamo"},  # the last is PyTorch's compiler: as slow to load as torch itself
+        ),
         ("import nanollm.charts", {"gradio", "plotly", "torch"}),
         ("import nanollm.cli", {"gradio", "plotly", "torch"}),
     ],

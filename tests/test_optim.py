@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanollm.config import ModelConfig, TrainConfig
-from nanollm.optim import ADAMW_SHARE, Muon, Optimizer, orthogonal
+from nanollm.optim import ADAMW_SHARE, AdamW, Muon, Optimizer, orthogonal
 from tests.conftest import random_model
 
 MODEL = ModelConfig(vocab_size=11, embedding_dim=8, num_layers=2, ffn_hidden_dim=12, context_length=6)
@@ -35,6 +35,26 @@ def test_orthogonal_keeps_the_directions() -> None:
     assert (core - torch.diag_embed(core.diagonal(dim1=1, dim2=2))).abs().max() < 1e-4
 
 
+def test_adamw_is_pytorchs_bit_by_bit() -> None:
+    config = TrainConfig(learning_rate=0.1, weight_decay=0.3, beta1=0.8, beta2=0.95)
+    ours, theirs = with_gradients(), with_gradients()
+    groups = [
+        {"params": [p for p in theirs.parameters() if (p.dim() >= 2) == matrices], "weight_decay": decay}
+        for matrices, decay in ((True, 0.3), (False, 0.0))
+    ]
+    reference = torch.optim.AdamW(groups, betas=(0.8, 0.95), fused=True)
+    optimizer = AdamW(ours.parameters(), config)
+    for rate in (0.1, 0.05):
+        for group in reference.param_groups:
+            group["lr"] = rate
+        optimizer.step(rate)
+        reference.step()
+        assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True))
+    held = reference.state_dict()["state"]
+    for index, slots in enumerate(optimizer.memory):  # so resume files of both are the same
+        assert all(torch.equal(slots[name], held[index][name]) for name in ("step", "exp_avg", "exp_avg_sq"))
+
+
 def test_muon_agrees_with_pytorchs() -> None:
     """On square matrices, where both share one scale; theirs iterates in bfloat16, ours in float32."""
     config = TrainConfig(learning_rate=0.1, weight_decay=0.01)
@@ -46,7 +66,7 @@ def test_muon_agrees_with_pytorchs() -> None:
     for _ in range(4):
         gradient = torch.randn(16, 16, generator=generator)
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
-        optimizer.step()
+        optimizer.step(0.1)
         reference.step()
     moved = (start - theirs).norm()
     assert (ours - theirs).norm() < 0.05 * moved
@@ -55,7 +75,7 @@ def test_muon_agrees_with_pytorchs() -> None:
 def test_muons_updates_are_as_long_as_adamws() -> None:
     matrix = torch.nn.Parameter(torch.zeros(8, 20))
     matrix.grad = torch.randn(8, 20, generator=torch.Generator().manual_seed(4))
-    Muon([matrix], TrainConfig(learning_rate=1.0, weight_decay=0.0)).step()
+    Muon([matrix], TrainConfig(learning_rate=1.0, weight_decay=0.0)).step(1.0)
     assert matrix.detach().square().mean().sqrt() == pytest.approx(ADAMW_SHARE, rel=0.3)
 
 
@@ -63,11 +83,11 @@ def test_queries_keys_and_values_learn_as_three_matrices() -> None:
     joined = torch.nn.Parameter(torch.zeros(24, 8))
     gradient = torch.randn(24, 8, generator=torch.Generator().manual_seed(5))
     joined.grad = gradient.clone()
-    Muon([joined], TrainConfig(learning_rate=1.0, weight_decay=0.0)).step()
+    Muon([joined], TrainConfig(learning_rate=1.0, weight_decay=0.0)).step(1.0)
     for i in range(3):
         alone = torch.nn.Parameter(torch.zeros(8, 8))
         alone.grad = gradient[8 * i : 8 * i + 8].clone()
-        Muon([alone], TrainConfig(learning_rate=1.0, weight_decay=0.0)).step()
+        Muon([alone], TrainConfig(learning_rate=1.0, weight_decay=0.0)).step(1.0)
         assert torch.allclose(joined[8 * i : 8 * i + 8], alone, atol=1e-6)
 
 
@@ -75,7 +95,7 @@ def test_queries_keys_and_values_learn_as_three_matrices() -> None:
 def test_every_parameter_has_one_optimizer(name: str) -> None:
     model = random_model(MODEL)
     optimizer = Optimizer(model, TrainConfig(optimizer=name))
-    held = [id(p) for part in optimizer.parts for group in part.param_groups for p in group["params"]]
+    held = [id(p) for part in optimizer.parts for p in part.parameters]
     assert sorted(held) == sorted(id(p) for p in model.parameters())
 
 
