@@ -196,19 +196,27 @@ def test_a_run_of_a_million_recorded_steps_opens_in_a_second(ctx: Context, milli
     assert len(run.curve().eval_steps) == 200 and len(validation["x"]) <= VAL_POINTS  # no measurement is passed over
 
 
-@pytest.mark.parametrize("wanted", [AS_USUAL, Wanted("seconds", log=True), Wanted("seconds")])
-@pytest.mark.parametrize("laid", [0, 1, 2, MAX_OVERLAYS])
-def test_a_look_fits_into_a_tick_however_long_the_run_and_whatever_is_laid_over(
-    ctx: Context, million: list[str], laid: int, wanted: Wanted
-) -> None:
-    runs = [make(ctx.store, num_steps=1_000_000) for _ in range(laid + 1)]
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory, million: list[str]) -> tuple[Context, list[str]]:
+    """A page with the ids of as many long runs as one chart can hold."""
+    ctx = Context.open(Settings(home=tmp_path_factory.mktemp("long")))
+    runs = [make(ctx.store, num_steps=1_000_000) for _ in range(MAX_OVERLAYS + 1)]
     for run in runs:
         (run.folder / names.METRICS).write_text("".join(million[::100] + million[-3:]))
         write_status(run.folder, "completed", step=1_000_000)
         ctx.store.rename(run.id, LONG_TITLE)
     names.write_json(runs[0].folder / names.BASELINES, asdict(Baselines(3.3, 3.1, 2.4, 2.0, 100)))
-    wanted = replace(wanted, overlays=tuple(run.id for run in runs[1:]), health=True)
-    sent = [size(view) for view in looks(ctx, runs[0].id, wanted)]
+    return ctx, [run.id for run in runs]
+
+
+@pytest.mark.parametrize("wanted", [AS_USUAL, Wanted("seconds", log=True), Wanted("seconds")])
+@pytest.mark.parametrize("laid", [0, 1, 2, MAX_OVERLAYS])
+def test_a_look_fits_into_a_tick_however_long_the_run_and_whatever_is_laid_over(
+    long: tuple[Context, list[str]], laid: int, wanted: Wanted
+) -> None:
+    ctx, (shown, *others) = long
+    wanted = replace(wanted, overlays=tuple(others[:laid]), health=True)
+    sent = [size(view) for view in looks(ctx, shown, wanted)]
     assert len(sent) == 2 and max(sent) <= 10_000
 
 
