@@ -49,6 +49,9 @@ class Step(Event):
     tokens: int
     seconds: float
     tokens_per_second: float
+    elapsed: float = (
+        0.0  # since training began or was taken up again, with evaluating and saving; older records lack it
+    )
 
 
 @dataclass(frozen=True)

@@ -88,6 +88,7 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
     model, snapshots = state.model, snapshot_steps(config.num_steps)
     characters_a_step = config.batch_size * model.config.context_length
     worst_loss = GONE_ASTRAY * math.log(max(2, model.config.vocab_size))
+    began = time.perf_counter()
     yield _start(state, data, config)
     if state.step == 0:
         yield from _judge(state, data, snapshots)
@@ -118,6 +119,7 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
                 tokens=step * characters_a_step,
                 seconds=round(state.seconds, 4),
                 tokens_per_second=round(speed, 1),
+                elapsed=round(time.perf_counter() - began, 4),
             )
         if not healthy:
             yield End(step, "diverged")

@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -130,6 +131,16 @@ class TestStatus:
             assert status.tokens_per_second == 6400.0
             write(run, step(1200, seconds=20.0))
             assert run.status().eta_seconds == 0.0
+
+    def test_the_time_left_counts_what_evaluating_and_saving_take(self, store: RunStore) -> None:
+        run = make(store)
+        with liveness.Pulse(run.folder):
+            write_status(run.folder, "running", step=0)
+            write(run, *(replace(step(n, seconds=n / 100), elapsed=n / 50) for n in (100, 200)))
+            assert run.status().eta_seconds == pytest.approx(16.0)
+            # Taken up again: no more is known of that than what its steps take.
+            write(run, events.Resume(200), replace(step(300, seconds=3.0), elapsed=1.0))
+            assert run.status().eta_seconds == pytest.approx(7.0)
         assert run.status().state == "lost"
 
     def test_a_silent_worker_is_stalled(self, store: RunStore) -> None:

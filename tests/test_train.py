@@ -53,7 +53,7 @@ def set_up(text: str, **settings: object) -> tuple[TrainState, Dataset, TrainCon
 
 def curve(events: list[Event]) -> list[tuple]:
     """What must be equal between two runs: everything but the time that they took."""
-    timed = {"seconds", "tokens_per_second"}
+    timed = {"seconds", "tokens_per_second", "elapsed"}
     return [(e.type, *((k, v) for k, v in vars(e).items() if k not in timed)) for e in events if e.type != "start"]
 
 

@@ -81,7 +81,7 @@ def undisturbed(tale: str) -> tuple[list, dict[str, torch.Tensor]]:
 def records(history: list[events.Event]) -> list[dict]:
     """What must be equal bit by bit: all but times, and but where files were saved and training was taken up."""
     kept = [e for e in history if isinstance(e, (events.Step, events.Eval, events.End))]
-    timing = ("seconds", "tokens_per_second")
+    timing = ("seconds", "tokens_per_second", "elapsed")
     return [{"type": e.type, **{k: v for k, v in asdict(e).items() if k not in timing}} for e in kept]
 
 

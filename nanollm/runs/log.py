@@ -110,12 +110,14 @@ class EventLog:
             return self._events[-1].step if self._events else 0
 
     def pace(self) -> tuple[Step | None, float | None]:
-        """The newest Step event, and the seconds that a step took lately (None if that cannot be told)."""
+        """The newest Step event, and the seconds that a step took lately with all that came between; None: unknown."""
         with self._guard:
             self._catch_up()
             recent: list[Step] = []
             for event in reversed(self._events):
                 if isinstance(event, Step):
+                    if recent and event.step < recent[0].step / 2:
+                        break  # most snapshots are early, so what was before is no measure of what comes
                     recent.append(event)
                     if len(recent) == _RECENT:
                         break
@@ -220,4 +222,7 @@ def _seconds_per_step(newest_first: Sequence[Step]) -> float | None:
         return None
     new, old = newest_first[0], newest_first[-1]
     steps, seconds = (new.step - old.step, new.seconds - old.seconds) if new is not old else (new.step, new.seconds)
+    # Who waits, waits for evaluating and saving, too. Before a pause `elapsed` was counted from another beginning.
+    if new is not old and new.elapsed - old.elapsed > seconds:
+        seconds = new.elapsed - old.elapsed
     return seconds / steps if steps > 0 and seconds > 0 else None

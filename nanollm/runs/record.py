@@ -49,7 +49,7 @@ class Status:
     place: int | None = None  # in the queue: 1 is next
     seconds: float | None = None  # of training so far
     tokens_per_second: float | None = None
-    eta_seconds: float | None = None  # of training still to come, at the latest pace
+    eta_seconds: float | None = None  # until it is over, at the latest pace, evaluating and saving included
     val_loss: float | None = None  # the lowest so far
     peak_bytes: int | None = None  # of memory, held at once by its process while it trained
 

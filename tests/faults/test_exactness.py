@@ -38,7 +38,7 @@ from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 
 STEPS = TINY["num_steps"]
-TIMES = ("seconds", "tokens_per_second")
+TIMES = ("seconds", "tokens_per_second", "elapsed")
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.training", "torch._dynamo"])
 
