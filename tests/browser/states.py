@@ -67,7 +67,14 @@ def _train_by_hand(run: Run, corpora: CorpusStore, state: str) -> None:
     write_status(run.folder, recorded, step=reached, reason=reason)
 
 
+def open_the_form(tab: Tab) -> None:
+    """Where there is little room, it is folded away."""
+    if tab.locator("#train-again").is_visible():
+        tab.locator("#train-again").click()
+
+
 def refuse_a_field(tab: Tab) -> None:
+    open_the_form(tab)
     tab.locator("#train-settings button").first.click()
     tab.wait_for_timeout(1500)
     tab.locator("#train-num_heads input, #train-num_heads textarea").press_sequentially("3")
@@ -90,6 +97,7 @@ def bring_and_name_a_text(tab: Tab) -> None:
 
 
 def open_the_folds(tab: Tab) -> None:
+    open_the_form(tab)
     for fold in ("#train-onward-fold", "#train-health-fold", "#train-table-fold", "#train-command-fold"):
         tab.locator(f"{fold} button").first.click()
     tab.locator("#train-health-chart .main-svg").first.wait_for()
