@@ -7,10 +7,8 @@ import html
 import inspect
 import json
 import logging
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import gradio as gr
@@ -19,11 +17,12 @@ from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.limits import Limits
 from nanollm.runs.launcher import Launcher
-from nanollm.runs.store import Run, RunStore, Snapshot
+from nanollm.runs.store import Run, RunStore
 from playground import visitor
 from playground.aside import Counts, Pace
 from playground.catalogue import Catalogue
 from playground.frames import Frames
+from playground.models import Models
 from playground.owned import Shelf, VisitorLauncher, VisitorStore, owns
 from playground.settings import Settings
 from playground.shares import Shares
@@ -31,7 +30,6 @@ from playground.streaming import Desks
 from playground.visitor import Visitor
 
 if TYPE_CHECKING:
-    from nanollm.checkpoint import LoadedModel
     from playground.inside import Inside
 
 log = logging.getLogger("nanollm.page")
@@ -40,58 +38,12 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 TABS = ("corpus", "train", "sample", "attention", "compare")
 # For events that no visitor waits for: no queue, no spinner, no place in the public API (and no toast).
 QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
-ROOM = 256 * 2**20  # bytes of models that are kept loaded
-OBJECTS = 2**18  # bytes of a model besides its weights
 NICE = 10  # how far training steps back on a page that many look at
 REFUSED = "That did not work"
 # For every listener to a change that others listen to, too. The default for changes, "always_last", repeats a deferred
 # event for all of its listeners, not for the one that was busy: two of them keep each other going for ever.
 EACH: dict[str, Any] = dict(trigger_mode="multiple")
 DEFECT = "Something went wrong on our side; nothing of yours is lost. The server's log says more."
-
-
-class Models:
-    """Loaded models, the least recently used given up first. A file that was written anew is loaded anew."""
-
-    def __init__(self, store: RunStore, room: int = ROOM):
-        """Keeps as many as have room in so many bytes, but always the one that was asked for last."""
-        self._store = store
-        self._room = room
-        self._loaded: OrderedDict[tuple[str, int, int], LoadedModel] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, run_id: str | None, step: int | None) -> LoadedModel:
-        """The model of one snapshot (`step` None: the run's last). Raises InputError if it is gone or damaged."""
-        return self.at(self.find(run_id, step)[1])
-
-    def find(self, run_id: str | None, step: int | None) -> tuple[Run, Snapshot]:
-        """The run and the snapshot that a selection names. Raises InputError where there is none yet or no more."""
-        if run_id is None:
-            raise InputError("There is no trained model yet: bring a text in Corpus and train one.")
-        run = self._store.get(run_id)
-        return run, run.snapshot(step)
-
-    def at(self, snapshot: Snapshot) -> LoadedModel:
-        """The model in one snapshot's file, from memory while the file is the one that was read."""
-        from nanollm.checkpoint import load_model  # torch is only worth its second when somebody wants a model
-
-        try:
-            stat = snapshot.path.stat()
-        except OSError:
-            raise InputError("This snapshot is no longer here: choose another on the time bar.") from None
-        key = (str(snapshot.path), stat.st_mtime_ns, stat.st_size)
-        with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = load_model(snapshot.path)
-                while len(self._loaded) > 1 and sum(map(_weight, self._loaded.values())) > self._room:
-                    self._loaded.popitem(last=False)
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
-
-
-def _weight(loaded: LoadedModel) -> int:
-    """Bytes that a model takes: its weights, twice over where it writes, and the objects around them."""
-    return 12 * loaded.model.config.num_parameters + OBJECTS
 
 
 @dataclass

@@ -10,19 +10,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from nanollm.errors import InputError
 from nanollm.limits import Limits
+from playground.models import Models, Version, version
 from playground.question import Question
 from playground.shares import ENOUGH
-
-if TYPE_CHECKING:
-    from playground.context import Models
 
 LENGTH = 400  # characters of a frame; who rests on one gets the rest written on
 CAPACITY = 64 * 2**20  # bytes of frames that are kept, over all visitors
 MOST_WAITING = 64  # over all visitors
+
+Key = tuple[Question, Version]
 
 
 class Frames:
@@ -33,7 +33,7 @@ class Frames:
 
     def __init__(self, models: Models, limits: Limits, who: Callable[[], str], most: int) -> None:
         self._models, self._limits, self._who, self._most = models, limits, who, most
-        self._kept: OrderedDict[tuple[Any, ...], tuple[int, list[dict[str, Any]]]] = OrderedDict()
+        self._kept: OrderedDict[Key, tuple[int, list[dict[str, Any]]]] = OrderedDict()
         self._size = 0
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="frames")
@@ -45,6 +45,7 @@ class Frames:
         Raises InputError as a Draft does, for too long a prompt, and where too many are waiting.
         """
         self._limits.require_writing(question.given)
+        question = replace(question, max_length=min(question.max_length, LENGTH))
         visitor = self._who()
         if self._waiting[visitor] >= self._most:
             raise InputError(ENOUGH)
@@ -52,31 +53,40 @@ class Frames:
             raise InputError("Many want to travel at this moment: try again in a while.")
         self._waiting[visitor] += 1
         try:
-            return await asyncio.wrap_future(self._worker.submit(copy_context().run, self.compute, question))
+            if (known := await asyncio.to_thread(self._known, question)) is not None:  # past those that are computed
+                return known
+            return await asyncio.wrap_future(self._worker.submit(copy_context().run, self._compute, question))
         finally:
             self._waiting[visitor] -= 1
             self._waiting += Counter()  # forgets who waits no more
 
-    def compute(self, question: Question) -> list[dict[str, Any]]:
-        """The frame, from memory if it was computed before."""
+    def _known(self, question: Question) -> list[dict[str, Any]] | None:
+        """The frame, if it was computed before."""
+        key = self._key(question)
+        with self._lock:
+            if key not in self._kept:
+                return None
+            self._kept.move_to_end(key)
+            return self._kept[key][1]
+
+    def _compute(self, question: Question) -> list[dict[str, Any]]:
         from playground.drafts import Draft
 
-        question = replace(question, max_length=min(question.max_length, LENGTH))
-        _, snapshot = self._models.find(question.run, question.step)
-        loaded = self._models.at(snapshot)
-        key = (question, snapshot.path.stat().st_mtime_ns)
-        with self._lock:
-            if key in self._kept:
-                self._kept.move_to_end(key)
-                return self._kept[key][1]
-        draft = Draft(loaded, question)
+        if (known := self._known(question)) is not None:  # somebody asked the same a moment earlier
+            return known
+        key = self._key(question)
+        draft = Draft(self._models.get(question.run, question.step), question)
         while not draft.pen.finished:
             draft.pen.advance(1.0)
         value = draft.value()
         self._keep(key, value)
         return value
 
-    def _keep(self, key: tuple[Any, ...], value: list[dict[str, Any]]) -> None:
+    def _key(self, question: Question) -> Key:
+        """The question, and the version of the file that it is put to. Raises InputError where that is gone."""
+        return question, version(self._models.find(question.run, question.step)[1])
+
+    def _keep(self, key: Key, value: list[dict[str, Any]]) -> None:
         size = len(json.dumps(value))
         with self._lock:
             self._kept[key] = (size, value)

@@ -236,7 +236,7 @@ def test_c6_dials_are_clamped_or_refused_in_words(api: Api) -> None:
 def test_d1_many_write_at_the_same_time(page: Page) -> None:
     async def crowd() -> Account:
         account = Account()
-        people = [Visitor(page, account, number) for number in range(6)]
+        people = [Visitor(page.address, account, number) for number in range(6)]
         await asyncio.gather(*(person.open() for person in people))
         await asyncio.gather(*(act() for person in people for act in (person.write, person.news, person.look)))
         return account
@@ -249,7 +249,7 @@ def test_d1_many_write_at_the_same_time(page: Page) -> None:
 def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
     async def both() -> tuple[Account, Account]:
         calm, hurried = Account(), Account()
-        ann, greedy = Visitor(page, calm, 1), Visitor(page, hurried, 2)
+        ann, greedy = Visitor(page.address, calm, 1), Visitor(page.address, hurried, 2)
         await ann.open()
         await greedy.open()
         flood = [greedy.write() for _ in range(25)] + [greedy.look() for _ in range(25)]
