@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from playground.components.plotly_chart import PLOTLY_ROUTE, plotly_js
 from playground.context import DEFECT
+from playground.front import Front
 from playground.sessions import Sessions
 from playground.settings import Settings
 from playground.visitor import Visitor, of
@@ -48,7 +49,8 @@ _UPLOAD = f"{_API}/upload"
 _SMALL = 64 * 1024  # bytes: of a request that has nothing to say, or of the frame around an uploaded file
 MOST_PENDING = 8  # what one visitor may have waiting or at work in the queue
 MOST_OPEN = 64  # requests of one visitor that are being answered at once
-NETWORK = 8  # so many times a visitor's rate is that of one address: a class may share it
+VISITOR = (10, 120)  # requests a second of one visitor, and at once
+NETWORK = (250, 1000)  # of one address: a class may share it
 KNOWN = 4096  # visitors whose rates are remembered
 
 # Gradio's page is written with inline scripts and compiled templates. What keeps a stolen word from leaving is
@@ -116,14 +118,13 @@ class Gate:
         pending: Callable[[Visitor], int] = lambda visitor: 0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._app = app
+        self._app, self._front = app, Front(app)
         self._public = settings.public
         self._text_bytes = settings.limits.text_bytes + _SMALL
         self._json_bytes = (4 if settings.public else 16) * 2**20
         self._policy = _POLICY + (_FRAMED_BY if settings.public else "")
         self._pending = pending
-        self._asking = Rates(30, 120, clock)
-        self._network = Rates(30 * NETWORK, 120 * NETWORK, clock)
+        self._asking, self._network = Rates(*VISITOR, clock), Rates(*NETWORK, clock)
         self._uploading = Rates(2 / 60, 10, clock)
         self._open: Counter[str] = Counter()  # requests being answered, by visitor
         self._joining: Counter[str] = Counter()  # those among them that are on their way into the queue
@@ -186,7 +187,7 @@ class Gate:
                 receive = _counted(receive, self._most(path), answer)  # it goes to disk as it comes
             else:
                 receive = await _whole(receive, self._most(path))
-            await self._app(scope, receive, answer.send)
+            await (self._front if path == "/" else self._app)(scope, receive, answer.send)
         except _TooLarge:
             answer.withhold(413, TOO_LARGE)
         except ClientDisconnect:

@@ -22,7 +22,8 @@ from nanollm.explain.heads import HeadScores, head_scores
 from nanollm.explain.logit_lens import LogitLens
 from nanollm.runs.store import Run, Snapshot
 from playground.components.attention_grid import packed
-from playground.context import Models, chosen
+from playground.context import chosen
+from playground.models import Models
 
 Value = TypeVar("Value")
 

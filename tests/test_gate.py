@@ -150,8 +150,9 @@ def test_other_sites_get_no_answer_they_could_read(page: TestClient) -> None:
 
 
 def test_no_session_is_read_from_disk(page: TestClient) -> None:
-    assert page.get("/?run=a%20b&deep_link=abc&tab=train").json()["query"] == "run=a+b&tab=train"
-    assert page.get("/?run=a%20b&x=").json()["query"] == "run=a%20b&x="
+    assert page.get("/config?run=a%20b&deep_link=abc&tab=train").json()["query"] == "run=a+b&tab=train"
+    assert page.get("/config?run=a%20b&x=").json()["query"] == "run=a%20b&x="
+    assert page.get("/?run=a%20b&deep_link=abc").json()["query"] == ""
 
 
 def test_nothing_raw_is_said(page: TestClient) -> None:

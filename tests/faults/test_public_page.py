@@ -88,9 +88,10 @@ class Api:
         assert taken <= ANSWERED
 
     def post(self, path: str, body: Any) -> httpx.Response:
-        token = {"x-nano-visitor": next(self.tokens).rjust(43, "-"), "content-type": "application/json"}
+        self.web.headers["x-nano-visitor"] = next(self.tokens).rjust(43, "-")
         for _ in range(40):
-            answer = self.web.post(f"/gradio_api/{path}", content=json.dumps(body), headers=token)
+            asked = {"content": json.dumps(body), "headers": {"content-type": "application/json"}}
+            answer = self.web.post(f"/gradio_api/{path}", **asked)
             if answer.status_code != 429:  # all of these visitors share one address
                 break
             time.sleep(0.25)
