@@ -8,6 +8,8 @@ function card(i) {
   const made = make("section", "card");
   const text = make("div", "writing");
   text.tabIndex = 0;
+  text.setAttribute("role", "group");
+  text.setAttribute("aria-label", `What ${letter(i)} writes`);
   text.append(make("span", "prompt"), make("span", "text"));
   const guess = make("button", "small guess", `${letter(i)}, I think`);
   guess.type = "button";

@@ -69,7 +69,7 @@ def _column(index: int) -> Column:
     name = f"compare-{index + 1}"
     with gr.Column(min_width=200, elem_id=name, elem_classes="compared"):
         model = time_bar(f"{name}-model", rank=index, elem_classes="compact")
-        output = writing(f"{name}-text", WAITING)
+        output = writing(f"{name}-text", f"What the model of column {index + 1} writes", WAITING)
         told = numbers(f"{name}-facts")
     return Column(model, output, told)
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from html import escape
 from typing import Any
 
 import gradio as gr
 
 from playground.components import asset
 
-WRITING = """<div class="writing" tabindex="0"><span class="prompt"></span><span class="text"></span><span
-class="note"></span></div>"""
+WRITING = """<div class="writing" tabindex="0" role="group" aria-label="LABEL"><span class="prompt"></span><span
+class="text"></span><span class="note"></span></div>"""
 
 
 def line(elem_id: str, value: str = "", elem_classes: str = "quiet") -> gr.HTML:
@@ -22,9 +23,9 @@ def numbers(elem_id: str) -> gr.HTML:
     return _component([], '<dl class="numbers"></dl>', "numbers.js", elem_id)
 
 
-def writing(elem_id: str, note: str = "") -> gr.HTML:
+def writing(elem_id: str, label: str, note: str = "") -> gr.HTML:
     """A block of writing in a fixed frame, 60 characters wide; the value is what `written` makes."""
-    return _component(written(note=note), WRITING, "writing.js", elem_id)
+    return _component(written(note=note), WRITING.replace("LABEL", escape(label)), "writing.js", elem_id)
 
 
 def written(prompt: str = "", text: str = "", note: str = "") -> dict[str, Any]:
