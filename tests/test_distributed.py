@@ -264,15 +264,16 @@ def test_of_two_launches_into_one_folder_one_wins_and_a_rank_that_hangs_is_notic
 def test_machines_meet_and_only_the_first_has_text_and_folder(together: Together, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        meeting = f"127.0.0.1:{free.getsockname()[1]}"
+        port = free.getsockname()[1]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
-    here = ("--nnodes=2", "--nproc-per-node=1", "--rdzv-backend=c10d", f"--rdzv-endpoint={meeting}")
-    first = together.start("run", *here, "--node-rank=0", "--local-addr=127.0.0.1", num_steps=20)
-    second = together.start("run", *here, "--node-rank=1", "--local-addr=127.0.0.1", num_steps=20, home=elsewhere)
+    here = ("--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}")
+    # The second one's command comes first: it is the number that counts.
+    second = together.start("run", *here, "--node-rank=1", num_steps=20, home=elsewhere)
+    first = together.start("run", *here, "--node-rank=0", num_steps=20)
     run = together.ended("run", first)
-    second.communicate(timeout=PATIENCE)
-    assert second.returncode == 0
+    said, _ = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 0 and "the run is" not in said
     assert (run.status().state, run.status().step, starts(run)[0].world_size) == ("completed", 20, 2)
     assert list(elsewhere.iterdir()) == []
 

@@ -53,8 +53,8 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
         ("tests/test_distributed.py", "test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted"),
     ),
     **{
-        f"torchrun --nnodes 2 --node-rank {rank} --nproc-per-node 1 --rdzv-backend c10d --rdzv-endpoint first:29400 "
-        "-m nanollm train --corpus my.txt --run-dir checkpoints/together": (
+        f"torchrun --nnodes 2 --node-rank {rank} --nproc-per-node 1 --master-addr first --master-port 29400 "
+        "-m nanollm train --corpus my.txt --run-dir checkpoints/apart": (
             ("tests/test_distributed.py", "test_machines_meet_and_only_the_first_has_text_and_folder"),
         )
         for rank in (0, 1)
