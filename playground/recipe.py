@@ -80,7 +80,8 @@ def choice(
     The time is there only where the seconds of a step were measured on this machine, or that they are being measured.
     """
     model, train = make_configs(preset(preset_name), vocab_size)
-    takes = [f"{model.num_parameters:,} parameters", f"{size(training_bytes(model, train))} of memory"]
+    memory = size(training_bytes(model, train)).replace(" ", "\N{NO-BREAK SPACE}")
+    takes = [f"{model.num_parameters:,} parameters", f"{memory} of memory"]
     if step_seconds is not None:
         takes.insert(0, f"about {duration(step_seconds * train.num_steps)} here")
     elif measuring:

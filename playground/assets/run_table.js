@@ -1,5 +1,7 @@
-// value: {columns, rows, ids, csv} or null. Drawn with textContent only.
+// value: {columns, settings, rows, ids, csv} or null; from the column `settings` on they are settings. Drawn with
+// textContent only.
 const { element: make, dot, runs, state } = window.nano;
+const FEW = 4; // settings that a narrow screen shows of each run
 const find = (selector) => element.querySelector(selector);
 const shown = (cell) => (cell === null ? "–" : typeof cell === "number" ? cell.toLocaleString("en", { maximumFractionDigits: 6 }) : String(cell));
 
@@ -8,6 +10,7 @@ function row(cells, id) {
   made.append(...cells.map((cell, i) => {
     const text = props.value.columns[i] === "state" ? state({ state: cell }).join(" ") : shown(cell);
     const box = make("td", typeof cell === "number" ? "number" : "", text);
+    box.classList.toggle("setting", i >= props.value.settings);
     box.dataset.column = props.value.columns[i]; // said in front of it where there is no room for a head
     if (i === 0) {
       box.title = text;
@@ -23,8 +26,9 @@ function draw() {
   const value = props.value;
   const some = Boolean(value && value.rows.length > 1);
   find(".none").hidden = some;
-  find(".sheet").hidden = find("button").hidden = !some;
+  find(".sheet").hidden = find("button").hidden = find(".rest").hidden = !some;
   if (!some) return;
+  find(".run-table").classList.toggle("many", value.columns.length - value.settings > FEW);
   const head = make("tr");
   head.append(...value.columns.map((name) => make("th", "", name)));
   find("thead").replaceChildren(head);
