@@ -44,7 +44,7 @@ def headline(run: Run, status: Status, curve: Curve) -> list[list[str]]:
     return [
         [NUMBERS[0], f"{loss:.2f}" if loss is not None else "–"],
         [NUMBERS[1], choices(loss)],
-        [NUMBERS[2], left] if status.active else ["time taken", duration(status.seconds)],
+        [NUMBERS[2], left] if status.active else ["time in training", duration(status.seconds)],
     ]
 
 
@@ -139,7 +139,7 @@ def state_sentence(run: Run, status: Status, wait: float | None = None) -> str:
     if status.asked:
         return "Saving, then it pauses." if status.asked == "pause" else "Saving, then it stops."
     step = f"step {status.step:,}"
-    took = f" in {duration(status.seconds)}" if status.seconds else ""
+    took = f" in {duration(status.seconds)} of training" if status.seconds else ""  # evaluating and saving come on top
     reason = status.reason.rstrip()
     told = f"{reason} " if reason else ""
     if status.state == "running" and not status.step:

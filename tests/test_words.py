@@ -61,6 +61,9 @@ def test_the_large_numbers():
     curve = Curve(eval_steps=[0, 50, 100], train_loss=[4.2, 2.0, 1.8], val_loss=[4.2, 1.887, None])
     numbers = dict(words.headline(run(), Status("running", 100, 1000, eta_seconds=61.0), curve))
     assert numbers == {"validation loss": "1.89", "characters to choose among": "6.6", "time left": "61 s"}
+    over = Status("completed", 1000, 1000, seconds=23.4)
+    assert dict(words.headline(run(), over, curve))["time in training"] == "23 s"
+    assert words.state_sentence(run(), over) == "Finished: 1,000 steps in 23 s of training."
     nothing = dict(words.headline(run(), Status("queued", 0, 1000), Curve()))
     assert set(nothing.values()) == {"–"}
 
