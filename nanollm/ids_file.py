@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
+
 from nanollm.mapped import Mapped
 from nanollm.tokenizer import CharTokenizer
 
@@ -59,6 +61,7 @@ def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, Mapped] | None:
             if (facts["format"], facts["text"]) != (FORMAT, sha256):
                 return None
             tokenizer = CharTokenizer(facts["characters"])
-            return tokenizer, Mapped(file, dtype=tokenizer.id_type, mode="c", offset=file.tell())  # "copy on write"
+            ids = np.memmap(file, dtype=tokenizer.id_type, mode="c", offset=file.tell())  # "copy on write"
+            return tokenizer, ids.view(Mapped)
     except OSError:
         return None

@@ -20,6 +20,7 @@ from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Event, Resume, Sample, Start
 from nanollm.explain.ablation import measure_means, save_means
 from nanollm.inference.generate import generate_text
+from nanollm.mapped import Mapped
 from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
@@ -139,6 +140,8 @@ class Training:
         if isinstance(event, Start):
             self._compare_with_first(event)
         self._record(event)
+        if isinstance(self._ids, Mapped):
+            self._ids.give_back()  # batches and evaluations look at places all over the text
         if isinstance(event, Checkpoint):
             self._metrics.sync()
             if event.kind in _SNAPSHOTS:
