@@ -27,15 +27,21 @@ async function fetchAhead(value) {
     }
 }
 
-// A frame has arrived: it is kept, and what lies beside it is fetched.
+let reached = null; // {run, step}: where the time bar has come to
+
+// A frame has arrived: it is kept, and what lies beside it is fetched. Whether the time bar still stands there.
 function arrived(value) {
     keep(value);
-    fetchAhead(value);
+    const late = Number.isInteger(reached?.step) && value.stamp === `${reached.run} ${value.step}` && value.step !== reached.step;
+    if (!late) fetchAhead(value);
+    return !late;
 }
 
-// The time bar is being dragged: what is there is shown at once.
+// The time bar moves: what is there is shown at once.
 document.addEventListener("nano:question", ({ detail }) => {
-    if (detail.what !== "glance" || detail.place !== GLANCES || document.body.dataset.tab !== "attention" || !frame()) return;
+    if (detail.what !== "glance" || detail.place !== GLANCES) return;
+    reached = detail;
+    if (document.body.dataset.tab !== "attention" || !frame()) return;
     const found = ahead.get(`${detail.run} ${detail.step}\n${frame().characters.join("")}`);
-    if (found) inside.put("frame", inside.decoded(found));
+    if (found && found.stamp !== frame().stamp) inside.put("frame", inside.decoded(found));
 });

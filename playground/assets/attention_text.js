@@ -68,8 +68,8 @@ function look(index) {
 
 function take() {
     inside.put("note", props.value?.note ?? "");
-    inside.put("frame", props.value?.weights ? inside.decoded(props.value) : null);
-    if (props.value?.weights) arrived(props.value);
+    if (!props.value?.weights) inside.put("frame", null);
+    else if (arrived(props.value)) inside.put("frame", inside.decoded(props.value));
 }
 
 const indexAt = (event) => {

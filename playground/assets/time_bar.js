@@ -27,9 +27,13 @@ const last = () => (steps().length ? steps()[steps().length - 1] : null);
 function choose(runId, step) {
   const now = chosen();
   if (now.run === runId && now.step === step) return;
+  glance(runId, step);
   props.value = { run: runId, step };
   draw();
 }
+
+// Where the bar has come to: what is here already is shown at once, what comes late from elsewhere is not.
+const glance = (runId, step) => window.nano.glance(bar.dataset.text, runId, step);
 
 function index() {
   const at = steps().indexOf(chosen().step);
@@ -127,7 +131,7 @@ const nearest = (step) => steps().reduce((a, b) => (Math.abs(b - step) < Math.ab
 function settle(i) {
   clearTimeout(settling);
   label.textContent = stepWord(i);
-  window.nano.glance(bar.dataset.text, run()?.id, steps()[i]);
+  glance(run()?.id, steps()[i]);
   settling = setTimeout(() => {
     settling = 0;
     choose(run()?.id ?? null, steps()[i] ?? null);
@@ -144,17 +148,11 @@ function pause() {
 function start() {
   play.classList.add("on");
   play.setAttribute("aria-label", "Pause");
-  visit(index() >= steps().length - 1 ? 0 : index() + 1);
+  choose(run().id, steps()[index() >= steps().length - 1 ? 0 : index() + 1]);
   playing = setInterval(() => {
     if (index() >= steps().length - 1) return pause();
-    visit(index() + 1);
+    choose(run().id, steps()[index() + 1]);
   }, FRAME_MS);
-}
-
-// As if it had been dragged there: what is here already is shown at once.
-function visit(i) {
-  window.nano.glance(bar.dataset.text, run().id, steps()[i]);
-  choose(run().id, steps()[i]);
 }
 
 select.addEventListener("change", () => {
@@ -171,6 +169,7 @@ play.addEventListener("click", () => (playing ? pause() : start()));
 
 watch("value", () => {
   newest = chosen().step === null ? null : last();
+  glance(chosen().run, chosen().step);
   follow();
 });
 window.nano.onRuns(follow);
