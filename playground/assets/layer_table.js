@@ -1,8 +1,9 @@
 // What each layer would say: a row a layer, its likeliest characters shaded by how likely. A click picks a character.
 
-const { inside, element: make } = window.nano;
+const { inside, element: make, rove } = window.nano;
 const table = element.querySelector("tbody");
 const note = element.querySelector(".table-note");
+const stop = rove(table, "tr");
 
 function cell({ character, share }, picked) {
     const made = make("td");
@@ -30,7 +31,9 @@ function draw() {
     });
     table.replaceChildren(...drawn);
     note.textContent = said;
-    if (focused) [...table.querySelectorAll("button")].reverse().find((each) => each.dataset.character === picked)?.focus();
+    const chosen = [...table.querySelectorAll("button")].reverse().find((each) => each.dataset.character === picked);
+    stop(chosen);
+    if (focused) chosen?.focus();
 }
 
 table.addEventListener("click", (event) => {

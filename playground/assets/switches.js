@@ -1,8 +1,9 @@
 // A board on which any head, feed-forward block or layer can be switched off. `value` lists what is off, by its label.
 
-const { inside, element: make } = window.nano;
+const { inside, element: make, rove } = window.nano;
 const board = element.querySelector(".switches");
 const note = element.querySelector(".grid-note");
+const stop = rove(board, ".row");
 
 const off = () => new Set(Array.isArray(props.value) ? props.value : []);
 const buttons = () => [...board.querySelectorAll("button")];
@@ -35,7 +36,7 @@ function build() {
     const known = new Set(buttons().map((button) => button.dataset.part));
     const kept = [...off()].filter((label) => known.has(label));
     if (frame && kept.length !== off().size) props.value = kept;
-    if (board.firstChild) board.querySelector("button").tabIndex = 0;
+    stop();
 }
 
 function mark() {
@@ -57,39 +58,12 @@ function toggle(label) {
     mark();
 }
 
-// One stop for the tab key; the arrows move within the board.
-function move(button, { key }) {
-    const row = button.parentElement;
-    const column = [...row.children].indexOf(button);
-    const to = {
-        ArrowLeft: () => button.previousElementSibling,
-        ArrowRight: () => button.nextElementSibling,
-        ArrowUp: () => row.previousElementSibling?.children[column],
-        ArrowDown: () => row.nextElementSibling?.children[column],
-        Home: () => row.firstChild,
-        End: () => row.lastChild,
-    }[key];
-    return to && (to() ?? button);
-}
-
 board.addEventListener("click", (event) => {
     const button = event.target.closest("button");
     if (button) toggle(button.dataset.part);
 });
-board.addEventListener("keydown", (event) => {
-    const button = event.target.closest("button");
-    const next = button && move(button, event);
-    if (!next) return;
-    event.preventDefault();
-    next.focus();
-});
-board.addEventListener("focusin", (event) => {
-    for (const button of buttons()) button.tabIndex = button === event.target ? 0 : -1;
-});
-
 function refresh() {
     build();
-    for (const button of buttons()) if (!button.hasAttribute("tabindex")) button.tabIndex = -1;
     mark();
 }
 watch("value", mark);

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Route, expect
 from playwright.sync_api import Page as Tab
 
 from nanollm.checkpoint import save_checkpoint, snapshot_name
@@ -210,6 +210,29 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.keyboard.press("End")
     expect(tab.locator("#attention-cost")).to_have_text(before)
 
+    # What is answered late, about a moment that the time bar has left, is not shown.
+    held: dict[str, list[Route]] = {"10": [], "0": []}
+
+    def hold(route: Route) -> None:
+        about = re.search(r'"step":(\d+)', route.request.post_data or "")
+        held[about[1]].append(route) if about and about[1] in held else route.continue_()
+
+    tab.route("**/run/**", hold)
+    for step in held:
+        tab.keyboard.press("ArrowLeft")
+        tab.wait_for_function("(step) => window.nano.inside.held.frame.step === Number(step)", arg=step)
+        while not held[step]:
+            tab.wait_for_timeout(50)
+    late = [*held["0"], *held["10"]]
+    held.clear()
+    for route in late:
+        with tab.expect_response(lambda answer, asked=route.request: answer.request == asked):
+            route.continue_()
+    tab.wait_for_timeout(200)
+    assert tab.evaluate("window.nano.inside.held.frame.step") == 0
+    tab.keyboard.press("End")
+    expect(tab.locator("#attention-cost")).to_have_text(before)
+
     turn(tab, 2)
     expect(tab.locator("#attention-name")).to_contain_text("L1·H2: Nothing recognisable. That is common.")
     expect(tab.locator("#attention-history-about")).to_contain_text("No induction head")
@@ -220,7 +243,9 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.locator("#attention-place .text-view").focus()
     tab.keyboard.press("Home")
     expect(tab.locator("#attention-shares")).to_contain_text("“<” itself")
-    tab.locator("#attention-layers tr").last.locator("button").nth(1).focus()
+    tab.locator("#attention-layers [tabindex='0']").focus()  # one stop: its arrows lead to all of them
+    for key in ("Home", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
+        tab.keyboard.press(key)
     character = tab.evaluate("document.activeElement.dataset.character")
     tab.keyboard.press("Enter")
     picked = tab.locator("#attention-layers tr").last.locator("[aria-pressed=true]")
