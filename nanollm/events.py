@@ -49,9 +49,8 @@ class Step(Event):
     tokens: int
     seconds: float
     tokens_per_second: float
-    elapsed: float = (
-        0.0  # since training began or was taken up again, with evaluating and saving; older records lack it
-    )
+    # Since training began or was taken up again, evaluating and saving included; older records lack it.
+    elapsed: float = 0.0
 
 
 @dataclass(frozen=True)
