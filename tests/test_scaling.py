@@ -281,7 +281,7 @@ class TestTraining:
     @pytest.mark.slow
     def test_an_interrupted_command_goes_on_when_it_is_given_again(self, home: Path) -> None:
         command = [sys.executable, "-m", "nanollm", "scale", "--corpus", "cats.txt", "--presets", "nano"]
-        command += ["--num-steps-scale", "0.1", "--seeds", "1", "2"]
+        command += ["--num-steps-scale", "0.5", "--seeds", "1", "2"]  # long enough to be interrupted in the first
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
         options = {"cwd": home, "env": environment, "stdout": subprocess.PIPE, "text": True}
         store = RunStore(home / "checkpoints")
@@ -293,7 +293,7 @@ class TestTraining:
         first, second = experiments(store.root)[0].runs()
         assert {first.status().state, second.status().state} == {"paused"} and not first.alive()
         paused_at = first.status().step
-        assert 0 < paused_at < 100 and second.status().step == 0
+        assert 0 < paused_at < 500 and second.status().step == 0
 
         again = subprocess.run(command, **options, timeout=120)
         assert again.returncode == 0 and "report.html" in again.stdout

@@ -41,10 +41,11 @@ def test_b5_a_machine_with_less_memory_than_the_run_was_made_on(
 ) -> None:
     run = make()
     with monkeypatch.context() as patch:
-        patch.setattr(memory, "available_bytes", lambda: 50_000_000)
+        patch.setattr(memory, "available_bytes", lambda: 10_000_000)
         status = work(run, corpora.root)
     assert (status.state, status.step) == ("failed", 0) and run.events() == []
-    assert status.reason.startswith("This model would need about 0.1 GB to train, and 50 MB are free: choose")
+    needed = memory.training_bytes(run.model_config, run.train_config) / 1e6
+    assert status.reason.startswith(f"This model would need about {needed:.0f} MB to train, and 10 MB are free: choose")
     assert work(run, corpora.root).state == "completed"
 
 
