@@ -73,6 +73,12 @@ class TestCreate:
             store.create(settings={}, corpus=TALE, preset="huge")
         assert store.list() == [] and not store.root.exists()
 
+    def test_an_id_that_is_taken_is_drawn_again(self, store: RunStore, monkeypatch) -> None:
+        ids = iter(["20260101-000000-0000", "20260101-000000-0000", "20260101-000000-0001"])
+        monkeypatch.setattr("nanollm.runs.store._new_id", lambda created: next(ids))
+        assert [make(store).id for _ in range(2)] == ["20260101-000000-0000", "20260101-000000-0001"]
+        assert not list(store.root.glob(".new*"))
+
     def test_a_disk_that_refuses_is_told_in_a_sentence(self, store: RunStore, monkeypatch) -> None:
         store.root.mkdir()
 

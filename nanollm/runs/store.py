@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import secrets
@@ -130,10 +131,7 @@ class RunStore:
         """
         if self.root.name == names.SHIPPED:
             raise InputError(f"{_STAYS}, and no run is made among them: choose another folder.")
-        run_id = _new_id(time.time())
-        os.rename(aside, self.root / run_id)
-        sync_folder(self.root)
-        return self.get(run_id)
+        return self.get(self._named(aside, time.time()))
 
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title. Raises InputError if it is gone, or the title has nothing to show."""
@@ -248,8 +246,7 @@ class RunStore:
     def _write_new(self, about: dict[str, Any], queued: bool, weights: Path | None) -> str:
         """Write a new folder aside and give it its name at the end, so that nobody meets it half-made."""
         self.root.mkdir(parents=True, exist_ok=True)
-        run_id = _new_id(about["created"])
-        aside = self.root / f"{_NEW}{run_id}-{os.getpid()}"
+        aside = self.root / f"{_NEW}{secrets.token_hex(8)}-{os.getpid()}"
         try:
             aside.mkdir()
             (aside / names.CONTROL).mkdir()
@@ -260,12 +257,23 @@ class RunStore:
                 self.enqueue(aside)
             else:
                 write_status(aside, "paused", step=0)
-            os.rename(aside, self.root / run_id)  # fails where the name is taken: a folder with files is never replaced
+            return self._named(aside, about["created"])
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
-        sync_folder(self.root)
-        return run_id
+
+    def _named(self, aside: Path, created: float) -> str:
+        """Give a folder that is complete its name, an id that no other run has; returns it."""
+        while True:
+            run_id = _new_id(created)
+            try:
+                os.rename(aside, self.root / run_id)  # a folder with files is never replaced
+            except OSError as error:
+                if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                    raise
+            else:
+                sync_folder(self.root)
+                return run_id
 
     def _of(self, about: Mapping[str, Any]) -> list[Run]:
         """The runs of the same owner: titles tell them apart, and nothing of what others have."""
