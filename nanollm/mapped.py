@@ -15,8 +15,12 @@ class Mapped(np.memmap):
     can, but nobody does: it would be lost with the page."""
 
     def give_back(self) -> None:
-        """Hand in the pages that were read so far; they are read again where they are wanted again."""
-        if self._mmap is not None:  # type: ignore[attr-defined]  (else: a copy, which numpy still calls by our name)
+        """Hand in the pages that were read so far; they are read again where they are wanted again.
+
+        Windows cannot be told so; there they stay until the system wants them.
+        """
+        mapped = self._mmap is not None  # type: ignore[attr-defined]  (else: a copy, which numpy still calls by our name)
+        if mapped and hasattr(mmap, "MADV_DONTNEED"):
             self._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 

@@ -36,3 +36,11 @@ def test_what_was_passed_is_given_back(tmp_path: Path) -> None:
     assert total == size // 256 * sum(range(256)) and 2**19 < most < 8 * 2**20
     assert ids[-1] == 255 and isinstance(ids[5:], Mapped)
     (ids + 1)[:7].give_back()  # a copy: there is nothing to be given back
+
+
+def test_where_pages_cannot_be_given_back_they_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr("mmap.MADV_DONTNEED", raising=False)  # as on Windows
+    ids = np.arange(250, dtype=np.uint8)
+    (tmp_path / "ids").write_bytes(ids.tobytes())
+    walked = np.concatenate(list(stretches(Mapped(tmp_path / "ids", np.uint8, mode="c"), 100)))
+    assert np.array_equal(walked, ids)
