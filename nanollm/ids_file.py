@@ -15,7 +15,6 @@ from typing import BinaryIO
 
 import numpy as np
 
-from nanollm.mapped import Mapped
 from nanollm.tokenizer import CharTokenizer
 
 FORMAT = 1
@@ -44,7 +43,7 @@ def write_ids(file: BinaryIO, sha256: str, tokenizer: CharTokenizer, pieces: Ite
     file.write(digest.digest())
 
 
-def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, Mapped] | None:
+def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, np.memmap] | None:
     """The tokenizer and the ids (N,) that were written for the text with this digest, checked from end to end.
 
     None if there is no such file, or it is damaged, or of another text or format.
@@ -61,7 +60,7 @@ def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, Mapped] | None:
             if (facts["format"], facts["text"]) != (FORMAT, sha256):
                 return None
             tokenizer = CharTokenizer(facts["characters"])
-            ids = np.memmap(file, dtype=tokenizer.id_type, mode="c", offset=file.tell())  # "copy on write"
-            return tokenizer, ids.view(Mapped)
+            # "copy on write": torch shares the memory of writable arrays only, though nobody writes into this one.
+            return tokenizer, np.memmap(file, dtype=tokenizer.id_type, mode="c", offset=file.tell())
     except OSError:
         return None

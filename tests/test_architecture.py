@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"config"},
     "step": {"distributed", "model", "optim"},
     "device": set(),
-    "evaluation": {"memory", "model"},
+    "evaluation": {"mapped", "memory", "model"},
     "distributed": set(),
     "calibration": {"config", "files", "model", "optim", "step"},
     "checkpoint": {"config", "files", "tokenizer", "model"},

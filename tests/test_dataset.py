@@ -11,6 +11,8 @@ import torch
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.dataset import Dataset
 from nanollm.errors import InputError
+from nanollm.evaluation import evaluate
+from nanollm.model import TransformerLanguageModel
 
 N, B, T = 500, 4, 16
 IDS = np.arange(N) % 200
@@ -22,10 +24,20 @@ def mapped(path: Path) -> np.memmap:
     return np.memmap(path, np.uint16, mode="c")
 
 
-@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "int32", "int64", ">u2", "tensor", "list", "mapped"])
+OTHERS = {
+    "tensor": lambda _: torch.from_numpy(IDS),
+    "list": lambda _: IDS.tolist(),
+    "mapped": mapped,
+    "backwards": lambda _: IDS[::-1].copy()[::-1],
+    "in steps": lambda _: np.repeat(IDS, 2)[::2],
+    "read-only": lambda _: np.frombuffer(IDS.tobytes(), IDS.dtype),
+}
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "int32", "int64", ">u2", *OTHERS])
+@pytest.mark.filterwarnings("error")
 def test_batches_are_the_same_whatever_the_type(tmp_path: Path, kind: str) -> None:
-    ids = {"tensor": torch.from_numpy(IDS), "list": IDS.tolist(), "mapped": mapped(tmp_path / "ids")}.get(kind)
-    data = Dataset.from_ids(ids if ids is not None else IDS.astype(kind), 0.1)
+    data = Dataset.from_ids(OTHERS[kind](tmp_path / "ids") if kind in OTHERS else IDS.astype(kind), 0.1)
     assert (len(data.train), len(data.val)) == (450, 50)
     data.check(MODEL, TrainConfig())
     starts = torch.randint(450 - T, (B, 1), generator=torch.Generator().manual_seed(7))
@@ -38,14 +50,7 @@ def test_batches_are_the_same_whatever_the_type(tmp_path: Path, kind: str) -> No
 def test_ids_are_not_copied() -> None:
     ids = IDS.astype(np.uint16)
     data = Dataset.from_ids(ids, 0.1)
-    assert np.shares_memory(data.train.numpy(), ids) and np.shares_memory(data.val.numpy(), ids)
-
-
-@pytest.mark.parametrize("ids", [IDS[::-1], np.frombuffer(IDS.tobytes(), IDS.dtype), IDS[::2]])
-def test_arrays_that_torch_cannot_share_are_copied(ids: np.ndarray, recwarn: pytest.WarningsRecorder) -> None:
-    data = Dataset.from_ids(ids, 0.0)
-    assert data.train.tolist() == ids.tolist() and len(data.val) == 0
-    assert not recwarn.list
+    assert np.shares_memory(data.train, ids) and np.shares_memory(data.val, ids)
 
 
 @pytest.mark.parametrize("ids", [[], [0.5], [[1, 2]], [True, False], np.zeros(3), torch.zeros(3)])
@@ -68,3 +73,21 @@ def test_ids_that_the_model_lacks_are_refused(dtype: type, place: int) -> None:
 def test_negative_ids_are_refused() -> None:
     with pytest.raises(InputError, match="from 0 to 199"):
         Dataset.from_ids(IDS - 1, 0.1).check(MODEL, TrainConfig())
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="what is mapped is read from /proc")
+def test_of_a_large_text_no_more_is_held_in_memory_than_is_looked_at(tmp_path: Path) -> None:
+    path, random = tmp_path / "ids", torch.Generator().manual_seed(7)
+
+    def held() -> int:
+        _, about = Path("/proc/self/smaps").read_text().split(str(path))
+        return 1024 * int(about.split("Rss:")[1].split()[0])
+
+    np.zeros(4 * 2**20, np.uint16).tofile(path)
+    data = Dataset.from_ids(np.memmap(path, np.uint16, mode="c"), 0.1)
+    assert held() == 0
+    assert not data.batch(64, T, random)[0].any() and held() == 0
+    evaluate(TransformerLanguageModel.from_config(MODEL), data.train)
+    assert held() == 0
+    data.train.sum()
+    assert held() > 7 * 2**20

@@ -20,7 +20,6 @@ from nanollm.errors import InputError
 from nanollm.events import Checkpoint, End, Event, Resume, Sample, Start
 from nanollm.explain.ablation import measure_means, save_means
 from nanollm.inference.generate import generate_text
-from nanollm.mapped import Mapped
 from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
@@ -129,7 +128,7 @@ class Training:
         if self._written_alike:
             baselines = self._corpora.baselines(str(self.run.corpus.get("sha256")), self._config.validation_fraction)
         else:  # judged with the vocabulary of the model that this run continues
-            baselines = measure(data.train.numpy(), data.val.numpy(), self._tokenizer.vocab_size)
+            baselines = measure(data.train, data.val, self._tokenizer.vocab_size)
         with suppress(OSError):
             names.write_json(self.run.folder / names.BASELINES, asdict(baselines))
 
@@ -140,8 +139,6 @@ class Training:
         if isinstance(event, Start):
             self._compare_with_first(event)
         self._record(event)
-        if isinstance(self._ids, Mapped):
-            self._ids.give_back()  # batches and evaluations look at places all over the text
         if isinstance(event, Checkpoint):
             self._metrics.sync()
             if event.kind in _SNAPSHOTS:

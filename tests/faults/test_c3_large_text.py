@@ -38,11 +38,15 @@ def home() -> Iterator[Path]:
         yield Path(folder)
 
 
-@pytest.fixture(scope="module")
-def large(text: str) -> Iterator[Path]:
-    """A file of nearly 200 MB with an emoji, an accent or an ideograph at the end of every third line."""
-    lines = text.splitlines()
-    lines[::3] = [line + "🦊é漢😀—"[i % 5] for i, line in enumerate(lines[::3])]
+# An emoji, an accent or an ideograph, and so many different ones that ids need two bytes.
+ENDS = {"few characters": "🦊é漢😀—", "many characters": "🦊" + "".join(map(chr, range(0x4E00, 0x4E00 + 400)))}
+
+
+@pytest.fixture(scope="module", params=ENDS)
+def large(text: str, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file of nearly 200 MB with something other than ASCII at the end of every third line."""
+    lines, ends = text.splitlines(), ENDS[request.param]
+    lines[::3] = [line + ends[i % len(ends)] for i, line in enumerate(lines[::3])]
     block = "\r\n".join([*lines, ""]).encode()
     with tempfile.NamedTemporaryFile(suffix=".txt") as file:
         for _ in range(LOCAL.text_bytes // len(block)):
