@@ -2,11 +2,12 @@
 
     python -m tests.benchmarks.visitors [--visitors 20] [--seconds 60] [--flood] [--soak 2000 --uploads 500] [--json]
 
-The page runs as `python app.py --public` does, in a process of its own; the visitors speak to it over HTTP as a browser
-does, each with a token of its own. One visitor alone comes first: the baseline. Times are seconds. The first character
-is timed from asking for 300 characters to the first event that brings one. --flood adds somebody with 50 requests under
-way at any moment; --soak opens so many sessions, one after the other, and brings so many texts. Targets are D1, D2 and
-D4 of tests/faults; that what was called off ends at once (D3) is tested there.
+The page runs as on a Space, in a process of its own; the visitors speak to it over HTTP as a browser does, each with a
+token and an address of its own, which a Space's front writes into a header. One visitor alone comes first: the
+baseline. Times are seconds. The first character is timed from asking for 300 characters to the first event that brings
+one. --flood adds somebody with 50 requests under way at any moment; --soak opens so many sessions, one after the other,
+and brings so many texts. Targets are D1, D2 and D4 of tests/faults; that what was called off ends at once (D3) is
+tested there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import asynccontextmanager, contextmanager, suppress
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +46,7 @@ PARALLEL = 50  # requests under way of somebody who floods
 AT_ONCE = 10  # sessions of a soak that are open at the same time
 ASKED = dict(prompt="The ", max_length=300, temperature=0.8, top_k=40)
 CONFIG = "window.gradio_config = "  # what stands in the page before its configuration
+FIRST_ADDRESS = int(IPv4Address("10.0.0.0"))  # the visitors'
 TIMEOUT = httpx.Timeout(60.0)
 
 
@@ -89,9 +92,8 @@ class Visitor:
         self.account = account
         self.session = f"{self.draw.getrandbits(64):x}"
         token = "".join(self.draw.choices("abcdefghijklmnopqrstuvwxyz0123456789", k=43))
-        self.web = httpx.AsyncClient(
-            base_url=address, headers={"x-nano-visitor": token}, timeout=TIMEOUT, limits=httpx.Limits()
-        )
+        headers = {"x-nano-visitor": token, "x-forwarded-for": str(IPv4Address(FIRST_ADDRESS + number))}
+        self.web = httpx.AsyncClient(base_url=address, headers=headers, timeout=TIMEOUT, limits=httpx.Limits())
         self.models: list[dict[str, Any]] = []
         self._frame, self._news = 0, {}
 
@@ -346,7 +348,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="nanollm-visitors-") as folder:
         home = Path(folder)
         shutil.copytree(ROOT / "checkpoints" / "pretrained", home / "checkpoints" / "pretrained")
-        with serve(home, public=True) as page:
+        with serve(home, public=True, env={"SPACE_ID": "somebody/nano-llm"}) as page:
             found = measure(options, page)
     if options.json:
         print(json.dumps(found, indent=1))
