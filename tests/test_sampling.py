@@ -136,6 +136,8 @@ def test_each_sample_has_a_seed_of_its_own() -> None:
     assert derived_seeds(42, 3)[0] == 42
     seeds = derived_seeds(MAX_SEED, 256)
     assert len({*seeds}) == 256 and all(0 <= seed <= MAX_SEED for seed in seeds)
+    for kind in (np.int32, np.uint8, np.uint64):
+        assert derived_seeds(kind(200), 100) == list(range(200, 300))
     for odd in (0, -1, 257, 1.5, True, None, math.nan, "3"):
         with pytest.raises(InputError):
             derived_seeds(42, odd)

@@ -62,7 +62,7 @@ def derived_seeds(seed: int, num_samples: Any) -> list[int]:
     """
     if not _is(num_samples, Integral) or not 1 <= num_samples <= MAX_SAMPLES:
         raise InputError(f"num_samples must be a whole number from 1 to {MAX_SAMPLES}.")
-    return [(seed + i) % (MAX_SEED + 1) for i in range(num_samples)]
+    return [(int(seed) + i) % (MAX_SEED + 1) for i in range(num_samples)]  # int: numpy's own would overflow
 
 
 def draw(
