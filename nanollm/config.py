@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import Field, asdict, dataclass, field, fields
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from nanollm.errors import InputError
@@ -142,8 +143,8 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 def preset(name: str) -> dict[str, Any]:
     """A copy of the named preset's settings. Raises InputError for a name that is not in PRESETS."""
-    if name not in PRESETS:
-        raise InputError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
+    if not isinstance(name, str) or name not in PRESETS:
+        raise InputError(f"There is no preset {_shown(name)}: choose one of {', '.join(PRESETS)}.")
     return dict(PRESETS[name])
 
 
@@ -158,13 +159,13 @@ def make_configs(settings: Mapping[str, Any], vocab_size: int) -> tuple[ModelCon
             nearest = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"the settings are {', '.join(sorted(known))}."
             raise InputError(f"There is no setting {str(name)!r}: {hint}")
-    if settings.get("vocab_size", vocab_size) != vocab_size:
-        raise InputError(
-            f"vocab_size is {_shown(settings['vocab_size'])}, but the text has {vocab_size} different characters: "
-            "leave it out."
-        )
     pick = lambda cls: {f.name: settings[f.name] for f in fields(cls) if f.name in settings}  # noqa: E731
-    return ModelConfig(**{**pick(ModelConfig), "vocab_size": vocab_size}), TrainConfig(**pick(TrainConfig))
+    model = ModelConfig(**{"vocab_size": vocab_size, **pick(ModelConfig)})
+    if model.vocab_size != vocab_size:
+        raise InputError(
+            f"vocab_size is {model.vocab_size}, but the text has {vocab_size} different characters: leave it out."
+        )
+    return model, TrainConfig(**pick(TrainConfig))
 
 
 def require_enough_text(characters: int, model: ModelConfig, train: TrainConfig) -> None:
@@ -184,35 +185,41 @@ def to_dict(config: ModelConfig | TrainConfig) -> dict[str, Any]:
 
 def _default_heads(embedding_dim: Any, position: Any) -> int:
     """4 heads where they divide the width (into even widths for rotary positions), else as many as do."""
-    if not isinstance(embedding_dim, int) or embedding_dim < 1:
+    if not isinstance(embedding_dim, Integral) or embedding_dim < 1:
         return 1  # _check_fields says what is wrong with it
-    width = 2 if position == "rotary" else 1
+    width = 1 if isinstance(position, str) and position == "learned" else 2
     return next((heads for heads in (4, 3, 2) if embedding_dim % (heads * width) == 0), 1)
 
 
 def _check_fields(config: ModelConfig | TrainConfig) -> None:
     for f in fields(config):
-        _check_value(f, getattr(config, f.name))
+        object.__setattr__(config, f.name, _checked(f, getattr(config, f.name)))
 
 
-def _check_value(f: Field, value: Any) -> None:
-    """Raise InputError unless `value` is of the field's kind and within its bounds (NaN and booleans are neither)."""
+def _checked(f: Field, value: Any) -> Any:
+    """The value, a number of numpy's as Python's own (JSON knows no other).
+
+    Raises InputError unless it is of the field's kind and within its bounds (NaN and booleans are neither).
+    """
     low, high, choices = f.metadata["low"], f.metadata["high"], f.metadata["choices"]
     if choices:
-        if value not in choices:
+        if not isinstance(value, str) or value not in choices:
             raise InputError(f"{f.name} is {_shown(value)}: choose one of {', '.join(choices)}.")
-        return
+        return value
     if "auto" in str(f.type) and isinstance(value, str) and value == "auto":
-        return
-    number: type | tuple[type, ...] = (int, float) if f.type == "float" else int
-    if isinstance(value, bool) or not isinstance(value, number):
-        kind = "a number" if f.type == "float" else "a whole number"
-        raise InputError(f"{f.name} is {_shown(value)}: it must be {kind} from {low:,} to {high:,}.")
+        return value
+    kind, words = (Real, "a number") if f.type == "float" else (Integral, "a whole number")
+    if isinstance(value, bool) or not isinstance(value, kind):
+        raise InputError(f"{f.name} is {_shown(value)}: it must be {words} from {low:,} to {high:,}.")
     if not low <= value <= high:  # nor does NaN
         raise InputError(f"{f.name} is {_shown(value)}: it must lie between {low:,} and {high:,}.")
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _shown(value: Any) -> str:
     """A value as an error message quotes it: never longer than a line."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes down no number of thousands of digits
+        return "far too large"
     return text if len(text) <= 40 else text[:37] + "..."

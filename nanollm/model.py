@@ -204,10 +204,11 @@ class TransformerLanguageModel(nn.Module):
             position,
             similarity,
         )
-        self.embedding = nn.Embedding(vocab_size, embedding_dim)
-        self.positions = nn.Embedding(context_length, embedding_dim) if position == "learned" else None
-        self.blocks = nn.ModuleList(Block(config) for _ in range(num_layers))
-        self.norm = LayerNorm(embedding_dim)
+        learned = config.position == "learned"
+        self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
+        self.positions = nn.Embedding(config.context_length, config.embedding_dim) if learned else None
+        self.blocks = nn.ModuleList(Block(config) for _ in range(config.num_layers))
+        self.norm = LayerNorm(config.embedding_dim)
         self._initialize()
 
     @classmethod

@@ -6,6 +6,7 @@ import math
 from dataclasses import fields
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,8 +49,9 @@ def test_default_heads_fit_the_width(embedding_dim: int, heads: int) -> None:
 def test_an_unknown_setting_names_the_nearest() -> None:
     with pytest.raises(InputError, match="did you mean 'learning_rate'"):
         make_configs({"learnig_rate": 1e-3}, vocab_size=65)
-    with pytest.raises(InputError, match="choose one of sprint, nano, small, medium"):
-        preset("huge")
+    for name in ("huge", None, ["nano"], {}, np.array(["nano", "small"])):
+        with pytest.raises(InputError, match="choose one of sprint, nano, small, medium"):
+            preset(name)  # type: ignore[arg-type]
 
 
 def test_a_preset_is_a_copy() -> None:
@@ -67,6 +69,7 @@ ODD_VALUES: list[Any] = [
     -1,
     10**30,
     10**400,  # more than a float holds
+    10**5000,  # more than Python writes down
     "",
     "12",
     [],
@@ -75,6 +78,11 @@ ODD_VALUES: list[Any] = [
     b"",
     1j,
     object(),
+    np.bool_(True),
+    np.array(["adamw", "muon"]),
+    np.array([1, 2]),
+    np.float32(math.nan),
+    np.int64(-1),
 ]
 
 
@@ -87,6 +95,14 @@ def test_odd_values_get_a_sentence(name: str) -> None:
             make_configs({name: value}, vocab_size=65)
         assert name in str(caught.value) and "\n" not in str(caught.value)
         assert len(str(caught.value)) < 200
+
+
+def test_numbers_of_numpys_are_numbers_and_become_pythons() -> None:
+    odd = {"embedding_dim": np.int64(64), "num_heads": np.uint8(2), "dropout": np.float32(0.5), "threads": np.int8(2)}
+    model, train = make_configs({**odd, "learning_rate": np.float64(0.5), "grad_clip": np.int32(3)}, np.int64(65))
+    plain = {"embedding_dim": 64, "num_heads": 2, "dropout": 0.5, "threads": 2, "learning_rate": 0.5, "grad_clip": 3}
+    assert (model, train) == make_configs(plain, 65)
+    assert {type(value) for value in {**to_dict(model), **to_dict(train)}.values()} == {int, float, str}
 
 
 @given(st.integers(1, 300), st.integers(1, 70), st.sampled_from(["rotary", "learned"]))

@@ -10,6 +10,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from nanollm.errors import InputError
@@ -58,6 +59,11 @@ class TestCreate:
         assert run.train_config.learning_rate == run.settings["learning_rate"] == 0.5
         assert run.model_config.vocab_size == 40 and run.model_config.embedding_dim == 32
         assert run.corpus == {"name": "tale.txt", "sha256": "ab" * 32, "characters": 5000, "vocab_size": 40}
+
+    def test_what_was_asked_for_in_numpys_numbers_is_kept_in_pythons(self, store: RunStore) -> None:
+        run = store.get(make(store, num_steps=np.int64(7), learning_rate=np.float32(0.5)).id)
+        assert run.settings["num_steps"] == run.train_config.num_steps == 7
+        assert run.settings["learning_rate"] == run.train_config.learning_rate == 0.5
 
     def test_its_id_is_random_sortable_and_owes_nothing_to_its_title(self, store: RunStore) -> None:
         ids = {store.create(settings={}, corpus=TALE, title="../../etc/passwd").id for _ in range(5)}

@@ -47,8 +47,7 @@ class Plan:
             raise InputError("There is nothing to train: name at least one preset and one seed.")
         for name in self.presets:
             preset(name)
-        for seed in self.seeds:
-            TrainConfig(seed=seed)
+        object.__setattr__(self, "seeds", tuple(TrainConfig(seed=seed).seed for seed in self.seeds))
         if len(set(self.presets)) < len(self.presets) or len(set(self.seeds)) < len(self.seeds):
             raise InputError("A preset or a seed is named twice: name each once.")
         if not 0 < self.num_steps_scale <= 1000:

@@ -284,6 +284,7 @@ def _about(
     corpus: Corpus, model: ModelConfig, train: TrainConfig, *, preset: str | None, settings: dict[str, Any], owner: str
 ) -> dict[str, Any]:
     """What run.json says of a new run, but for its title and its parent."""
+    settled = {**to_dict(model), **to_dict(train)}
     # Whoever is given the key may look at the run; it opens nothing else.
     owned = {"owner": owner, "look": secrets.token_hex(16)} if owner else {}
     return {
@@ -291,7 +292,7 @@ def _about(
         "title": "",
         "created": time.time(),
         "preset": preset,
-        "settings": settings,
+        "settings": {name: settled[name] for name in settings},
         "corpus": {name: getattr(corpus, name) for name in ("name", "sha256", "characters", "vocab_size")},
         "model": to_dict(model),
         "train": to_dict(train),
