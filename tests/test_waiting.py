@@ -37,6 +37,17 @@ def test_a_larger_model_ahead_takes_longer(store: RunStore) -> None:
         assert ratio > 2 and None not in ahead and ahead[1] > ahead[0]
 
 
+def test_a_run_that_cannot_be_read_keeps_nobody_waiting(store: RunStore) -> None:
+    training, broken, last = make(store), make(store), make(store)
+    write_status(training.folder, "running", step=0)
+    with Pulse(training.folder):
+        write(training, step(500))
+        wait, line = estimated_wait(store, last.id), line_seconds(store)
+        (broken.folder / "run.json").write_text("{")
+        assert store.queue() == [broken.id, last.id]
+        assert 0 < estimated_wait(store, last.id) < wait and 0 < line_seconds(store) < line
+
+
 def test_a_class_of_25_fits_with_short_runs_and_a_long_one_is_more_than_a_page_allows(store: RunStore) -> None:
     sprints = [store.create(settings={}, corpus=TALE, preset="sprint", owner=f"{n:064}") for n in range(25)]
     assert 0 < line_seconds(store) < PUBLIC.queue_seconds

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from nanollm.errors import InputError
 from nanollm.limits import expected_seconds
 from nanollm.runs.record import Run, Status
 from nanollm.runs.store import RunStore
@@ -20,18 +24,25 @@ def estimated_wait(store: RunStore, run_id: str) -> float | None:
     if not status.eta_seconds or not status.tokens_per_second:
         return None
     flops_per_second = status.tokens_per_second * training.model_config.flops_per_character
-    ahead = [store.get(other) for other in queue[: queue.index(run_id)]]
+    ahead = _present(store, queue[: queue.index(run_id)])
     return status.eta_seconds + sum(_flops_left(run, run.status()) for run in ahead) / flops_per_second
 
 
 def line_seconds(store: RunStore) -> float:
     """Seconds that a run would wait which is queued now: as far as can be told, and at least in proportion."""
-    waiting = [store.get(run_id) for run_id in store.queue()]
+    waiting = _present(store, store.queue())
     training = [run for run in store.list() if run.alive()]
     measured = [run.status().eta_seconds for run in training]
     left = [run for run, seconds in zip(training, measured, strict=True) if seconds is None]
     known = sum(seconds for seconds in measured if seconds is not None)
     return known + sum(expected_seconds(r.model_config, r.train_config, r.status().step) for r in (*left, *waiting))
+
+
+def _present(store: RunStore, ids: Iterable[str]) -> Iterator[Run]:
+    """The runs of these ids: one that was deleted a moment ago, or cannot be read, keeps nobody waiting."""
+    for run_id in ids:
+        with suppress(InputError):
+            yield store.get(run_id)
 
 
 def _flops_left(run: Run, status: Status) -> float:
