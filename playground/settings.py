@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _home() -> Path:
-    return Path(os.environ.get("NANOLLM_HOME", ROOT))
+    return Path(os.environ.get("NANOLLM_HOME", ROOT)).absolute()  # as the stores have it: paths are shown below it
 
 
 def _public() -> bool:
