@@ -31,11 +31,13 @@ def evaluated(number: int, val_loss: float | None) -> events.Eval:
     return events.Eval(number, 1.5, val_loss, number / 100)
 
 
-def checkpoint(folder: Path, name: str, number: int, val_loss: float | None = None, characters: str = "") -> None:
-    """A safetensors file of the right form, without a tensor in it."""
+def checkpoint(
+    folder: Path, name: str, number: int, val_loss: object = None, characters: str = "", **others: object
+) -> None:
+    """A safetensors file of the right form, without a tensor in it; `others` of its facts are as given."""
     facts = {"format": 1, "step": number, "train": None, "train_loss": 2.5, "val_loss": val_loss}
     facts["model"] = {"vocab_size": 40, "embedding_dim": 16, "num_layers": 1, "ffn_hidden_dim": 16}
-    facts |= {"characters": sorted(set(characters))} if characters else {}
+    facts |= ({"characters": sorted(set(characters))} if characters else {}) | others
     header = json.dumps({"__metadata__": {"nanollm": json.dumps(facts), "digest": "0" * 64}}).encode()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"checkpoint_{name}.safetensors").write_bytes(struct.pack("<Q", len(header)) + header)

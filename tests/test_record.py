@@ -16,7 +16,7 @@ from nanollm import events
 from nanollm.errors import InputError
 from nanollm.runs import folder as names
 from nanollm.runs import liveness, log
-from nanollm.runs.record import write_status
+from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from tests.run_folders import checkpoint, evaluated, make, step, write
 
@@ -220,6 +220,31 @@ class TestStatus:
         assert [run.status().place for run in runs] == [1, 2, 3]
         store.enqueue(runs[0].folder)
         assert store.queue() == [runs[1].id, runs[2].id, runs[0].id]
+
+
+class TestDamage:
+    @pytest.mark.parametrize("about", [{"created": "yesterday"}, {"settings": 5}, {"corpus": ["a"]}], ids=str)
+    def test_a_run_json_in_which_somebody_wrote_is_said_to_be_damaged(self, store: RunStore, about: dict) -> None:
+        run = make(store)
+        names.write_json(run.folder / names.RUN, {**names.read_json(run.folder / names.RUN), **about})
+        with pytest.raises(InputError, match=r"run\.json is damaged"):
+            Run.open(run.folder)
+        assert store.list() == []
+
+    def test_checkpoints_that_say_nonsense_hide_no_other_run(self, store: RunStore) -> None:
+        made = make(store)
+        checkpoint(store.root / "no model", "final", 5, model="a shape")
+        checkpoint(store.root / "no settings", "final", 5, train="some")
+        checkpoint(store.root / "no loss", "00000005", 5, val_loss="low")
+        checkpoint(store.root / "no loss", "00000009", 9, val_loss=1.5)
+        assert {run.id for run in store.list()} == {made.id, "no settings", "no loss"}
+        assert [(s.step, s.val_loss) for s in store.get("no loss").snapshots()] == [(5, None), (9, 1.5)]
+
+    def test_a_resume_file_that_somebody_copied_is_none(self, store: RunStore) -> None:
+        run = make(store)
+        for name in ("resume_00000005", "resume_00000005 (copy)", "resume_old"):
+            (run.folder / f"{name}.safetensors").touch()
+        assert [path.stem for path in run.resume_files()] == ["resume_00000005"]
 
 
 class TestSnapshots:

@@ -31,8 +31,9 @@ STATES = ("queued", "running", "paused", "completed", "stopped", "failed", "dive
 
 FORMAT = 1  # of run.json
 _CHECKPOINTS = "checkpoint_*.safetensors"
-_RESUMES = "resume_*.safetensors"
+_RESUMES = f"resume_{'[0-9]' * 8}.safetensors"  # not what somebody copied by hand
 _MAX_HEADER = 16 * 2**20  # bytes; a vocabulary of 20,000 characters takes less than one
+_FACTS = {"step": int, "model": dict, "train": dict, "train_loss": (int, float), "val_loss": (int, float)}
 
 Config = TypeVar("Config", ModelConfig, TrainConfig)
 
@@ -147,7 +148,10 @@ class Run:
             if problem := foreign(folder):
                 raise InputError(problem)
             raise InputError(f"There is no run in {str(folder)!r}: name a folder that training has made.")
-        return cls(folder, about, EventLog(folder / names.METRICS), lambda: None)
+        try:
+            return cls(folder, about, EventLog(folder / names.METRICS), lambda: None)
+        except (TypeError, ValueError) as error:  # somebody's hand in run.json
+            raise InputError(f"The run in {str(folder)!r} cannot be read: its {names.RUN} is damaged.") from error
 
     @property
     def baselines(self) -> Baselines | None:
@@ -301,7 +305,10 @@ def foreign(folder: Path) -> str:
 
 
 def read_facts(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself (step, model, train, losses), without torch and unchecked; empty if nothing."""
+    """What a checkpoint says of itself (step, model, train, losses) and when it was written, in seconds since 1970.
+
+    Read without torch, and unchecked but for what kind of thing each fact is, None for any other; empty if nothing.
+    """
     try:
         now = path.stat()
     except OSError:
@@ -318,7 +325,8 @@ def read_vocabulary(path: Path) -> list[str]:
 @lru_cache(maxsize=1024)
 def _facts(path: Path, mtime_ns: int, size: int) -> dict[str, Any]:
     facts = _header(path)
-    return {key: facts.get(key) for key in ("step", "model", "train", "train_loss", "val_loss")} if facts else {}
+    known = {key: facts.get(key) for key, kinds in _FACTS.items() if isinstance(facts.get(key), kinds)}
+    return {**dict.fromkeys(_FACTS), **known, "written": mtime_ns / 1e9} if known else {}
 
 
 def _header(path: Path) -> dict[str, Any]:
@@ -339,7 +347,7 @@ def _bare_facts(folder: Path) -> dict[str, Any]:
         if facts.get("model"):
             return {
                 "bare": True,
-                "created": path.stat().st_mtime,
+                "created": facts["written"],
                 "model": facts["model"],
                 "train": facts["train"],
                 "settings": {**(facts["train"] or {}), **facts["model"]},
