@@ -259,6 +259,20 @@ class TestReport:
         assert evil not in page and "".join(Resources(page).shown).count(evil) >= 4
         assert page.count("<script>") == 2 and Resources(page).fetched == []
 
+    def test_a_disk_that_refuses_leaves_the_report_that_there_was(self, store: RunStore, monkeypatch) -> None:
+        experiment = recorded(store)
+        monkeypatch.setattr(report, "samples", lambda _: {})
+        report.write(experiment)
+        before = {path.name: path.read_bytes() for path in experiment.folder.iterdir()}
+
+        def refuse(*_: object) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("os.fsync", refuse)
+        with pytest.raises(OSError, match="No space"):
+            report.write(experiment)
+        assert {path.name: path.read_bytes() for path in experiment.folder.iterdir()} == before
+
     def test_what_is_not_over_is_said_to_be_open(self, store: RunStore) -> None:
         experiment = recorded(store)
         write_status(experiment.runs()[2].folder, "paused", step=5000)

@@ -15,6 +15,7 @@ from pathlib import Path
 from nanollm.charts import DARK, LIGHT, Figure, Palette, plotly_js
 from nanollm.experiments.results import SAMPLE, Result, figures, results, samples, write_results
 from nanollm.experiments.scaling import Experiment
+from nanollm.files import write_whole
 
 REPORT = "report.html"
 _COUNTS = {1: "One point is", 2: "Two points are", 3: "Three points are", 4: "Four points are"}
@@ -43,7 +44,7 @@ def write(experiment: Experiment) -> Path:
     texts = samples(experiment)
     write_results(experiment, texts)
     path = experiment.folder / REPORT
-    path.write_text(page(experiment, texts), encoding="utf-8")
+    write_whole(path, page(experiment, texts).encode())
     return path
 
 

@@ -19,6 +19,7 @@ from nanollm.checkpoint import load_model
 from nanollm.errors import InputError
 from nanollm.events import Start, Step
 from nanollm.experiments.scaling import Experiment, training_flops
+from nanollm.files import write_whole
 from nanollm.inference.generate import generate_text
 from nanollm.runs.record import Run
 from nanollm.runs.table import harmless
@@ -177,8 +178,8 @@ def write_results(experiment: Experiment, texts: dict[str, str]) -> None:
         "sampling": {**SAMPLE, "max_length": SAMPLE_LENGTH},
         "runs": [{**asdict(r), "curve": _curve(runs[r.run]), "sample": texts.get(r.run, "")} for r in found],
     }
-    (experiment.folder / "results.json").write_text(json.dumps(about, ensure_ascii=False, indent=1), encoding="utf-8")
-    (experiment.folder / "results.csv").write_text(to_csv(found), encoding="utf-8")
+    write_whole(experiment.folder / "results.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
+    write_whole(experiment.folder / "results.csv", to_csv(found).encode())
 
 
 def read_results(folder: Path) -> dict[str, Any]:
