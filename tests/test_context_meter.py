@@ -40,20 +40,20 @@ def test_a_model_that_needs_so_many_characters_loses_when_it_has_fewer(distance:
         assert meter.along[meter.last < distance - 1].min() > 0.3 > 0.1 > meter.along[-1]
 
 
-@given(model_configs(), st.integers(2, 60), st.integers(1, 9))
-def test_both_measurements_are_the_models_losses(config: ModelConfig, length: int, places: int) -> None:
+@given(model_configs(), st.integers(2, 60), st.integers(1, 400))
+def test_both_measurements_are_the_models_losses(config: ModelConfig, length: int, characters: int) -> None:
     model = random_model(config)
     ids = np.random.default_rng(length).integers(config.vocab_size, size=length)
-    meter = context_meter(model, ids, places=places)
+    meter = context_meter(model, ids, max_characters=characters)
     T = min(config.context_length, length - 1)
     logs = lambda row: model(torch.from_numpy(row)[None])[0].double().log_softmax(dim=-1).detach().numpy()  # noqa: E731
-    windows = [ids[start : start + T + 1] for start in range(0, length - T, T)]
-    if len(windows) <= 8:  # as many are read in any case
-        along = np.array([[-logs(w[:-1])[t, w[t + 1]] for t in range(T)] for w in windows])
-        for first, last, loss in zip(meter.first, meter.last, meter.along, strict=True):
-            assert loss == pytest.approx(along[:, first : last + 1].mean(), abs=1e-4)
     assert meter.first[0] == 0 and meter.last[-1] == T - 1 and (meter.first[1:] == meter.last[:-1] + 1).all()
-    targets = np.linspace(T, length - 1, max(1, min(places, length - T)), dtype=np.float32).astype(int)
+    places = min(max(8, characters // meter.lengths.sum()), length - T)
+    targets = np.linspace(T, length - 1, places, dtype=np.float32).astype(int)
+    apart = targets[:: -(-T // max(1, np.diff(targets, prepend=-T).min()))]
+    along = np.array([-logs(ids[t - T : t])[np.arange(T), ids[t - T + 1 : t + 1]] for t in apart])
+    for first, last, loss in zip(meter.first, meter.last, meter.along, strict=True):
+        assert loss == pytest.approx(along[:, first : last + 1].mean(), abs=1e-4)
     for k, loss in zip(meter.lengths, meter.cut, strict=True):
         expected = np.mean([-logs(ids[t - k : t])[-1, ids[t]] for t in targets])
         assert loss == pytest.approx(expected, abs=1e-4)

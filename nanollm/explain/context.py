@@ -1,8 +1,9 @@
 """The context meter: how far back does this model really look?
 
-Two measurements. Along the window: a character late in it can be predicted from more than an early one. And the same
-characters again and again, each time with only so many before them: here nothing else changes, so that differences of
-a hundredth can be seen. Neither says what is looked at; long contexts also help by chance (the same name again).
+Two measurements of the same windows. Along the window: a character late in it can be predicted from more than an early
+one. And the characters after each window again and again, each time with only so many before them: here nothing else
+changes, so that differences of a hundredth can be seen. Neither says what is looked at; long contexts also help by
+chance (the same name again).
 """
 
 from __future__ import annotations
@@ -14,12 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanollm.explain.reading import CHUNK, chunks, losses, standard_error, undisturbed, whole_numbers, windows
+from nanollm.explain.reading import chunks, losses, standard_error, undisturbed, whole_numbers
 from nanollm.model import TransformerLanguageModel
 
-# The second measurement reads every place again for each length: so many are about a second for the largest preset.
-ALONG_CHARACTERS = 8192
-PLACES = 48
+METER_CHARACTERS = 16_384  # read in all: about half a second for the largest preset, on two cores
+FEWEST = 8  # places, if there are: an uncertainty wants several
 
 
 @dataclass(frozen=True)
@@ -45,20 +45,24 @@ def context_meter(
     model: TransformerLanguageModel,
     ids: Sequence[int] | np.ndarray | Tensor,
     *,
-    max_characters: int = ALONG_CHARACTERS,
-    places: int = PLACES,
+    max_characters: int = METER_CHARACTERS,
 ) -> ContextMeter:
-    """Both measurements on ids (N,), best held out: the first over about so many characters, the second at so many
-    `places`, evenly spread.
+    """Both measurements on ids (N,), best held out, at places evenly spread over them, as many as can be judged by
+    reading about `max_characters`: each place is read again for every length.
 
     A text shorter than the window is measured as if it were the window. Raises InputError for what are no ids of the
     model, or fewer than two.
     """
     row = whole_numbers(model, ids)
+    T = min(model.config.context_length, len(row) - 1)
+    lengths = np.array([*(2**power for power in range(T.bit_length()) if 2**power < T), T])
+    places = min(max(FEWEST, max_characters // int(lengths.sum())), len(row) - T)
+    targets = torch.linspace(T, len(row) - 1, places).long()  # (M,)
     with undisturbed(model):
-        along = _along(model, windows(model, row, max_characters))  # (N, T)
-        lengths, cut = _cut(model, row, places)  # (K,), (M, K)
-    T = along.shape[1]
+        shorter = [_paid(model, row, targets, length)[:, -1] for length in lengths[:-1].tolist()]
+        along = _paid(model, row, targets, T)  # (M, T)
+    cut = np.stack([*shorter, along[:, -1]], axis=1)  # (M, K)
+    along = along[:: _apart(targets, T)]
     first = np.array([0, *(2**power for power in range(T.bit_length()) if 2**power < T)])
     last = np.array([*(first[1:] - 1), T - 1])
     stretches = np.stack([along[:, a : b + 1].mean(axis=1) for a, b in zip(first, last, strict=True)], axis=1)
@@ -69,24 +73,17 @@ def context_meter(
     )
 
 
-def _along(model: TransformerLanguageModel, read: Tensor) -> np.ndarray:
-    """What was paid at each place of windows (N, T + 1): (N, T)."""
-    found = [losses(model(batch[:, :-1]), batch[:, 1:]).cpu().numpy() for batch in chunks(read)]
-    return np.concatenate(found).astype(np.float64)
-
-
-def _cut(model: TransformerLanguageModel, row: Tensor, places: int) -> tuple[np.ndarray, np.ndarray]:
-    """Lengths of context (K,), and what the same M characters cost after each (M, K).
+def _paid(model: TransformerLanguageModel, row: Tensor, targets: Tensor, length: int) -> np.ndarray:
+    """What the last `length` characters up to each of M targets cost, read from `length` before it on: (M, length).
 
     A shortened context is read from position 0 on, as if the text began there.
     """
-    whole = min(model.config.context_length, len(row) - 1)
-    lengths = np.array([*(2**power for power in range(whole.bit_length()) if 2**power < whole), whole])
-    targets = torch.linspace(whole, len(row) - 1, max(1, min(places, len(row) - whole))).long()  # (M,)
-    paid = np.empty((len(targets), len(lengths)))
-    for column, length in enumerate(lengths.tolist()):
-        contexts = row[targets[:, None] + torch.arange(-length, 1)].to(model.embedding.weight.device, torch.long)
-        parts = contexts.split(max(1, CHUNK // length))  # (m, length + 1): the context, and the character after it
-        said = [losses(model(part[:, :-1])[:, -1:], part[:, -1:])[:, 0].cpu().numpy() for part in parts]
-        paid[:, column] = np.concatenate(said)
-    return lengths, paid
+    read = row[targets[:, None] + torch.arange(-length, 1)].to(model.embedding.weight.device, torch.long)
+    paid = [losses(model(part[:, :-1]), part[:, 1:]).cpu().numpy() for part in chunks(read)]
+    return np.concatenate(paid).astype(np.float64)
+
+
+def _apart(targets: Tensor, length: int) -> int:
+    """Of windows so long before each target, every how many-th there is that overlaps none before it: what two have
+    in common would make the scatter of all look smaller than it is."""
+    return -(-length // max(1, int(targets.diff().min()))) if len(targets) > 1 else 1

@@ -23,8 +23,7 @@ from nanollm.tokenizer import CharTokenizer
 
 NAMED_BY = 16_384  # characters of held-out text that windows for naming heads are taken from
 RANKED_BY = 32_768
-ALONG = 16_384
-PLACES = 1024
+METERED_BY = 524_288
 
 # Layers, heads, patterns, stretches of the window, lengths of context: what an array counts along, by name.
 _SHAPES = {
@@ -58,7 +57,7 @@ def find(model: TransformerLanguageModel, tokenizer: CharTokenizer, ids: np.ndar
     return Findings(
         head_scores(model, tokenizer, tokenizer.decode(ids[:NAMED_BY])),
         list(rank_heads(model, ids, means, max_characters=RANKED_BY)),
-        context_meter(model, ids, max_characters=ALONG, places=PLACES),
+        context_meter(model, ids, max_characters=METERED_BY),
     )
 
 
