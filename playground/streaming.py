@@ -1,4 +1,10 @@
-"""Text on its way to the page: a model writes thousands of characters a second, a page wants about twenty updates."""
+"""Text on its way to the page: a model writes thousands of characters a second, a page wants about twenty updates.
+
+Of a stream's outputs, those that are dictionaries on their way (a button, a value with fields) are in every update. In
+the browser Gradio makes each update of the one before, in place: a gr.skip() that comes before the page has taken in
+the button before it would take its place. And what a write says of Stop is said again by the next one's next update,
+should the first one's last come late.
+"""
 
 from __future__ import annotations
 

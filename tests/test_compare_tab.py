@@ -21,7 +21,7 @@ from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.runs.store import Run, RunStore, Snapshot
 from nanollm.runs.worker import work
-from playground.comparing import blind, curves, scored
+from playground.comparing import blind, curves, scored, texts
 from playground.comparing.seats import COLUMNS, NOT_LOSSES, Seat, caution, facts, in_columns, seats, take_pens
 from playground.components.compare_difference import Score
 from playground.components.compare_difference import scored as packed
@@ -74,6 +74,13 @@ def test_every_column_writes_what_its_model_writes_alone(ctx: Context, runs: lis
         assert seat.run and seat.snapshot
         loaded = ctx.models.at(seat.snapshot)
         assert "the " + seat.text == generate_text(loaded.model, loaded.tokenizer, "the ", **DIALS)
+
+
+def test_every_update_says_whether_stop_can_be_pressed(ctx: Context, runs: list[Run]) -> None:
+    """The page merges updates that come at once, and an earlier write's last one may come late: see streaming.py."""
+    for updates in (texts._write(ctx, "visitor", asked(runs)), blind._write(ctx, "visitor", asked(runs), None)):
+        *under_way, over = (update[-1].interactive for update in updates)
+        assert all(under_way) and not over
 
 
 def test_facts_are_those_of_the_moment_in_the_column(ctx: Context, runs: list[Run]) -> None:

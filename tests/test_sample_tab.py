@@ -30,7 +30,7 @@ from playground.frames import LENGTH, Frames
 from playground.question import MOST, Question
 from playground.settings import Settings
 from playground.streaming import together
-from playground.tabs.sample import _call
+from playground.tabs.sample import _call, _write
 from tests.conftest import in_a_loop
 
 TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
@@ -103,6 +103,12 @@ def test_a_text_in_pieces_is_the_text_of_the_core(loaded: LoadedModel) -> None:
     assert head["finished"] and head["prompt"] == 4
     for earlier, later in pairwise(values):  # nothing that was sent is sent again
         assert later[1 : len(earlier)] == earlier[1:]
+
+
+def test_every_update_says_whether_stop_can_be_pressed(ctx: Context, run: Run) -> None:
+    """The page merges updates that come at once, and an earlier write's last one may come late: see streaming.py."""
+    *under_way, over = (update[4].interactive for update in _write(ctx, "visitor", {**ASKED, "run": run.id}))
+    assert all(under_way) and not over
 
 
 def test_what_was_written_is_shaded_as_if_it_had_been_read(loaded: LoadedModel) -> None:

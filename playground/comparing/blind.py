@@ -112,10 +112,11 @@ def _write(ctx: Context, session: str | None, asked: dict[str, Any], before: Rou
         if before:
             now.guessed, now.correct = before.guessed, before.correct
         now.texts = _level(taken)
-        yield now.cards(), now, gr.Button(interactive=True)
+        stop = gr.Button(interactive=True)
+        yield now.cards(), now, stop
         for _ in together([seat.pen for seat in taken if seat.pen], called_off):
             now.texts = _level(taken)
-            yield now.cards(), gr.skip(), gr.skip()
+            yield now.cards(), gr.skip(), stop
         now.open = True
         yield now.cards(over=True), now, gr.Button(interactive=False)
     finally:

@@ -145,19 +145,14 @@ def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[list[Any]]
         take_pens(ctx, asked, taken)
         pens, unknown = [seat.pen for seat in taken if seat.pen], any(seat.unknown for seat in taken)
         prompt = asked.get("prompt")
-        yield [
-            *_texts(taken, prompt),
-            *_each(facts(seat, "…" if seat.pen else "–") for seat in taken),
-            caution(seat.run for seat in taken),
-            UNKNOWN if unknown else "",
-            gr.Button(visible=unknown),
-            gr.Button(interactive=bool(pens)),
-        ]
+        about = [caution(seat.run for seat in taken), UNKNOWN if unknown else "", gr.Button(visible=unknown)]
+        told = _each(facts(seat, "…" if seat.pen else "–") for seat in taken)
+        beside = [*told, *about, gr.Button(interactive=bool(pens))]
+        yield [*_texts(taken, prompt), *beside]
         for _ in together(pens, called_off):
-            yield [*_texts(taken, prompt), *(gr.skip(),) * (COLUMNS + 4)]
+            yield [*_texts(taken, prompt), *beside]
         speeds = _each(facts(seat, f"{seat.pen.speed:,.0f}" if seat.pen else "–") for seat in taken)
-        # The texts once more: a gr.skip() after them would, being a dictionary as well, be taken for what has changed.
-        yield [*_texts(taken, prompt), *speeds, *(gr.skip(),) * 3, no_stop]
+        yield [*_texts(taken, prompt), *speeds, *about, no_stop]
     finally:
         ctx.desks.end(session, PLACE, called_off)
 

@@ -56,9 +56,10 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
     @polite
     @ctx.shares.fair
     def rank(selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
-        yield gr.skip(), gr.Button(interactive=False), gr.Button(visible=True)
+        busy = gr.Button(interactive=False), gr.Button(visible=True)
+        yield gr.skip(), *busy
         for value in bars(ctx, ctx.inside.view(selection, text), request.session_hash):
-            yield value, gr.skip(), gr.skip()
+            yield value, *busy
 
     def settle(selection: Any, text: Any, request: gr.Request) -> tuple[Any, ...]:
         """However it ended: what is known of what is looked at now."""

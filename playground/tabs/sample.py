@@ -162,18 +162,13 @@ def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[tuple[Any,
             yield gr.skip(), gr.skip(), str(error), gr.Button(visible=unknown), no_stop, gr.skip()
             return
         about = f"{loaded.info.model_config.num_parameters:,} parameters"
-        yield draft.value(), about, "", no_drop, gr.Button(interactive=True), _call(ctx, question)
+        stop = gr.Button(interactive=True)
+        yield draft.value(), about, "", no_drop, stop, _call(ctx, question)
         for _ in together([draft.pen], called_off):
-            yield draft.value(), *(gr.skip(),) * 5
+            yield draft.value(), gr.skip(), gr.skip(), no_drop, stop, gr.skip()
         # Gradio repeats the last update when a generator ends: not the whole text.
-        yield (
-            gr.skip(),
-            f"{about}, {draft.pen.speed:,.0f} characters a second",
-            gr.skip(),
-            gr.skip(),
-            no_stop,
-            gr.skip(),
-        )
+        told = f"{about}, {draft.pen.speed:,.0f} characters a second"
+        yield gr.skip(), told, gr.skip(), no_drop, no_stop, gr.skip()
     finally:
         ctx.desks.end(session, PLACE, called_off)
 
