@@ -35,6 +35,7 @@ from nanollm.inference.generate import generate_text
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs.store import Run, Snapshot
 from playground.lenses.mattering import MORE
+from tests.browser.visit import Visit
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import Page, serve
@@ -65,11 +66,9 @@ class Look:
 
     @contextmanager
     def tab(self, query: str) -> Iterator[Tab]:
-        tab = self.browser.new_page(viewport={"width": 1280, "height": 900})
-        tab.set_default_timeout(60_000)
-        tab.goto(f"{self.page.address}?{query}")
-        yield tab
-        tab.close()
+        visit = Visit(self.browser, self.page.address)
+        yield visit.goto(f"?{query}")
+        visit.close()
 
     @contextmanager
     def sample(self, name: str, step: int | None = None) -> Iterator[Tab]:

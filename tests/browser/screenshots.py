@@ -16,12 +16,13 @@ from pathlib import Path
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from tests.browser.states import BEGINNINGS, SCENES, runs_in_every_state
+from tests.browser.visit import Scheme, Visit
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve
 
 TABS = ("corpus", "train", "sample", "attention", "compare")
-LOOKS = [(width, theme) for width in (1280, 390) for theme in ("light", "dark")]
+LOOKS: list[tuple[int, Scheme]] = [(width, theme) for width in (1280, 390) for theme in ("light", "dark")]
 
 
 def main() -> None:
@@ -81,18 +82,13 @@ def _shoot(
     address: str,
     tab: str,
     width: int,
-    theme: str,
+    theme: Scheme,
     path: Path,
     run: str = "",
     act: Callable[[Page], None] | None = None,
 ) -> None:
-    context = browser.new_context(
-        viewport={"width": width, "height": 860},
-        color_scheme=theme,  # type: ignore[arg-type]
-        has_touch=width < 768,
-    )
-    page: Page = context.new_page()
-    page.goto(f"{address}?tab={tab}&prompt=ROMEO:&run={run}")
+    visit = Visit(browser, address, width=width, height=860, scheme=theme, touch=width < 768)
+    page = visit.goto(f"?tab={tab}&prompt=ROMEO:&run={run}")
     page.locator(f"body[data-tab={tab}][data-runs]").wait_for()
     page.wait_for_timeout(2500)
     some = page.locator("body[data-runs=some]").count()
@@ -106,7 +102,7 @@ def _shoot(
     page.wait_for_timeout(1500)
     page.evaluate("scrollTo(0, 0)")
     page.screenshot(path=path, full_page=width < 1000 or act is not None)
-    context.close()
+    visit.close()
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Route, expect
 from playwright.sync_api import Page as Tab
+from playwright.sync_api import Route, expect
 
 from nanollm.checkpoint import save_checkpoint, snapshot_name
 from nanollm.config import ModelConfig
@@ -16,6 +16,7 @@ from nanollm.corpus import CorpusStore
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
 from tests import run_folders
+from tests.browser.conftest import Come
 from tests.conftest import random_model
 from tests.planted import Planted
 from tests.serving import Page, serve
@@ -23,7 +24,6 @@ from tests.serving import Page, serve
 TYPED = "<img src=x onerror=hurt=1> ${hurt=1}"
 TEXT = f"the cat sat on the mat, and the rat ran {TYPED} the cat.\n" * 40
 STEPS = (0, 10, 20)
-PATIENCE = 60_000  # milliseconds
 
 
 @pytest.fixture(scope="module", params=[1280, pytest.param(390, marks=pytest.mark.slow)])
@@ -52,21 +52,12 @@ def page(width: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]
 
 
 @pytest.fixture
-def tab(browser: Browser, page: Page, width: int) -> Iterator[Tab]:
-    """The Attention tab, filled in; afterwards nothing must have been complained about, here or on the server."""
-    context = browser.new_context(viewport={"width": width, "height": 900})
-    tab, complaints = context.new_page(), []
-    tab.set_default_timeout(PATIENCE)
-    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(f"{page.address}?tab=attention&layer=2&head=1")
-    tab.locator("body[data-tab=attention]").wait_for()
+def tab(come: Come, page: Page, width: int) -> Iterator[Tab]:
+    """The Attention tab, filled in; afterwards nothing must have been complained about on the server."""
+    tab = come(page.address, "?tab=attention&layer=2&head=1", width=width).tab
     expect(tab.locator("#attention-grid [aria-checked=true]")).to_have_text("L2·H1")
     yield tab
-    hurt = tab.evaluate("window.hurt")
-    context.close()
-    assert hurt is None  # what was typed is text wherever it was shown
-    assert complaints == []
+    assert tab.evaluate("window.hurt") is None  # what was typed is text wherever it was shown
     assert "Traceback" not in "".join(page.output)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
 from nanollm.checkpoint import load_model
@@ -20,6 +20,7 @@ from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.runs.store import CorpusRef, Run, RunStore
 from nanollm.runs.worker import work
+from tests.browser.conftest import Come
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 
@@ -33,7 +34,6 @@ SHAPES: list[dict[str, Any]] = [
     {"embedding_dim": 64, "num_layers": 3},
 ]
 QUICK = {"num_steps": 40, "batch_size": 8, "context_length": 32, "ffn_hidden_dim": 64, "eval_interval": 20}
-PATIENCE = 60_000  # milliseconds
 NAMES = {"texts": "Texts", "curves": "Curves", "table": "Table", "scored": "Same text scored", "blind": "Blind round"}
 # Lengths of the three texts, looked at whenever one of them grows.
 WATCH = """() => {
@@ -80,21 +80,13 @@ def runs(page: Page) -> list[Run]:
 
 
 @pytest.fixture
-def tab(browser: Browser, page: Page) -> Iterator[Tab]:
-    """Compare, its three columns filled; afterwards nothing must have been complained about, and nothing hurt."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    tab, complaints = context.new_page(), []
-    tab.set_default_timeout(PATIENCE)
-    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(f"{page.address}?tab=compare&prompt=the%20cat%20")
-    tab.locator("body[data-tab=compare]").wait_for()
+def tab(come: Come, page: Page) -> Iterator[Tab]:
+    """Compare, its three columns filled; afterwards nothing must have been hurt."""
+    tab = come(page.address, "?tab=compare&prompt=the%20cat%20").tab
     expect(tab.locator("#compare-3-facts")).to_contain_text("parameters")
     yield tab
     assert tab.evaluate("window.hurt") is None
     assert tab.locator("#compare-main img").count() == 0
-    context.close()
-    assert complaints == []
 
 
 def turn_to(tab: Tab, view: str) -> None:
@@ -314,12 +306,11 @@ def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
 
 
 @pytest.mark.slow
-def test_the_models_that_come_along_stand_side_by_side(browser: Browser, tmp_path: Path) -> None:
+def test_the_models_that_come_along_stand_side_by_side(come: Come, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "checkpoints" / "pretrained", tmp_path / "checkpoints" / "pretrained")
     with serve(tmp_path) as page:
-        tab = browser.new_page(viewport={"width": 1280, "height": 900})
-        tab.set_default_timeout(PATIENCE)
-        tab.goto(f"{page.address}?tab=compare")
+        visit = come(page.address, "?tab=compare")
+        tab = visit.tab
         expect(tab.locator("body")).to_have_attribute("data-columns", "3")
         expect(tab.locator("#compare-3-facts")).to_contain_text("parameters")
         chosen = [tab.locator(f"#compare-{column}-model select").input_value() for column in (1, 2, 3)]
@@ -331,7 +322,7 @@ def test_the_models_that_come_along_stand_side_by_side(browser: Browser, tmp_pat
             expect(head(tab, column).locator(".star")).to_be_visible()
         expect(tab.locator("#time-bar .star")).to_be_visible()
         expect(tab.locator("#compare-caution .line")).to_be_hidden()
-        tab.close()
+        visit.close()
 
 
 @pytest.mark.slow
@@ -352,11 +343,8 @@ def test_an_experiment_opens_in_the_columns(tab: Tab, runs: list[Run]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("view", NAMES)
-def test_a_phone_needs_no_sideways_scrolling(browser: Browser, page: Page, view: str) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 800})
-    tab = context.new_page()
-    tab.set_default_timeout(PATIENCE)
-    tab.goto(f"{page.address}?tab=compare&view={view}")
+def test_a_phone_needs_no_sideways_scrolling(come: Come, page: Page, view: str) -> None:
+    tab = come(page.address, f"?tab=compare&view={view}", width=390, height=800).tab
     tab.locator("body[data-tab=compare]" if view == "texts" else f"body[data-compare={view}]").wait_for()
     tab.wait_for_timeout(500)
     assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
@@ -368,4 +356,3 @@ def test_a_phone_needs_no_sideways_scrolling(browser: Browser, page: Page, view:
         tab.wait_for_timeout(200)
         name, bar = (tab.locator(place).bounding_box() for place in ("#compare-2-model", "#time-bar"))
         assert name and bar and name["y"] == pytest.approx(bar["y"] + bar["height"], abs=2)
-    context.close()

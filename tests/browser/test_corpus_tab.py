@@ -7,17 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
+from playwright.sync_api import expect
 
 from nanollm.builtin import VARIABLE
 from nanollm.corpus import CorpusStore
 from nanollm.runs.store import RunStore
+from tests.browser.conftest import Come
 from tests.serving import Page, serve
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n"
 CAT = "Кошка сидела на окне и смотрела на снег.\n"
-PATIENCE = 30_000  # milliseconds
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +31,12 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture
-def tab(browser: Browser, page: Page) -> Iterator[Tab]:
-    """The Corpus tab, filled in; afterwards nothing must have been complained about in the browser."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    tab, complaints = context.new_page(), []
-    tab.set_default_timeout(PATIENCE)
-    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(f"{page.address}?tab=corpus")
-    tab.locator("body[data-tab=corpus]").wait_for()
+def tab(come: Come, page: Page) -> Tab:
+    """The Corpus tab, filled in."""
+    tab = come(page.address, "?tab=corpus").tab
     expect(tab.locator("#corpus-card .preview")).to_contain_text("PENNOW", ignore_case=True)
     expect(tab.locator("#corpus-outlook .ladder dt")).to_have_count(4)
-    yield tab
-    context.close()
-    assert complaints == []
+    return tab
 
 
 def upload(tab: Tab, path: Path, content: bytes) -> None:
@@ -53,7 +45,7 @@ def upload(tab: Tab, path: Path, content: bytes) -> None:
 
 
 def facts(tab: Tab, characters: int) -> None:
-    expect(tab.locator("#corpus-card .facts")).to_contain_text(f"{characters:,} characters", timeout=PATIENCE)
+    expect(tab.locator("#corpus-card .facts")).to_contain_text(f"{characters:,} characters")
 
 
 def kept(page: Page) -> CorpusStore:
@@ -83,7 +75,7 @@ def test_a_file_is_turned_over_page_by_page(tab: Tab, tmp_path: Path) -> None:
 
 def test_a_file_in_another_encoding_is_read_as_the_person_says(tab: Tab, page: Page, tmp_path: Path) -> None:
     upload(tab, tmp_path / "cat.txt", (CAT * 50).encode("cp1251"))
-    expect(tab.locator("#corpus-problem")).to_contain_text("not valid UTF-8", timeout=PATIENCE)
+    expect(tab.locator("#corpus-problem")).to_contain_text("not valid UTF-8")
     tab.locator("#corpus-readings label", has_text="Кошка").click()
     facts(tab, len(CAT) * 50)
     expect(tab.locator("#corpus-card .preview")).to_contain_text(CAT.strip())
@@ -98,7 +90,7 @@ def test_what_is_no_text_is_refused_and_leaves_nothing(tab: Tab, page: Page, tmp
     picture = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9
     for name, content, sentence in (("blank", b" \n", "empty"), ("picture", picture, "not valid UTF-8")):
         upload(tab, tmp_path / f"{name}.txt", content)
-        expect(tab.locator("#corpus-problem")).to_contain_text(sentence, timeout=PATIENCE)
+        expect(tab.locator("#corpus-problem")).to_contain_text(sentence)
         expect(tab.locator("#corpus-readings")).to_be_hidden()
         expect(tab.locator("#corpus-upload")).to_contain_text("Drop File")  # ready for another
     assert kept(page).list() == before
@@ -169,7 +161,7 @@ def test_a_text_is_taken_to_train(tab: Tab, tmp_path: Path) -> None:
     facts(tab, len(TEXT) * 60)
     tab.locator("#corpus-train").click()
     tab.locator("body[data-tab=train]").wait_for()
-    expect(tab.locator("#train-corpus input")).to_have_value("to train on.txt", timeout=PATIENCE)
+    expect(tab.locator("#train-corpus input")).to_have_value("to train on.txt")
 
 
 def test_a_text_that_went_meanwhile_leaves_list_and_card(tab: Tab, page: Page, tmp_path: Path) -> None:

@@ -10,11 +10,10 @@ import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, expect
 from playwright.sync_api import Page as Tab
+from playwright.sync_api import expect
 
 from nanollm import builtin
 from nanollm.builtin import VARIABLE
@@ -26,40 +25,15 @@ from nanollm.runs.store import RunStore
 from playground.context import Context
 from playground.page import build, launch_options
 from playground.settings import Settings
-from tests.browser.test_whole_way import BROKEN_OFF
+from tests.browser.conftest import Come
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 
 SHIPPED = ROOT / "checkpoints" / "pretrained"
-PATIENCE = 60_000  # milliseconds
 AT_ONCE = 15.0  # seconds until there is something to read; it takes one or two where nothing else goes on
 WRITTEN = "document.querySelector('#sample-text .letters')?.textContent.length > 300"
 BEST = f"step {read_json(SHIPPED / 'medium' / 'run.json')['made']['best_step']:,} ★"
 OFFER = "Fetch its training text (1.1 MB)"
-
-
-class Visit:
-    """One browser tab, and everything it asked for or complained about."""
-
-    def __init__(self, browser: Browser, address: str) -> None:
-        self.address = address
-        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
-        self.tab: Tab = self.context.new_page()
-        self.tab.set_default_timeout(PATIENCE)
-        self.hosts: set[str] = set()
-        self.complaints: list[str] = []
-        self.tab.on("request", lambda request: self.hosts.add(urlsplit(request.url).hostname or "inside"))
-        self.tab.on("console", lambda said: self.complaints.append(said.text) if said.type == "error" else None)
-        self.tab.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def open(self, query: str = "") -> Tab:
-        """Go there; that requests under way are broken off by it is no complaint."""
-        before = len(self.complaints)
-        self.tab.goto(self.address + query)
-        self.tab.locator("body[data-tab]").wait_for()
-        later = [said for said in self.complaints[before:] if not any(word in said for word in BROKEN_OFF)]
-        self.complaints[before:] = later
-        return self.tab
 
 
 @pytest.fixture(scope="module")
@@ -73,32 +47,22 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
             yield page
 
 
-@pytest.fixture
-def visit(browser: Browser, page: Page) -> Iterator[Visit]:
-    visit = Visit(browser, page.address)
-    yield visit
-    complaints = [*visit.complaints]  # before it is closed in the midst of something
-    visit.context.close()
-    assert complaints == [] and visit.hosts <= {"127.0.0.1", "inside"}
-
-
 def choose(tab: Tab, preset: str) -> None:
     tab.locator("#time-bar select").select_option(f"pretrained-{preset}")
 
 
-def test_it_writes_at_once_with_the_largest(browser: Browser, visit: Visit) -> None:
+def test_it_writes_at_once_with_the_largest(come: Come, page: Page) -> None:
     times = []
     for _ in range(3):  # the first one also reads the model from disk
-        fresh = Visit(browser, visit.address)
         began = time.monotonic()
-        fresh.tab.goto(visit.address)
+        fresh = come(page.address)
         fresh.tab.wait_for_function("document.querySelector('#sample-text .letters')?.textContent.length > 10")
         times.append(time.monotonic() - began)
-        fresh.context.close()
+        fresh.close()
     print(f"seconds until there is something to read: {', '.join(f'{seconds:.2f}' for seconds in times)}")
     assert min(times) < AT_ONCE
 
-    tab = visit.open()
+    tab = come(page.address).tab
     tab.locator("body[data-tab=sample]").wait_for()
     expect(tab.locator("#time-bar select")).to_have_value("pretrained-medium")
     expect(tab.locator("#time-bar output")).to_have_text(BEST)
@@ -110,8 +74,8 @@ def test_it_writes_at_once_with_the_largest(browser: Browser, visit: Visit) -> N
         expect(tab.locator("#sidebar").get_by_role("button", name=forbidden, exact=True)).to_have_count(0)
 
 
-def test_the_time_bar_plays_through_the_training_of_each(visit: Visit) -> None:
-    tab = visit.open()
+def test_the_time_bar_plays_through_the_training_of_each(come: Come, page: Page) -> None:
+    tab = come(page.address).tab
     tab.wait_for_function(WRITTEN)
     expect(tab.locator("#sample-stop")).to_be_disabled()
     text = tab.locator("#sample-text .letters")
@@ -128,12 +92,13 @@ def test_the_time_bar_plays_through_the_training_of_each(visit: Visit) -> None:
     expect(text).to_have_text(last)
 
 
-def test_there_is_something_to_look_into_and_to_compare(visit: Visit) -> None:
-    tab = visit.open("?tab=attention")
+def test_there_is_something_to_look_into_and_to_compare(come: Come, page: Page) -> None:
+    visit = come(page.address, "?tab=attention")
+    tab = visit.tab
     tab.wait_for_function("document.querySelectorAll('#attention-grid button').length === 24")
     expect(tab.locator("#attention-heatmap .main-svg").first).to_be_visible()
     expect(tab.locator("#attention-fetch button")).to_have_text(OFFER)
-    tab = visit.open("?tab=compare")
+    visit.goto("?tab=compare")
     for place, preset in enumerate(KEPT, 1):
         expect(tab.locator(f"#compare-{place}-model select")).to_have_value(f"pretrained-{preset}")
     expect(tab.locator(".compared:visible")).to_have_count(3)
@@ -142,8 +107,8 @@ def test_there_is_something_to_look_into_and_to_compare(visit: Visit) -> None:
         tab.wait_for_function(f"document.querySelector('#compare-{place}-text .text').textContent.length > 100")
 
 
-def test_a_text_that_cannot_be_had_says_why_and_is_offered_again(visit: Visit) -> None:
-    tab = visit.open()
+def test_a_text_that_cannot_be_had_says_why_and_is_offered_again(come: Come, page: Page) -> None:
+    tab = come(page.address).tab
     tab.wait_for_function(WRITTEN)
     expect(tab.locator("#copies-fetch button")).to_be_hidden()  # in its fold
     tab.locator("#copies-fold button").first.click()
@@ -212,18 +177,16 @@ class TestFetching:
         demo.close(verbose=False)
 
     @pytest.mark.long
-    def test_it_comes_once_for_all_and_holds_up_nobody(
-        self, browser: Browser, address: str, go_on: threading.Event
-    ) -> None:
-        one, other = Visit(browser, address), Visit(browser, address)
-        tab = one.open()
+    def test_it_comes_once_for_all_and_holds_up_nobody(self, address: str, come: Come, go_on: threading.Event) -> None:
+        one, other = come(address), come(address, "?tab=corpus")
+        tab = one.tab
         tab.wait_for_function(WRITTEN)
         tab.locator("#copies-fold button").first.click()
         tab.locator("#copies-fetch button").click()
         expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50 %")
 
         # Somebody else chooses a text meanwhile, and is not kept waiting.
-        elsewhere = other.open("?tab=corpus")
+        elsewhere = other.tab
         expect(elsewhere.locator("#corpus-card .facts")).to_contain_text("characters")
         elsewhere.locator("#corpus-texts .ours .pick", has_text="Python documentation").click()
         expect(elsewhere.locator("#corpus-texts .chosen")).to_contain_text("Python documentation")
@@ -232,13 +195,10 @@ class TestFetching:
         expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50 %")
 
         # Whoever looks at what needed the text sees it begin to work, and the offer go.
-        waiting = other.open("?tab=compare&view=scored")
-        expect(waiting.locator("#compare-fetch button")).to_have_text(OFFER)
+        other.goto("?tab=compare&view=scored")
+        expect(elsewhere.locator("#compare-fetch button")).to_have_text(OFFER)
         go_on.set()
         expect(tab.locator("#sample-copies .said")).to_contain_text("The longest stretch that stands word for word")
         expect(tab.locator("#copies-fetch button")).to_be_hidden()
-        expect(waiting.locator("#compare-difference .letters span").first).to_be_visible()
-        expect(waiting.locator("#compare-fetch button")).to_be_hidden()
-        for visit in (one, other):
-            assert visit.complaints == []
-            visit.context.close()
+        expect(elsewhere.locator("#compare-difference .letters span").first).to_be_visible()
+        expect(elsewhere.locator("#compare-fetch button")).to_be_hidden()

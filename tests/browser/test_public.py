@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 from gradio_client import Client
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.browser.test_whole_way import PATIENCE, Visit, wait_until
+from tests.browser.conftest import Come
 from tests.serving import Page, serve
 
 pytestmark = pytest.mark.slow
@@ -22,13 +22,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
-def test_two_strangers_and_a_link(browser: Browser, page: Page) -> None:
-    anna, bert = Visit(browser, page), Visit(browser, page)
+def test_two_strangers_and_a_link(come: Come, page: Page) -> None:
+    anna, bert = come(page.address), come(page.address)
     tokens = [visit.tab.evaluate("localStorage.getItem('nano-visitor')") for visit in (anna, bert)]
     assert len(set(tokens)) == 2 and all(len(token) == 43 for token in tokens)
 
     # What one brings in the page is theirs, the API knows them by the same key, and the other has none of it.
-    anna.tab.get_by_role("tab", name="Corpus").click()
+    anna.open("Corpus")
     anna.tab.locator("#corpus-paste textarea").fill(TEXT)
     anna.tab.locator("#corpus-use").click()
     expect(anna.tab.locator("#corpus-texts")).to_contain_text("the cat sat")
@@ -37,30 +37,26 @@ def test_two_strangers_and_a_link(browser: Browser, page: Page) -> None:
     run = client.predict(sha256, "nano", QUICK, api_name="/start_run")["run"]
     row = anna.tab.locator(f'#run-list li[data-run="{run}"]')
     expect(row).to_be_visible()
-    wait_until(anna.tab, lambda: page.store.get(run).status().state == "completed")
+    anna.wait_until(lambda: page.store.get(run).status().state == "completed")
     expect(row).to_contain_text("finished")
     row.locator(".pick").click()
     anna.tab.wait_for_function("run => new URL(location.href).searchParams.get('run') === run", arg=run)
     link = anna.tab.evaluate("window.nano.link()")
     assert f"run={run}" in link and f"look={page.store.get(run).look}" in link
-    bert.tab.get_by_role("tab", name="Corpus").click()
+    bert.open("Corpus")
     expect(bert.tab.locator("#corpus-texts")).not_to_contain_text("the cat sat")
     expect(bert.tab.locator("#run-list li")).to_have_count(0)
 
     # Without its key the run is not there; with it, it can be looked at, and nothing else.
-    bert.tab.goto(link.split("&look=")[0].split("?")[0] + f"?run={run}")
-    expect(bert.tab.get_by_text("This run is no longer here")).to_be_visible(timeout=PATIENCE)
-    bert.tab.goto(link)
+    bert.goto(f"?run={run}")
+    expect(bert.tab.get_by_text("This run is no longer here")).to_be_visible()
+    bert.goto(link)
     looked = bert.tab.locator(f'#run-list li[data-run="{run}"]')
     expect(looked).to_contain_text("looked at by its link")
     expect(looked.locator("button.more")).to_have_count(0)
-    bert.tab.get_by_role("tab", name="Train").click()
+    bert.open("Train")
     expect(bert.tab.locator("#train-state")).to_contain_text("Finished")
     for button in ("#train-onward", "#train-fork"):
         expect(bert.tab.locator(button)).to_be_hidden()
-    anna.tab.get_by_role("tab", name="Train").click()
+    anna.open("Train")
     expect(anna.tab.locator("#train-fork")).to_be_visible()
-
-    for visit in (anna, bert):
-        assert visit.complaints == [] and visit.hosts <= {"127.0.0.1"}
-        visit.context.close()

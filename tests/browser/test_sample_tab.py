@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Locator, expect
+from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
 from nanollm.checkpoint import load_model
@@ -18,13 +18,14 @@ from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text, stream_samples
 from nanollm.runs.store import Run, RunStore
 from nanollm.runs.worker import work
+from tests.browser.conftest import Come
+from tests.browser.visit import PATIENCE, Visit
 from tests.serving import Page, serve
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}\n'
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n"
 QUICK = {"num_steps": 60, "batch_size": 8, "context_length": 32, "eval_interval": 20}
 DIALS = {"max_length": 400, "temperature": 0.8, "top_k": 40, "seed": 42}
-PATIENCE = 60_000  # milliseconds
 MOST_BYTES = 100_000  # that may travel for 400 characters with their shading and candidates
 
 
@@ -39,7 +40,7 @@ AGAIN_AND_STOP = """() => new Promise((done) => {
       first = stamp;
       write.click();
     }
-    if (first === null || stamp === first || text.length < 500) return;
+    if (first === null || stamp === first || text.length < 500 || (stop.disabled && !finished)) return;
     clearInterval(timer);
     const enabled = !stop.disabled;
     stop.click();
@@ -66,20 +67,17 @@ def run(page: Page) -> Run:
 
 
 @pytest.fixture
-def tab(browser: Browser, page: Page) -> Iterator[Tab]:
-    """Sample, with its first text whole; afterwards nothing must have been complained about, and nothing hurt."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    tab, complaints = context.new_page(), []
-    tab.set_default_timeout(PATIENCE)
-    tab.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
-    tab.on("pageerror", lambda error: complaints.append(str(error)))
-    tab.goto(f"{page.address}?tab=sample&prompt=the%20cat%20")
-    tab.locator("body[data-tab=sample]").wait_for()
-    whole(tab, len("the cat ") + 400)
-    yield tab
-    assert tab.evaluate("window.hurt") is None
-    context.close()
-    assert complaints == []
+def visit(come: Come, page: Page) -> Iterator[Visit]:
+    """Sample, with its first text whole; afterwards nothing must have been hurt."""
+    visit = come(page.address, "?tab=sample&prompt=the%20cat%20")
+    whole(visit.tab, len("the cat ") + 400)
+    yield visit
+    assert visit.tab.evaluate("window.hurt") is None
+
+
+@pytest.fixture
+def tab(visit: Visit) -> Tab:
+    return visit.tab
 
 
 def letters(tab: Tab, place: str = "sample-text") -> Locator:
@@ -109,10 +107,6 @@ def rewritten(tab: Tab, before: str, length: int) -> None:
 def written(run: Run, prompt: str = "the cat ", step: int | None = None, **dials: float) -> str:
     loaded = load_model(run.snapshot(step).path)
     return generate_text(loaded.model, loaded.tokenizer, prompt, **{**DIALS, **dials})
-
-
-def opened(tab: Tab, name: str) -> None:
-    tab.get_by_role("tab", name=name, exact=True).click()
 
 
 def write(tab: Tab, prompt: str) -> None:
@@ -365,7 +359,8 @@ def test_a_text_that_was_scored_follows_the_time_bar(tab: Tab, run: Run) -> None
 
 
 @pytest.mark.slow
-def test_the_guidance_goes_on_when_its_step_was_done(tab: Tab) -> None:
+def test_the_guidance_goes_on_when_its_step_was_done(visit: Visit) -> None:
+    tab = visit.tab
     guide = tab.locator("#guide .guide")
     expect(guide).to_contain_text("Press ▶")
     tab.locator("#time-bar .play").click()
@@ -374,12 +369,12 @@ def test_the_guidance_goes_on_when_its_step_was_done(tab: Tab) -> None:
     tab.locator("#sample-text .writing").focus()
     tab.keyboard.press("ArrowRight")
     expect(guide).to_contain_text("Now yours")
-    opened(tab, "Attention")
+    visit.open("Attention")
     expect(guide).to_contain_text("Switch it off")
     tab.locator("#attention-lens label", has_text="Does it matter?").click()
     tab.locator("#attention-board .part").first.click()
     expect(guide).to_be_hidden()
-    opened(tab, "Compare")
+    visit.open("Compare")
     expect(guide).to_contain_text("write all")
     guide.locator("button").click()
     expect(guide).to_be_hidden()
@@ -397,15 +392,15 @@ def test_a_second_write_calls_off_the_first_and_stop_ends_it(tab: Tab) -> None:
 
 
 @pytest.mark.slow
-def test_what_was_asked_comes_back_with_the_run(tab: Tab, page: Page, run: Run) -> None:
+def test_what_was_asked_comes_back_with_the_run(visit: Visit, run: Run) -> None:
+    tab = visit.tab
     tab.locator("#sample-mood").get_by_text("careful").click()
     write(tab, "the mat ")
     tab.wait_for_function("document.querySelector('#sample-text .letters').textContent.startsWith('the mat ')")
     whole(tab, 408)
     expect(tab.locator("#sample-stop")).to_be_disabled()
     shown = text(tab)
-    tab.goto(f"{page.address}?tab=sample&run={run.id}")
-    tab.locator("body[data-tab=sample]").wait_for()
+    visit.goto(f"?tab=sample&run={run.id}")
     whole(tab, 408)
     assert text(tab) == shown == written(run, "the mat ", temperature=0.5, top_k=20)
     expect(tab.locator("#sample-prompt textarea")).to_have_value("the mat ")
@@ -437,13 +432,14 @@ def test_texts_that_look_like_markup_are_texts(tab: Tab) -> None:
 
 
 @pytest.mark.slow
-def test_texts_that_look_like_markup_are_texts_in_every_other_view(tab: Tab) -> None:
-    opened(tab, "Corpus")
+def test_texts_that_look_like_markup_are_texts_in_every_other_view(visit: Visit) -> None:
+    tab = visit.tab
+    visit.open("Corpus")
     tab.locator("#tabs").get_by_text("cats", exact=True).locator("visible=true").first.click()
     expect(tab.locator("#tabs").get_by_text(re.compile("the cat sat on")).locator("visible=true").first).to_be_visible()
-    opened(tab, "Train")
+    visit.open("Train")
     expect(tab.locator("#train-chart .js-plotly-plot")).to_be_visible()
-    opened(tab, "Attention")
+    visit.open("Attention")
     tab.locator("#attention-text").locator("textarea, input").first.fill(HOSTILE.strip())
     expect(tab.locator("#attention-reading .text-view span")).to_have_count(QUICK["context_length"])
     for lens in ("Where it looks", "Does it matter?", "What is it?", "Layer by layer"):
@@ -469,11 +465,8 @@ def test_copies_of_the_training_text_are_underlined(tab: Tab) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_phone_the_character_comes_up_from_below(browser: Browser, page: Page) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 800})
-    tab = context.new_page()
-    tab.set_default_timeout(PATIENCE)
-    tab.goto(f"{page.address}?tab=sample&prompt=the%20cat%20")
+def test_on_a_phone_the_character_comes_up_from_below(come: Come, page: Page) -> None:
+    tab = come(page.address, "?tab=sample&prompt=the%20cat%20", width=390, height=800).tab
     whole(tab, 408)
     letters(tab).nth(20).click()
     sheet = tab.locator("#sample-choices")
@@ -481,4 +474,3 @@ def test_on_a_phone_the_character_comes_up_from_below(browser: Browser, page: Pa
     assert box["y"] + box["height"] == pytest.approx(800, abs=1) and box["width"] == pytest.approx(390, abs=1)
     sheet.locator(".close").click()
     expect(sheet).not_to_have_class(re.compile("open"))
-    context.close()

@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Browser, expect
-from playwright.sync_api import Page as Tab
+from playwright.sync_api import expect
 
 from nanollm.capsule import export, import_
 from nanollm.corpus import CorpusStore
@@ -19,7 +17,9 @@ from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import write_status
 from nanollm.runs.store import Run, RunStore
 from tests import run_folders
-from tests.browser.test_whole_way import Visit
+from tests.browser.chart import drawn, zoom_in
+from tests.browser.conftest import Come
+from tests.browser.visit import Visit
 from tests.conftest import ROOT
 from tests.serving import Page, end_all, serve
 
@@ -30,12 +30,6 @@ TINY = dict(
 )  # fmt: skip
 # Longer than any test; and over by itself in minutes, should the tests be killed before they can stop it.
 LONG = {**TINY, "num_steps": 200_000, "log_interval": 20}
-SECONDS = 60.0  # that a test waits for one thing
-# The ranges of both axes, the last step that was drawn (of the training: a reference line is as long as the axis), and
-# how many lines there are.
-LOOK = """() => { const p = document.querySelector('#train-chart .chart-plot'); return p._fullLayout
-  ? [p._fullLayout.xaxis.range, p._fullLayout.yaxis.range,
-    p.data.find((trace) => trace.name.startsWith("training")).x.at(-1), p.data.length] : null; }"""
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +39,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture(autouse=True)
-def idle(page: Page, browser: Browser) -> Iterator[None]:
-    """No test, passed or failed, leaves to the next a run in training or a tab that goes on asking about it."""
+def idle(page: Page) -> Iterator[None]:
+    """No test, passed or failed, leaves a run in training to the next."""
     yield
-    for context in browser.contexts:
-        context.close()
     end_all(page.home)
 
 
@@ -65,21 +57,9 @@ def ready(page: Page, settings: dict, title: str) -> Run:
     return page.store.create(settings=settings, corpus=corpus, preset="nano", title=title, queued=False)
 
 
-def opened(browser: Browser, page: Page, run: Run | None = None, width: int = 1280) -> Visit:
-    """A visit that looks at Train."""
-    visit = Visit(browser, page, width)
-    address = f"{page.address}?tab=train" + (f"&run={run.id}" if run else "")
-    visit.leave(lambda: visit.tab.goto(address))
-    visit.tab.locator("body[data-tab=train]").wait_for()
-    return visit
-
-
-def wait_until(tab: Tab, true: Callable[[], bool]) -> None:
-    """Let the page live on until something is so, on disk or on the screen."""
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline, f"not within {SECONDS:.0f} s"
-        tab.wait_for_timeout(100)
+def training(run: Run) -> str:
+    """The query of a page that shows a run in Train."""
+    return f"?tab=train&run={run.id}"
 
 
 def step(page: Page, run: Run) -> int:
@@ -92,12 +72,12 @@ def stop(visit: Visit) -> None:
 
 
 @pytest.mark.slow
-def test_every_button_of_a_run(browser: Browser, page: Page) -> None:
+def test_every_button_of_a_run(come: Come, page: Page) -> None:
     first = queue(page, LONG, "the first")
     second = queue(page, LONG, "the second")
-    visit = opened(browser, page, first)
+    visit = come(page.address, training(first))
     tab, state = visit.tab, visit.tab.locator("#train-state")
-    wait_until(tab, lambda: step(page, first) > 0)
+    visit.wait_until(lambda: step(page, first) > 0)
     expect(state).to_contain_text("Training")
     expect(tab.locator(".train-setup")).to_be_hidden()  # the cards make room
 
@@ -108,7 +88,7 @@ def test_every_button_of_a_run(browser: Browser, page: Page) -> None:
     expect(state).to_contain_text("in line")  # the second had its turn meanwhile
     expect(state).to_contain_text(re.compile(r"about \d+ (s|min)|about [\d.]+ h"))
     page_launcher_stop(page, second)
-    wait_until(tab, lambda: step(page, first) > paused)
+    visit.wait_until(lambda: step(page, first) > paused)
     stop(visit)
     expect(tab.locator(".train-setup")).to_be_visible()
 
@@ -116,8 +96,8 @@ def test_every_button_of_a_run(browser: Browser, page: Page) -> None:
     expect(state).to_contain_text(f"Continues “{first.title}” from step {step(page, first):,}")
     child = page.store.list()[0]
     assert child.parent and child.parent.run == first.id and child.title.endswith(", continued")
-    wait_until(tab, lambda: step(page, child) > 0)
-    wait_until(tab, lambda: len(tab.evaluate(LOOK) or [0] * 4) == 4 and tab.evaluate(LOOK)[3] >= 7)  # parent and child
+    visit.wait_until(lambda: step(page, child) > 0)
+    visit.wait_until(lambda: drawn(tab).lines >= 7)  # parent and child
     stop(visit)
 
     tab.locator("#time-bar select").select_option(first.id)
@@ -127,9 +107,8 @@ def test_every_button_of_a_run(browser: Browser, page: Page) -> None:
     tab.wait_for_timeout(300)
     tab.locator("#train-fork").click()
     expect(state).to_contain_text(f"Continues “{first.title}” from step 0")
-    wait_until(tab, lambda: page.store.list()[0].status().step > 0)
+    visit.wait_until(lambda: page.store.list()[0].status().step > 0)
     stop(visit)
-    assert visit.complaints == [], "".join(page.output)
 
 
 def page_launcher_stop(page: Page, run: Run) -> None:
@@ -142,42 +121,35 @@ def page_launcher_stop(page: Page, run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(browser: Browser, page: Page) -> None:
+def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(come: Come, page: Page) -> None:
     other = ready(page, TINY, "another")
     run_folders.write(other, run_folders.evaluated(0, 4.0), run_folders.evaluated(500, 2.0))
     run = queue(page, LONG, "live")
-    visit, second = opened(browser, page, run), opened(browser, page, run, width=390)
+    visit, second = come(page.address, training(run)), come(page.address, training(run), width=390)
     tab = visit.tab
     for one in (visit, second):
         expect(one.tab.locator("#train-numbers")).to_contain_text("characters to choose among")
         expect(one.tab.locator("#train-chart .nsewdrag")).to_be_visible()
         expect(one.tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
-    visit.leave(tab.reload)
+    visit.reload()
     expect(tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
     expect(tab.locator("#train-chart .annotation-text")).to_have_count(4)  # the references
 
-    area = tab.locator("#train-chart .nsewdrag").bounding_box()
-    assert area
-    tab.mouse.move(area["x"] + 0.1 * area["width"], area["y"] + 0.2 * area["height"])
-    tab.mouse.down()
-    tab.mouse.move(area["x"] + 0.6 * area["width"], area["y"] + 0.7 * area["height"], steps=5)
-    tab.mouse.up()
-    tab.wait_for_timeout(500)
-    x_range, y_range, _, lines = tab.evaluate(LOOK)
+    zoomed = zoom_in(tab)
 
     def keeps_its_zoom(ticks: int) -> None:
-        last = tab.evaluate(LOOK)[2]
+        last = drawn(tab).last
         for _ in range(ticks):
-            wait_until(tab, lambda last=last: tab.evaluate(LOOK)[2] > last)
-            *ranges, last, _ = tab.evaluate(LOOK)
-            assert ranges == [x_range, y_range]
+            visit.wait_until(lambda last=last: drawn(tab).last > last)
+            last = drawn(tab).last
+            assert drawn(tab)[:2] == zoomed[:2]
 
     keeps_its_zoom(10)
 
     # Another run is laid over it, in a colour of its own.
     tab.locator("#train-overlays input").click()
     tab.locator("#train-overlays").get_by_role("option", name=other.title, exact=True).click()
-    wait_until(tab, lambda: tab.evaluate(LOOK)[3] > lines)
+    visit.wait_until(lambda: drawn(tab).lines > zoomed.lines)
     colours = tab.evaluate(
         "[...new Set(document.querySelector('#train-chart .chart-plot').data.map((t) => t.line.color))]"
     )
@@ -191,18 +163,17 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(browser: Browse
     expect(tab.locator("#train-chart .xtitle")).to_have_text("seconds of training")
     stop(visit)
     expect(second.tab.locator("#train-state")).to_contain_text("Stopped at step")
-    assert visit.complaints == second.complaints == []
 
 
 @pytest.mark.slow
-def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(browser: Browser, page: Page) -> None:
+def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(come: Come, page: Page) -> None:
     ill = queue(
         page, {"learning_rate": 1.0, "num_steps": 30, "warmup_steps": 2, "log_interval": 2, "threads": 1}, "ill"
     )
-    visit = opened(browser, page, ill)
+    visit = come(page.address, training(ill))
     tab = visit.tab
     expect(tab.locator("#train-doctor")).to_contain_text("learning rate is too high")
-    wait_until(tab, lambda: not page.store.get(ill.id).status().active)
+    visit.wait_until(lambda: not page.store.get(ill.id).status().active)
     tab.locator("#train-doctor button", has_text="Start again with learning rate 0.02").click()
     expect(tab.locator("#train-state")).to_contain_text(re.compile("Training|Getting ready|in line|Finished"))
     mended = page.store.list()[0]
@@ -223,12 +194,12 @@ def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(browser: Brow
     assert {"ill", mended.title} <= {row[0] for row in rows}
 
 
-def test_a_copied_link_brings_back_run_snapshot_and_tab(browser: Browser, page: Page) -> None:
+def test_a_copied_link_brings_back_run_snapshot_and_tab(come: Come, page: Page) -> None:
     run = ready(page, TINY, "to be shown")
     for number in (0, 10, 20):
         run_folders.write(run, run_folders.step(number), run_folders.evaluated(number, 4.0 - number / 10))
         run_folders.checkpoint(run.folder, f"{number:08}", number)
-    visit = opened(browser, page, run)
+    visit = come(page.address, training(run))
     visit.context.grant_permissions(["clipboard-read", "clipboard-write"])
     expect(visit.tab.locator("#time-bar output")).to_contain_text("step 20")
     visit.slider().focus()
@@ -240,8 +211,7 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(browser: Browser, page: 
 
     # On a phone, where the form makes room for it.
     second = ready(page, {**TINY, "num_steps": 500}, "another to be shown")
-    other = browser.new_context(viewport={"width": 390, "height": 800}, has_touch=True).new_page()
-    other.goto(link)
+    other = come(page.address, link, width=390, height=800, touch=True).tab
     expect(other.locator("#time-bar output")).to_contain_text("step 10")
     expect(other.locator("#time-bar select")).to_have_value(run.id)
     expect(other.locator("body[data-tab=train]")).to_be_visible()
@@ -260,7 +230,7 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(browser: Browser, page: 
 
 
 @pytest.mark.long
-def test_a_tick_is_small_whatever_is_looked_at(browser: Browser, page: Page) -> None:
+def test_a_tick_is_small_whatever_is_looked_at(come: Come, page: Page) -> None:
     """A long run that grows, nine others laid over it, Health open, and forty runs in the list."""
     others = [ready(page, TINY, f"a name that is not short, number {n}") for n in range(40)]
     long = ready(page, {**TINY, "num_steps": 100_000}, "long")
@@ -269,14 +239,14 @@ def test_a_tick_is_small_whatever_is_looked_at(browser: Browser, page: Page) -> 
         run_folders.write(run, *rows)
         write_status(run.folder, "running", step=0)
     with Pulse(long.folder):
-        visit = opened(browser, page, long)
+        visit = come(page.address, training(long))
         tab = visit.tab
         tab.locator("#train-health-fold button").first.click()
         for run in others[-MAX_OVERLAYS:]:
             tab.locator("#train-overlays input").click()
             tab.locator("#train-overlays").get_by_role("option", name=run.title, exact=True).click()
         tab.keyboard.press("Escape")
-        wait_until(tab, lambda: (tab.evaluate(LOOK) or [0] * 4)[3] >= 3 + MAX_OVERLAYS)
+        visit.wait_until(lambda: drawn(tab).lines >= 3 + MAX_OVERLAYS)
         expect(tab.locator("#train-health-chart .main-svg").first).to_be_visible()
         tab.wait_for_timeout(3000)
         heard: list[int] = []
@@ -288,9 +258,9 @@ def test_a_tick_is_small_whatever_is_looked_at(browser: Browser, page: Page) -> 
     assert len(heard) >= seconds and max(heard) <= 10_000 and sum(heard) <= 10_000 * (seconds + 1)
 
 
-def test_a_run_is_renamed_and_deleted_after_a_question(browser: Browser, page: Page) -> None:
+def test_a_run_is_renamed_and_deleted_after_a_question(come: Come, page: Page) -> None:
     run = ready(page, TINY, "to be deleted")
-    visit = opened(browser, page, run)
+    visit = come(page.address, training(run))
     row = visit.tab.locator(f"#run-list li[data-run='{run.id}']")
     row.locator(".more").click()
     row.get_by_role("button", name="Rename", exact=True).click()
@@ -306,22 +276,22 @@ def test_a_run_is_renamed_and_deleted_after_a_question(browser: Browser, page: P
     assert not run.folder.exists()
 
 
-def test_what_cannot_be_trained_is_said_beside_its_field(browser: Browser, page: Page) -> None:
-    visit = opened(browser, page)
+def test_what_cannot_be_trained_is_said_beside_its_field(come: Come, page: Page) -> None:
+    visit = come(page.address, "?tab=train")
     tab = visit.tab
     tab.locator("#train-settings button").first.click()
-    tab.wait_for_timeout(1500)
+    tab.locator("#train-command-fold button").first.click()
+    command = tab.locator("#train-command textarea")
+    expect(command).to_have_value(re.compile("--preset sprint"))
     tab.locator("#train-num_heads input, #train-num_heads textarea").press_sequentially("3")
     expect(tab.locator("#train-num_heads[data-problem*='cannot be shared out among 3 heads']")).to_be_visible()
     tab.locator("#train-num_heads input, #train-num_heads textarea").press("Backspace")
     expect(tab.locator("[data-problem]")).to_have_count(0)
-    tab.locator("#train-command-fold button").first.click()
-    expect(tab.locator("#train-command textarea")).to_have_value(re.compile("--preset sprint"))
+    expect(command).to_have_value(re.compile("--preset sprint"))
 
 
-def test_who_clicks_a_tab_before_the_first_answer_stays_there(browser: Browser, page: Page) -> None:
-    context = browser.new_context()
-    tab = context.new_page()
+def test_who_clicks_a_tab_before_the_first_answer_stays_there(come: Come, page: Page) -> None:
+    tab = come(page.address, None).tab
     tab.goto(f"{page.address}?tab=corpus", wait_until="commit")
     tab.get_by_role("tab", name="Compare", exact=True).click()
     tab.locator("body[data-runs]").wait_for()  # by now the server has answered
@@ -331,10 +301,10 @@ def test_who_clicks_a_tab_before_the_first_answer_stays_there(browser: Browser, 
 
 
 @pytest.mark.slow
-def test_a_run_is_downloaded_and_brought_in_again(browser: Browser, page: Page) -> None:
+def test_a_run_is_downloaded_and_brought_in_again(come: Come, page: Page) -> None:
     shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
     first = import_(page.store, export(shipped, page.home / "first.zip"))
-    visit = opened(browser, page, first)
+    visit = come(page.address, training(first))
     tab = visit.tab
     tab.locator("#train-carry-fold > button").click()
     with tab.expect_download(timeout=60_000) as download:
@@ -343,7 +313,7 @@ def test_a_run_is_downloaded_and_brought_in_again(browser: Browser, page: Page) 
     with tab.expect_file_chooser() as chooser:
         tab.locator("#train-import").click()
     chooser.value.set_files(download.value.path().rename(page.home / "run.zip"))
-    wait_until(tab, lambda: any(run.id in tab.url for run in page.store.list() if run.id != first.id))
+    visit.wait_until(lambda: any(run.id in tab.url for run in page.store.list() if run.id != first.id))
     run = next(run for run in page.store.list() if run.id in tab.url)
     assert not run.read_only and run.events() == shipped.events()
     expect(tab.locator("#train-state")).to_contain_text("Finished: 1,000 steps")

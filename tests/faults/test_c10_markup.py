@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser, expect
 
 from nanollm.corpus import CorpusStore
+from tests.browser.visit import Visit
 from tests.faults.conftest import TINY, until
 from tests.serving import Page, serve
 
@@ -30,15 +31,16 @@ def test_markup_is_inert_in_all_tabs(browser: Browser, page: Page, tmp_path: Pat
     corpus = CorpusStore(page.home / "data" / "corpora").add_text((MARKUP + "\n") * 60, MARKUP)
     run = page.store.create(settings={**TINY, "num_steps": 20}, corpus=corpus, title=MARKUP)
     until(lambda: run.status().state == "completed")
-    tab = browser.new_page()
+    visit = Visit(browser, page.address)
+    tab = visit.tab
     dialogs: list[str] = []
     tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     for name in ("corpus", "train", "sample", "attention", "compare"):
         asked = {"run": run.id, "tab": name, "prompt": MARKUP, "text": MARKUP}
-        tab.goto(f"{page.address}?{urlencode(asked)}")
+        visit.goto(f"?{urlencode(asked)}")
         expect(tab.locator("#sidebar")).to_contain_text("onerror")
         if name == "sample":
             expect(tab.locator("#sample-text")).to_contain_text("window.hit=3")
         assert tab.evaluate(ALIVE) == [0, 0], name
-    assert dialogs == []
-    tab.close()
+    visit.close()
+    assert dialogs == visit.complaints == []
