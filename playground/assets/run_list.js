@@ -41,7 +41,7 @@ function button(text, className, act) {
 const close = () => show(null);
 function show(next) {
   open = next;
-  draw(true);
+  draw();
   element.querySelector(".menu input, .menu button")?.focus();
 }
 
@@ -87,18 +87,22 @@ function menu(row) {
   return made;
 }
 
-function item(row) {
+// What a row's parts are made of. What else there is to say of a run is written into them.
+const key = (row) =>
+  JSON.stringify([row.title, row.slot, row.mine, row.id === props.value, open?.id === row.id && open.mode]);
+
+function built(row) {
   const made = make("li", row.id === props.value ? "chosen" : "");
   made.dataset.run = row.id;
+  made.dataset.key = key(row);
   const pick = button("", "pick", () => {
     trigger("pick", { run: row.id });
     window.nano.sheet(false);
   });
-  pick.title = row.reason ? `${row.title}\n${row.reason}` : row.title;
   if (row.id === props.value) pick.setAttribute("aria-current", "true");
   const words = make("span", "words");
-  words.append(make("span", "title", row.title), make("span", "facts", facts(row)));
-  pick.append(dot(row), words, make("span", "loss", loss(row)));
+  words.append(make("span", "title", row.title), make("span", "facts"));
+  pick.append(dot(row), words, make("span", "loss"));
   const more = button("⋯", "more", () => (open?.id === row.id ? close() : show({ id: row.id, mode: "menu" })));
   more.setAttribute("aria-label", `Rename or delete ${row.title}`);
   more.setAttribute("aria-expanded", String(open?.id === row.id));
@@ -107,30 +111,34 @@ function item(row) {
   return made;
 }
 
-// While somebody types a new name, rows arriving from the server leave the list alone.
-function draw(force = false) {
+function item(row) {
+  const before = Array.from(list.children).find((one) => one.dataset.run === row.id);
+  const now = before?.dataset.key === key(row) ? before : built(row);
+  now.querySelector(".pick").title = row.reason ? `${row.title}\n${row.reason}` : row.title;
+  now.querySelector(".facts").textContent = facts(row);
+  now.querySelector(".loss").textContent = loss(row);
+  return now;
+}
+
+// While a run trains, its row has news every second. Rows stay where they are as long as they can: a click on one that
+// is being replaced would be lost, and so would a name that somebody types.
+function draw() {
   const rows = window.nano.runs();
   none.hidden = rows.length > 0;
   if (open && !rows.some((row) => row.id === open.id)) open = null;
-  if (open && !force) {
-    for (const row of rows) {
-      const shown = list.querySelector(`li[data-run="${CSS.escape(row.id)}"]`);
-      if (!shown) continue;
-      shown.querySelector(".facts").textContent = facts(row);
-      shown.querySelector(".loss").textContent = loss(row);
-    }
-    return;
-  }
   const focused = list.contains(document.activeElement) ? document.activeElement.closest("li")?.dataset.run : null;
   const more = document.activeElement?.classList.contains("more");
-  list.replaceChildren(...rows.map(item));
+  const items = rows.map(item);
+  for (const one of Array.from(list.children)) if (!items.includes(one)) one.remove();
+  items.forEach((one, i) => one === list.children[i] || list.insertBefore(one, list.children[i] ?? null));
+  if (list.contains(document.activeElement)) return;
   if (focused) list.querySelector(`li[data-run="${CSS.escape(focused)}"] ${more ? ".more" : ".pick"}`)?.focus();
 }
 
 element.addEventListener("keydown", (event) => {
   if (event.key === "Escape" && open) close();
 });
-watch("value", () => draw());
-window.nano.onRuns(() => draw());
-setInterval(() => draw(), 30000);
+watch("value", draw);
+window.nano.onRuns(draw);
+setInterval(draw, 30000);
 draw();

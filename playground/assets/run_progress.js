@@ -20,6 +20,15 @@ function strip({ step, prompt, text }) {
   return row;
 }
 
+// Drawn again only when there is another one: what somebody marks in them stays marked.
+let written = "";
+function drawStrips(samples) {
+  const said = JSON.stringify(samples);
+  if (said === written) return;
+  written = said;
+  find(".strips").replaceChildren(...samples.map(strip));
+}
+
 // The style sheet follows the run: the form makes room for it.
 function makeRoom({ own, state }) {
   view.dataset.run = state;
@@ -45,7 +54,7 @@ function draw() {
   lead(value.run);
   drawBar(value);
   find(".facts").textContent = value.facts;
-  find(".strips").replaceChildren(...value.samples.map(strip));
+  drawStrips(value.samples);
 }
 
 watch("value", draw);

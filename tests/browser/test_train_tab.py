@@ -131,6 +131,15 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(come: Come, pag
         expect(one.tab.locator("#train-numbers")).to_contain_text("characters to choose among")
         expect(one.tab.locator("#train-chart .nsewdrag")).to_be_visible()
         expect(one.tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
+    # A hand takes its time for a click; meanwhile the list has news of the run in training.
+    loss = tab.locator(f"#run-list li[data-run='{run.id}'] .loss")
+    tab.locator(f"#run-list li[data-run='{other.id}'] .pick").hover()
+    tab.mouse.down()
+    expect(loss).not_to_have_text(loss.inner_text())
+    tab.mouse.up()
+    expect(tab.locator("#time-bar select")).to_have_value(other.id)
+    tab.locator(f"#run-list li[data-run='{run.id}'] .pick").click()
+    expect(tab.locator("#time-bar select")).to_have_value(run.id)
     visit.reload()
     expect(tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
     expect(tab.locator("#train-chart .annotation-text")).to_have_count(4)  # the references
