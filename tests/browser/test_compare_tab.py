@@ -43,16 +43,14 @@ WATCH = """() => {
   texts.forEach((text) => look.observe(text, { characterData: true, childList: true, subtree: true }));
 }"""
 
-# Press Stop as soon as all three have begun.
-STOP = """() => new Promise((done) => {
+# Press Stop as soon as all three have begun and it can be pressed.
+STOP = """() => {
   const begun = (i) => document.querySelector(`#compare-${i}-text .text`).textContent;
-  const timer = setInterval(() => {
-    if (![1, 2, 3].every(begun)) return;
-    clearInterval(timer);
-    document.getElementById("compare-stop").click();
-    done();
-  }, 10);
-})"""
+  const stop = document.getElementById("compare-stop");
+  if (stop.disabled || ![1, 2, 3].every(begun)) return false;
+  stop.click();
+  return true;
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +155,7 @@ def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
 @pytest.mark.slow
 def test_stop_stops_all(tab: Tab) -> None:
     write(tab, "the ", 5000)
-    tab.evaluate(STOP)
+    tab.wait_for_function(STOP, polling=10)
     expect(tab.locator("#compare-stop")).to_be_disabled()
     stopped = [shown(tab, column) for column in (1, 2, 3)]
     tab.wait_for_timeout(700)

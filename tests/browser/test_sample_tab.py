@@ -47,6 +47,7 @@ AGAIN_AND_STOP = """() => new Promise((done) => {
     done(enabled);
   }, 10);
   write.click();
+  setTimeout(() => done(false), 60000);
 })"""
 
 
