@@ -11,7 +11,7 @@ import json
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -19,6 +19,7 @@ from nanollm import run_facts
 from nanollm.builtin import BUILTINS, bring, named
 from nanollm.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
+from nanollm.exit_status import status_of
 from nanollm.experiments.command import add_arguments as add_scaling_arguments
 from nanollm.experiments.command import scale
 from nanollm.inference.arguments import add_sampling_arguments
@@ -50,25 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit status."""
     arguments = _parser().parse_args(argv)
     return status_of(lambda: arguments.command(arguments))
-
-
-def status_of(command: Callable[[], int]) -> int:
-    """The exit status of a command, after what went wrong was said in one sentence."""
-    try:
-        status = command()
-        sys.stdout.flush()
-        return status
-    except InputError as error:
-        print(error, file=sys.stderr)
-    except BrokenPipeError:  # whoever reads stdout has seen enough; unread, Python would complain when it ends
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    except OSError as error:
-        print(f"{error.filename or 'A file'}: {error.strerror or error}.", file=sys.stderr)
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130  # as shells count it
-    return 2
 
 
 def _parser() -> Parser:

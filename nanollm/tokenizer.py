@@ -47,6 +47,7 @@ class CharTokenizer:
 
     @property
     def vocab_size(self) -> int:
+        """How many ids there are."""
         return len(self._characters)
 
     @property
@@ -57,8 +58,10 @@ class CharTokenizer:
     def encode(self, text: str) -> np.ndarray:
         """The ids of a text, one per character: (len(text),) of id_type.
 
-        Raises InputError that names the characters which the vocabulary lacks.
+        Raises InputError that names the characters which the vocabulary lacks, or for what is no text.
         """
+        if not isinstance(text, str):
+            raise InputError("A text is expected, as a string.")
         ids = np.empty(len(text), dtype=self.id_type)
         for start in range(0, len(text), _CHUNK):
             # "clip": whatever lies beyond the table gets its last entry, which stands for "unknown" too.
@@ -71,10 +74,11 @@ class CharTokenizer:
         return ids
 
     def decode(self, ids: Iterable[int] | np.ndarray) -> str:
-        """The text of some ids. Raises InputError for an id outside the vocabulary."""
+        """The text of some ids (N,). Raises InputError unless they are a row of ids of the vocabulary."""
         ids = np.asarray(ids if isinstance(ids, np.ndarray) else list(ids))
-        if ids.size and not (np.issubdtype(ids.dtype, np.integer) and ids.min() >= 0 and ids.max() < self.vocab_size):
-            raise InputError(f"Ids must be whole numbers from 0 to {self.vocab_size - 1}.")
+        whole = ids.ndim == 1 and (np.issubdtype(ids.dtype, np.integer) or not ids.size)
+        if not whole or (ids.size and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocab_size):
+            raise InputError(f"Ids must be one row of whole numbers from 0 to {self.vocab_size - 1}.")
         return "".join(self._characters[i] for i in ids.tolist())
 
     def unknown(self, text: str) -> list[str]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from nanollm import cli
+from nanollm.exit_status import status_of
 from nanollm.runs.store import Run, RunStore
 from tests.conftest import ROOT
 
@@ -240,12 +241,19 @@ def test_who_interrupts_or_closes_the_pipe_gets_no_traceback(home: Path, capsys:
     def interrupted() -> int:
         raise KeyboardInterrupt
 
-    assert cli.status_of(interrupted) == 130 and capsys.readouterr().err == "\n"
+    assert status_of(interrupted) == 130 and capsys.readouterr().err == "\n"
     listing = process(home, "runs")
     assert listing.stdout is not None and listing.stderr is not None
     listing.stdout.close()
     assert (listing.stderr.read(), listing.wait(timeout=60)) == ("", 0)
     listing.stderr.close()
+
+
+def test_a_terminal_that_lacks_a_character_shows_a_question_mark() -> None:
+    said = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with redirect_stdout(said):
+        assert status_of(lambda: print("L1·H2 █ \udc80") or 0) == 0
+    assert said.buffer.getvalue() == b"L1?H2 ? ?\n"
 
 
 def test_nothing_trained_says_what_to_do(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,16 @@ def test_unknown_characters_are_named(model: TransformerLanguageModel, tokenizer
 def test_odd_ids_are_refused_at_the_call(model: TransformerLanguageModel, ids: Any) -> None:
     with pytest.raises(InputError):
         generate(model, ids, max_new_tokens=5)
+
+
+@pytest.mark.parametrize(("characters", "words"), [("", "take both"), ("abc", "take both"), (VOCABULARY, "a string")])
+def test_a_tokenizer_of_another_model_and_a_prompt_that_is_no_text(
+    model: TransformerLanguageModel, characters: str, words: str
+) -> None:
+    prompt: Any = "a" if words == "take both" else None
+    for write in (stream_samples, stream_text, generate_text, partial(generate_texts, num_samples=2)):
+        with pytest.raises(InputError, match=words):
+            write(model, CharTokenizer(characters), prompt)
 
 
 def test_settings_are_refused_at_the_call(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -94,10 +96,16 @@ def test_odd_vocabularies_are_refused(characters: list) -> None:
         CharTokenizer(characters)
 
 
-@pytest.mark.parametrize("ids", [[3], [-1], [0.5], [True, 9]])
-def test_odd_ids_are_refused(ids: list) -> None:
+@pytest.mark.parametrize("ids", [[3], [-1], [0.5], [True, 9], [[0, 1]], np.array([[2]]), np.array(1), "ab", [2**70]])
+def test_odd_ids_are_refused(ids: Any) -> None:
     with pytest.raises(InputError):
         CharTokenizer("abc").decode(ids)
+
+
+@pytest.mark.parametrize("text", [None, 5, b"abc", ["a", "b"], math.nan], ids=repr)
+def test_what_is_no_text_is_refused(text: Any) -> None:
+    with pytest.raises(InputError, match="a string"):
+        CharTokenizer("abc").encode(text)
 
 
 def test_an_empty_vocabulary_knows_nothing() -> None:

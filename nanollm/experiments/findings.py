@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from nanollm.checkpoint import load_model
-from nanollm.cli import CHECKPOINTS, CORPORA, Parser, status_of
+from nanollm.cli import CHECKPOINTS, CORPORA, Parser
 from nanollm.corpus import CorpusStore, split
+from nanollm.exit_status import status_of
 from nanollm.explain.ablation import load_means
 from nanollm.explain.findings import find, save_findings
 from nanollm.runs import folder as names

@@ -21,12 +21,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from nanollm.checkpoint import load_model, save_checkpoint, snapshot_name
-from nanollm.cli import CHECKPOINTS, CORPORA, Parser, status_of
+from nanollm.cli import CHECKPOINTS, CORPORA, Parser
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
 from nanollm.errors import InputError
 from nanollm.evaluation import MAX_EVAL_CHARACTERS, evaluate
 from nanollm.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
+from nanollm.exit_status import status_of
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.explain.ablation import measure_means, save_means
 from nanollm.explain.findings import find, save_findings

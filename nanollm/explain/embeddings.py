@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from nanollm.errors import InputError
-from nanollm.explain.reading import require_vocabulary
+from nanollm.inference.generate import require_vocabulary
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nanollm.errors import InputError
+from nanollm.inference.generate import require_vocabulary
 from nanollm.model import Block, TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
@@ -42,15 +43,6 @@ def last_window(model: TransformerLanguageModel, tokenizer: CharTokenizer, text:
     window = text[-model.config.context_length :]
     ids = torch.as_tensor(tokenizer.encode(window).astype(np.int64), device=model.embedding.weight.device)
     return Window(window, ids[None], len(text) - len(window))
-
-
-def require_vocabulary(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> None:
-    """Raise InputError unless the tokenizer has as many characters as the model."""
-    if tokenizer.vocab_size != model.config.vocab_size:
-        raise InputError(
-            f"The tokenizer has {tokenizer.vocab_size} characters, the model {model.config.vocab_size}: "
-            "take both from one checkpoint."
-        )
 
 
 def require_place(place: int, length: int) -> int:

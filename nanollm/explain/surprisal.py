@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from nanollm.errors import InputError
-from nanollm.explain.reading import CHUNK, require_vocabulary, undisturbed
-from nanollm.inference.generate import first_character, window_start
+from nanollm.explain.reading import CHUNK, undisturbed
+from nanollm.inference.generate import first_character, require_vocabulary, window_start
 from nanollm.inference.sampling import check_candidates
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer

@@ -16,6 +16,7 @@ import numpy as np
 
 from nanollm.checkpoint import FINAL_NAME, LoadedModel, load_model
 from nanollm.errors import InputError
+from nanollm.exit_status import status_of
 from nanollm.inference.arguments import add_sampling_arguments
 from nanollm.inference.layout import weights_of
 from nanollm.inference.numpy_engine import NumpyEngine
@@ -142,7 +143,8 @@ class Window:
         self.engine, self.start = engine, -1
 
     def read(self, ids: list) -> np.ndarray:
-        """The engine's logits for what follows ids: N of what the engine reads, one more than last time."""
+        """The engine's logits, (V,) or (B, V), for what follows ids: N ids (of B texts: N rows of B), one more than
+        last time."""
         start = window_start(len(ids), self.engine.config.context_length)
         if start == self.start:
             return self.engine.next(ids[-1])
@@ -164,17 +166,33 @@ def stream_samples(
     """The new characters after a prompt, each as soon as it is drawn, with how likely it was.
 
     An empty prompt starts from a newline, or where the vocabulary has none, from its first character.
-    Raises InputError, at the call, as generate() does, and for prompt characters that the vocabulary lacks.
+    Raises InputError, at the call, as generate() does, for prompt characters that the vocabulary lacks, and for a
+    tokenizer that is not the model's.
     """
     return generate(
         model,
-        tokenizer.encode(prompt or first_character(tokenizer)),
+        _encoded(model, tokenizer, prompt),
         max_new_tokens=max_length,
         temperature=temperature,
         top_k=top_k,
         seed=seed,
         candidates=candidates,
     )
+
+
+def _encoded(model: TransformerLanguageModel, tokenizer: CharTokenizer, prompt: str) -> np.ndarray:
+    """The ids (N,) to begin with. Raises InputError for a tokenizer that is not the model's, and as encode() does."""
+    require_vocabulary(model, tokenizer)
+    return tokenizer.encode(first_character(tokenizer) if prompt == "" else prompt)
+
+
+def require_vocabulary(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> None:
+    """Raise InputError unless the tokenizer has as many characters as the model."""
+    if tokenizer.vocab_size != model.config.vocab_size:
+        raise InputError(
+            f"The tokenizer has {tokenizer.vocab_size} characters, the model {model.config.vocab_size}: "
+            "take both from one checkpoint."
+        )
 
 
 def first_character(tokenizer: CharTokenizer) -> str:
@@ -230,7 +248,7 @@ def generate_texts(
     """
     rows = generate_many(
         model,
-        tokenizer.encode(prompt or first_character(tokenizer)),
+        _encoded(model, tokenizer, prompt),
         num_samples=num_samples,
         max_new_tokens=max_length,
         temperature=temperature,
@@ -269,15 +287,12 @@ def main() -> int:
     parser.add_argument("checkpoint", nargs="?", help="a .safetensors checkpoint (default: the newest finished one)")
     add_sampling_arguments(parser)
     arguments = parser.parse_args()
-    try:
-        for piece in write(load_model(arguments.checkpoint or _newest()), arguments):
-            print(piece, end="", flush=True)
-    except InputError as error:
-        print(error, file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print(file=sys.stderr)
-        return 130  # as shells count it
+    return status_of(lambda: _write(arguments))
+
+
+def _write(arguments: argparse.Namespace) -> int:
+    for piece in write(load_model(arguments.checkpoint or _newest()), arguments):
+        print(piece, end="", flush=True)
     return 0
 
 
