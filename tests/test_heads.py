@@ -86,6 +86,13 @@ def test_heads_made_by_chance_have_no_name(
     assert {name for layer in scores.names for name in layer} == {None}
 
 
+@pytest.mark.parametrize("context_length", [1, 2, 3])
+def test_in_the_shortest_windows_nothing_can_be_repeated(context_length: int) -> None:
+    shape = {"embedding_dim": 8, "num_layers": 1, "ffn_hidden_dim": 8, "context_length": context_length}
+    found = head_scores(random_model(ModelConfig(TOKENIZER.vocab_size, **shape)), TOKENIZER, words(3))
+    assert np.isnan(found.scores[:, :, PATTERNS.index("induction")]).all() and found.names == [[None] * 4]
+
+
 def test_looking_near_is_not_looking_for_the_start_of_a_word() -> None:
     """A head that always looks three back often hits a word's beginning; distance explains that, so it has no name."""
     near = Planted(TOKENIZER.vocab_size, WINDOW).back(0, 0, 3).model

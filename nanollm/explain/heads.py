@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from nanollm.errors import InputError
-from nanollm.explain.reading import require_vocabulary, undisturbed, windows
+from nanollm.explain.reading import undisturbed, windows
+from nanollm.inference.generate import require_vocabulary
 from nanollm.model import Trace, TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
@@ -215,7 +216,7 @@ def _repeated_sequences(model: TransformerLanguageModel) -> Iterable[tuple[Tenso
     longest = min(longest, model.config.vocab_size)
     random, device = np.random.default_rng(SEED), model.embedding.weight.device
     for length in np.linspace(longest, max(SHORTEST_SEQUENCE, longest // 2), SEQUENCES).astype(int):
-        if length > longest:
+        if not 0 < length <= longest:  # a window of one character repeats none
             return
         sequence = random.permutation(model.config.vocab_size)[:length]
         targets = np.zeros((len(PATTERNS), 2 * length, 2 * length), bool)
