@@ -21,7 +21,7 @@ import torch
 from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig
-from nanollm.files import write_whole
+from nanollm.files import read_json, write_whole
 from nanollm.model import TransformerLanguageModel
 from nanollm.optim import Optimizer
 from nanollm.step import take_step
@@ -48,11 +48,9 @@ def resolve(model: ModelConfig, config: TrainConfig, device: torch.device | None
 
 def remembered() -> dict[str, dict]:
     """What was found out so far on this machine; empty if there is no file, or none that can be read."""
-    try:
-        found = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    with suppress(RuntimeError):
+        return read_json(_file())
+    return {}
 
 
 def _try(model: ModelConfig, config: TrainConfig, device: torch.device) -> dict:
@@ -144,14 +142,15 @@ def _is_answer(found: object) -> bool:
 
 
 def _file() -> Path:
+    """Raises RuntimeError where nobody can tell whose home this is: nothing is remembered there."""
     cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(cache) / "nanollm" / "calibration.json"
 
 
 def _remember(key: str, found: dict) -> None:
     """Keep an answer; where the disk refuses, the next run tries again."""
-    file = _file()
-    with suppress(OSError, Timeout):
+    with suppress(OSError, RuntimeError, Timeout):
+        file = _file()
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), timeout=5):  # or of two answers at once, one would be lost
             write_whole(file, json.dumps({**remembered(), key: found}, indent=1).encode())

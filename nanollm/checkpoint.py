@@ -173,7 +173,7 @@ def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         facts = json.loads(metadata["nanollm"])
         version = facts["format"]
         tensors = parse_tensors(content)
-    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
         raise _not_ours(path) from error
     if version != FORMAT:
         raise InputError(f"{name} has format {version!r:.40}, this nano-llm reads format {FORMAT}: update nano-llm.")

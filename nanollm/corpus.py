@@ -32,6 +32,7 @@ import numpy as np
 
 from nanollm.baselines import Baselines, measure
 from nanollm.errors import InputError
+from nanollm.files import read_json
 from nanollm.ids_file import map_ids, write_ids
 from nanollm.limits import LOCAL, Limits
 from nanollm.plaintext import CHUNK, Survey, pieces_of_file, pieces_of_text, require_size
@@ -201,7 +202,7 @@ class CorpusStore:
         """
         self.get(sha256)
         path, asked = self._path(sha256, "counted"), repr(float(validation_fraction))
-        known = _read_object(path)
+        known = read_json(path)
         with suppress(KeyError, TypeError):  # not measured yet, or by another version
             return Baselines(**known[asked])
         tokenizer, ids = self.encoded(sha256)
@@ -234,7 +235,11 @@ class CorpusStore:
         return self.root / f"{sha256}.{ending}"
 
     def _open(self, info: CorpusInfo) -> BinaryIO:
-        return open(BUNDLED if info.bundled else self._path(info.sha256, "txt"), "rb")
+        try:
+            return open(BUNDLED if info.bundled else self._path(info.sha256, "txt"), "rb")
+        except OSError as error:  # deleted a moment ago, or made unreadable
+            why = error.strerror or error
+            raise InputError(f"The text {info.name!r} cannot be read ({why}): bring it again.") from error
 
     def _pieces(self, info: CorpusInfo) -> Iterator[str]:
         """A text in pieces. Raises InputError after the last one if it is not what the digest says."""
@@ -274,7 +279,7 @@ class CorpusStore:
         if not re.fullmatch(r"[0-9a-f]{64}", str(sha256)):
             return None
         try:
-            info = CorpusInfo(**_read_object(self._path(sha256, "json")))
+            info = CorpusInfo(**read_json(self._path(sha256, "json")))
         except TypeError:
             return None
         return info if info.sha256 == sha256 and self._path(sha256, "txt").exists() else None
@@ -314,15 +319,6 @@ def display_name(name: str) -> str:
 def _last_part(path: str | Path) -> str:
     """The name in a path, where a browser or a shell gives one."""
     return re.split(r"[/\\]", str(path))[-1]
-
-
-def _read_object(path: Path) -> dict:
-    """The object in a JSON file; empty if it is missing or does not hold one."""
-    try:
-        found = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _into_place(file: BinaryIO, path: Path) -> None:

@@ -1,11 +1,25 @@
-"""Files that are whole or not there: written aside, forced onto the disk, and given their name in one step."""
+"""Files that are whole or not there: written aside, forced onto the disk, and given their name in one step.
+
+And what is read where nobody may rely on that.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty if the file is missing or does not hold one."""
+    try:
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def write_whole(path: str | Path, content: bytes) -> None:

@@ -84,9 +84,9 @@ def test_of_two_that_find_out_at_once_neither_is_lost() -> None:
     assert len(remembered()) == 16
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{", '{"a": 1}', "null"])
+@pytest.mark.parametrize("damage", ["", "[]", "{", '{"a": 1}', "null", pytest.param("[" * 100_000, id="deep")])
 def test_a_damaged_memory_is_replaced(damage: str) -> None:
-    resolve(MODEL, CONFIG)
+    calibration._remember("another shape", {})  # makes the file
     calibration._file().write_text(damage)
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
     assert len(remembered()) >= 1
@@ -102,3 +102,14 @@ def test_an_answer_that_cannot_be_is_not_believed() -> None:
 def test_without_a_disk_it_still_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "nanollm").write_text("a file where the folder would be")
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
+
+
+def test_without_a_home_it_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container whose user nobody knows."""
+
+    def homeless() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    assert resolve(MODEL, CONFIG).precision in ("float32", "bf16") and remembered() == {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import save as serialize_tensors
 
 from nanollm.checkpoint import load_checkpoint, load_model, read_tensors, save_checkpoint, write_tensors
 from nanollm.config import ModelConfig, TrainConfig
@@ -136,6 +138,15 @@ def test_a_signed_but_wrong_file_is_refused(
     write_tensors(tmp_path / "wrong.safetensors", *spoil(tensors, facts))
     with pytest.raises(InputError):
         load_model(tmp_path / "wrong.safetensors")
+
+
+def test_a_signed_file_that_says_too_much_is_refused(tmp_path: Path) -> None:
+    unsigned = {"nanollm": "[" * 100_000, "digest": "0" * 64}  # more brackets than Python opens
+    content = serialize_tensors({"a": torch.zeros(1)}, unsigned)
+    path = tmp_path / "deep.safetensors"
+    path.write_bytes(content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode()))
+    with pytest.raises(InputError, match="not a nano-llm checkpoint"):
+        load_model(path)
 
 
 def test_another_format_is_refused_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

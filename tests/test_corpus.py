@@ -216,6 +216,12 @@ def test_a_file_that_cannot_be_read_gets_a_sentence(store: CorpusStore, tmp_path
             store.add_file(path)
     with pytest.raises(InputError, match="the limit is 1 MB"):  # its size says nothing
         CorpusStore(store.root, Limits(text_bytes=2**20)).add_file("/dev/zero")
+    info = store.add_text("kept, and then made unreadable", "a")
+    (store.root / f"{info.sha256}.txt").unlink()
+    (store.root / f"{info.sha256}.txt").mkdir()
+    for ask in (store.read, store.frequencies, store.encoded, lambda sha256: store.page(sha256, 0, 5)):
+        with pytest.raises(InputError, match="'a' cannot be read"):
+            ask(info.sha256)
 
 
 def test_what_is_refused_leaves_nothing_behind(store: CorpusStore, small_chunks: None) -> None:
@@ -337,7 +343,7 @@ def test_plain_counting_is_done_once_for_each_split(store: CorpusStore, text: st
     assert {fraction: CorpusStore(store.root).baselines(info.sha256, fraction) for fraction in expected} == expected
     monkeypatch.undo()
     path = store.root / f"{info.sha256}.counted"
-    for damaged in ("", "[]", '{"0.1": 3}', '{"0.1": {"other": 1}}', path.read_text()[:-9]):
+    for damaged in ("", "[]", "[" * 100_000, '{"0.1": 3}', '{"0.1": {"other": 1}}', path.read_text()[:-9]):
         path.write_text(damaged)
         assert store.baselines(info.sha256) == expected[0.1]
     store.delete(info.sha256)

@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from nanollm.files import read_json as read_json  # at home here too, beside write_json
 from nanollm.files import write_whole
 
 RUN = "run.json"  # what was asked for; written once, later only its title changes
@@ -34,15 +35,6 @@ def means_beside(checkpoint: Path) -> Path:
 def findings_beside(checkpoint: Path) -> Path:
     """Where the models that come along keep what was found out about a snapshot (explain/findings.py says why)."""
     return checkpoint.with_name(f"findings_{checkpoint.name.removeprefix('checkpoint_')}")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if the file is missing or does not hold one."""
-    try:
-        data = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return data if isinstance(data, dict) else {}
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
