@@ -76,7 +76,8 @@ def export(run: Run, file: Path | str) -> Path:
     except OSError as error:
         raise InputError(f"{str(file)!r} cannot be written ({error.strerror or error}): make room first.") from error
     finally:
-        aside.unlink(missing_ok=True)
+        with suppress(OSError):
+            aside.unlink()
     return file
 
 

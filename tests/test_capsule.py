@@ -89,12 +89,14 @@ def test_a_run_in_training_leaves_as_one_that_was_stopped(store: RunStore, corpo
     assert import_(store, export(store.get(run.id), tmp_path / "run.zip")).status().state == "stopped"
 
 
-def test_what_has_nothing_to_show_is_not_exported(store: RunStore, tmp_path: Path) -> None:
+def test_what_has_nothing_to_show_is_not_exported(shipped: Run, store: RunStore, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no snapshot yet"):
         export(make(store), tmp_path / "run.zip")
     (tmp_path / "there.zip").touch()
     with pytest.raises(InputError, match="there already"):
         export(make(store), tmp_path / "there.zip")
+    with pytest.raises(InputError, match="cannot be written"):
+        export(shipped, tmp_path / "there.zip" / "run.zip")
     assert [p.name for p in tmp_path.glob("*.zip")] == ["there.zip"]
     with pytest.raises(InputError, match="cannot be"):
         import_(store, tmp_path / "none.zip")

@@ -117,6 +117,15 @@ class TestTitles:
             store.rename(run.id, "\0 \u200b")
 
 
+class TestOddFolders:
+    def test_one_whose_lock_cannot_be_taken_is_not_deleted_and_says_why(self, store: RunStore) -> None:
+        run = make(store)
+        (run.folder / names.LOCK).mkdir()
+        with pytest.raises(InputError, match="cannot be written"):
+            store.delete(run.id)
+        assert store.get(run.id)
+
+
 class TestGet:
     @pytest.mark.parametrize("odd", ODD_IDS, ids=repr)
     def test_odd_and_missing_ids_get_the_same_answer(self, store: RunStore, odd) -> None:

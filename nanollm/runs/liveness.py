@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from nanollm.errors import InputError
 from nanollm.runs import folder as names
 
 BEAT_SECONDS = 2.0
@@ -112,7 +113,8 @@ def owner(folder: Path) -> int | None:
 def claimed(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
     """Keep workers off a run for a moment: yields whether that succeeded, False if one has it in hand.
 
-    The timeout is for a worker that has said its last word and is about to be gone.
+    The timeout is for a worker that has said its last word and is about to be gone. Raises InputError if the folder
+    cannot be written.
     """
     lock = FileLock(folder / names.LOCK, thread_local=False)
     try:
@@ -120,6 +122,9 @@ def claimed(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
     except Timeout:
         yield False
         return
+    except OSError as error:
+        why = error.strerror or error
+        raise InputError(f"The run's folder cannot be written ({why}): make it writable first.") from error
     try:
         yield True
     finally:
