@@ -16,6 +16,7 @@ from nanollm.explain.reading import require_place
 from playground.components.switches import part_named
 from playground.context import Context, polite
 from playground.inside import View
+from playground.models import version
 from playground.question import MOST
 
 KINDS = ("mean", "zero")
@@ -118,7 +119,7 @@ def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
         raise InputError("step must be a whole number, or null for the last snapshot.")
     if text is None:
         found, snapshot = ctx.models.find(run, step)
-        return View(found, snapshot, ctx.models.at(snapshot), "", "")
+        return View(found, snapshot, ctx.models.at(snapshot), version(snapshot), "", "")
     if not isinstance(text, str):
         raise InputError("A text is expected here.")
     if len(text) > MOST:

@@ -23,7 +23,7 @@ from nanollm.explain.logit_lens import LogitLens
 from nanollm.runs.store import Run, Snapshot
 from playground.components.attention_grid import packed
 from playground.context import chosen
-from playground.models import Models
+from playground.models import Models, Version, version
 
 Value = TypeVar("Value")
 
@@ -83,13 +83,9 @@ class View:
     run: Run
     snapshot: Snapshot
     loaded: LoadedModel
+    file: Version  # which one was read; it may be gone by now
     text: str  # the window, at most MOST characters
     typed: str  # all of the text
-
-    @property
-    def file(self) -> tuple[str, int]:
-        """Which file was read, and which version of it."""
-        return str(self.snapshot.path), self.snapshot.path.stat().st_mtime_ns
 
     @property
     def stamp(self) -> str:
@@ -144,12 +140,12 @@ class Inside:
         """What a selection and a text come to. Raises InputError where there is no snapshot, or for an unknown
         character, even if it lies before the window."""
         run, snapshot = self._models.find(*chosen(selection))
-        loaded = self._models.at(snapshot)
+        file, loaded = version(snapshot), self._models.at(snapshot)
         typed = text if isinstance(text, str) else ""
         if not typed:
             raise InputError("There is no text to look at: write some characters.")
         loaded.tokenizer.encode(typed)
-        return View(run, snapshot, loaded, typed[-min(MOST, loaded.model.config.context_length) :], typed)
+        return View(run, snapshot, loaded, file, typed[-min(MOST, loaded.model.config.context_length) :], typed)
 
     def unknown(self, selection: Any, text: Any) -> str:
         """The characters of a text that the chosen model does not know."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,14 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 def view(ctx: Context, text: str = "the cat sat", step: int | None = None) -> View:
     return ctx.inside.view({"run": ctx.store.list()[0].id, "step": step}, text)
+
+
+def test_a_snapshot_that_went_a_moment_ago_is_still_looked_into(ctx: Context) -> None:
+    """A best one that is outdone is removed while somebody looks at it."""
+    seen = view(ctx)
+    gone = replace(seen, snapshot=replace(seen.snapshot, path=seen.snapshot.path.with_name("gone")))
+    assert ctx.inside.frame(gone) == ctx.inside.frame(seen)
+    assert ctx.inside.meter(gone)[1] == ctx.inside.meter(seen)[1] and ctx.inside.ranking(gone) is None
 
 
 @pytest.fixture(scope="module")

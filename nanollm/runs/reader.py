@@ -6,6 +6,7 @@ import os
 import re
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -63,10 +64,7 @@ class RunReader:
 
     def about(self, folder: Path) -> dict[str, Any] | None:
         """run.json, or what stands in for it; None if the folder holds no run."""
-        try:
-            now = os.stat(folder / names.RUN)
-        except OSError:  # checkpoints alone: a new one changes the folder's own time
-            now = os.stat(folder) if folder.is_dir() else None
+        now = _stat(folder / names.RUN) or _stat(folder)  # checkpoints alone: a new one changes the folder's own time
         if now is None:
             return None
         stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
@@ -90,6 +88,12 @@ class RunReader:
 def is_name(name: Any) -> bool:
     """Whether this can be the name of a folder right under the root: never hidden, never a path."""
     return isinstance(name, str) and re.fullmatch(r"\w[\w .+=,-]{0,99}", name) is not None
+
+
+def _stat(path: Path) -> os.stat_result | None:
+    with suppress(OSError):
+        return os.stat(path)
+    return None
 
 
 def _folders(root: Path) -> list[str]:
