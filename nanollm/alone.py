@@ -78,6 +78,6 @@ def write(path, prompt="", length=300, temperature=0.8, seed=42):
 
 
 if __name__ == "__main__":
-    for piece in write(sys.argv[1], "".join(sys.argv[2:])):
+    for piece in write(sys.argv[1], " ".join(sys.argv[2:])):
         print(piece, end="", flush=True)
     print()
