@@ -49,8 +49,8 @@ class ModelConfig:
             )
         if self.position == "rotary" and self.head_dim % 2:
             raise InputError(
-                f"Rotary positions turn pairs of numbers, and {self.heads} heads of width {self.head_dim} have none to "
-                'spare: make embedding_dim / num_heads even, or use position="learned".'
+                f"Rotary positions turn pairs of numbers, and in heads of width {self.head_dim} one is left over: "
+                'make embedding_dim / num_heads even, or use position="learned".'
             )
 
     @property
@@ -96,7 +96,7 @@ class TrainConfig:
     learning_rate: float = _setting(1e-3, "highest learning rate, reached after the warm-up", 0.0, 1e9)
     warmup_steps: int = _setting(100, "steps in which the learning rate climbs from zero", 0, 1_000_000)
     final_learning_rate: float = _setting(0.1, "learning rate at the last step, as a share of the highest", 0.0, 1.0)
-    weight_decay: float = _setting(0.1, "how strongly weights are pulled towards zero (AdamW)", 0.0, 10.0)
+    weight_decay: float = _setting(0.1, "how strongly weights are pulled towards zero", 0.0, 10.0)
     beta1: float = _setting(0.9, "AdamW's memory of past gradients", 0.0, 0.9999)
     beta2: float = _setting(0.99, "AdamW's memory of past squared gradients", 0.0, 0.99999)
     grad_clip: float = _setting(1.0, "longest gradient that is let through unshortened; 0 lets all through", 0.0, 1e9)

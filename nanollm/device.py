@@ -12,7 +12,7 @@ def best_device() -> torch.device:
 
 
 def random_state(device: torch.device) -> Tensor:
-    """The state of the generator that dropout draws from on this device."""
+    """The state (S,) uint8 of the generator that dropout draws from on this device."""
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 

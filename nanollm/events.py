@@ -1,7 +1,7 @@
 """What happens in a run, one small record at a time: what train() yields and metrics.jsonl keeps.
 
-Losses are in nats a character, `seconds` count training alone (no evaluating, saving or pausing), `tokens` are
-characters seen so far.
+Losses are in nats a character. `seconds` count training so far, and the trial of precisions and threads before it, but
+no evaluating, saving or pausing. `tokens` are characters seen so far.
 """
 
 from __future__ import annotations

@@ -65,6 +65,7 @@ class LayerNorm(nn.Module):
         self.gain = nn.Parameter(torch.ones(width))
 
     def forward(self, x: Tensor) -> Tensor:
+        """(…, D) → (…, D)."""
         return F.layer_norm(x, x.shape[-1:], self.gain, eps=EPSILON)
 
 
@@ -79,6 +80,11 @@ class CausalSelfAttention(nn.Module):
         self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
 
     def forward(self, x: Tensor, turn: Tensor | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
+        """What attention adds to the stream (B, T, D), given a normalised copy x (B, T, D) of it.
+
+        `turn` (T, K / 2) complex: how queries and keys turn at these positions; None where positions are learned. With
+        a cache, the T characters follow those that it holds of this layer.
+        """
         B, T, D = x.shape
         # (B, T, 3D) → (3, B, H, T, K): queries, keys and values of each head
         q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
@@ -134,6 +140,7 @@ class FeedForward(nn.Module):
         self.down = nn.Linear(config.ffn_hidden_dim, config.embedding_dim)
 
     def forward(self, x: Tensor) -> Tensor:
+        """What it adds to the stream (B, T, D), given a normalised copy x (B, T, D) of it."""
         return self.down(F.relu(self.up(x)))  # (B, T, D) → (B, T, F) → (B, T, D)
 
 
@@ -149,6 +156,7 @@ class Dropout(nn.Module):
         self.silenced = round(share * 256)  # of 256 bytes
 
     def forward(self, x: Tensor) -> Tensor:
+        """x (…) of any shape, in the same shape; out of training, x itself."""
         if not self.training or not self.silenced:
             return x
         draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
@@ -168,6 +176,7 @@ class Block(nn.Module):
         self.dropout = Dropout(config.dropout)
 
     def forward(self, x: Tensor, turn: Tensor | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
+        """The stream (B, T, D) after this layer, from what it is before it; the rest as in CausalSelfAttention."""
         x = x + self.dropout(self.attention(self.attention_norm(x), turn, layer, trace, cache))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 

@@ -148,7 +148,10 @@ def _zeros_like(parameter: Tensor) -> Tensor:
 
 
 def _square_parts(matrix: Tensor) -> list[Tensor]:
-    """Views of the queries', keys' and values' shares of a (3D, D) matrix; any other matrix whole."""
+    """Views of the queries', keys' and values' shares of a (3D, D) matrix; any other matrix whole.
+
+    A feed-forward matrix that happens to have that shape, as sprint's has, is cut likewise.
+    """
     rows, columns = matrix.shape
     return list(matrix.split(columns)) if rows == 3 * columns else [matrix]
 

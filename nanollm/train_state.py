@@ -60,7 +60,7 @@ class TrainState:
         )
 
     def count(self, loss: Tensor, grad_norm: Tensor) -> None:
-        """Take note of one more step: its loss and its gradient's length, of which neither is waited for."""
+        """Take note of one more step: its loss and its gradient's length, both () and neither waited for."""
         self.step += 1
         self.loss_sum = self.loss_sum + loss
         self.grad_norm_sum = self.grad_norm_sum + grad_norm

@@ -147,6 +147,7 @@ class Moment:
 
     @property
     def active(self) -> bool:
+        """Whether a run is queued or in training."""
         return any(status.active for status in self.statuses)
 
 

@@ -25,6 +25,7 @@ class AttentionMap:
 
     @property
     def characters(self) -> list[str]:
+        """T of them."""
         return list(self.text)
 
     def by_distance(self) -> np.ndarray:
