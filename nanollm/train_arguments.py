@@ -82,7 +82,8 @@ def _to_resume(arguments: argparse.Namespace) -> Run:
 def _new(arguments: argparse.Namespace, store: RunStore, corpora: CorpusStore, bring: Bring) -> Run:
     if arguments.step is not None:
         raise InputError("--step chooses a snapshot of the run to continue: name that run with --from.")
-    corpus, preset = bring(corpora, arguments.corpus or "sample"), arguments.preset or "nano"
+    text = "sample" if arguments.corpus is None else arguments.corpus
+    corpus, preset = bring(corpora, text), arguments.preset or "nano"
     return store.create(settings=_given(arguments), corpus=corpus, preset=preset, title=arguments.title, queued=False)
 
 
@@ -93,7 +94,7 @@ def _continued(arguments: argparse.Namespace, store: RunStore, corpora: CorpusSt
         find(arguments.parent),
         corpora=corpora,
         settings=_given(arguments),
-        corpus=bring(corpora, arguments.corpus) if arguments.corpus else None,
+        corpus=bring(corpora, arguments.corpus) if arguments.corpus is not None else None,
         step=arguments.step,
         title=arguments.title,
         queued=False,

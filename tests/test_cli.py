@@ -213,6 +213,7 @@ def test_interrupt_pauses_and_resume_finishes(home: Path) -> None:
         ["train", "--num-steps", "many"],
         ["train", "--learnin-rate", "1"],
         ["train", "--step", "10"],
+        ["train", "--corpus", ""],
         ["train", "--from", "nothing-like-it"],
         ["train", "--from", "my text.txt"],
         ["sample", "nothing-like-it"],
