@@ -12,8 +12,7 @@ from torch import Tensor
 from nanollm.mapped import give_back
 from nanollm.memory import EVALUATED_AT_ONCE
 from nanollm.model import TransformerLanguageModel
-
-MAX_EVAL_CHARACTERS = 2**17  # of each split that an evaluation reads: the last tenth of a megabyte is read whole
+from nanollm.workload import MAX_EVAL_CHARACTERS
 
 
 @torch.no_grad()

@@ -25,7 +25,7 @@ from nanollm.dataset import Dataset as Dataset  # at home here too, beside train
 from nanollm.device import free_memory, random_state, set_random_state
 from nanollm.distributed import Ranks
 from nanollm.errors import InputError
-from nanollm.evaluation import MAX_EVAL_CHARACTERS, evaluate
+from nanollm.evaluation import evaluate
 from nanollm.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.memory import require_memory
 from nanollm.model import TransformerLanguageModel
@@ -33,8 +33,8 @@ from nanollm.optim import learning_rate_at
 from nanollm.step import take_step
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train_state import TrainState as TrainState  # at home here too
+from nanollm.workload import MAX_EVAL_CHARACTERS, snapshot_steps
 
-SNAPSHOTS = 20
 GONE_ASTRAY = 3.0  # times ln V: no model that still learns is so much worse than guessing
 
 
@@ -183,17 +183,6 @@ def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:
         world_size=state.ranks.world_size,
         machine=machine(state.model.embedding.weight.device),
     )
-
-
-def snapshot_steps(num_steps: int) -> frozenset[int]:
-    """About 20 steps worth looking back at, 0 and the last among them, closer together where learning is fast.
-
-    Evenly spaced on a logarithmic scale, rounded to two digits.
-    """
-    steps = np.geomspace(max(1.0, num_steps / 256), num_steps, SNAPSHOTS - 1)[:-1]
-    digits = np.floor(np.log10(steps)) - 1
-    rounded = np.where(digits > 0, np.round(steps / 10**digits) * 10**digits, np.round(steps))
-    return frozenset({0, num_steps, *(int(s) for s in rounded if s < num_steps)})
 
 
 def keep(

@@ -81,11 +81,13 @@ class Pace:
                     self._begin(vocab_size, known)
             return dict(known.seconds)
 
-    def measures(self, vocab_size: int) -> bool:
-        """Whether what get() does not know yet is being measured, or is about to be."""
+    def lacks(self, vocab_size: int) -> str:
+        """Why get() does not know all yet: "measuring" it, or a "training" is in the way; empty if it never will."""
         with self._guard:
             known = self._known.setdefault(vocab_size, _Measured())
-        return self._on_demand and not known.finished and not any(run.alive() for run in self._store.list())
+        if known.finished or not self._on_demand:
+            return ""
+        return "training" if any(run.alive() for run in self._store.list()) else "measuring"
 
     def give_way(self) -> None:
         """Stop measuring: somebody wants to train, or the page ends. What is not known yet is measured another time."""

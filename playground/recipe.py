@@ -10,9 +10,11 @@ from typing import Any
 
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset
 from nanollm.corpus import CorpusInfo
+from nanollm.durations import duration
 from nanollm.errors import InputError
 from nanollm.memory import training_bytes
-from playground.words import duration, size
+from nanollm.workload import run_seconds
+from playground.words import size
 
 # The settings in the order and the groups in which the page shows them.
 GROUPS: dict[str, tuple[str, ...]] = {
@@ -37,6 +39,9 @@ PURPOSES = {
     "small": "Lines that read like sentences",
     "medium": "The best writer; wants much text",
 }
+
+# What a card says in place of a time that is not known: see aside.Pace.lacks().
+UNTIMED = {"measuring": "measuring its time", "training": "time measured once nothing trains"}
 
 FIELDS: dict[str, Field] = {f.name: f for f in (*fields(ModelConfig), *fields(TrainConfig)) if f.name in NAMES}
 
@@ -73,19 +78,20 @@ def defaults(preset_name: str) -> dict[str, Any]:
 
 
 def choice(
-    preset_name: str, vocab_size: int, step_seconds: float | None = None, measuring: bool = False
+    preset_name: str, vocab_size: int, characters: int = 0, step_seconds: float | None = None, lacks: str = ""
 ) -> tuple[str, str]:
-    """A preset as a card: its name, what it is for, what it takes for a text of `vocab_size` characters; its value.
+    """A preset as a card: its name, what it is for, what it takes for a text of so many (different) characters; value.
 
-    The time is there only where the seconds of a step were measured on this machine, or that they are being measured.
+    The time is there only where the seconds of a step were measured on this machine; else, where one of UNTIMED is the
+    reason that it `lacks` them, that reason.
     """
     model, train = make_configs(preset(preset_name), vocab_size)
     memory = size(training_bytes(model, train)).replace(" ", "\N{NO-BREAK SPACE}")
     takes = [f"{model.num_parameters:,} parameters", f"{memory} of memory"]
     if step_seconds is not None:
-        takes.insert(0, f"about {duration(step_seconds * train.num_steps)} here")
-    elif measuring:
-        takes.insert(0, "measuring its time")
+        takes.insert(0, f"about {duration(run_seconds(step_seconds, model, train, characters))} here")
+    elif lacks:
+        takes.insert(0, UNTIMED[lacks])
     return f"{preset_name}\n{PURPOSES[preset_name]}\n{', '.join(takes)}", preset_name
 
 

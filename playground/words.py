@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from nanollm.charts import Reference
+from nanollm.durations import duration
 from nanollm.events import Start
 from nanollm.runs.store import Curve, Run, Status
 
@@ -160,18 +161,6 @@ def state_sentence(run: Run, status: Status, wait: float | None = None) -> str:
 def going_on(offered: Sequence[str]) -> str:
     """What the buttons do that make a new run; empty where none of them is offered."""
     return _GOING_ON.get(tuple(name for name in offered if name in ("onward", "fork")), "")
-
-
-def duration(seconds: float | None) -> str:
-    """A time as a person says it: 8 s, 3 min, 2.2 h."""
-    if seconds is None or not math.isfinite(seconds):
-        return "–"
-    if seconds < 100:
-        return f"{max(seconds, 0):.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 100:
-        return f"{minutes} min"
-    return f"{minutes / 60:.1f} h"
 
 
 def size(number: float) -> str:

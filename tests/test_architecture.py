@@ -28,6 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "ids_file": {"mapped", "tokenizer"},
     "corpus": {"tokenizer", "baselines", "files", "limits", "plaintext", "ids_file"},
     "planning": {"config"},
+    "durations": set(),
+    "workload": {"config"},
     "text_facts": {"baselines", "config", "corpus", "plaintext", "planning", "tokenizer"},
     "builtin": {"corpus"},
     "dataset": {"config", "corpus", "mapped"},
@@ -35,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "optim": {"config"},
     "step": {"distributed", "model", "optim"},
     "device": set(),
-    "evaluation": {"mapped", "memory", "model"},
+    "evaluation": {"mapped", "memory", "model", "workload"},
     "distributed": set(),
     "calibration": {"config", "files", "model", "optim", "step"},
     "checkpoint": {"config", "files", "tokenizer", "model"},
@@ -54,6 +56,7 @@ ALLOWED: dict[str, set[str]] = {
         "checkpoint",
         "tokenizer",
         "train_state",
+        "workload",
     },
     "train_state": {"checkpoint", "config", "distributed", "model", "optim"},
     "train_arguments": {"config", "corpus", "runs"},
@@ -74,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
     "pace": {"calibration", "config", "device"},
 }
 # What only reads run folders needs no torch.
-RUNS = {"baselines", "config", "events", "files", "limits", "memory", "runs"}
+RUNS = {"baselines", "config", "durations", "events", "files", "limits", "memory", "runs", "workload"}
 WORKER = set(ALLOWED) | {"runs"}  # what trains in them stands on everything above
 TRAINING = {"worker", "training", "ranks"}
 SCREENS = {"gradio", "plotly", "playground"}

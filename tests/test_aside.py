@@ -43,10 +43,10 @@ def measures(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
 
 def test_whoever_goes_on_asking_hears_the_paces_as_they_are_measured(pace: Pace, monkeypatch) -> None:
     measures(monkeypatch, TELLS)
-    assert pace.measures(65)
+    assert pace.lacks(65) == "measuring"
     until(lambda: pace.get(65) == {"sprint": 0.25, "nano": 0.5})
     until(lambda: pace._known[65].finished)
-    assert not pace.measures(65)
+    assert pace.lacks(65) == ""
     pace.get(65)
     assert pace._process.poll() is not None  # all is known: nothing is measured again
 
@@ -55,7 +55,7 @@ def test_nothing_is_measured_beside_a_training(pace: Pace, store: RunStore, monk
     measures(monkeypatch, STAYS)
     run = make(store)
     with Pulse(run.folder):
-        assert pace.get(65) == {} and pace._process is None and not pace.measures(65)
+        assert pace.get(65) == {} and pace._process is None and pace.lacks(65) == "training"
     pace.get(65)
     until(lambda: pace.get(65) != {})
     with Pulse(run.folder):  # started from anywhere: the next who asks sees it

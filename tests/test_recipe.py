@@ -68,8 +68,13 @@ def test_a_card_counts_the_parameters_for_this_text():
 
 def test_a_card_prints_no_time_that_nobody_measured():
     assert "here" not in choice("small", 65)[0] and "about 30 s here" in choice("small", 65, step_seconds=0.01)[0]
-    assert "measuring its time" in choice("small", 65, measuring=True)[0]
-    assert "measuring" not in choice("small", 65, step_seconds=0.01, measuring=True)[0] + choice("small", 65)[0]
+    assert "measuring its time" in choice("small", 65, lacks="measuring")[0]
+    assert "once nothing trains" in choice("small", 65, lacks="training")[0]
+    assert "measuring" not in choice("small", 65, step_seconds=0.01, lacks="measuring")[0] + choice("small", 65)[0]
+
+
+def test_a_card_counts_the_time_that_evaluating_takes():
+    assert "about 46 s here" in choice("small", 65, characters=1_115_394, step_seconds=0.01)[0]
 
 
 @pytest.mark.parametrize("changed", [{"num_heads": "3"}, {"embedding_dim": 33}, {"num_steps": 0}, {"dropout": 2.0}])

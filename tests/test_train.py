@@ -27,10 +27,10 @@ from nanollm.train import (
     evaluate,
     keep,
     set_seed,
-    snapshot_steps,
     train,
     train_with_config,
 )
+from nanollm.workload import snapshot_steps
 from tests.conftest import random_model
 
 TINY = {

@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from nanollm.config import make_configs, preset
-from nanollm.limits import PUBLIC, expected_seconds
+from nanollm.limits import PUBLIC, STARTING_SECONDS, expected_seconds
 from nanollm.runs.liveness import Pulse
 from nanollm.runs.record import write_status
 from nanollm.runs.store import RunStore
 from nanollm.runs.waiting import estimated_wait, line_seconds
+from nanollm.workload import run_seconds
 from tests.run_folders import TALE, make, step, write
 
 
@@ -23,7 +24,9 @@ def test_a_queue_waits_for_what_is_left_and_for_all_before_it(store: RunStore) -
         first = step(100, seconds=10.0)
         write(training, type(first)(**{**vars(first), "tokens_per_second": characters / 0.1}))
         assert estimated_wait(store, second.id) == pytest.approx(90)
-        assert estimated_wait(store, third.id) == pytest.approx(190)
+        whole = run_seconds(0.1, second.model_config, second.train_config, TALE.characters)
+        assert estimated_wait(store, third.id) == pytest.approx(90 + STARTING_SECONDS + whole)
+        assert 100 < whole < 110  # 1,000 steps, and evaluating a short text 38 times
         assert estimated_wait(store, training.id) is None
 
 

@@ -72,14 +72,6 @@ def test_a_diverged_loss_stays_a_short_number():
     assert words.choices(500.0) == "over 10,000"
 
 
-@pytest.mark.parametrize(
-    ("seconds", "told"),
-    [(None, "–"), (float("inf"), "–"), (-3, "0 s"), (8.4, "8 s"), (180, "3 min"), (8000, "2.2 h")],
-)
-def test_times(seconds, told):
-    assert words.duration(seconds) == told
-
-
 def test_the_strip_holds_the_newest_samples_once_each_and_cut_short():
     samples = [Sample(step, "To ", "x" * 1000) for step in (0, 10, 20, 20, 30)]
     strips = words.newest_samples(run(samples=lambda: samples))

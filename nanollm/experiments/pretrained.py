@@ -25,7 +25,7 @@ from nanollm.cli import CHECKPOINTS, CORPORA, Parser
 from nanollm.corpus import CorpusStore
 from nanollm.dataset import Dataset
 from nanollm.errors import InputError
-from nanollm.evaluation import MAX_EVAL_CHARACTERS, evaluate
+from nanollm.evaluation import evaluate
 from nanollm.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
 from nanollm.exit_status import status_of
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
@@ -34,6 +34,7 @@ from nanollm.explain.findings import find, save_findings
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run, Snapshot, write_status
 from nanollm.runs.training import snapshot_sample
+from nanollm.workload import MAX_EVAL_CHARACTERS
 
 KEPT = {"nano": 20, "small": 12, "medium": 4}  # snapshots of each; a bigger model's take more room
 MAX_BYTES = 12_000_000  # of all shipped models together

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
 import re
@@ -11,7 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from nanollm.config import TrainConfig
 from nanollm.events import Eval, Event, Resume, Step, from_json, to_json
+from nanollm.workload import evaluations_after
 
 _RECENT = 20  # Step events that the speed is taken from
 # Step events that are held of one run. A chart draws some hundreds; a million would take seconds to parse and 500 MB.
@@ -77,6 +80,22 @@ class Curve:
         return self.eval_steps[self.val_loss.index(best)] if best is not None else None
 
 
+@dataclass(frozen=True)
+class Pace:
+    """How fast a run is. None: not known yet."""
+
+    last: Step | None  # the newest of the points
+    step_seconds: float | None  # that a step took lately
+    evaluation_seconds: float  # that an evaluation took, with the saving and writing that come with it; 0: not known
+
+    def seconds_left(self, step: int, train: TrainConfig) -> float | None:
+        """Of the run, after a step. Steps and evaluations are counted apart: most evaluations come early."""
+        if self.step_seconds is None:
+            return None
+        steps = max(0, train.num_steps - step)
+        return steps * self.step_seconds + evaluations_after(step, train) * self.evaluation_seconds
+
+
 class EventLog:
     """The events of one metrics.jsonl as if the run had never been interrupted, kept up to date at every look.
 
@@ -109,19 +128,15 @@ class EventLog:
             self._catch_up()
             return self._events[-1].step if self._events else 0
 
-    def pace(self) -> tuple[Step | None, float | None]:
-        """The newest Step event, and the seconds that a step took lately with all that came between; None: unknown."""
+    def pace(self) -> Pace:
+        """How fast the run is, as far as it is recorded."""
         with self._guard:
             self._catch_up()
-            recent: list[Step] = []
-            for event in reversed(self._events):
-                if isinstance(event, Step):
-                    if recent and event.step < recent[0].step / 2:
-                        break  # most snapshots are early, so what was before is no measure of what comes
-                    recent.append(event)
-                    if len(recent) == _RECENT:
-                        break
-        return (recent[0] if recent else None), _seconds_per_step(recent)
+            steps = [event for event in self._events if isinstance(event, Step)]
+            evaluated = [event.step for event in self._events if isinstance(event, Eval)]
+        if not steps:
+            return Pace(None, None, 0.0)
+        return Pace(steps[-1], _seconds_per_step(steps[-_RECENT:]), _seconds_per_evaluation(steps, evaluated))
 
     def _forget(self) -> None:
         self._events: list[Event] = []
@@ -217,12 +232,15 @@ def _curve(events: Sequence[Event]) -> Curve:
     )
 
 
-def _seconds_per_step(newest_first: Sequence[Step]) -> float | None:
-    if not newest_first:
-        return None
-    new, old = newest_first[0], newest_first[-1]
+def _seconds_per_step(recent: Sequence[Step]) -> float | None:
+    old, new = recent[0], recent[-1]
     steps, seconds = (new.step - old.step, new.seconds - old.seconds) if new is not old else (new.step, new.seconds)
-    # Who waits, waits for evaluating and saving, too. Before a pause `elapsed` was counted from another beginning.
-    if new is not old and new.elapsed - old.elapsed > seconds:
-        seconds = new.elapsed - old.elapsed
     return seconds / steps if steps > 0 and seconds > 0 else None
+
+
+def _seconds_per_evaluation(steps: Sequence[Step], evaluated: Sequence[int]) -> float:
+    """What went by besides the steps, from the first of them to the last, for each evaluation in between."""
+    count = sum(steps[0].step < step <= steps[-1].step for step in evaluated)
+    # From before a pause to after it there is nothing to be told: `elapsed` begins anew.
+    besides = [(b.elapsed - a.elapsed) - (b.seconds - a.seconds) for a, b in itertools.pairwise(steps)]
+    return sum(max(0.0, seconds) for seconds in besides) / count if count else 0.0

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanollm.config import ModelConfig, TrainConfig
+from nanollm.durations import duration
 from nanollm.errors import InputError
 from nanollm.events import Event, Sample
 from nanollm.runs import folder as names
@@ -179,7 +180,7 @@ class Run:
         if state != recorded.get("state"):
             recorded = {}  # overtaken by events, and the log has them
         step, seconds = recorded.get("step"), recorded.get("seconds")
-        last = self._log.pace()[0] if seconds is None else None
+        last = self._log.pace().last if seconds is None else None
         return Status(
             state,
             step if isinstance(step, int) else max(0, self._log.last_step()),
@@ -250,7 +251,8 @@ class Run:
             return "lost", "Its process ended without a word: it was killed, or the machine was restarted."
         silence = liveness.silence(self.folder)
         if silence > stall_seconds:
-            return "stalled", f"Its process (number {liveness.owner(self.folder)}) has not moved for {silence:.0f} s."
+            process = f"Its process (number {liveness.owner(self.folder)})"
+            return "stalled", f"{process} has not moved for {duration(silence)}."
         return "running", reason
 
     def _writable(self) -> bool:
@@ -258,9 +260,9 @@ class Run:
         return os.access(self.folder, os.W_OK)
 
     def _moving(self, state: str, reason: str) -> Status:
-        last, seconds_per_step = self._log.pace()
+        pace = self._log.pace()
         step, num_steps = max(0, self._log.last_step()), self.train_config.num_steps
-        running = state == "running"
+        last, running = pace.last, state == "running"
         return Status(
             state,
             step,
@@ -269,7 +271,7 @@ class Run:
             asked=next((word for word in ("stop", "pause") if (self.folder / names.CONTROL / word).exists()), ""),
             seconds=last.seconds if last else None,
             tokens_per_second=last.tokens_per_second if last and running else None,
-            eta_seconds=max(0, num_steps - step) * seconds_per_step if running and seconds_per_step else None,
+            eta_seconds=pace.seconds_left(step, self.train_config) if running else None,
             val_loss=self.curve().best_val_loss,
         )
 

@@ -6,15 +6,17 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from nanollm.errors import InputError
-from nanollm.limits import expected_seconds
-from nanollm.runs.record import Run, Status
+from nanollm.limits import STARTING_SECONDS, expected_seconds
+from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
+from nanollm.workload import characters_left
 
 
 def estimated_wait(store: RunStore, run_id: str) -> float | None:
     """Seconds until a queued run begins, at the pace measured on the run in training; None if that cannot be told.
 
-    The operations of one forward pass tell how much slower or faster the others are; what starting takes is not in it.
+    The operations of one forward pass tell how much slower or faster the others are. Starting, learning and evaluating
+    are counted; what saving takes is not.
     """
     queue = store.queue()
     training = next((run for run in store.list() if run.alive()), None)
@@ -25,7 +27,7 @@ def estimated_wait(store: RunStore, run_id: str) -> float | None:
         return None
     flops_per_second = status.tokens_per_second * training.model_config.flops_per_character
     ahead = _present(store, queue[: queue.index(run_id)])
-    return status.eta_seconds + sum(_flops_left(run, run.status()) for run in ahead) / flops_per_second
+    return status.eta_seconds + sum(STARTING_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
 
 
 def line_seconds(store: RunStore) -> float:
@@ -45,6 +47,9 @@ def _present(store: RunStore, ids: Iterable[str]) -> Iterator[Run]:
             yield store.get(run_id)
 
 
-def _flops_left(run: Run, status: Status) -> float:
-    steps = max(0, run.train_config.num_steps - status.step)
-    return steps * run.train_config.batch_size * run.model_config.context_length * run.model_config.flops_per_character
+def _flops_left(run: Run) -> float:
+    """In forward passes over all that it has yet to learn from, or to be judged by."""
+    text = run.corpus.get("characters")
+    known = text if isinstance(text, int) else 0
+    left = characters_left(run.status().step or -1, run.model_config, run.train_config, known)
+    return left * run.model_config.flops_per_character

@@ -8,14 +8,16 @@ from typing import Any
 import gradio as gr
 
 from nanollm.baselines import Baselines
-from nanollm.config import PRESETS, TrainConfig
+from nanollm.config import TrainConfig, make_configs, preset
 from nanollm.corpus import CorpusInfo, CorpusStore, split
+from nanollm.durations import duration
 from nanollm.plaintext import oddity
 from nanollm.planning import plans
 from nanollm.text_facts import ladder, one_sentence
 from nanollm.tokenizer import visible
+from nanollm.workload import run_seconds
 from playground.components import asset
-from playground.words import choices, duration
+from playground.words import choices
 
 PAGE = 20_000  # characters of a text shown at once
 MOST = 60  # rows of a table of characters
@@ -87,8 +89,8 @@ def outlook(
     """
     sizes = []
     for plan in plans(info.characters, info.vocab_size):
-        seconds = step_seconds.get(plan.preset)
-        time = f" About {duration(seconds * PRESETS[plan.preset]['num_steps'])} here." if seconds else ""
+        seconds, configs = step_seconds.get(plan.preset), make_configs(preset(plan.preset), info.vocab_size)
+        time = f" About {duration(run_seconds(seconds, *configs, info.characters))} here." if seconds else ""
         sizes.append([plan.preset, plan.sentence() + time])
     ways = [[name, loss, choices(loss)] for name, loss in ladder(baselines)] if baselines else []
     return {"sizes": sizes, "ways": ways, "entropy": f"{entropy:.2f}", "choices": choices(entropy)}

@@ -88,8 +88,8 @@ def wire(ctx: Context, parts: Parts, onward_text: gr.Dropdown) -> None:
     def cards(sha256: Any, shown: Any = None) -> tuple[Any, Any]:
         with suppress(InputError):
             info = chosen_text(ctx, sha256)
-            paces, measuring = ctx.pace.get(info.vocab_size), ctx.pace.measures(info.vocab_size)
-            made = [choice(name, info.vocab_size, paces.get(name), measuring) for name in PRESETS]
+            paces, lacks = ctx.pace.get(info.vocab_size), ctx.pace.lacks(info.vocab_size)
+            made = [choice(name, info.vocab_size, info.characters, paces.get(name), lacks) for name in PRESETS]
             if made != shown:
                 return gr.Radio(choices=made), made
         return gr.skip(), gr.skip()

@@ -39,7 +39,8 @@ from nanollm.runs.training import Training
 from nanollm.runs.worker import work
 from nanollm.step import take_step
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import TrainState, evaluate, set_seed, snapshot_steps, train
+from nanollm.train import TrainState, evaluate, set_seed, train
+from nanollm.workload import snapshot_steps
 
 # The shape of PERFORMANCE.md's comparison, and the presets at their own.
 SHAPES: dict[str, dict[str, Any]] = {
