@@ -34,7 +34,8 @@ def health_figure(course: Course, *, colour: int = 0, revision: str | None = Non
     for axis, title in (("yaxis2", "learning rate"), ("yaxis", "gradient norm")):
         layout[axis] = {**layout["yaxis"], "title": {**layout["yaxis"]["title"], "text": title}}
     layout["xaxis"] |= {"anchor": "y2"}  # under both
-    layout["yaxis"] |= {"domain": [0.56, 1], "type": "log", "nticks": 4}
+    # With a format of their own, ticks between powers of ten are written in full: 0.2 and not 2. Few have room.
+    layout["yaxis"] |= {"domain": [0.56, 1], "type": "log", "nticks": 2, "tickformat": "~g"}
     layout["yaxis2"] |= {"domain": [0, 0.44], "nticks": 4, "rangemode": "tozero"}
     layout |= {"hovermode": "x unified", "showlegend": False}
     return {"data": data, "layout": layout}

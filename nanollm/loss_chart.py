@@ -15,6 +15,7 @@ from nanollm.thinning import averaged, thin
 TRAIN_POINTS, SMOOTH_POINTS, VAL_POINTS = 150, 40, 60
 AXES = ("steps", "seconds")
 MAX_OVERLAYS = 9
+PLOT_HEIGHT, LABEL_HEIGHT = 270, 17  # pixels: of the page's chart without its margins, and of one line's label
 MAX_NAME = 28  # characters of a name in the legend, or it would take the chart's place
 
 
@@ -54,13 +55,15 @@ def loss_figure(
     axis: str = "steps",
     log: bool = False,
     revision: str | None = None,
+    note: str = "",
     palette: Palette = LIGHT,
 ) -> Figure:
     """Training and validation loss of one run, and of any (at most MAX_OVERLAYS) that are laid over it.
 
     Drawn over the steps, or the seconds of training with axis="seconds"; `log` makes that axis logarithmic. Without a
-    curve it shows the reference lines alone, over `num_steps`. While `revision` and the axis stay the same, a chart
-    that is updated keeps the zoom that a person has chosen. Its size does not grow with the run: see thinning.py.
+    curve it shows the reference lines alone, over `num_steps`, and a `note` about why, where one is given. While
+    `revision` and the axis stay the same, a chart that is updated keeps the zoom that a person has chosen. Its size
+    does not grow with the run: see thinning.py.
     """
     lines, references = list(overlays)[:MAX_OVERLAYS], list(references)
     own = _own_traces(RunLine(curve, "", colour), axis, log, palette, named=not lines) if curve is not None else []
@@ -81,12 +84,41 @@ def loss_figure(
     layout["xaxis"]["uirevision"] = revision and f"{revision} {axis} {log}"
     # Ranges stay automatic within these bounds: a range set here would undo a person's zoom whenever it changes.
     if log:
-        layout["xaxis"]["dtick"] = "D2" if right < 30 * left else 1
+        layout["xaxis"] |= {
+            "dtick": "D2" if right < 30 * left else 1,
+            "tickformat": ",~g",
+        }  # 20 between 10 and 100, not 2
     else:
         layout["xaxis"]["autorangeoptions"] = {"include": [0, right], "clipmin": 0}
-    layout["yaxis"]["autorangeoptions"] = loss_bounds(data, references)
+    layout["yaxis"]["autorangeoptions"] = bounds = loss_bounds(data, references)
+    _keep_apart(layout["annotations"], _height_of_a_nat(data + figure["data"], bounds))
+    if note:
+        layout["annotations"].append(_note(note, palette))
     layout |= {"hovermode": "x unified", "showlegend": bool(own or lines)}
     return {"data": data + figure["data"], "layout": layout}
+
+
+def _keep_apart(labels: list[Figure], nat: float) -> None:
+    """Lift the labels of reference lines that are too close to each other for both to be read; a nat in pixels."""
+    top = -math.inf
+    for label in sorted(labels, key=lambda label: label["y"]):
+        lift = max(0.0, top - label["y"] * nat)
+        if lift:
+            label["yshift"] = round(lift)
+        top = label["y"] * nat + lift + LABEL_HEIGHT
+
+
+def _height_of_a_nat(data: Sequence[Figure], bounds: Figure) -> float:
+    """In pixels, as high as the page draws the chart, before anybody has zoomed."""
+    losses = [y for trace in data for y in trace["y"]] or [1.0]
+    highest, lowest = min(bounds["clipmax"], max(losses)), min(bounds["include"], *losses)
+    return PLOT_HEIGHT / (highest - lowest or 1.0)
+
+
+def _note(words: str, palette: Palette) -> Figure:
+    """Where the curve will begin: at the other end stand the lines' labels."""
+    place = {"xref": "paper", "yref": "paper", "x": 0, "y": 0.5, "xanchor": "left", "showarrow": False}
+    return place | {"text": words, "font": {"size": 15}, "bgcolor": palette.surface, "borderpad": 8}
 
 
 def _end(curve: Curve | None, num_steps: int, axis: str) -> float:

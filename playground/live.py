@@ -30,6 +30,8 @@ OTHER_TEXT = (
     "These are the lines of {text}. “{run}” learned {its}: choose that text, or lay its curve over with “Other runs on "
     "this chart”."
 )
+READY_SOON = {"queued": "Waiting in line…", "running": "Getting ready…"}  # on a chart without a curve
+MAX_STEPS = 10_000_000
 CONTROLS = ("pause", "resume", "stop", "onward", "fork")
 
 
@@ -41,12 +43,15 @@ class Wanted:
     log: bool = False
     overlays: tuple[str, ...] = ()
     health: bool = False  # whether that fold is open
+    num_steps: int = 200  # that the form asks for, as long as there is no run
 
     @classmethod
-    def of(cls, axis: Any, scale: Any, overlays: Any, health: Any) -> Wanted:
+    def of(cls, axis: Any, scale: Any, overlays: Any, health: Any, num_steps: Any = None) -> Wanted:
         known = [one for one in overlays if isinstance(one, str)] if isinstance(overlays, list) else []
         axis = axis if axis in AXES else AXES[0]
-        return cls(axis, scale == "log", tuple(known[:MAX_OVERLAYS]), health is True)
+        countable = isinstance(num_steps, (int, float)) and 1 <= num_steps <= MAX_STEPS
+        steps = int(num_steps) if countable else cls.num_steps
+        return cls(axis, scale == "log", tuple(known[:MAX_OVERLAYS]), health is True, steps)
 
     @property
     def chart(self) -> str:
@@ -113,7 +118,8 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     wait = estimated_wait(ctx.house, run.id) if status.state == "queued" else None
     samples = newest_samples(run)
     lines = _ends([RunLine(curve), *overlays])
-    charted = f"{run.id} {_short(status.active, slot, wanted.chart, lines, counted is None)}"
+    note = "" if curve.steps or curve.eval_steps else READY_SOON.get(status.state, "")
+    charted = f"{run.id} {_short(status.active, note, slot, wanted.chart, lines, counted is None)}"
     known, healthy = Shown.of(before), f"{run.id} {100 * status.step // max(1, status.num_steps)} {status.active}"
     # The two charts never travel in one answer: each of them is large.
     ill = wanted.health and known.healthy != healthy and known.charted.startswith(f"{run.id} ")
@@ -131,7 +137,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
         num_steps = run.train_config.num_steps if status.active or not curve.steps else 0
         figure = loss_figure(
             curve, colour=slot, num_steps=num_steps, overlays=overlays, references=references, axis=wanted.axis,
-            log=wanted.log, revision=run.id, palette=TOKENS,
+            log=wanted.log, revision=run.id, note=note, palette=TOKENS,
         )  # fmt: skip
     return View(
         numbers=headline(run, status, curve),
@@ -185,12 +191,14 @@ def buttons(offered: tuple[str, ...], status: Status | None = None) -> list[gr.B
 def _without_run(ctx: Context, corpus: CorpusInfo, wanted: Wanted, before: str, other: Run | None) -> View | None:
     """The reference lines of a text on which there is no run yet; `other` is chosen, but learned another text."""
     counted, overlays = ctx.counts.get(corpus.sha256), _lines(ctx, _laid(ctx, wanted))
-    stamp = Shown(_short(corpus.sha256, counted, wanted.chart, _ends(overlays), other and other.id)).stamp()
+    stamp = Shown(
+        _short(corpus.sha256, counted, wanted.chart, wanted.num_steps, _ends(overlays), other and other.id)
+    ).stamp()
     if stamp == before:
         return None
     figure = loss_figure(
-        num_steps=1000, overlays=overlays, references=references_of(corpus.vocab_size, counted), axis=wanted.axis,
-        log=wanted.log, palette=TOKENS,
+        num_steps=wanted.num_steps, overlays=overlays, references=references_of(corpus.vocab_size, counted),
+        axis=wanted.axis, log=wanted.log, palette=TOKENS,
     )  # fmt: skip
     view = nothing()
     if other:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import random
@@ -103,6 +104,23 @@ def test_all_that_counting_achieves_is_drawn_and_explained():
     labels = loss_chart.loss_figure(references=known, num_steps=100)["layout"]["annotations"]
     assert [label["y"] for label in labels] == [reference.loss for reference in known]
     assert all(label["hovertext"].endswith(".") for label in labels)
+
+
+def test_labels_of_lines_that_are_close_to_each_other_are_kept_apart():
+    """On the chart of a run that diverged, two nats are as high as one is otherwise."""
+    close, curve = charts.references_of(75, Counted(3.0, 2.5, 2.1)), falling(1000, 10, 50)
+    diverged = FakeCurve(curve.steps, [1e6] * len(curve.steps), curve.eval_steps, curve.val_loss)
+    for shown, lifted in ((curve, 0), (diverged, 1)):
+        figure = loss_chart.loss_figure(shown, references=close)
+        labels, bounds = figure["layout"]["annotations"], figure["layout"]["yaxis"]["autorangeoptions"]
+        assert sum("yshift" in label for label in labels) == lifted
+        nat = loss_chart._height_of_a_nat(figure["data"], bounds)
+        places = sorted(label["y"] * nat + label.get("yshift", 0) for label in labels)
+        assert all(b - a >= loss_chart.LABEL_HEIGHT - 1 for a, b in itertools.pairwise(places))
+
+
+def test_a_logarithmic_axis_writes_its_numbers_in_full():
+    assert loss_chart.loss_figure(falling(100), log=True)["layout"]["xaxis"]["tickformat"] == ",~g"
 
 
 @pytest.mark.parametrize(("axis", "log"), AXES)

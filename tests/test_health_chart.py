@@ -22,6 +22,7 @@ def test_both_lines_are_thinned_and_stand_one_above_the_other() -> None:
     assert all(2 <= len(trace["x"]) == len(trace["y"]) <= POINTS for trace in figure["data"])
     layout = figure["layout"]
     assert layout["yaxis2"]["domain"][1] < layout["yaxis"]["domain"][0]
+    assert layout["yaxis"]["tickformat"]  # or between 0.1 and 1 it would say 2 and 5
     assert layout["xaxis"]["anchor"] == "y2"  # the steps are told below both, not between them
 
 

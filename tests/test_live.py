@@ -75,14 +75,19 @@ def test_before_there_is_a_run_the_lines_of_the_text_are_there(ctx: Context) -> 
     assert len(view.chart["layout"]["annotations"]) == 4 and view.passed == live.WAITING
     assert dict(view.numbers) == dict.fromkeys(words.NUMBERS, "–") and view.progress["run"] == ""
     assert look(ctx, None, view.progress["stamp"]) is None
+    for asked, right in ((200, 200), (3000.0, 3000), (None, 200), ("many", 200)):  # as far as the form asks for
+        view = look(ctx, None, wanted=Wanted.of("steps", "linear", [], False, asked))
+        assert [trace["x"] for trace in view.chart["data"]] == [[0, right]] * 4
 
 
 def test_until_the_curve_begins_it_is_said_what_it_will_fall_through(ctx: Context) -> None:
     run = make(ctx.store)
     first = look(ctx, run.id)
     assert first.passed == live.WAITING and first.progress["run"] == run.id and first.progress["own"]
+    assert first.chart["layout"]["annotations"][-1]["text"] == "Waiting in line…"
     write(run, evaluated(0, 4.0))
-    assert look(ctx, run.id, first.progress["stamp"]).passed == ""
+    begun = look(ctx, run.id, first.progress["stamp"])
+    assert begun.passed == "" and len(begun.chart["layout"]["annotations"]) == 1  # blind guessing
 
 
 def test_runs_laid_over_keep_their_colours_and_lost_ones_are_left_out(ctx: Context) -> None:

@@ -18,7 +18,7 @@ function watch() {
 // Only a time that was measured on this machine is printed.
 function yours() {
   const time = /about [^·]+?(?= here)/.exec(document.querySelector("#train-preset label")?.textContent || "");
-  const how = document.body.dataset.tab === "train" ? "press Start training" : "open Train";
+  const how = document.body.dataset.tab === "train" ? "start a training" : "open Train";
   return `Now yours${time ? `, in ${time[0]}` : ""}: ${how}.`;
 }
 

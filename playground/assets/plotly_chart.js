@@ -5,6 +5,7 @@ const box = element.querySelector(".chart-box");
 const { empty: EMPTY, fill: FILL } = box.dataset;
 const plot = element.querySelector(".chart-plot");
 const note = element.querySelector(".chart-note");
+const labels = element.querySelector(".chart-labels");
 const coarse = window.matchMedia("(pointer: coarse)").matches;
 const TICK_ROOM = { xaxis: 9.5, yaxis: 12 }; // pixels that one character on an axis needs
 const NARROW = 480; // below this width a colour bar takes more than it gives
@@ -35,6 +36,16 @@ function loadPlotly() {
 function say(sentence) {
     note.textContent = sentence;
     note.hidden = !sentence;
+}
+
+// What the labels mean, in words below the chart.
+let explained = "";
+function explain(layout) {
+    const meanings = (layout?.annotations ?? []).map((label) => label.hovertext).filter(Boolean);
+    if (!labels || meanings.join() === explained) return;
+    explained = meanings.join();
+    labels.hidden = !meanings.length;
+    labels.querySelector("ul").replaceChildren(...meanings.map((meaning) => window.nano.element("li", "", meaning)));
 }
 
 // Data, told by its ends: there is nothing to paint in it, and much to copy.
@@ -84,6 +95,7 @@ function fitTicks() {
 function draw() {
     const width = box.clientWidth;
     const figure = FILL ? window.nano.fills[FILL](props.value) : props.value;
+    explain(figure?.layout);
     if (!PL || !width) {
         drawnWidth = 0; // hidden: the observer calls again when it is shown
         return;

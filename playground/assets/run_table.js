@@ -22,6 +22,15 @@ function row(cells, id) {
   return made;
 }
 
+// In columns as long as they have room.
+let width = -1;
+function fit() {
+  const { classList } = find(".run-table");
+  classList.remove("stacked");
+  classList.toggle("stacked", find(".sheet").scrollWidth > find(".sheet").clientWidth);
+  width = element.clientWidth;
+}
+
 function draw() {
   const value = props.value;
   const some = Boolean(value && value.rows.length > 1);
@@ -33,6 +42,7 @@ function draw() {
   head.append(...value.columns.map((name) => make("th", "", name)));
   find("thead").replaceChildren(head);
   find("tbody").replaceChildren(...value.rows.map((cells, i) => row(cells, value.ids[i])));
+  fit();
 }
 
 // The mark in front tells spreadsheets that it is UTF-8.
@@ -43,5 +53,6 @@ find("button").addEventListener("click", () => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 1000);
 });
+new ResizeObserver(() => element.clientWidth !== width && fit()).observe(element);
 watch("value", draw);
 draw();

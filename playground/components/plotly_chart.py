@@ -35,6 +35,8 @@ TEMPLATE = """
   <p class="chart-note" hidden></p>
 </div>
 """
+# What shows where a pointer rests on a label, for whoever has none: a finger, a keyboard, a screen reader.
+LABELS = """<details class="fold chart-labels" hidden><summary>{}</summary><ul class="quiet"></ul></details>"""
 
 
 def plotly_chart(
@@ -46,12 +48,13 @@ def plotly_chart(
     square: bool = False,
     empty: str = "",
     fill: str = "",
+    labels: str = "",
 ) -> gr.HTML:
     """A component whose value is a figure of `nanollm.charts`, or None to show the sentence `empty` instead.
 
     Its height never changes, so that nothing below it jumps; a `square` one is as high as it is wide, up to `height`.
     `label` is what a screen reader says. What the browser has already need not be sent: `window.nano.fills[fill]`
-    completes the figure there.
+    completes the figure there. With `labels` a fold of that name below tells what the labels in the figure mean.
     plotly.js comes out of the installed plotly package, from this server (gate.py): no CDN, and always the version
     that fits.
     """
@@ -59,7 +62,8 @@ def plotly_chart(
     constants = {"label": label, "size": size, "empty": empty, "fill": fill}
     return gr.HTML(
         figure,
-        html_template=TEMPLATE.format_map({name: escape(text) for name, text in constants.items()}),
+        html_template=TEMPLATE.format_map({name: escape(text) for name, text in constants.items()})
+        + (LABELS.format(escape(labels)) if labels else ""),
         js_on_load=asset("plotly_chart.js"),
         apply_default_css=False,
         elem_id=elem_id,

@@ -39,6 +39,10 @@ class Parts:
         """What a run is made of, as the components to read."""
         return [self.corpus, self.preset, *self.fields]
 
+    def field(self, name: str) -> Any:
+        """The component of one setting."""
+        return self.fields[NAMES.index(name)]
+
 
 def layout() -> Parts:
     """Text, cards, Start; the settings and the command folded."""

@@ -64,7 +64,7 @@ def layout(ctx: Context) -> Parts:
 def _live(ctx: Context) -> dict[str, Any]:
     """Numbers, chart, controls, the doctor, the newest samples; what is rarely looked at folded."""
     figures = numbers("train-numbers")
-    chart = plotly_chart(label="Loss over the training", elem_id="train-chart")
+    chart = plotly_chart(label="Loss over the training", elem_id="train-chart", labels="What each dashed line means")
     with gr.Row(elem_classes="train-state"):
         state = line("train-state", elem_classes="")
         words = ("Pause", "Resume", "Stop and keep", "Continue for more steps", "Fork from here")
@@ -77,7 +77,7 @@ def _live(ctx: Context) -> dict[str, Any]:
     doctor = doctor_line("train-doctor")
     passed = line("train-passed", elem_classes="passed")
     with gr.Row(elem_classes="chart-dials"):
-        dial: dict[str, Any] = dict(show_label=False, elem_classes="segments")  # to a screen reader they have a label
+        dial: dict[str, Any] = dict(elem_classes=["segments", "named"])
         axis = gr.Radio(["steps", "seconds"], value="steps", label="Horizontal axis", elem_id="train-axis", **dial)
         scale = gr.Radio(["linear", "log"], value="linear", label="Its scale", elem_id="train-scale", **dial)
         overlays = gr.Dropdown(
@@ -135,7 +135,7 @@ def _wire_start(ctx: Context, parts: form.Parts) -> None:
 
 def _wire_live(ctx: Context, parts: Parts) -> None:
     """The chosen run: how it stands, again every second."""
-    wanted = [parts.axis, parts.scale, parts.overlays, parts.health_open]
+    wanted = [parts.axis, parts.scale, parts.overlays, parts.health_open, parts.form.field("num_steps")]
     inputs = [ctx.selection, ctx.tab, parts.form.corpus, parts.progress, *wanted]
 
     def look(selection: Any, tab: Any, sha256: Any, progress: Any, *wanted: Any) -> Any:
