@@ -194,6 +194,7 @@ def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(come: Come, p
     # The table tells them apart by what differs, the better one first.
     tab.locator("#train-table-fold button").first.click()
     expect(tab.locator("#train-table td[data-column=learning_rate]").first).to_be_visible()
+    assert tab.locator("#train-table .sheet").evaluate("(sheet) => sheet.scrollWidth - sheet.clientWidth") <= 0
     losses = [float(cell) for cell in tab.locator("#train-table td:nth-child(2)").all_inner_texts() if cell != "–"]
     assert losses == sorted(losses) and len(losses) >= 2
     with tab.expect_download() as download:
@@ -227,6 +228,9 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(come: Come, page: Page) 
     expect(other.locator("#train-numbers")).to_be_in_viewport()
     expect(other.locator("#train-start")).to_be_hidden()
     expect(other.locator("#train-going-on")).to_contain_text("from the snapshot chosen above")
+    other.locator("#train-chart .chart-labels summary").tap()  # nothing hovers
+    expect(other.locator("#train-chart .chart-labels li")).to_contain_text("chooses blindly among")
+    expect(other.locator("#train-scale").get_by_text("Its scale")).to_be_visible()
     other.locator("#train-table-fold button").first.click()
     expect(other.locator("#train-table td").first).to_be_in_viewport()
     assert other.locator("#train-table .sheet").evaluate("(sheet) => sheet.scrollWidth - sheet.clientWidth") <= 0
