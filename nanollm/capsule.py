@@ -34,6 +34,7 @@ from nanollm.errors import InputError
 from nanollm.events import Event, Resume, from_json, to_json
 from nanollm.explain.ablation import load_means
 from nanollm.explain.findings import load_findings
+from nanollm.files import remedy
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
@@ -74,7 +75,7 @@ def export(run: Run, file: Path | str) -> Path:
                 archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980: nobody asks when it was packed
         os.replace(aside, file)
     except OSError as error:
-        raise InputError(f"{str(file)!r} cannot be written ({error.strerror or error}): make room first.") from error
+        raise InputError(f"{str(file)!r} cannot be written {remedy(error)}") from error
     finally:
         with suppress(OSError):
             aside.unlink()
@@ -138,7 +139,7 @@ def take_in(store: RunStore, folder: Path) -> Run:
         _rewrite(folder, run)
         return store.admit(folder)
     except OSError as error:
-        raise InputError(f"The run cannot be saved ({error.strerror or error}): make room, then try again.") from error
+        raise InputError(f"The run cannot be saved {remedy(error)}") from error
 
 
 @contextmanager
@@ -148,7 +149,7 @@ def _aside(store: RunStore) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"The run cannot be saved ({error.strerror or error}): make room, then try again.") from error
+        raise InputError(f"The run cannot be saved {remedy(error)}") from error
     try:
         yield folder
     finally:
@@ -179,7 +180,7 @@ def _unpack(file: Path, folder: Path) -> None:
         raise _not_a_run("it is no zip, or it is damaged") from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place in the file that cannot be
-            raise InputError(f"The run cannot be saved ({error.strerror or error}): make room first.") from error
+            raise InputError(f"The run cannot be saved {remedy(error)}") from error
         raise _not_a_run("it is no zip, or it is damaged") from error
 
 

@@ -209,10 +209,8 @@ def _checked(f: Field, value: Any) -> Any:
     if "auto" in str(f.type) and isinstance(value, str) and value == "auto":
         return value
     kind, words = (Real, "a number") if f.type == "float" else (Integral, "a whole number")
-    if isinstance(value, bool) or not isinstance(value, kind):
-        raise InputError(f"{f.name} is {_shown(value)}: it must be {words} from {low:,} to {high:,}.")
-    if not low <= value <= high:  # nor does NaN
-        raise InputError(f"{f.name} is {_shown(value)}: it must lie between {low:,} and {high:,}.")
+    if isinstance(value, bool) or not isinstance(value, kind) or not low <= value <= high:  # nor does NaN lie there
+        raise InputError(f"{f.name} is {_shown(value)}: it must be {words} from {low:,.10g} to {high:,.10g}.")
     return int(value) if isinstance(value, Integral) else float(value)
 
 

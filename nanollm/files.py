@@ -5,6 +5,7 @@ And what is read where nobody may rely on that.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import secrets
@@ -20,6 +21,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, RecursionError):
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def remedy(error: OSError) -> str:
+    """What may help where the disk refused something, as the end of a sentence: the reason, and what to do."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return f"({error.strerror or error}): {'make room' if full else 'choose another place, or make it writable'}."
 
 
 def write_whole(path: str | Path, content: bytes) -> None:

@@ -20,6 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nanollm.errors import InputError
+from nanollm.files import remedy
 from nanollm.runs import folder as names
 
 BEAT_SECONDS = 2.0
@@ -123,8 +124,7 @@ def claimed(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
-        why = error.strerror or error
-        raise InputError(f"The run's folder cannot be written ({why}): make it writable first.") from error
+        raise InputError(f"The run's folder cannot be written {remedy(error)}") from error
     try:
         yield True
     finally:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset, require_enough_text, to_dict
 from nanollm.errors import InputError
-from nanollm.files import sync_folder
+from nanollm.files import remedy, sync_folder
 from nanollm.limits import LOCAL, Limits
 from nanollm.memory import require_memory
 from nanollm.runs import folder as names
@@ -208,8 +208,7 @@ class RunStore:
         except Timeout as error:
             raise InputError("The runs are busy at this moment: try again.") from error
         except OSError as error:
-            why = error.strerror or error
-            raise InputError(f"The folder of the runs cannot be written ({why}): make room first.") from error
+            raise InputError(f"The folder of the runs cannot be written {remedy(error)}") from error
         try:
             yield
         finally:
@@ -240,8 +239,7 @@ class RunStore:
         try:
             return self.get(self._write_new(about, queued, weights))
         except OSError as error:
-            why = error.strerror or error
-            raise InputError(f"The run cannot be saved ({why}): make room, then try again.") from error
+            raise InputError(f"The run cannot be saved {remedy(error)}") from error
 
     def _write_new(self, about: dict[str, Any], queued: bool, weights: Path | None) -> str:
         """Write a new folder aside and give it its name at the end, so that nobody meets it half-made."""
