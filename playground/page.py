@@ -196,7 +196,17 @@ def _styles() -> str:
 
 def _scripts(settings: Settings) -> str:
     """What the scripts of several components share, as window.nano; before all, who asks, where that matters."""
-    names = ("frame.js", "rove.js", "inside.js", "reading.js", "frames.js", "landing.js", "title.js", "compare.js")
+    names = (
+        "frame.js",
+        "rove.js",
+        "inside.js",
+        "reading.js",
+        "frames.js",
+        "between.js",
+        "landing.js",
+        "title.js",
+        "compare.js",
+    )
     return "\n".join(asset(name) for name in (*(["visitor.js"] if settings.public else []), *names))
 
 

@@ -100,7 +100,7 @@ def test_of_a_board_only_what_the_model_has_counts(parts: list[Part]) -> None:
 def test_a_ranking_is_json() -> None:
     effects = [HeadEffect(Part("head", 0, 1), 0.25, 0.01), HeadEffect(Part("head", 1, 0), -0.5, math.nan)]
     value = ranked(effects, 2, "said")
-    assert value["effects"] == {"L1·H2": {"increase": 0.25, "error": 0.01}, "L2·H1": {"increase": -0.5, "error": None}}
+    assert value["of"] == {"L1·H2": {"increase": 0.25, "error": 0.01}, "L2·H1": {"increase": -0.5, "error": None}}
 
 
 def test_numbers_as_the_page_says_them() -> None:

@@ -282,7 +282,7 @@ def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
     ctx.inside.keep_ranking(seen, effects, where)
     found, button = ranking.known(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
     most = max(effects, key=lambda effect: effect.increase)
-    assert len(found["effects"]) == 4 and most.part.label in found["said"] and not button.interactive
+    assert len(found["of"]) == 4 and most.part.label in found["said"] and not button.interactive
     assert found["stamp"] == ctx.inside.frame(seen)["stamp"] != ctx.inside.frame(view(ctx, step=0))["stamp"]
     assert ranking.known(ctx, view(ctx, step=0), None)[0]["said"] == ranking.UNRANKED
 
@@ -290,13 +290,13 @@ def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
 def test_a_ranking_of_something_else_is_called_off(ctx: Context) -> None:
     session, seen = "a visitor", view(ctx, step=4)
     bars = ranking.bars(ctx, seen, session)
-    assert [len(next(bars)["effects"]) for _ in range(2)] == [0, 1]
-    assert ranking.known(ctx, view(ctx, "the rat ran", step=4), session)[0] == gr.skip()  # it goes on
-    assert len(next(bars)["effects"]) == 2
+    assert [len(next(bars)["of"]) for _ in range(2)] == [0, 1]
+    assert ranking.known(ctx, view(ctx, "the rat ran", step=4), session)[0] is None  # it goes on
+    assert len(next(bars)["of"]) == 2
     assert ranking.known(ctx, view(ctx, step=0), session)[0]["said"] == ranking.UNRANKED
     assert list(bars) == []
     assert ranking.known(ctx, seen, session)[0]["said"] == ranking.UNRANKED  # half a ranking is none
-    assert len(list(ranking.bars(ctx, seen, session))[-1]["effects"]) == 4
+    assert len(list(ranking.bars(ctx, seen, session))[-1]["of"]) == 4
     assert "Missed most" in ranking.known(ctx, seen, session)[0]["said"]
 
 
@@ -346,7 +346,7 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context) -> None
         np.testing.assert_array_equal(scores.scores, found.scores.scores)
         assert where == textless.inside.meter(seen)[1] == "text that it never trained on"
         told, button = ranking.known(textless, seen, None)
-        assert len(told["effects"]) == 2 and not button.interactive and "±" in told["said"]
+        assert len(told["of"]) == 2 and not button.interactive and "±" in told["said"]
         assert naming.known(textless, seen) is not None
         assert textless.inside.key(seen) == textless.inside.key(view(textless, "the rat"))
     finally:
@@ -359,5 +359,5 @@ def test_an_imported_run_has_its_bars_at_once(tmp_path: Path) -> None:
     run = import_(ctx.store, export(shipped, tmp_path / "run.zip"))
     seen = ctx.inside.view({"run": run.id, "step": None}, "the cat sat")
     found, button = ranking.known(ctx, seen, None)
-    assert len(found["effects"]) == run.model_config.num_layers * run.model_config.heads and not button.interactive
+    assert len(found["of"]) == run.model_config.num_layers * run.model_config.heads and not button.interactive
     assert naming.known(ctx, seen) is not None

@@ -1,7 +1,6 @@
 // The text, shaded by where one of its characters looks: the head comes from the grid, the character from the pointer,
 // the keyboard or a tap. `value` brings a frame, or a note why there is none; all other views read it from nano.inside.
 
-const { inside } = window.nano;
 const text = element.querySelector(".text-view");
 const caption = element.querySelector(".text-caption");
 const GLANCES = text.dataset.glances; // what the page's time bar calls the place that it drags through
@@ -11,7 +10,6 @@ const LIGHT_ON_DARK = 0.6; // from this much of the strongest colour on, letters
 let built = null; // the characters that are on the page
 let looking = null; // index of the character whose row is shown; null: the last
 
-const frame = () => inside.held.frame;
 const row = () => Math.min(looking ?? frame().size - 1, frame().size - 1);
 
 function build() {
@@ -68,8 +66,8 @@ function look(index) {
 
 function take() {
     inside.put("note", props.value?.note ?? "");
-    if (!props.value?.weights) inside.put("frame", null);
-    else if (arrived(props.value)) inside.put("frame", inside.decoded(props.value));
+    if (!props.value?.weights) inside.show(null);
+    else if (arrived(props.value)) inside.show(props.value);
 }
 
 const indexAt = (event) => {

@@ -57,7 +57,7 @@ window.nano.frames = (() => {
     document.dispatchEvent(new CustomEvent("nano:question", { detail }));
   }
   window.nano.follow = (place, tab, chosen, open, ...dials) => say("follow", place, chosen, dials, tab === open);
-  window.nano.glance = (place, run, step) =>
-    document.dispatchEvent(new CustomEvent("nano:question", { detail: { what: "glance", place, run, step } }));
+  window.nano.glance = (place, run, step, passing = false) =>
+    document.dispatchEvent(new CustomEvent("nano:question", { detail: { what: "glance", place, run, step, passing } }));
   window.nano.press = (place, chosen, ...dials) => say("press", place, chosen, dials, true);
 })();

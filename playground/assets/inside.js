@@ -2,7 +2,7 @@
 // that is chosen and the one that is pointed at, and how much heads matter. Views put in what they receive, and are told.
 window.nano.inside = (() => {
     const GLYPHS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
-    const held = { frame: null, note: "", head: { layer: 1, head: 1 }, pointed: null, effects: null, names: null };
+    const held = { frame: null, note: "", head: { layer: 1, head: 1 }, pointed: null, effects: null, names: null, moved: false };
     const listeners = {};
 
     // What is known of the heads by their labels, {stamp, of}, if it was found out about the very snapshot that is shown.
@@ -16,6 +16,13 @@ window.nano.inside = (() => {
     // Calls the listener whenever one of these (names in `held`, apart by spaces) has changed.
     function on(what, listener) {
         what.split(" ").forEach((each) => (listeners[each] ||= []).push(listener));
+    }
+
+    // A frame as the server sends it, with what is known of its heads; null: nothing is shown.
+    function show(value) {
+        held.names = value?.names ?? null;
+        if (value?.effects !== null) held.effects = value?.effects ?? null; // null: they are being ranked, and come by themselves
+        put("frame", value && decoded(value));
     }
 
     const glyph = (character) => GLYPHS[character] ?? character;
@@ -69,5 +76,5 @@ window.nano.inside = (() => {
     window.nano.fills = { heatmap: fillHeatmap, history: fillHistory };
     on("frame head", () => held.frame && document.dispatchEvent(new CustomEvent("nano:heatmap")));
     on("frame head", () => document.dispatchEvent(new CustomEvent("nano:history")));
-    return { held, put, on, known, glyph, label, percent, decoded, roots, weights, fitted, shown };
+    return { held, put, on, show, known, glyph, label, percent, decoded, roots, weights, fitted, shown };
 })();

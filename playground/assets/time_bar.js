@@ -32,8 +32,9 @@ function choose(runId, step) {
   draw();
 }
 
-// Where the bar has come to: what is here already is shown at once, what comes late from elsewhere is not.
-const glance = (runId, step) => window.nano.glance(bar.dataset.text, runId, step);
+// Where the bar has come to, and whether ▶ only passes by: what is here already is shown at once, what comes late from
+// elsewhere is not.
+const glance = (runId, step) => window.nano.glance(bar.dataset.text, runId, step, Boolean(playing));
 
 function index() {
   const at = steps().indexOf(chosen().step);
@@ -139,20 +140,22 @@ function settle(i) {
 }
 
 function pause() {
+  if (!playing) return;
   clearInterval(playing);
   playing = 0;
   play.classList.remove("on");
   play.setAttribute("aria-label", "Play through training");
+  glance(chosen().run, chosen().step);
 }
 
 function start() {
   play.classList.add("on");
   play.setAttribute("aria-label", "Pause");
-  choose(run().id, steps()[index() >= steps().length - 1 ? 0 : index() + 1]);
   playing = setInterval(() => {
     if (index() >= steps().length - 1) return pause();
     choose(run().id, steps()[index() + 1]);
   }, FRAME_MS);
+  choose(run().id, steps()[index() >= steps().length - 1 ? 0 : index() + 1]);
 }
 
 select.addEventListener("change", () => {

@@ -62,9 +62,12 @@ def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
 def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -> gr.HTML:
     """The text as characters; pointing at one shades where it looks in the head that the grid shows.
 
-    The value comes from `packed`, with the `stamp` and `step` of its snapshot, or is {"note": sentence} for the grid to
-    say; there is one of these on a page. While the time bar whose text is `glances` is dragged, it shows the frames
-    that it has; `frame` brings those of the snapshots nearby, given {"run", "step", "text"}.
+    The value comes from `packed`, with the `stamp` and `step` of its snapshot and what is known of its heads (`names`,
+    and `effects` from `ranked`), or is {"note": sentence} for the grid to say; there is one of these on a page. While
+    the time bar whose text is `glances` is dragged, it shows the frames that it has; `frame` brings those of the
+    snapshots nearby, given {"run", "step", "text"}.
+    Once the page has put "moved", it fires `ask` where a frame is wanted, `turn` where all but the frame is, while ▶
+    passes by, and `whole` besides, where the whole model is looked at.
     """
     return gr.HTML(
         None,
@@ -84,7 +87,7 @@ def ranking(*, elem_id: str) -> gr.HTML:
 
 
 def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", stamp: str = "") -> dict[str, Any]:
-    """The effects found so far of `total` heads, and a sentence beside them. With total 0 nothing is under way.
+    """The effects found so far `of` the heads of a `total`, and a sentence on them. With total 0 nothing is under way.
 
     The grid shows them while its frame has the same stamp.
     """
@@ -95,7 +98,7 @@ def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", s
         }
         for effect in effects
     }
-    return {"effects": found, "total": total, "said": said, "stamp": stamp}
+    return {"of": found, "total": total, "said": said, "stamp": stamp}
 
 
 def packed(weights: np.ndarray, characters: list[str]) -> dict[str, Any]:

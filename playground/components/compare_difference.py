@@ -33,7 +33,8 @@ TEMPLATE = """
       <div class="writing" tabindex="0" role="group"
         aria-label="The text: arrow keys go from character to character"><span class="letters"></span></div>
       <p class="said" aria-live="polite"></p>
-      <table class="where"><caption class="quiet"></caption><tbody></tbody></table>
+      <table class="where"><caption class="quiet"></caption>
+        <thead><tr><th>where</th><th>characters</th><th>difference</th></tr></thead><tbody></tbody></table>
     </div>
   </div>
 </div>

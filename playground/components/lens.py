@@ -27,9 +27,9 @@ def statement(name: str, seen: str, caution: str) -> None:
 
 def python_call(name: str) -> gr.Textbox:
     """A fold with the Python that gives the same; the value is what `call` makes."""
-    with gr.Accordion("Python", open=False, elem_classes="fold"):
+    with gr.Accordion("The same in Python", open=False, elem_classes="fold"):
         return gr.Textbox(
-            label="The same from Python", lines=1, max_lines=14, interactive=False, buttons=["copy"],
+            show_label=False, container=False, lines=1, max_lines=14, interactive=False, buttons=["copy"],
             elem_id=f"{name}-python", elem_classes="python",
         )  # fmt: skip
 

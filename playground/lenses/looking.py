@@ -17,6 +17,7 @@ from playground.components.lens import Around, call, python_call, statement
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.context import QUIET, Context, polite, sentence
 from playground.inside import View
+from playground.lenses import naming, ranking
 
 SEEN = "Point at a character, or use the arrow keys: where the chosen head looks from there lights up."
 CAUTION = "Bright means: it looked there. Whether that mattered for what it wrote is another question."
@@ -60,13 +61,18 @@ def _frame(ctx: Context) -> Any:
 
     def frame(asked: Any) -> dict[str, Any] | None:
         try:
-            text = asked.get("text") if isinstance(asked, dict) else None
-            return ctx.inside.frame(ctx.inside.view(asked, text))
+            view = ctx.inside.view(asked, asked.get("text") if isinstance(asked, dict) else None)
+            return framed(ctx, view, ranking.told(ctx, view))
         except Exception as error:
             sentence(error)  # who rests on it will be told
             return None
 
     return frame
+
+
+def framed(ctx: Context, view: View, effects: dict[str, Any] | None) -> dict[str, Any]:
+    """A value of the text view: the weights, and what is known of the heads, as far as nothing is computed for it."""
+    return {**ctx.inside.frame(view), "names": naming.known(ctx, view), "effects": effects}
 
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:

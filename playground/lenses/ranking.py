@@ -40,16 +40,21 @@ def layout(ctx: Context) -> Parts:
     return Parts(found, rank, cancel, offer)
 
 
-def known(ctx: Context, view: View, session: str | None) -> tuple[Any, Any]:
-    """What is known of a snapshot's heads from an earlier ranking, and the button that asks for one.
+def told(ctx: Context, view: View) -> dict[str, Any]:
+    """What is known of a snapshot's heads from an earlier ranking."""
+    found = ctx.inside.ranking(view)
+    return finished(view, *found) if found else ranked(said=UNRANKED, stamp=view.stamp)
+
+
+def known(ctx: Context, view: View, session: str | None) -> tuple[dict[str, Any] | None, Any]:
+    """The same, None while that very ranking is under way, and the button that asks for one.
 
     A ranking of something else that is under way is called off: its bars are not for what is looked at now.
     """
     if ctx.inside.ranked_now.get(session) == ctx.inside.key(view):
-        return gr.skip(), gr.skip()
+        return None, gr.skip()
     ctx.desks.call_off(session, PLACE)
-    found = ctx.inside.ranking(view)
-    return finished(view, *found) if found else ranked(said=UNRANKED), gr.Button(interactive=not found)
+    return told(ctx, view), gr.Button(interactive=not ctx.inside.ranking(view))
 
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
@@ -68,7 +73,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
         except Exception as error:
             sentence(error)  # what is wrong with the question is said beside the text
             found, button = ranked(), gr.Button(interactive=True)
-        return found, button, gr.Button(visible=False)
+        return found or gr.skip(), button, gr.Button(visible=False)
 
     def call_off(request: gr.Request) -> None:
         ctx.desks.call_off(request.session_hash, PLACE)

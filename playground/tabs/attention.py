@@ -8,13 +8,13 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
-from playground.components.attention_grid import attention_grid, ranked
+from playground.components.attention_grid import attention_grid
 from playground.components.lens import Around
 from playground.components.text import line
 from playground.context import EACH, QUIET, Context, polite, sentence
 from playground.lenses import layering, looking, mattering, naming, ranking, whole
 
-TEXT = "The old clock said that the old clock was right."
+TEXT = "The old clock said that the old cl"  # there is something to look for, and layers that do not agree
 WAITING = "Every head of the model appears here as soon as there is a snapshot."
 LENSES: dict[str, Any] = {"looks": looking, "matters": mattering, "names": naming, "layers": layering}
 TITLES = {
@@ -25,6 +25,8 @@ TITLES = {
 }
 OF_ONE_HEAD = ("looks", "names")
 # Which lens is open is for the style sheet to know: all are in the page, so that turning to one is instant.
+MOVED = "(tab) => { if (tab === 'attention') window.nano.inside.put('moved', true); return []; }"
+FOLD = "() => {{ document.body.dataset.whole = {}; return []; }}"
 TURNED = "(lens) => { document.body.dataset.lens = lens; window.nano.remember({ lens }); }"
 
 
@@ -82,9 +84,8 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 
 def _wire_view(ctx: Context, parts: Parts) -> None:
     """Whatever is looked at changes: first all heads, for the grid, then the open lens."""
-    reading, names = parts.lenses["looks"].reading, parts.lenses["names"].all_names
-    grid = [reading, names, parts.ranking.found, parts.ranking.rank]
-    grid += [parts.about, parts.problem, parts.drop, parts.text]
+    reading = parts.lenses["looks"].reading
+    grid = [reading, parts.ranking.rank, parts.about, parts.problem, parts.drop, parts.text]
     asked = [part for lens in parts.lenses.values() for part in lens.asked]
     shown = [part for lens in parts.lenses.values() for part in lens.shown]
     inputs = [ctx.selection, ctx.tab, parts.text, parts.grid, parts.lens, *asked]
@@ -95,9 +96,9 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
         try:
             with ctx.shares.turn():
                 view = ctx.inside.view(selection, text)
-                frame = ctx.inside.frame(view)
-            known = naming.known(ctx, view), *ranking.known(ctx, view, request.session_hash)
-            return frame, *known, view.about, "", gr.Button(visible=False), gr.skip()
+                effects, rank = ranking.known(ctx, view, request.session_hash)
+                frame = looking.framed(ctx, view, effects)
+            return frame, rank, view.about, "", gr.Button(visible=False), gr.skip()
         except Exception as error:
             ctx.desks.call_off(request.session_hash, ranking.PLACE)
             return _refused(ctx, selection, text, error)
@@ -115,8 +116,11 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
             sentence(error)  # a defect goes to the log; what is wrong with the question, look() has said already
             return gr.skip() if _unreadable(ctx, selection, text) else dict.fromkeys(its.shown)
 
-    for moment in _moved(ctx, parts):
+    # What the time bar brings, the text view asks for: it knows which frames are here already.
+    ctx.selection.change(None, ctx.tab, None, js=MOVED, api_visibility="private", **EACH)
+    for moment in (reading.ask, *_opened(ctx, parts)):
         moment(look, inputs[:3], grid, **QUIET, **EACH).then(show, inputs, shown, **QUIET)
+    reading.turn(show, inputs, shown, **QUIET, **EACH)
     parts.text.change(look, inputs[:3], grid, trigger_mode="always_last", **QUIET).then(show, inputs, shown, **QUIET)
     # One at a time, the newest last: a late answer must not overwrite the one to a later question.
     gr.on([part.change for part in (parts.lens, *asked)], show, inputs, shown, trigger_mode="always_last", **QUIET)
@@ -144,16 +148,17 @@ def _wire_whole(ctx: Context, parts: Parts) -> None:
 
     show_map, show_meter = shows(whole.show_map), shows(whole.show_meter)
     parts.text.change(shows(whole.show_meter_of_text), inputs, parts.whole.shown, **QUIET, **EACH)
-    opening = parts.whole.fold.expand(lambda: True, None, parts.whole.opened, **QUIET)
-    parts.whole.fold.collapse(lambda: False, None, parts.whole.opened, **QUIET)
-    moving = [moment(show_map, inputs, parts.whole.shown, **QUIET, **EACH) for moment in _moved(ctx, parts)]
+    opening = parts.whole.fold.expand(lambda: True, None, parts.whole.opened, js=FOLD.format("'open'"), **QUIET)
+    parts.whole.fold.collapse(lambda: False, None, parts.whole.opened, js=FOLD.format("''"), **QUIET)
+    moments = parts.lenses["looks"].reading.whole, *_opened(ctx, parts)
+    moving = [moment(show_map, inputs, parts.whole.shown, **QUIET, **EACH) for moment in moments]
     for shown in (opening.then(show_map, inputs, parts.whole.shown, **QUIET), *moving):
         shown.then(show_meter, inputs, parts.whole.shown, **QUIET)
 
 
-def _moved(ctx: Context, parts: Parts) -> tuple[Any, ...]:
-    """What brings another snapshot, this tab, or a text to judge it by before the eyes."""
-    return ctx.selection.change, ctx.tab.change, parts.ranking.fetching.offer.arrived
+def _opened(ctx: Context, parts: Parts) -> tuple[Any, ...]:
+    """What brings this tab before the eyes, or a text to judge the model by."""
+    return ctx.tab.change, parts.ranking.fetching.offer.arrived
 
 
 def _unreadable(ctx: Context, selection: Any, text: Any) -> bool:
@@ -168,10 +173,10 @@ def _refused(ctx: Context, selection: Any, text: Any, error: Exception) -> tuple
     """Updates where a text cannot be shown: the sentence, and the offer to drop what the model does not know."""
     problem, no_drop = sentence(error), gr.Button(visible=False)
     if not _unreadable(ctx, selection, text):  # there is no model
-        return {"note": problem}, None, ranked(), gr.Button(interactive=False), "", "", no_drop, gr.skip()
+        return {"note": problem}, gr.Button(interactive=False), "", "", no_drop, gr.skip()
     if text == TEXT:  # nobody typed it: let the model have a text that it can read
-        return *[gr.skip()] * 5, "", no_drop, ctx.inside.example(selection, TEXT)
-    return *[gr.skip()] * 5, problem, gr.Button(visible=bool(text)), gr.skip()
+        return *[gr.skip()] * 3, "", no_drop, ctx.inside.example(selection, TEXT)
+    return *[gr.skip()] * 3, problem, gr.Button(visible=bool(text)), gr.skip()
 
 
 def _wire_address(ctx: Context, parts: Parts) -> None:

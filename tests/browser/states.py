@@ -219,5 +219,5 @@ SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
 BEGINNINGS: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     "none-corpus": ("corpus", "", None),
     "none-train": ("train", "", None),
-    "none-sample": ("sample", "", None),
+    **{f"none-{tab}": (tab, "", None) for tab in ("sample", "attention", "compare")},
 }

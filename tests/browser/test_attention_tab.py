@@ -167,12 +167,26 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     tab.wait_for_function(drag, arg=page.store.list()[0].id)
     tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
     playing = "() => (document.querySelector('#time-bar .play').click(), window.nano.inside.held.frame.step)"
-    assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
+    rests = "window.nano.inside.held.frame.step === 10 && (document.querySelector('#time-bar .play').click(), true)"
+    with tab.expect_request(lambda request: "onerror" in (request.post_data or "")) as first:
+        assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
+        tab.wait_for_function(rests)
+    assert '"step":10' in (first.value.post_data or ""), "the server is asked where it rests, not where it passes by"
     no_sideways(tab)
 
 
 @pytest.mark.slow
 def test_by_keyboard(tab: Tab) -> None:
+    # The tab key goes by what is seen: the tabs, the time bar under them, the line of guidance, and what is open.
+    parts = ["[role=tab]", "#time-bar", "#guide", "#attention-text"]
+    here = "(parts) => parts.find((part) => document.activeElement.closest(part))"
+    tab.locator(parts[0]).first.focus()
+    met = [tab.evaluate(here, parts)]
+    while met[-1] != parts[-1] and len(met) < 20:
+        tab.keyboard.press("Tab")
+        met.append(tab.evaluate(here, parts))
+    assert list(dict.fromkeys(met)) == parts
+
     write(tab, TYPED)
     head(tab, "L2·H1").focus()
     tab.keyboard.press("ArrowUp")
