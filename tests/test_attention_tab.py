@@ -17,6 +17,7 @@ from nanollm.config import ModelConfig
 from nanollm.corpus import CorpusStore, split
 from nanollm.errors import InputError
 from nanollm.explain.ablation import Ablation, Part, Reading, measure_means, save_means, switch_off
+from nanollm.explain.backup import Backup
 from nanollm.explain.findings import find, save_findings
 from nanollm.explain.heads import NOTHING
 from nanollm.inference.generate import generate_text
@@ -336,10 +337,12 @@ def test_the_lens_on_names_says_what_they_were_measured_on(
     assert "too little text" in shown[its.name] and shown[its.all_names] is None and shown[its.wanted] is None
 
 
-def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context) -> None:
+def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: dict[str, Any]) -> None:
     seen = view(textless)
     model, tokenizer = seen.loaded.model, seen.loaded.tokenizer
-    found = find(model, tokenizer, tokenizer.encode(TEXT), None)
+    pair = Part("head", 0, 0), Part("head", 0, 1)
+    found = replace(find(model, tokenizer, tokenizer.encode(TEXT), None), backup=Backup(pair, (0.02, 0.03), 0.31, 0.01))
+    assert mattering.show(textless, parts["mattering"], seen, None, [], "mean", 1)[parts["mattering"].pair] == ""
     save_findings(seen.snapshot.findings_path, found)
     try:
         scores, where = textless.inside.head_scores(seen)
@@ -348,6 +351,11 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context) -> None
         told, button = ranking.known(textless, seen, None)
         assert len(told["of"]) == 2 and not button.interactive and "±" in told["said"]
         assert naming.known(textless, seen) is not None
+        for off, offered in (([], True), (["L1·H1", "L1·H2"], False)):
+            shown = mattering.show(textless, parts["mattering"], seen, None, off, "zero", 1)
+            assert "L1·H1 and L1·H2 stand in for each other" in shown[parts["mattering"].pair]
+            assert "0.260 ± 0.010 more" in shown[parts["mattering"].pair]
+            assert shown[parts["mattering"].both].interactive == offered
         assert textless.inside.key(seen) == textless.inside.key(view(textless, "the rat"))
     finally:
         seen.snapshot.findings_path.unlink()

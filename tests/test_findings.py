@@ -11,7 +11,8 @@ import pytest
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.experiments import findings as command
-from nanollm.explain.ablation import measure_means, rank_heads, save_means
+from nanollm.explain.ablation import Part, measure_means, rank_heads, save_means
+from nanollm.explain.backup import Backup
 from nanollm.explain.context import context_meter
 from nanollm.explain.findings import Findings, find, load_findings, save_findings
 from nanollm.explain.heads import head_scores
@@ -41,7 +42,7 @@ def same(one: Findings, other: Findings) -> None:
         a, b = getattr(one, part), getattr(other, part)
         for field in fields(a):
             np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
-    assert one.effects == other.effects
+    assert (one.effects, one.backup) == (other.effects, other.backup)
 
 
 def test_it_finds_what_the_single_looks_find(model, found: Findings) -> None:
@@ -54,8 +55,10 @@ def test_it_finds_what_the_single_looks_find(model, found: Findings) -> None:
 
 
 def test_it_comes_back_as_it_was(found: Findings, tmp_path: Path) -> None:
-    save_findings(tmp_path / "kept", found)
-    same(load_findings(tmp_path / "kept"), found)
+    pair = Part("head", 0, 1), Part("head", 1, 0)
+    for each in (found, replace(found, backup=Backup(pair, (0.02, 0.03), 0.31, 0.01))):
+        save_findings(tmp_path / "kept", each)
+        same(load_findings(tmp_path / "kept"), each)
 
 
 def test_they_fit_models_of_one_shape(model, found: Findings) -> None:
@@ -81,6 +84,10 @@ def test_what_is_missing_damaged_or_something_else_is_refused(model, found: Find
         save_findings(tmp_path / "forged", replace(found, meter=forged))
         with pytest.raises(InputError, match="no findings"):
             load_findings(tmp_path / "forged")
+    nobody = Backup((Part("head", 0, 0), Part("head", 0, 2)), (0.0, 0.0), 0.1, 0.01)
+    save_findings(tmp_path / "forged", replace(found, backup=nobody))
+    with pytest.raises(InputError, match="no findings"):
+        load_findings(tmp_path / "forged")
     save_findings(tmp_path / "kept", found)
     content = bytearray((tmp_path / "kept").read_bytes())
     content[-1] ^= 1
@@ -100,6 +107,8 @@ class TestWhatIsShipped:
                 assert all(0 < effect.error < 0.1 for effect in kept.effects)
                 assert kept.meter.lengths[-1] == config.context_length
                 assert np.isfinite(kept.meter.missing_error).all() and np.isfinite(kept.scores.scores).all()
+                if snapshot.best and run.preset == "medium":
+                    assert kept.backup is not None and kept.backup.together > 2 * sum(kept.backup.alone)
 
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")

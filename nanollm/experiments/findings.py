@@ -43,7 +43,7 @@ def _measure(run: Run, corpora: CorpusStore) -> int:
     ids = held_out if len(held_out) > 1 else train
     for snapshot in run.snapshots():
         loaded = load_model(snapshot.path)
-        found = find(loaded.model, loaded.tokenizer, ids, load_means(snapshot.means_path))
+        found = find(loaded.model, loaded.tokenizer, ids, load_means(snapshot.means_path), backups=snapshot.best)
         save_findings(snapshot.findings_path, found)
     return len(run.snapshots())
 

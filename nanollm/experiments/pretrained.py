@@ -176,7 +176,8 @@ def _store(snapshot: Snapshot, aside: Path, data: Dataset) -> Shipped:
     held_out = data.val if len(data.val) > 1 else data.train
     means = measure_means(stored.model, held_out)
     save_means(names.means_beside(path), means)  # so that ablation needs no text
-    save_findings(names.findings_beside(path), find(stored.model, stored.tokenizer, held_out, means))
+    found = find(stored.model, stored.tokenizer, held_out, means, backups=snapshot.best)
+    save_findings(names.findings_beside(path), found)
     seed = loaded.info.train_config.seed if loaded.info.train_config else 0
     return Shipped(snapshot.step, train_loss, val_loss, snapshot_sample(stored.model, stored.tokenizer, seed))
 

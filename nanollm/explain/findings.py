@@ -16,6 +16,7 @@ from nanollm.checkpoint import read_tensors, write_tensors
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Means, Part, rank_heads
+from nanollm.explain.backup import Backup, find_backup
 from nanollm.explain.context import ContextMeter, context_meter
 from nanollm.explain.heads import PATTERNS, HeadScores, head_scores
 from nanollm.model import TransformerLanguageModel
@@ -42,6 +43,7 @@ class Findings:
     scores: HeadScores
     effects: list[HeadEffect]  # one for each head, from the first layer on
     meter: ContextMeter
+    backup: Backup | None = None  # two heads that stand in for each other, if any do, and were sought
 
     def fit(self, config: ModelConfig) -> bool:
         """Whether they can be of a model of this shape."""
@@ -49,8 +51,16 @@ class Findings:
         return self.scores.scores.shape[:2] == shape and bool(self.meter.lengths[-1] <= config.context_length)
 
 
-def find(model: TransformerLanguageModel, tokenizer: CharTokenizer, ids: np.ndarray, means: Means | None) -> Findings:
-    """Everything on ids (N,), best held out. Takes a minute where the page takes seconds, for smaller errors.
+def find(
+    model: TransformerLanguageModel,
+    tokenizer: CharTokenizer,
+    ids: np.ndarray,
+    means: Means | None,
+    *,
+    backups: bool = False,
+) -> Findings:
+    """Everything on ids (N,), best held out. Takes a minute where the page takes seconds, for smaller errors; some
+    more for the largest preset where heads that stand in for each other are sought, too.
 
     Raises InputError as the functions do that it calls.
     """
@@ -58,6 +68,7 @@ def find(model: TransformerLanguageModel, tokenizer: CharTokenizer, ids: np.ndar
         head_scores(model, tokenizer, tokenizer.decode(ids[:NAMED_BY])),
         list(rank_heads(model, ids, means, max_characters=RANKED_BY)),
         context_meter(model, ids, max_characters=METERED_BY),
+        find_backup(model, ids, means) if backups else None,
     )
 
 
@@ -68,6 +79,9 @@ def save_findings(path: str | Path, findings: Findings) -> None:
     shape = findings.scores.scores.shape[:2]
     for name in ("increase", "error"):
         arrays[f"effects.{name}"] = np.array([getattr(effect, name) for effect in findings.effects]).reshape(shape)
+    if found := findings.backup:
+        arrays["backup.heads"] = np.array([(part.layer, part.head) for part in found.pair])
+        arrays["backup.nats"] = np.array([*found.alone, found.together, found.error])
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     write_tensors(path, tensors, {"patterns": PATTERNS})
 
@@ -80,7 +94,8 @@ def load_findings(path: str | Path) -> Findings:
     try:
         if list(facts["patterns"]) != list(PATTERNS):
             raise ValueError("measured by other rules")
-        arrays = _checked({name: tensor.numpy() for name, tensor in tensors.items()})
+        kept = {name: tensor.numpy() for name, tensor in tensors.items()}
+        arrays = _checked(kept)
         scores = HeadScores(**_under("scores", arrays))
         meter = ContextMeter(**_under("meter", arrays))
         increase, error = arrays["effects.increase"], arrays["effects.error"]  # (L, H) each
@@ -88,9 +103,21 @@ def load_findings(path: str | Path) -> Findings:
             HeadEffect(Part("head", layer, head), float(increase[layer, head]), float(error[layer, head]))
             for layer, head in np.ndindex(increase.shape)
         ]
+        return Findings(scores, effects, meter, _backup(kept, increase.shape) if "backup.heads" in kept else None)
     except (KeyError, TypeError, ValueError) as problem:
         raise InputError(f"{Path(path).name} holds no findings that can be read: measure them on a text.") from problem
-    return Findings(scores, effects, meter)
+
+
+def _backup(arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Backup:
+    """Raises KeyError or ValueError unless the arrays hold one, of a model of so many layers and heads."""
+    heads, nats = arrays["backup.heads"], arrays["backup.nats"]
+    if heads.shape != (2, 2) or heads.dtype.kind != "i" or nats.shape != (4,) or not np.isfinite(nats).all():
+        raise ValueError("two heads are told of in another way")
+    if (heads < 0).any() or (heads >= shape).any():
+        raise ValueError("there are no such heads")
+    one, other = (Part("head", int(layer), int(head)) for layer, head in heads)
+    alone, as_well, together, error = map(float, nats)
+    return Backup((one, other), (alone, as_well), together, error)
 
 
 def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

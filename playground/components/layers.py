@@ -34,7 +34,7 @@ def layer_table(elem_id: str) -> gr.HTML:
 def said(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], picked: str, note: str) -> dict[str, Any]:
     """A row for each layer: its label, and its likeliest characters with their probabilities."""
     table = [
-        {"label": label, "characters": [{"character": c, "share": round(float(p), 6)} for c, p in likeliest]}
+        {"label": label, "characters": [{"character": c, "share": float(f"{p:.4g}")} for c, p in likeliest]}
         for label, likeliest in rows
     ]
     return {"rows": table, "picked": picked, "said": note}

@@ -10,13 +10,14 @@ import numpy as np
 
 from nanollm.config import MAX_SEED
 from nanollm.explain.ablation import Ablation, Means, Part, Reading, ablate, first_difference, switch_off
+from nanollm.explain.backup import CLEARLY, MORE, Backup
 from nanollm.inference.generate import generate_text
 from nanollm.tokenizer import visible
 from playground.components.bars import Bar, bars, beside, compared, drawn, percent, signed
 from playground.components.lens import Around, call, python_call, statement
 from playground.components.switches import parts_off, switches
 from playground.components.text import line
-from playground.context import Context
+from playground.context import Context, polite
 from playground.inside import View
 from playground.words import choices
 
@@ -29,13 +30,13 @@ WHY = {
 LENGTH = 160  # characters written
 LIKELIEST = 6  # next characters shown
 DIALS = {"temperature": 0.8, "top_k": 40}
-MORE = 1.5  # together so many times the sum of alone: worth a word, if it is no chance
-CLEARLY = 2.0  # standard errors
 
 
 @dataclass
 class Parts:
     board: gr.HTML
+    pair: gr.HTML
+    both: gr.Button
     kind: gr.Radio
     seed: gr.Number
     why: gr.HTML
@@ -51,12 +52,15 @@ class Parts:
 
     @property
     def shown(self) -> list[Any]:
-        return [self.why, self.cost, self.effects, self.following, self.writing, self.python]
+        return [self.pair, self.both, self.why, self.cost, self.effects, self.following, self.writing, self.python]
 
 
 def layout(ctx: Context) -> Parts:
     statement("mattering", SEEN, CAUTION)
     board = switches("attention-board")
+    with gr.Row(elem_classes="pair-row"):
+        pair = line("attention-pair")
+        both = gr.Button("Switch both off", size="sm", visible=False, elem_id="attention-both", scale=0)
     with gr.Row(elem_classes="dials"):
         kind = gr.Radio(
             [("Its average", "mean"), ("Zero", "zero")], value="mean", label="In its place", elem_id="attention-kind",
@@ -68,7 +72,7 @@ def layout(ctx: Context) -> Parts:
     effects = bars("attention-effects")
     following = bars("attention-following")
     writing = beside("attention-writing")
-    return Parts(board, kind, seed, why, cost, effects, following, writing, python_call("mattering"))
+    return Parts(board, pair, both, kind, seed, why, cost, effects, following, writing, python_call("mattering"))
 
 
 def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any, seed: Any) -> dict[Any, Any]:
@@ -77,7 +81,10 @@ def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any,
     chosen = parts_off(off, model.config)
     means, no_means = ctx.inside.means(view) if kind == "mean" and chosen else (None, "")
     found = switch_off(model, tokenizer, view.text, chosen, means)
+    backup = _backup(ctx, view)
     return {
+        parts.pair: _stand_in(backup) if backup else "",
+        parts.both: gr.Button(visible=bool(backup), interactive=bool(backup) and set(chosen) != set(backup.pair)),
         parts.why: no_means or WHY["zero" if kind == "zero" else "mean"],
         parts.cost: _cost(found),
         parts.effects: _effects(found),
@@ -88,7 +95,32 @@ def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any,
 
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
-    """Nothing of its own: the tab follows the board, the kind and the seed."""
+    """The tab follows the board, the kind and the seed; two heads that were found can be switched off at once."""
+
+    @polite
+    def switch_both(selection: Any, text: Any) -> Any:
+        backup = _backup(ctx, ctx.inside.view(selection, text))
+        return [part.label for part in backup.pair] if backup else gr.skip()
+
+    parts.both.click(
+        switch_both, [ctx.selection, around.text], parts.board, api_visibility="private", show_progress="hidden"
+    )
+
+
+def _backup(ctx: Context, view: View) -> Backup | None:
+    """Two heads that stand in for each other, where such were found in this very snapshot."""
+    found = ctx.inside.findings(view)
+    return found.backup if found else None
+
+
+def _stand_in(backup: Backup) -> str:
+    one, other = (part.label for part in backup.pair)
+    first, second = map(signed, backup.alone)
+    more = backup.together - sum(backup.alone)
+    return (
+        f"{one} and {other} stand in for each other: on text it never trained on, losing one costs {first} or {second} "
+        f"nats a character, but losing both {signed(backup.together)}, {more:.3f} ± {backup.error:.3f} more."
+    )
 
 
 def _cost(found: Ablation) -> str:

@@ -15,7 +15,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -23,18 +22,16 @@ from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from nanollm import builtin
-from nanollm.checkpoint import LoadedModel, load_model
+from nanollm.checkpoint import load_model
 from nanollm.corpus import CorpusStore, split
-from nanollm.explain.ablation import Means, Part, ablate, load_means
+from nanollm.explain.ablation import load_means
 from nanollm.explain.attention import attention_map
+from nanollm.explain.backup import find_backup
 from nanollm.explain.findings import load_findings
 from nanollm.explain.memorization import TrainingText, memorization
-from nanollm.explain.reading import chunks, losses, undisturbed, windows
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
-from nanollm.model import TransformerLanguageModel
 from nanollm.runs.store import Run, Snapshot
-from playground.lenses.mattering import MORE
 from tests.browser.visit import Visit
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
@@ -47,7 +44,6 @@ LONG = 4_000  # characters that are judged
 NAMES = ("nano", "small", "medium")
 SETTLED = 8  # rows of a text that do not count: with so little behind it, a head must look hard at something
 ALIKE = 0.02  # of its attention: heads that put as much on one character look equally hard
-SOUGHT, JUDGED = 4_096, 32_768  # characters: few by which a pair is sought among hundreds, many that decide
 WORD = re.compile(r"[a-z]+(?:'[a-z]+)?", re.IGNORECASE)
 
 
@@ -198,7 +194,7 @@ def size_buys_context(look: Look) -> bool:
         tab.locator("#compare-3-facts").get_by_text("parameters").wait_for(state="attached")
         tab.locator("#compare-score-text textarea").fill(look.held_out[:LONG])
         tab.locator("#compare-score").click()
-        rows = tab.locator("#compare-difference .where tr")
+        rows = tab.locator("#compare-difference .where tbody tr")
         rows.first.wait_for()
         for row in rows.all():
             print("   " + ", ".join(cell.strip() for cell in row.inner_text().split("\t")))
@@ -256,43 +252,21 @@ def heads_back_each_other_up(look: Look) -> bool:
     loaded, means = load_model(snapshot.path), load_means(snapshot.means_path)
     ids = loaded.tokenizer.encode(look.held_out)
     half = len(ids) // 2
-    sought = [[effect.part] for effect in load_findings(snapshot.findings_path).effects]
-    sought += [[one[0], other[0]] for one, other in combinations(sought, 2)]
-    told = rises(loaded, means, ids[:half], SOUGHT, sought)
-    alone = {parts[0]: rise.mean() for parts, rise in zip(sought, told, strict=True) if len(parts) == 1}
-    excess = [rise.mean() - sum(alone[part] for part in parts) for parts, rise in zip(sought, told, strict=True)]
-    pair = sought[int(np.argmax(excess))]
-    one, other, both = rises(loaded, means, ids[half:], JUDGED, [pair[:1], pair[1:], pair])
-    more = both - one - other
-    error = more.std(ddof=1) / len(more) ** 0.5
-    labels = [part.label for part in pair]
-    print(f"   of {len(sought) - len(alone)} pairs, {labels[0]} and {labels[1]}: alone {one.mean():+.3f} and "
-          f"{other.mean():+.3f}, together {both.mean():+.3f} nats, {more.mean():.3f} ± {error:.3f} more")  # fmt: skip
+    found = find_backup(loaded.model, ids, means)
+    if found is None:
+        return False
+    labels, more = [part.label for part in found.pair], found.together - sum(found.alone)
+    print(f"   {labels[0]} and {labels[1]}: alone {found.alone[0]:+.3f} and {found.alone[1]:+.3f}, together "
+          f"{found.together:+.3f} nats, {more:.3f} ± {found.error:.3f} more")  # fmt: skip
     with look.tab(f"tab=attention&run={look.run('medium').id}&lens=matters") as tab:
         text = look.held_out[half : half + loaded.info.model_config.context_length].replace("\n", " ")
         tab.locator("#attention-text textarea").fill(text)
-        for label in labels:
-            tab.locator(f"[data-part='{label}']").click()
+        tab.locator("#attention-both").click()
         tab.locator("#attention-effects li.strong").wait_for()
         tab.wait_for_timeout(1000)
         print("   the page: " + ", ".join(tab.locator("#attention-effects").inner_text().split("\n")))
         look.shoot(tab, "9-together")
-    return bool(more.mean() > 2 * error and both.mean() > MORE * (one + other).mean())
-
-
-def rises(
-    loaded: LoadedModel, means: Means, ids: np.ndarray, characters: int, sought: list[list[Part]]
-) -> list[np.ndarray]:
-    """By how much each window (N,) of a text costs more without some parts, for each choice of parts."""
-    read = windows(loaded.model, ids, characters)
-
-    def cost(model: TransformerLanguageModel) -> np.ndarray:
-        with undisturbed(model):
-            paid = [losses(model(batch[:, :-1]), batch[:, 1:]).double().mean(dim=1) for batch in chunks(read)]
-            return np.concatenate([each.numpy() for each in paid])
-
-    before = cost(loaded.model)
-    return [cost(ablate(loaded.model, parts, means)) - before for parts in sought]
+    return True
 
 
 def overfitting_is_copying(look: Look) -> bool:
