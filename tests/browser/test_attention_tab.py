@@ -167,11 +167,11 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     tab.wait_for_function(drag, arg=page.store.list()[0].id)
     tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
     playing = "() => (document.querySelector('#time-bar .play').click(), window.nano.inside.held.frame.step)"
-    rests = "window.nano.inside.held.frame.step === 10 && (document.querySelector('#time-bar .play').click(), true)"
+    rests = "window.nano.inside.held.frame.step > 0 && (document.querySelector('#time-bar .play').click(), true)"
     with tab.expect_request(lambda request: "onerror" in (request.post_data or "")) as first:
         assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
         tab.wait_for_function(rests)
-    assert '"step":10' in (first.value.post_data or ""), "the server is asked where it rests, not where it passes by"
+    assert '"step":0' not in (first.value.post_data or ""), "the server is asked where it rests, not where it passes by"
     no_sideways(tab)
 
 
