@@ -298,6 +298,8 @@ class TestTraining:
         command += ["--num-steps-scale", "0.5", "--seeds", "1", "2"]  # long enough to be interrupted in the first
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
         options = {"cwd": home, "env": environment, "stdout": subprocess.PIPE, "text": True}
+        # What a script starts in the background, tests included, ignores Ctrl-C, and hands that on.
+        options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
         store = RunStore(home / "checkpoints")
         process = subprocess.Popen(command, **options)
         began = wait_for(lambda: any(run.status().step >= 2 for run in store.list()), process)
