@@ -13,8 +13,10 @@ from playground.components.lens import Around
 from playground.components.text import line
 from playground.context import EACH, QUIET, Context, polite, sentence
 from playground.lenses import layering, looking, mattering, naming, ranking, whole
+from playground.tabs.empty import empty
 
 TEXT = "The old clock said that the old cl"  # there is something to look for, and layers that do not agree
+NO_MODEL = "Nothing to look into yet. Bring a text, train a model on it, and every head of it appears here."
 WAITING = "Every head of the model appears here as soon as there is a snapshot."
 LENSES: dict[str, Any] = {"looks": looking, "matters": mattering, "names": naming, "layers": layering}
 TITLES = {
@@ -44,25 +46,34 @@ class Parts:
 
 
 def layout(ctx: Context) -> Parts:
-    text = gr.Textbox(TEXT, label="Text", lines=1, max_lines=4, elem_id="attention-text")
-    about = line("attention-about")
-    with gr.Row(elem_classes="problem-row"):
-        problem = line("attention-problem", elem_classes="problem")
-        drop = gr.Button("Drop them", size="sm", visible=False, elem_id="attention-drop", scale=0)
-    with gr.Row(elem_classes="attention-view"):
-        with gr.Column(scale=0, min_width=280, elem_classes="attention-heads"):
-            grid = attention_grid(elem_id="attention-grid", empty=WAITING)
-            rank = ranking.layout(ctx)
-        with gr.Column(scale=1, min_width=300, elem_classes="attention-lens"):
-            lens = gr.Radio(
-                [(TITLES[name], name) for name in LENSES], value="looks", show_label=False, elem_id="attention-lens",
-                elem_classes="segments", container=False,
-            )  # fmt: skip
-            lenses = {}
-            for name, module in LENSES.items():
-                with gr.Column(elem_classes=f"lens lens-{name}", min_width=0):
-                    lenses[name] = module.layout(ctx)
-    return Parts(text, about, problem, drop, grid, rank, lens, lenses, whole.layout(ctx))
+    empty(ctx, "attention", NO_MODEL)
+    with gr.Column(elem_id="attention-main", elem_classes="when-runs"):
+        text = gr.Textbox(TEXT, label="Text", lines=1, max_lines=4, elem_id="attention-text")
+        about = line("attention-about")
+        with gr.Row(elem_classes="problem-row"):
+            problem = line("attention-problem", elem_classes="problem")
+            drop = gr.Button("Drop them", size="sm", visible=False, elem_id="attention-drop", scale=0)
+        with gr.Row(elem_classes="attention-view"):
+            with gr.Column(scale=0, min_width=280, elem_classes="attention-heads"):
+                grid = attention_grid(elem_id="attention-grid", empty=WAITING)
+                rank = ranking.layout(ctx)
+            with gr.Column(scale=1, min_width=300, elem_classes="attention-lens"):
+                lens, lenses = _lenses(ctx)
+        model = whole.layout(ctx)
+    return Parts(text, about, problem, drop, grid, rank, lens, lenses, model)
+
+
+def _lenses(ctx: Context) -> tuple[gr.Radio, dict[str, Any]]:
+    """The choice of a lens, and what each of them consists of."""
+    lens = gr.Radio(
+        [(TITLES[name], name) for name in LENSES], value="looks", show_label=False, elem_id="attention-lens",
+        elem_classes="segments", container=False,
+    )  # fmt: skip
+    lenses = {}
+    for name, module in LENSES.items():
+        with gr.Column(elem_classes=f"lens lens-{name}", min_width=0):
+            lenses[name] = module.layout(ctx)
+    return lens, lenses
 
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:

@@ -12,8 +12,8 @@ from nanollm.errors import InputError
 from nanollm.experiments.scaling import Experiment, experiments
 from playground.comparing import blind, curves, scored, texts
 from playground.comparing.seats import COLUMNS, FEWEST
-from playground.components.text import line
 from playground.context import EACH, QUIET, Context, polite
+from playground.tabs.empty import empty
 
 NO_MODEL = "Nothing to compare yet. One trained model is enough: at two moments of its training."
 VIEWS = {
@@ -29,7 +29,6 @@ TURNED = "(view) => { document.body.dataset.compare = view; window.nano.remember
 
 @dataclass
 class Parts:
-    bring: gr.Button
     view: gr.Radio
     experiment: gr.Dropdown
     texts: texts.Parts
@@ -43,9 +42,7 @@ class Parts:
 
 
 def layout(ctx: Context) -> Parts:
-    with gr.Column(elem_id="compare-empty", elem_classes="when-no-runs"):
-        line("compare-none", NO_MODEL, "lead")
-        bring = gr.Button("Bring a text →", variant="primary", elem_id="compare-bring")
+    empty(ctx, "compare", NO_MODEL)
     with gr.Column(elem_id="compare-main", elem_classes="when-runs"):
         view = gr.Radio(
             [(title, name) for name, title in VIEWS.items()], value="texts", show_label=False, container=False,
@@ -54,7 +51,7 @@ def layout(ctx: Context) -> Parts:
         columns = texts.layout(ctx)
         experiment = _experiment()
         others = [module.layout(ctx) for module in (curves, scored, blind)]
-    return Parts(bring, view, experiment, columns, *others)
+    return Parts(view, experiment, columns, *others)
 
 
 def _experiment() -> gr.Dropdown:
@@ -70,7 +67,6 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     scored.wire(ctx, parts.scored, parts.texts)
     blind.wire(ctx, parts.blind, parts.texts)
     _wire_experiments(ctx, parts)
-    parts.bring.click(lambda: ctx.show("corpus"), None, ctx.tabs, **QUIET)
     ctx.linked(parts.prompt, "prompt", "compare")
     parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **EACH)
 

@@ -18,6 +18,7 @@ from playground.drafts import Draft
 from playground.question import Question
 from playground.streaming import together
 from playground.tabs import copying, scoring
+from playground.tabs.empty import empty
 
 NO_MODEL = "No model has been trained here yet. Bring a text, train one on it, and it writes here."
 WAITING = "First words in a moment. They will appear by themselves."
@@ -31,7 +32,6 @@ LABEL = "The writing: arrow keys go from character to character, Enter to what e
 
 @dataclass
 class Parts:
-    bring: gr.Button
     ask: dials.Ask
     dials: dials.Dials
     fold: dials.Fold
@@ -54,9 +54,7 @@ class Parts:
 
 
 def layout(ctx: Context) -> Parts:
-    with gr.Column(elem_id="sample-empty", elem_classes="when-no-runs"):
-        line("sample-none", NO_MODEL, "lead")
-        bring = gr.Button("Bring a text →", variant="primary", elem_id="sample-bring")
+    empty(ctx, PLACE, NO_MODEL)
     with gr.Column(elem_id="sample-main", elem_classes="when-runs"), gr.Row(elem_classes="sample-view"):
         with gr.Column(elem_classes="sample-writing", min_width=0):
             ask = dials.ask(PLACE, PROMPT)
@@ -70,7 +68,7 @@ def layout(ctx: Context) -> Parts:
         # Beside all of it: what is looked at may be a character of the text that is scored.
         with gr.Column(elem_classes="sample-aside", min_width=0):
             panel = choice_panel(PANEL)
-    return Parts(bring, ask, knobs, fold, output, about, panel, copied, score, python, call)
+    return Parts(ask, knobs, fold, output, about, panel, copied, score, python, call)
 
 
 def _in_python() -> tuple[gr.Accordion, gr.Textbox]:
@@ -91,7 +89,6 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     turned = "(temperature, top_k) => ({ temperature, top_k })"
     for slider in (knobs.temperature, knobs.top_k):
         slider.change(None, [knobs.temperature, knobs.top_k], parts.panel, js=turned, **EACH)
-    parts.bring.click(lambda: ctx.show("corpus"), None, ctx.tabs, **QUIET)
     ctx.linked(ask.prompt, "prompt", "sample")
     copying.wire(ctx, parts.copying)
     scoring.wire(ctx, parts.score)
