@@ -69,10 +69,10 @@ function ahead() {
 function follow({ chosen, active, typed }) {
   if (!active || !chosen?.run) return;
   const another = wanted?.run !== chosen.run;
+  if (!another && wanted.step === chosen.step) return; // told once more, maybe late: dials wait for Write
   const before = another ? recall(chosen.run, wanted === null) : null;
-  const kept = another ? before?.step === chosen.step && before?.kept : wanted.step === chosen.step && wanted.kept;
-  const question = { ...(before || typed), run: chosen.run, step: chosen.step, kept: kept || "" };
-  if (same(question, wanted)) return;
+  const kept = (before?.step === chosen.step && before.kept) || "";
+  const question = { ...(before || typed), run: chosen.run, step: chosen.step, kept };
   if (before) trigger("settle", question);
   want(question);
 }

@@ -213,7 +213,7 @@ def test_a_character_and_its_candidates_by_mouse_and_by_keys(tab: Tab, run: Run)
     assert tab.evaluate("document.activeElement.classList.contains('writing')")
 
 
-def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab) -> None:
+def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab, run: Run) -> None:
     letters(tab).nth(8 + 3).click()
     grey, coloured = bars(tab, "model"), bars(tab, "dialled")
     asked: list[str] = []
@@ -226,6 +226,10 @@ def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab) -> N
     turn(tab, "top-k", 1)
     tab.wait_for_function("document.querySelectorAll('.alternatives .dialled')[1].style.width === '0%'")
     assert bars(tab, "model") == grey and bars(tab, "dialled")[0] == "100%"
+    # Where the time bar stands is told more than once, on a busy machine seconds later: dials wait for Write.
+    late = "(at) => window.nano.follow('sample-text', 'sample', at, 'sample', 'the cat ', 2, 1, 400, 42)"
+    tab.evaluate(late, {"run": run.id, "step": run.snapshot().step})
+    assert tab.evaluate("window.nano.texts['sample-text'].question().temperature") == DIALS["temperature"]
     assert not [url for url in asked if "queue/join" in url]
 
 
