@@ -27,14 +27,16 @@ def evaluate(
     row = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
     device = model.embedding.weight.device
     was_training = model.training
-    model.eval()
     total, count = 0.0, 0
-    for windows in _passes(row, model.config.context_length, max_characters):
-        chunk = torch.from_numpy(windows).to(device)
-        logits = model(chunk[:, :-1])
-        total += F.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten(), reduction="sum").item()
-        count += chunk[:, 1:].numel()
-    model.train(was_training)
+    model.eval()
+    try:
+        for windows in _passes(row, model.config.context_length, max_characters):
+            chunk = torch.from_numpy(windows).to(device)
+            logits = model(chunk[:, :-1])
+            total += F.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten(), reduction="sum").item()
+            count += chunk[:, 1:].numel()
+    finally:
+        model.train(was_training)
     return total / count if count else None
 
 
