@@ -18,10 +18,14 @@ window.nano.inside = (() => {
         what.split(" ").forEach((each) => (listeners[each] ||= []).push(listener));
     }
 
-    // A frame as the server sends it, with what is known of its heads; null: nothing is shown.
+    // A frame as the server sends it, with what is known of its heads; null: nothing is shown. What it knows of their
+    // ranking is null while that is under way, and less than is held if it was on its way until the ranking was over.
     function show(value) {
-        held.names = value?.names ?? null;
-        if (value?.effects !== null) held.effects = value?.effects ?? null; // null: they are being ranked, and come by themselves
+        const { effects = null, names = null } = value ?? {};
+        const count = (ranking) => Object.keys(ranking.of).length;
+        const late = effects && held.effects?.stamp === effects.stamp && count(effects) < count(held.effects);
+        if (!value || (effects && !late)) held.effects = effects;
+        held.names = names;
         put("frame", value && decoded(value));
     }
 

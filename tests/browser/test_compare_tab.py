@@ -43,14 +43,19 @@ WATCH = """() => {
   texts.forEach((text) => look.observe(text, { characterData: true, childList: true, subtree: true }));
 }"""
 
-# Press Stop as soon as all three have begun and it can be pressed.
-STOP = """() => {
+# Press Write all, and Stop as soon as all three have begun: even where a test would look only once they have ended.
+WRITE_AND_STOP = """() => new Promise((done) => {
   const begun = (i) => document.querySelector(`#compare-${i}-text .text`).textContent;
   const stop = document.getElementById("compare-stop");
-  if (stop.disabled || ![1, 2, 3].every(begun)) return false;
-  stop.click();
-  return true;
-}"""
+  const timer = setInterval(() => {
+    if (stop.disabled || ![1, 2, 3].every(begun)) return;
+    clearInterval(timer);
+    stop.click();
+    done(true);
+  }, 10);
+  document.getElementById("compare-write").click();
+  setTimeout(() => done(false), 60000);
+})"""
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +109,17 @@ def shown(tab: Tab, column: int) -> str:
     )
 
 
-def write(tab: Tab, prompt: str, length: int = 300) -> None:
+def ask(tab: Tab, prompt: str, length: int) -> None:
     if length != 300:
         tab.get_by_role("button", name="Seed, length").locator("visible=true").click()
         number = tab.locator("#compare-length input[type=number]")
         number.fill(str(length))
         number.press("Tab")
     tab.locator("#compare-prompt textarea").fill(prompt)
+
+
+def write(tab: Tab, prompt: str, length: int = 300) -> None:
+    ask(tab, prompt, length)
     tab.locator("#compare-write").click()
 
 
@@ -154,8 +163,8 @@ def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
 
 @pytest.mark.slow
 def test_stop_stops_all(tab: Tab) -> None:
-    write(tab, "the ", 5000)
-    tab.wait_for_function(STOP, polling=10)
+    ask(tab, "the ", 5000)
+    assert tab.evaluate(WRITE_AND_STOP)
     expect(tab.locator("#compare-stop")).to_be_disabled()
     stopped = [shown(tab, column) for column in (1, 2, 3)]
     tab.wait_for_timeout(700)
