@@ -1,4 +1,4 @@
-"""How much a run reads: what it learns from, and what it is judged on in between. So long it takes."""
+"""How much a run reads, and so how long it takes: what it learns from, and what it is judged on in between."""
 
 from __future__ import annotations
 

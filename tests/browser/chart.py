@@ -11,7 +11,7 @@ DRAWN = """() => {
   const plot = document.querySelector("#train-chart .chart-plot");
   const { xaxis, yaxis } = plot?._fullLayout ?? {};
   const training = plot?.data?.find((trace) => trace.name.startsWith("training"));
-  return training && xaxis ? [xaxis.range, yaxis.range, training.x.at(-1), plot.data.length] : null;
+  return training?.x.length && xaxis ? [xaxis.range, yaxis.range, training.x.at(-1), plot.data.length] : null;
 }"""
 ZOOMED = """() => {
   const moved = Object.keys(document.querySelector("#train-chart .chart-plot")._fullLayout._preGUI);
