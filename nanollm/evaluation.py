@@ -11,11 +11,10 @@ from torch import Tensor
 
 from nanollm.mapped import give_back
 from nanollm.memory import EVALUATED_AT_ONCE
-from nanollm.model import TransformerLanguageModel
+from nanollm.model import TransformerLanguageModel, undisturbed
 from nanollm.workload import MAX_EVAL_CHARACTERS
 
 
-@torch.no_grad()
 def evaluate(
     model: TransformerLanguageModel, ids: np.ndarray | Tensor, *, max_characters: int = MAX_EVAL_CHARACTERS
 ) -> float | None:
@@ -26,17 +25,13 @@ def evaluate(
     """
     row = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
     device = model.embedding.weight.device
-    was_training = model.training
     total, count = 0.0, 0
-    model.eval()
-    try:
+    with undisturbed(model):
         for windows in _passes(row, model.config.context_length, max_characters):
             chunk = torch.from_numpy(windows).to(device)
             logits = model(chunk[:, :-1])
             total += F.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten(), reduction="sum").item()
             count += chunk[:, 1:].numel()
-    finally:
-        model.train(was_training)
     return total / count if count else None
 
 

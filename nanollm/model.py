@@ -11,6 +11,8 @@ comments: B windows, T characters, D embedding_dim, H heads of width K = D / H, 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -306,3 +308,15 @@ def rotate(x: Tensor, turn: Tensor) -> Tensor:
     """
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (B, H, T, K) → (B, H, T, K / 2) complex
     return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+
+
+@contextmanager
+def undisturbed(model: TransformerLanguageModel) -> Iterator[None]:
+    """Inside, the model reads without dropout or gradients; afterwards it is as it was. Not to be yielded out of."""
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        model.train(was_training)

@@ -306,6 +306,13 @@ def test_of_a_long_text_as_much_is_read_whatever_the_window(monkeypatch: pytest.
         assert 1000 - context_length < sum(read) <= 1000
 
 
+def test_an_evaluation_that_is_broken_off_leaves_the_model_as_it_was() -> None:
+    model = random_model(ModelConfig(5, 8, 1, 8, context_length=4)).train()
+    with pytest.raises(IndexError):
+        evaluate(model, torch.full((50,), 5))  # no such character
+    assert model.training and torch.is_grad_enabled()
+
+
 def test_nothing_to_validate_on_is_none(text: str) -> None:
     state, data, config = set_up(text[:500], validation_fraction=0.0)
     events = list(train(state, data, config))

@@ -22,8 +22,8 @@ from torch import Tensor
 from nanollm.checkpoint import read_tensors, write_tensors
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
-from nanollm.explain.reading import blocks, chunks, last_window, losses, standard_error, undisturbed, windows
-from nanollm.model import Trace, TransformerLanguageModel
+from nanollm.explain.reading import blocks, chunks, last_window, losses, standard_error, windows
+from nanollm.model import Trace, TransformerLanguageModel, undisturbed
 from nanollm.tokenizer import CharTokenizer
 
 MEAN_CHARACTERS = 512  # or eight windows: were places independent, off by 1 / √512 = 4 % of what they scatter

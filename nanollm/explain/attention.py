@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nanollm.explain.reading import last_window, undisturbed
-from nanollm.model import Trace, TransformerLanguageModel
+from nanollm.explain.reading import last_window
+from nanollm.model import Trace, TransformerLanguageModel, undisturbed
 from nanollm.tokenizer import CharTokenizer
 
 

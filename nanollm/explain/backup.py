@@ -13,8 +13,8 @@ import numpy as np
 from torch import Tensor
 
 from nanollm.explain.ablation import Means, Part, ablate, rank_heads
-from nanollm.explain.reading import chunks, losses, standard_error, undisturbed, whole_numbers, windows
-from nanollm.model import TransformerLanguageModel
+from nanollm.explain.reading import chunks, losses, standard_error, whole_numbers, windows
+from nanollm.model import TransformerLanguageModel, undisturbed
 
 SOUGHT_BY, JUDGED_BY = 4_096, 32_768  # characters: few by which a pair is sought among hundreds, many that decide
 CLEARLY = 2.0  # standard errors that a backup must be away from chance

@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanollm.explain.reading import chunks, losses, standard_error, undisturbed, whole_numbers
-from nanollm.model import TransformerLanguageModel
+from nanollm.explain.reading import chunks, losses, standard_error, whole_numbers
+from nanollm.model import TransformerLanguageModel, undisturbed
 
 METER_CHARACTERS = 16_384  # read in all: about half a second for the largest preset, on two cores
 FEWEST = 8  # places, if there are: an uncertainty wants several

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from nanollm.errors import InputError
-from nanollm.explain.reading import undisturbed, windows
+from nanollm.explain.reading import windows
 from nanollm.inference.generate import require_vocabulary
-from nanollm.model import Trace, TransformerLanguageModel
+from nanollm.model import Trace, TransformerLanguageModel, undisturbed
 from nanollm.tokenizer import CharTokenizer
 
 PATTERNS = (

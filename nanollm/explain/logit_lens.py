@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from nanollm.errors import InputError
-from nanollm.explain.reading import blocks, last_window, require_place, undisturbed
-from nanollm.model import EPSILON, Trace, TransformerLanguageModel
+from nanollm.explain.reading import blocks, last_window, require_place
+from nanollm.model import EPSILON, Trace, TransformerLanguageModel, undisturbed
 from nanollm.tokenizer import CharTokenizer
 
 

@@ -1,9 +1,8 @@
-"""How everything here reads: the end of a text as one window, held-out ids as many, and the model is left alone."""
+"""How everything here reads: the end of a text as one window, held-out ids as many."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -98,15 +97,3 @@ def standard_error(values: np.ndarray) -> np.ndarray:
     if len(values) < 2:
         return np.full(values.shape[1:], np.nan)
     return values.std(axis=0, ddof=1) / np.sqrt(len(values))
-
-
-@contextmanager
-def undisturbed(model: TransformerLanguageModel) -> Iterator[None]:
-    """Inside, the model reads without dropout or gradients; afterwards it is as it was. Not to be yielded out of."""
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        model.train(was_training)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from nanollm.errors import InputError
-from nanollm.explain.reading import CHUNK, undisturbed
+from nanollm.explain.reading import CHUNK
 from nanollm.inference.generate import first_character, require_vocabulary, window_start
 from nanollm.inference.sampling import check_candidates
-from nanollm.model import TransformerLanguageModel
+from nanollm.model import TransformerLanguageModel, undisturbed
 from nanollm.tokenizer import CharTokenizer
 
 NUMBERS = 2**22  # logits that are judged at a time: 32 MB of them, each several times over
