@@ -10,37 +10,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nanollm.checkpoint import load_checkpoint, load_model, save_checkpoint
     from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
-    from nanollm.corpus import CorpusStore
-    from nanollm.dataset import Dataset
+    from nanollm.data.corpus import CorpusStore
+    from nanollm.data.dataset import Dataset
     from nanollm.errors import InputError
-    from nanollm.evaluation import evaluate
     from nanollm.explain.attention import attention_map
     from nanollm.inference.generate import generate, generate_text, generate_texts
     from nanollm.model import TransformerLanguageModel
-    from nanollm.runs.launcher import Launcher
+    from nanollm.runs.process.launcher import Launcher
     from nanollm.runs.store import RunStore
     from nanollm.tokenizer import CharTokenizer
-    from nanollm.train import set_seed, train_with_config
-    from nanollm.train_state import TrainState
+    from nanollm.train.checkpoint import load_checkpoint, load_model, save_checkpoint
+    from nanollm.train.evaluation import evaluate
+    from nanollm.train.loop import set_seed, train_with_config
+    from nanollm.train.state import TrainState
 
-# `nanollm.train` is the module, as in `from nanollm.train import train`; a name cannot be both.
+# `nanollm.train.loop` is the module, as in `from nanollm.train.loop import train`; a name cannot be both.
 _HOME = {
-    "checkpoint": ("load_checkpoint", "load_model", "save_checkpoint"),
+    "train.checkpoint": ("load_checkpoint", "load_model", "save_checkpoint"),
     "config": ("PRESETS", "ModelConfig", "TrainConfig", "make_configs", "preset"),
-    "corpus": ("CorpusStore",),
-    "dataset": ("Dataset",),
+    "data.corpus": ("CorpusStore",),
+    "data.dataset": ("Dataset",),
     "errors": ("InputError",),
-    "evaluation": ("evaluate",),
+    "train.evaluation": ("evaluate",),
     "explain.attention": ("attention_map",),
     "inference.generate": ("generate", "generate_text", "generate_texts"),
     "model": ("TransformerLanguageModel",),
-    "runs.launcher": ("Launcher",),
+    "runs.process.launcher": ("Launcher",),
     "runs.store": ("RunStore",),
     "tokenizer": ("CharTokenizer",),
-    "train": ("set_seed", "train_with_config"),
-    "train_state": ("TrainState",),
+    "train.loop": ("set_seed", "train_with_config"),
+    "train.state": ("TrainState",),
 }
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

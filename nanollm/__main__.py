@@ -1,5 +1,5 @@
 import sys
 
-from nanollm.cli import main
+from nanollm.cli.main import main
 
 sys.exit(main())

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
-from nanollm.memory import training_bytes
 
 STARTING_SECONDS = 5.0  # until a worker trains
 FLOPS_PER_SECOND = 2e10  # of forward passes, where nothing was measured: two processors of a rented machine
@@ -42,13 +41,15 @@ class Limits:
                 "is it plain text?"
             )
 
-    def require_run(self, model: ModelConfig, train: TrainConfig) -> None:
-        """Raise InputError for a run of more steps, of a larger model or of more time than is to be had here."""
+    def require_run(self, model: ModelConfig, train: TrainConfig, needed_bytes: int) -> None:
+        """Raise InputError if a run exceeds the limits on steps, model size, memory or time.
+
+        `needed_bytes` is the memory estimate of nanollm.train.memory.training_bytes().
+        """
         _within("num_steps", train.num_steps, self.num_steps, "choose fewer, or a smaller preset")
         _within("parameters", model.num_parameters, self.parameters, "choose a smaller embedding_dim or fewer layers")
         megabytes = None if self.training_bytes is None else self.training_bytes / 1e6
-        needed = training_bytes(model, train) / 1e6
-        _within("MB of memory", needed, megabytes, "choose a smaller batch_size or a smaller model")
+        _within("MB of memory", needed_bytes / 1e6, megabytes, "choose a smaller batch_size or a smaller model")
         seconds = expected_seconds(model, train)
         if self.run_seconds is not None and seconds > self.run_seconds:
             raise InputError(

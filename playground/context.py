@@ -3,48 +3,37 @@
 from __future__ import annotations
 
 import functools
-import html
-import inspect
 import json
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from nanollm.corpus import CorpusStore
-from nanollm.errors import InputError
+from nanollm.data.corpus import CorpusStore
 from nanollm.limits import Limits
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
-from playground import visitor
-from playground.aside import Counts, Pace
-from playground.catalogue import Catalogue
-from playground.frames import Frames
-from playground.models import Models
-from playground.owned import Shelf, VisitorLauncher, VisitorStore, owns
+from playground.handlers import EACH
+from playground.public import visitor
+from playground.public.fair_queue import Shares
+from playground.public.ownership import Shelf, VisitorLauncher, VisitorStore, owns
+from playground.public.visitor import Visitor
+from playground.services.background import Counts, Pace
+from playground.services.catalogue import Catalogue
+from playground.services.frames import Frames
+from playground.services.models import Models
+from playground.services.streaming import Desks
 from playground.settings import Settings
-from playground.shares import Shares
-from playground.streaming import Desks
-from playground.visitor import Visitor
 
 if TYPE_CHECKING:
-    from playground.inside import Inside
+    from playground.services.inspections import Inside
 
 log = logging.getLogger("nanollm.page")
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 TABS = ("corpus", "train", "sample", "attention", "compare")
-# For events that no visitor waits for: no queue, no spinner, no place in the public API (and no toast).
-QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
 NICE = 10  # how far training steps back on a page that many look at
-REFUSED = "That did not work"
-# For every listener to a change that others listen to, too. The default for changes, "always_last", repeats a deferred
-# event for all of its listeners, not for the one that was busy: two of them keep each other going for ever.
-EACH: dict[str, Any] = dict(trigger_mode="multiple")
-DEFECT = "Something went wrong on our side; nothing of yours is lost. The server's log says more."
 
 
 @dataclass
@@ -128,7 +117,7 @@ class Context:
     @functools.cached_property
     def inside(self) -> Inside:
         """The models looked into, and what was found kept for everybody."""
-        from playground.inside import Inside  # which builds on what is here
+        from playground.services.inspections import Inside  # which builds on what is here
 
         return Inside(self.models, self.texts)
 
@@ -153,58 +142,3 @@ class Context:
                 None, [component, self.tab], None, js=f"(value, open) => void (open === '{tab}' && {told})",
                 api_visibility="private", **EACH,
             )  # fmt: skip
-
-
-def chosen(selection: Any) -> tuple[str | None, int | None]:
-    """Run and step of the time bar's value. It comes from a browser, so anything odd counts as nothing chosen."""
-    if not isinstance(selection, dict):
-        return None, None
-    run, step = selection.get("run"), selection.get("step")
-    whole = isinstance(step, int) and not isinstance(step, bool)
-    return (run if isinstance(run, str) else None), (step if whole else None)
-
-
-def polite(handler: Function) -> Function:
-    """A handler whose failures are sentences: InputError's own as a toast, for anything else DEFECT, logged in full.
-
-    Works on functions and on generators. The event must be queued: Gradio shows no toast otherwise.
-    """
-    if inspect.isgeneratorfunction(handler):
-
-        @functools.wraps(handler)
-        def generator(*args: Any, **kwargs: Any) -> Any:
-            try:
-                yield from handler(*args, **kwargs)
-            except Exception as error:
-                raise spoken(error) from None
-
-        return generator  # type: ignore[return-value]
-
-    @functools.wraps(handler)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return handler(*args, **kwargs)
-        except Exception as error:
-            raise spoken(error) from None
-
-    return function  # type: ignore[return-value]
-
-
-def spoken(error: Exception) -> gr.Error:
-    """The error as the page shows it: one sentence, never a traceback."""
-    return gr.Error(html.escape(sentence(error), quote=False), duration=6, title=REFUSED, print_exception=False)
-
-
-def warn(message: str) -> None:
-    """A toast. Gradio reads its text as HTML, and a sentence may quote a title or a text."""
-    gr.Warning(html.escape(message, quote=False), duration=6, title=REFUSED)
-
-
-def sentence(error: Exception) -> str:
-    """What to tell the person; a defect of ours goes to the log with its traceback and gets a general sentence."""
-    if isinstance(error, gr.Error):
-        return str(error.message)
-    if isinstance(error, InputError):
-        return str(error)
-    log.error("a handler failed", exc_info=error)
-    return DEFECT

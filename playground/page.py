@@ -11,20 +11,26 @@ from typing import Any
 
 import gradio as gr
 
-from playground.api import publish
-from playground.api_inside import publish_inside
-from playground.catalogue import news
+from playground.api.endpoints import publish
+from playground.api.inspection import publish_inside
+from playground.attention import tab as attention
+from playground.compare import tab as compare
 from playground.components import asset
-from playground.components.feed import feed
-from playground.components.guide import guide
-from playground.components.header import header
-from playground.components.run_list import run_list
-from playground.components.time_bar import time_bar
-from playground.context import EACH, QUIET, TABS, Context, chosen, polite, warn
-from playground.gate import guarded, queued_by
-from playground.janitor import Janitor
+from playground.context import TABS, Context
+from playground.corpus import tab as corpus
+from playground.handlers import EACH, QUIET, polite, warn
+from playground.public.disk_quota import Janitor
+from playground.public.request_filter import guarded, queued_by
+from playground.sample import tab as sample
+from playground.selection import chosen
+from playground.services.catalogue import news
 from playground.settings import Settings
-from playground.tabs import attention, compare, corpus, sample, train
+from playground.shell.feed import feed
+from playground.shell.guide import guide
+from playground.shell.header import header
+from playground.shell.run_list import run_list
+from playground.shell.time_bar import time_bar
+from playground.train import tab as train
 
 TITLE = "nano-llm"
 GONE = "This run is no longer here: choose another one, or train a new one."
@@ -189,25 +195,33 @@ def _styles() -> str:
 
     Nested in the root, our rules outweigh those that Gradio's components bring along.
     """
-    sheets = ("style.css", "corpus.css", "views.css", "sample.css", "train.css", "attention.css", "compare.css")
+    sheets = (
+        "shell/styles/style.css",
+        "corpus/corpus.css",
+        "shell/styles/views.css",
+        "sample/sample.css",
+        "train/train.css",
+        "attention/attention.css",
+        "compare/compare.css",
+    )
     rules = "\n".join(asset(name) for name in sheets)
-    return f"{asset('tokens.css')}\n:root:root:root {{\n{rules}\n}}"
+    return f"{asset('shell/styles/tokens.css')}\n:root:root:root {{\n{rules}\n}}"
 
 
 def _scripts(settings: Settings) -> str:
     """What the scripts of several components share, as window.nano; before all, who asks, where that matters."""
     names = (
-        "frame.js",
-        "rove.js",
-        "inside.js",
-        "reading.js",
-        "frames.js",
-        "between.js",
-        "landing.js",
-        "title.js",
-        "compare.js",
+        "shell/page_frame.js",
+        "shell/keyboard.js",
+        "attention/inspection_store.js",
+        "components/text_view/probabilities.js",
+        "services/frames.js",
+        "shell/between.js",
+        "shell/landing.js",
+        "shell/title.js",
+        "compare/compare.js",
     )
-    return "\n".join(asset(name) for name in (*(["visitor.js"] if settings.public else []), *names))
+    return "\n".join(asset(name) for name in (*(["public/visitor.js"] if settings.public else []), *names))
 
 
 def _families(*names: str) -> list[gr.themes.Font]:

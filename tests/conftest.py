@@ -22,9 +22,9 @@ import torch
 from hypothesis import settings
 
 from nanollm.config import ModelConfig
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
 from tests.chromium import browser as browser  # one for all: Playwright allows a process no second

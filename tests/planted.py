@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nanollm.config import ModelConfig
-from nanollm.explain.reading import blocks
+from nanollm.explain.context_window import blocks
 from nanollm.model import TransformerLanguageModel
 
 SHARPNESS = 8.0

@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
 
 FOLDER = Path(__file__).parent / "curves"
 # name: (preset, settings over it, characters of the bundled text; None for all)

@@ -6,10 +6,10 @@ import json
 import struct
 from pathlib import Path
 
-from nanollm import events
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run
 from nanollm.runs.store import CorpusRef, RunStore
+from nanollm.train import events
 
 TALE = CorpusRef("tale.txt", "ab" * 32, 5000, 40)
 

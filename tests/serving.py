@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanollm.runs import liveness
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process import liveness
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nanollm import corpus
 from nanollm.config import preset
+from nanollm.data import corpus
 from tests.benchmarks import distributed, sampling, texts, training
 
 pytestmark = pytest.mark.slow

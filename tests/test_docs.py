@@ -19,9 +19,9 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from nanollm import reference
+from nanollm.cli import settings_reference as reference
 from nanollm.config import ModelConfig, TrainConfig
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
 from tests.conftest import ROOT
 
@@ -37,25 +37,32 @@ ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
         ("tests/serving.py", '[sys.executable, "app.py"]'),
     ),
     "python app.py": (("tests/serving.py", '[sys.executable, "app.py"]'),),
-    "python app.py --public": (("tests/test_app.py", "test_the_flag_makes_it_public"),),
+    "python app.py --public": (("tests/playground/test_app.py", "test_the_flag_makes_it_public"),),
     "python -m nanollm.experiments.pretrained --from checkpoints/shipped --to checkpoints/pretrained": (
-        ("tests/test_pretrained.py", "test_the_command_takes_folders_and_says_what_it_made"),
+        ("tests/experiments/test_pretrained.py", "test_the_command_takes_folders_and_says_what_it_made"),
     ),
-    "python -m nanollm push ID owner/name": (("tests/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),),
-    "python -m nanollm pull owner/name": (("tests/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),),
+    "python -m nanollm push ID owner/name": (
+        ("tests/runs/transfer/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),
+    ),
+    "python -m nanollm pull owner/name": (
+        ("tests/runs/transfer/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),
+    ),
     "python -m tests.benchmarks.training": (("tests/test_benchmarks.py", "test_training"),),
     "python -m tests.benchmarks.sampling": (("tests/test_benchmarks.py", "test_sampling"),),
     "python -m tests.benchmarks.distributed": (("tests/test_benchmarks.py", "test_distributed"),),
     "torchrun --nproc-per-node 2 -m nanollm train --preset medium --corpus my.txt --run-dir checkpoints/together": (
-        ("tests/test_distributed.py", "test_two_processes_make_the_run_that_one_makes"),
+        ("tests/train/test_distributed.py", "test_two_processes_make_the_run_that_one_makes"),
     ),
     "torchrun --nproc-per-node 2 -m nanollm train --run-dir checkpoints/together --resume": (
-        ("tests/test_distributed.py", "test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted"),
+        (
+            "tests/train/test_distributed.py",
+            "test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted",
+        ),
     ),
     **{
         f"torchrun --nnodes 2 --node-rank {rank} --nproc-per-node 1 --master-addr first --master-port 29400 "
         "-m nanollm train --corpus my.txt --run-dir checkpoints/apart": (
-            ("tests/test_distributed.py", "test_machines_meet_and_only_the_first_has_text_and_folder"),
+            ("tests/train/test_distributed.py", "test_machines_meet_and_only_the_first_has_text_and_folder"),
         )
         for rank in (0, 1)
     },
@@ -182,7 +189,9 @@ def test_every_command_runs(document: str, reader: Reader, capsys: pytest.Captur
         if kind == "python":
             if "gradio_client" not in content:  # which wants a page: tests/api runs it on one
                 reader.run(content)
-        elif content not in ELSEWHERE and "--launch-command" not in content:  # those are tests/test_elsewhere.py's
+        elif (
+            content not in ELSEWHERE and "--launch-command" not in content
+        ):  # those are tests/runs/process/test_remote.py's
             reader.type(content)
             typed += 1
     assert typed >= 6
@@ -217,7 +226,7 @@ def test_no_command_hides_where_no_test_looks(document: str) -> None:
 
 def test_the_page_needs_nothing_that_only_the_tests_install() -> None:
     """What app.py and the command line import is among the dependencies, or is what those depend on."""
-    report = "import sys, playground.page, nanollm.cli; print(*{name.split('.')[0] for name in sys.modules})"
+    report = "import sys, playground.page, nanollm.cli.main; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=True)
     homes = metadata.packages_distributions()
     installed = {canonicalize_name(home) for name in done.stdout.split() for home in homes.get(name, [])}
@@ -235,7 +244,7 @@ def test_the_page_needs_nothing_that_only_the_tests_install() -> None:
 
 class TestReference:
     def test_the_tables_are_those_of_the_code(self) -> None:
-        """If not: python -m nanollm.reference TRAINING.md"""
+        """If not: python -m nanollm.cli.settings_reference TRAINING.md"""
         training = text_of("TRAINING.md")
         assert reference.put_into(training) == training
 

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import pytest
 
-from nanollm.config import PRESETS, make_configs, preset
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
 from nanollm.errors import InputError
 from nanollm.limits import LOCAL, PUBLIC, Limits
+from nanollm.train.memory import training_bytes
+
+
+def _require(limits: Limits, configs: tuple[ModelConfig, TrainConfig]) -> None:
+    limits.require_run(*configs, training_bytes(*configs))
 
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_every_preset_fits_a_machine_of_ones_own(name: str) -> None:
-    LOCAL.require_run(*make_configs(preset(name), 65))
+    _require(LOCAL, make_configs(preset(name), 65))
 
 
 @pytest.mark.parametrize("name", ["sprint", "nano"])
 def test_the_small_presets_fit_a_public_page(name: str) -> None:
-    PUBLIC.require_run(*make_configs(preset(name), 65))
+    _require(PUBLIC, make_configs(preset(name), 65))
 
 
 @pytest.mark.parametrize(
@@ -29,7 +34,7 @@ def test_the_small_presets_fit_a_public_page(name: str) -> None:
 )
 def test_a_refusal_says_what_was_asked_what_is_possible_and_what_to_do(settings, named: str) -> None:
     with pytest.raises(InputError, match=rf"^[\d,]+ .*{named}.* more than the [\d,]+ .*: (choose|ask|shorten)"):
-        PUBLIC.require_run(*make_configs(preset("nano") | settings, 65))
+        _require(PUBLIC, make_configs(preset("nano") | settings, 65))
 
 
 def test_texts_and_prompts() -> None:

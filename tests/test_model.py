@@ -23,7 +23,7 @@ from nanollm.model import (
     rotate,
     to_unit_variance,
 )
-from nanollm.step import arithmetic
+from nanollm.train.step import arithmetic
 from tests.conftest import random_model
 from tests.strategies import model_configs
 

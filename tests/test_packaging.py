@@ -33,7 +33,7 @@ def test_without_a_clone_the_package_has_its_text_and_says_what_it_lacks(tmp_pat
     site, home = tmp_path / "site", tmp_path / "home"
     shutil.copytree(ROOT / "nanollm", site / "nanollm", ignore=shutil.ignore_patterns("__pycache__"))
     home.mkdir()
-    assert 'nanollm = ["sample.txt"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'nanollm = ["data/sample.txt"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "NANOLLM_HOME"}
 
     def nanollm(*arguments: str) -> subprocess.CompletedProcess[str]:

@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 TRAIN = """
 from nanollm.tokenizer import CharTokenizer
 from nanollm.model import TransformerLanguageModel
-from nanollm.train import set_seed, train_with_config
+from nanollm.train.loop import set_seed, train_with_config
 
 tokenizer = CharTokenizer()
 tokenizer.build_vocab('data/raw/sample.txt')
@@ -48,7 +48,7 @@ print(f"Final loss: {results['final_loss']:.4f}")
 GENERATE = """
 from nanollm.tokenizer import CharTokenizer
 from nanollm.model import TransformerLanguageModel
-from nanollm.train import load_checkpoint
+from nanollm.train.loop import load_checkpoint
 from nanollm.inference.generate import generate_text
 
 tokenizer = CharTokenizer()

@@ -8,29 +8,18 @@ Their text must be in the store (the page's Corpus tab fetches it): what it hold
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from nanollm.checkpoint import load_model
-from nanollm.cli import CHECKPOINTS, CORPORA, Parser
-from nanollm.corpus import CorpusStore, split
-from nanollm.exit_status import status_of
+from nanollm.data.corpus import CorpusStore, split
 from nanollm.explain.ablation import load_means
 from nanollm.explain.findings import find, save_findings
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run
+from nanollm.train.checkpoint import load_model
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure what is found out about every snapshot of the shipped models, and keep it beside them."""
-    parser = Parser(prog="python -m nanollm.experiments.findings", description=main.__doc__)
-    parser.add_argument("--of", type=Path, default=CHECKPOINTS / names.SHIPPED, help="the folder that holds them")
-    parser.add_argument("--corpora", type=Path, default=CORPORA, help="where their text is kept")
-    arguments = parser.parse_args(argv)
-    return status_of(lambda: _measure_all(arguments.of, CorpusStore(arguments.corpora)))
-
-
-def _measure_all(root: Path, corpora: CorpusStore) -> int:
+def measure_all(root: Path, corpora: CorpusStore) -> int:
+    """Measure the findings of every snapshot of the runs under `root` and print a line for each run; returns 0."""
     for folder in sorted(path.parent for path in root.glob(f"*/{names.RUN}")):
         print(f"{folder.name}: {_measure(Run.open(folder), corpora)} snapshots", flush=True)
     return 0
@@ -49,4 +38,6 @@ def _measure(run: Run, corpora: CorpusStore) -> int:
 
 
 if __name__ == "__main__":
+    from nanollm.cli.findings import main
+
     sys.exit(main())

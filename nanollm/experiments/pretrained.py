@@ -11,7 +11,6 @@ as training recorded it.
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -20,21 +19,19 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from nanollm.checkpoint import load_model, save_checkpoint, snapshot_name
-from nanollm.cli import CHECKPOINTS, CORPORA, Parser
-from nanollm.corpus import CorpusStore
-from nanollm.dataset import Dataset
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.dataset import Dataset
 from nanollm.errors import InputError
-from nanollm.evaluation import evaluate
-from nanollm.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
-from nanollm.exit_status import status_of
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.explain.ablation import measure_means, save_means
 from nanollm.explain.findings import find, save_findings
 from nanollm.runs import folder as names
+from nanollm.runs.process.training import snapshot_sample
 from nanollm.runs.record import Run, Snapshot, write_status
-from nanollm.runs.training import snapshot_sample
-from nanollm.workload import MAX_EVAL_CHARACTERS
+from nanollm.train.checkpoint import load_model, save_checkpoint, snapshot_name
+from nanollm.train.evaluation import evaluate
+from nanollm.train.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
+from nanollm.train.workload import MAX_EVAL_CHARACTERS
 
 KEPT = {"nano": 20, "small": 12, "medium": 4}  # snapshots of each; a bigger model's take more room
 MAX_BYTES = 12_000_000  # of all shipped models together
@@ -51,25 +48,6 @@ class Shipped:
     train_loss: float
     val_loss: float | None
     sample: str
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Turn finished runs into the models that come with nano-llm."""
-    parser = Parser(prog="python -m nanollm.experiments.pretrained", description=main.__doc__)
-    parser.add_argument(
-        "--from", dest="sources", nargs="+", type=Path, required=True, metavar="DIR",
-        help="folders of finished runs, or of a scaling experiment (of each preset, its first run)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--to", type=Path, default=CHECKPOINTS / names.SHIPPED, help="where they go (default: checkpoints/pretrained)"
-    )
-    parser.add_argument(
-        "--corpora", type=Path, default=CORPORA, help="where their text is kept (default: data/corpora)"
-    )
-    parser.add_argument("--corpus-name", help="what their text is called (default: as it was called in training)")
-    parser.add_argument("--machine", default="", help="where they were trained, for runs that do not say so themselves")
-    arguments = parser.parse_args(argv)
-    return status_of(lambda: _ship(arguments))
 
 
 def ship(
@@ -100,13 +78,6 @@ def ship(
             shutil.rmtree(aside, ignore_errors=True)
 
 
-def _ship(arguments: argparse.Namespace) -> int:
-    said = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
-    for folder in ship(_runs(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **said):
-        print(_sentence(folder))
-    return 0
-
-
 def thinned(items: Sequence[Item], count: int, best: int) -> list[Item]:
     """At most `count` (≥ 2) of the items: the first, that at index `best`, and others evenly spread over the rest.
 
@@ -121,7 +92,7 @@ def thinned(items: Sequence[Item], count: int, best: int) -> list[Item]:
     return [items[index] for index in sorted(wanted)]
 
 
-def _runs(sources: Sequence[Path]) -> list[Run]:
+def runs_in(sources: Sequence[Path]) -> list[Run]:
     """The runs in the named folders; of an experiment, the first one of each preset. Raises InputError."""
     runs: list[Run] = []
     for source in sources:
@@ -251,7 +222,8 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _sentence(folder: Path) -> str:
+def described(folder: Path) -> str:
+    """One line on a pretrained folder: its snapshots, size, losses and origin."""
     made = names.read_json(folder / names.RUN)["made"]
     loss = f"validation loss {made['val_loss']:.4f}" if made["val_loss"] is not None else "no validation loss"
     files = len(list(folder.glob("checkpoint_*.safetensors")))
@@ -262,4 +234,6 @@ def _sentence(folder: Path) -> str:
 
 
 if __name__ == "__main__":
+    from nanollm.cli.pretrained import main
+
     sys.exit(main())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from nanollm.charts import DARK, LIGHT, Figure, Palette, plotly_js
+from nanollm.charts.base import DARK, LIGHT, Figure, Palette, plotly_js
 from nanollm.experiments.results import SAMPLE, Result, figures, results, samples, write_results
 from nanollm.experiments.scaling import Experiment
 from nanollm.files import write_whole

@@ -14,16 +14,16 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nanollm.charts import LIGHT, Figure, Palette, references_of
-from nanollm.checkpoint import load_model
+from nanollm.charts.base import LIGHT, Figure, Palette, references_of
+from nanollm.charts.scaling import Course, SizePoint, course_figure, size_figure
 from nanollm.errors import InputError
-from nanollm.events import Start, Step
 from nanollm.experiments.scaling import Experiment, training_flops
 from nanollm.files import write_whole
 from nanollm.inference.generate import generate_text
 from nanollm.runs.record import Run
 from nanollm.runs.table import harmless
-from nanollm.scaling_charts import Course, SizePoint, course_figure, size_figure
+from nanollm.train.checkpoint import load_model
+from nanollm.train.events import Start, Step
 
 SAMPLE_LENGTH = 400
 SAMPLE = {"prompt": "", "temperature": 0.8, "top_k": 40, "seed": 42}

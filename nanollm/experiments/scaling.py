@@ -20,7 +20,7 @@ from nanollm.config import PRESETS, TrainConfig, preset
 from nanollm.errors import InputError
 from nanollm.files import remedy
 from nanollm.runs import folder as names
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, Status
 from nanollm.runs.store import Corpus, CorpusRef, RunStore
 

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanollm.checkpoint import read_tensors, write_tensors
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
-from nanollm.explain.reading import blocks, chunks, last_window, losses, standard_error, windows
+from nanollm.explain.context_window import blocks, chunks, last_window, losses, standard_error, windows
 from nanollm.model import Trace, TransformerLanguageModel, undisturbed
 from nanollm.tokenizer import CharTokenizer
+from nanollm.train.checkpoint import read_tensors, write_tensors
 
 MEAN_CHARACTERS = 512  # or eight windows: were places independent, off by 1 / √512 = 4 % of what they scatter
 RANK_CHARACTERS = 8192

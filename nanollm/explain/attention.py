@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from nanollm.explain.reading import last_window
+from nanollm.explain.context_window import last_window
 from nanollm.model import Trace, TransformerLanguageModel, undisturbed
 from nanollm.tokenizer import CharTokenizer
 

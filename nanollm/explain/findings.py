@@ -12,15 +12,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nanollm.checkpoint import read_tensors, write_tensors
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Means, Part, rank_heads
-from nanollm.explain.backup import Backup, find_backup
-from nanollm.explain.context import ContextMeter, context_meter
-from nanollm.explain.heads import PATTERNS, HeadScores, head_scores
+from nanollm.explain.backup_heads import Backup, find_backup
+from nanollm.explain.context_use import ContextMeter, context_meter
+from nanollm.explain.head_types import PATTERNS, HeadScores, head_scores
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
+from nanollm.train.checkpoint import read_tensors, write_tensors
 
 NAMED_BY = 16_384  # characters of held-out text that windows for naming heads are taken from
 RANKED_BY = 32_768

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from nanollm.errors import InputError
-from nanollm.explain.reading import blocks, last_window, require_place
+from nanollm.explain.context_window import blocks, last_window, require_place
 from nanollm.model import EPSILON, Trace, TransformerLanguageModel, undisturbed
 from nanollm.tokenizer import CharTokenizer
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from nanollm.errors import InputError
-from nanollm.explain.reading import CHUNK
+from nanollm.explain.context_window import CHUNK
 from nanollm.inference.generate import first_character, require_vocabulary, window_start
 from nanollm.inference.sampling import check_candidates
 from nanollm.model import TransformerLanguageModel, undisturbed

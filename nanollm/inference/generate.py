@@ -5,30 +5,23 @@ python -m nanollm.inference.generate CHECKPOINT --prompt "The quick" --temperatu
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import chain
-from pathlib import Path
 
 import numpy as np
 
-from nanollm.checkpoint import FINAL_NAME, LoadedModel, load_model
 from nanollm.errors import InputError
-from nanollm.exit_status import status_of
-from nanollm.inference.arguments import add_sampling_arguments
-from nanollm.inference.layout import weights_of
 from nanollm.inference.numpy_engine import NumpyEngine
 from nanollm.inference.sampling import Sampled, check_sampling, derived_seeds, draw
+from nanollm.inference.thread_limits import Turn
 from nanollm.inference.torch_engine import TorchEngine
-from nanollm.inference.turns import Turn
+from nanollm.inference.weight_cache import weights_of
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
 BATCH_FROM = 16  # samples; fewer are written sooner by as many numpy engines, one character of each in turn
 
-_SETTINGS = ("max_length", "temperature", "top_k", "seed")
 
 Draw = Callable[[np.ndarray, np.random.Generator], Sampled]  # draw(), its settings made
 
@@ -262,46 +255,7 @@ def generate_texts(
     return ["".join(text) for text in texts]
 
 
-def write(loaded: LoadedModel, arguments: argparse.Namespace) -> Iterator[str]:
-    """The prompt, then each new character, by the flags of add_sampling_arguments. Raises InputError at the call.
-
-    Several texts come one after the other, each under a line that tells its seed.
-    """
-    if arguments.num_samples != 1:
-        texts = write_many(loaded, arguments)
-        return (f"--- seed {seed}\n{text}\n" for seed, text in texts.items())
-    settings = {name: getattr(arguments, name) for name in _SETTINGS}
-    return chain([arguments.prompt], stream_text(loaded.model, loaded.tokenizer, arguments.prompt, **settings), "\n")
-
-
-def write_many(loaded: LoadedModel, arguments: argparse.Namespace) -> dict[int, str]:
-    """The texts that the flags ask for, each with the seed that writes it alone. Raises InputError."""
-    settings = {name: getattr(arguments, name) for name in (*_SETTINGS, "num_samples")}
-    texts = generate_texts(loaded.model, loaded.tokenizer, arguments.prompt, **settings)
-    return dict(zip(derived_seeds(arguments.seed, arguments.num_samples), texts, strict=True))
-
-
-def main() -> int:
-    """Write with a checkpoint; by default the newest checkpoint_final.safetensors under checkpoints/."""
-    parser = argparse.ArgumentParser(prog="python -m nanollm.inference.generate", description=main.__doc__)
-    parser.add_argument("checkpoint", nargs="?", help="a .safetensors checkpoint (default: the newest finished one)")
-    add_sampling_arguments(parser)
-    arguments = parser.parse_args()
-    return status_of(lambda: _write(arguments))
-
-
-def _write(arguments: argparse.Namespace) -> int:
-    for piece in write(load_model(arguments.checkpoint or _newest()), arguments):
-        print(piece, end="", flush=True)
-    return 0
-
-
-def _newest() -> Path:
-    found = sorted(Path("checkpoints").glob(f"*/{FINAL_NAME}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise InputError("No finished run lies under checkpoints/: train one first, or name a checkpoint.")
-    return found[-1]
-
-
 if __name__ == "__main__":
+    from nanollm.cli.generate import main
+
     sys.exit(main())

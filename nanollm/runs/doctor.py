@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from nanollm.baselines import Baselines
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs
+from nanollm.data.ngrams import Baselines
 from nanollm.errors import InputError
 from nanollm.runs.record import Curve, Run
 from nanollm.runs.store import Corpora, RunStore

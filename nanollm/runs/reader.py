@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from nanollm.runs import folder as names
-from nanollm.runs.log import EventLog
+from nanollm.runs.metrics_log import EventLog
 from nanollm.runs.record import Run, read_about
 
 _SHIPPED_ID = f"{names.SHIPPED}-"

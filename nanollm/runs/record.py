@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanollm.config import ModelConfig, TrainConfig
-from nanollm.durations import duration
 from nanollm.errors import InputError
-from nanollm.events import Event, Sample
 from nanollm.runs import folder as names
-from nanollm.runs import liveness
-from nanollm.runs.log import Curve, EventLog
+from nanollm.runs.metrics_log import Curve, EventLog
+from nanollm.runs.process import liveness
+from nanollm.train.events import Event, Sample
+from nanollm.train.workload import duration
 
 if TYPE_CHECKING:
-    from nanollm.baselines import Baselines
+    from nanollm.data.ngrams import Baselines
 
 # What status.json may hold. A reader may also find "lost" (said to be running, but nobody is there) and "stalled"
 # (somebody is there, but does not move).
@@ -157,7 +157,7 @@ class Run:
     @property
     def baselines(self) -> Baselines | None:
         """What plain counting achieves on its text, split as this run splits it; None until a worker has counted."""
-        from nanollm.baselines import Baselines  # numpy, for which a worker that takes its lock cannot wait
+        from nanollm.data.ngrams import Baselines  # numpy, for which a worker that takes its lock cannot wait
 
         try:
             return Baselines(**names.read_json(self.folder / names.BASELINES))

@@ -20,13 +20,14 @@ from nanollm.config import ModelConfig, TrainConfig, make_configs, preset, requi
 from nanollm.errors import InputError
 from nanollm.files import remedy, sync_folder
 from nanollm.limits import LOCAL, Limits
-from nanollm.memory import require_memory
 from nanollm.runs import folder as names
-from nanollm.runs import liveness, titles
+from nanollm.runs import titles
 from nanollm.runs.fork import inherited, require_known
+from nanollm.runs.process import liveness
 from nanollm.runs.reader import RunReader, is_name
 from nanollm.runs.record import FORMAT, Curve, Parent, Run, Snapshot, Status, foreign, read_vocabulary, write_status
 from nanollm.runs.texts import Corpora, Corpus, CorpusRef, needing
+from nanollm.train.memory import require_memory, training_bytes
 
 __all__ = ["Corpora", "Corpus", "CorpusRef", "Curve", "Parent", "Run", "RunStore", "Snapshot", "Status", "needing"]
 
@@ -121,7 +122,7 @@ class RunStore:
     def require(self, corpus: Corpus, model: ModelConfig, train: TrainConfig) -> None:
         """Raise InputError unless a run could be trained: on so short a text, in so little memory, in these limits."""
         require_enough_text(corpus.characters, model, train)
-        self.limits.require_run(model, train)
+        self.limits.require_run(model, train, training_bytes(model, train))
         require_memory(model, train)
 
     def admit(self, aside: Path) -> Run:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-ASSETS = Path(__file__).resolve().parent.parent / "assets"
+PLAYGROUND = Path(__file__).resolve().parent.parent
 
 
 @cache
 def asset(name: str) -> str:
-    """The text of a file in playground/assets."""
-    return (ASSETS / name).read_text(encoding="utf-8")
+    """The text of a script or style sheet of the page, named by its path inside playground/."""
+    return (PLAYGROUND / name).read_text(encoding="utf-8")

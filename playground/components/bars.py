@@ -32,7 +32,9 @@ class Bar:
 
 def bars(elem_id: str) -> gr.HTML:
     """The value is what `drawn` makes."""
-    return gr.HTML(None, html_template=BARS, js_on_load=asset("bars.js"), apply_default_css=False, elem_id=elem_id)
+    return gr.HTML(
+        None, html_template=BARS, js_on_load=asset("components/bars.js"), apply_default_css=False, elem_id=elem_id
+    )
 
 
 def drawn(rows: Sequence[Bar], caption: str = "", legend: str = "", most: float = 0.0) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def beside(elem_id: str) -> gr.HTML:
     """The value is what `compared` makes."""
     template = f'<div class="beside">{ONE}{ONE}</div>'
     return gr.HTML(
-        None, html_template=template, js_on_load=asset("beside.js"), apply_default_css=False, elem_id=elem_id
+        None, html_template=template, js_on_load=asset("attention/beside.js"), apply_default_css=False, elem_id=elem_id
     )
 
 

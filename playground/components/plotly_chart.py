@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm import charts
+from nanollm.charts import base as charts
 from playground.components import asset
 
 # The page's colours for figures: names of the style sheet, which the browser fills in, in the theme of the moment.
@@ -25,7 +25,7 @@ TOKENS = charts.Palette(
     blocked="var(--page)",
 )
 
-PLOTLY_ROUTE = "/plotly.js"  # where the browser finds it (assets/plotly_chart.js)
+PLOTLY_ROUTE = "/plotly.js"  # where the browser finds it (playground/components/plotly_chart.js)
 
 # The constants of a chart are part of its template, not props: while a gr.HTML is not mounted yet, a gr.skip() for it
 # makes it lose its props.
@@ -50,7 +50,7 @@ def plotly_chart(
     fill: str = "",
     labels: str = "",
 ) -> gr.HTML:
-    """A component whose value is a figure of `nanollm.charts`, or None to show the sentence `empty` instead.
+    """A component whose value is a figure of `nanollm.charts.base`, or None to show the sentence `empty` instead.
 
     Its height never changes, so that nothing below it jumps; a `square` one is as high as it is wide, up to `height`.
     `label` is what a screen reader says. What the browser has already need not be sent: `window.nano.fills[fill]`
@@ -64,7 +64,7 @@ def plotly_chart(
         figure,
         html_template=TEMPLATE.format_map({name: escape(text) for name, text in constants.items()})
         + (LABELS.format(escape(labels)) if labels else ""),
-        js_on_load=asset("plotly_chart.js"),
+        js_on_load=asset("components/plotly_chart.js"),
         apply_default_css=False,
         elem_id=elem_id,
     )

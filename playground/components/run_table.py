@@ -22,7 +22,11 @@ TEMPLATE = """
 def run_table(elem_id: str) -> gr.HTML:
     """The value comes from `sheet`."""
     return gr.HTML(
-        None, html_template=TEMPLATE, js_on_load=asset("run_table.js"), elem_id=elem_id, apply_default_css=False
+        None,
+        html_template=TEMPLATE,
+        js_on_load=asset("components/run_table.js"),
+        elem_id=elem_id,
+        apply_default_css=False,
     )
 
 

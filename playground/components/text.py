@@ -15,17 +15,19 @@ class="text"></span><span class="note"></span></div>"""
 
 def line(elem_id: str, value: str = "", elem_classes: str = "quiet") -> gr.HTML:
     """One sentence; an empty one takes no room."""
-    return _component(value, '<p class="line"></p>', "line.js", elem_id, elem_classes)
+    return _component(value, '<p class="line"></p>', "components/line.js", elem_id, elem_classes)
 
 
 def numbers(elem_id: str) -> gr.HTML:
     """A few facts; the value is a list of [name, number as text]."""
-    return _component([], '<dl class="numbers"></dl>', "numbers.js", elem_id)
+    return _component([], '<dl class="numbers"></dl>', "components/numbers.js", elem_id)
 
 
 def writing(elem_id: str, label: str, note: str = "") -> gr.HTML:
     """A block of writing in a fixed frame, 60 characters wide; the value is what `written` makes."""
-    return _component(written(note=note), WRITING.replace("LABEL", escape(label)), "writing.js", elem_id)
+    return _component(
+        written(note=note), WRITING.replace("LABEL", escape(label)), "components/text_view/writing.js", elem_id
+    )
 
 
 def written(prompt: str = "", text: str = "", note: str = "") -> dict[str, Any]:

@@ -12,12 +12,12 @@ from itertools import pairwise
 import pytest
 from gradio_client import Client
 
-from nanollm.checkpoint import load_model
 from nanollm.explain.ablation import Part, switch_off
 from nanollm.explain.attention import attention_map
-from nanollm.explain.heads import head_scores
+from nanollm.explain.head_types import head_scores
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
+from nanollm.train.checkpoint import load_model
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 from tests.test_docs import python_blocks
@@ -143,8 +143,8 @@ def test_what_is_inside_is_what_the_core_finds(client: Client, page: Page, run: 
 
 
 def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) -> None:
-    from nanollm.corpus import CorpusStore
-    from nanollm.runs.worker import work
+    from nanollm.data.corpus import CorpusStore
+    from nanollm.runs.process.worker import work
 
     corpora = CorpusStore(page.home / "data" / "corpora")
     corpus = corpora.add_text(TEXT, "cats")

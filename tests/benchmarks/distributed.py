@@ -29,10 +29,10 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
-from nanollm.distributed import Ranks, joined, leave
 from nanollm.model import TransformerLanguageModel
-from nanollm.optim import Optimizer
-from nanollm.step import arithmetic, take_step
+from nanollm.train.distributed import Ranks, joined, leave
+from nanollm.train.optim import Optimizer
+from nanollm.train.step import arithmetic, take_step
 
 VOCAB_SIZE = 65
 WAYS = {

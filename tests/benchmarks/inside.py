@@ -21,11 +21,16 @@ import gradio as gr
 from playwright.sync_api import sync_playwright
 
 from nanollm.explain.ablation import RANK_CHARACTERS
+from playground.attention.tab import TEXT
+from playground.attention.views import ablation as mattering
+from playground.attention.views import attention_map as looking
+from playground.attention.views import head_types as naming
+from playground.attention.views import logit_lens as layering
+from playground.attention.views import model_overview as whole
+from playground.attention.views import ranking
 from playground.context import Context
-from playground.inside import View
-from playground.lenses import layering, looking, mattering, naming, ranking, whole
+from playground.services.inspections import View
 from playground.settings import Settings
-from playground.tabs.attention import TEXT
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve

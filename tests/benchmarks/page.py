@@ -23,7 +23,7 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import Run
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT

@@ -26,12 +26,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanollm.calibration import processors
 from nanollm.config import ModelConfig, make_configs, preset
 from nanollm.inference.generate import generate, generate_many
-from nanollm.inference.layout import weights_of
 from nanollm.inference.numpy_engine import Weights
+from nanollm.inference.weight_cache import weights_of
 from nanollm.model import TransformerLanguageModel
+from nanollm.train.calibration import processors
 from tests.benchmarks.training import Reference
 from tests.conftest import random_model
 

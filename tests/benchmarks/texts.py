@@ -15,8 +15,8 @@ from pathlib import Path
 
 import torch
 
-from nanollm.corpus import BUNDLED, CorpusStore
-from nanollm.dataset import Dataset
+from nanollm.data.corpus import BUNDLED, CorpusStore
+from nanollm.data.dataset import Dataset
 from nanollm.tokenizer import CharTokenizer
 
 MEGABYTES = 100

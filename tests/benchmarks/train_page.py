@@ -21,10 +21,10 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from nanollm import events
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs import folder as names
 from nanollm.runs.record import write_status
+from nanollm.train import events
 from tests.chromium import ARGUMENTS
 from tests.run_folders import evaluated, step
 from tests.serving import Page, end_all, serve

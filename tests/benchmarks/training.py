@@ -26,21 +26,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanollm.calibration import processors, resolve
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset
-from nanollm.corpus import CorpusStore
-from nanollm.dataset import Dataset
-from nanollm.events import Checkpoint, Eval, Event, Step
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.dataset import Dataset
 from nanollm.model import TransformerLanguageModel
-from nanollm.optim import Optimizer
-from nanollm.runs.log import Metrics
+from nanollm.runs.metrics_log import Metrics
+from nanollm.runs.process.training import Training
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
-from nanollm.runs.training import Training
-from nanollm.runs.worker import work
-from nanollm.step import take_step
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import TrainState, evaluate, set_seed, train
-from nanollm.workload import snapshot_steps
+from nanollm.train.calibration import processors, resolve
+from nanollm.train.events import Checkpoint, Eval, Event, Step
+from nanollm.train.loop import TrainState, evaluate, set_seed, train
+from nanollm.train.optim import Optimizer
+from nanollm.train.step import take_step
+from nanollm.train.workload import snapshot_steps
 
 # The shape of PERFORMANCE.md's comparison, and the presets at their own.
 SHAPES: dict[str, dict[str, Any]] = {

@@ -33,10 +33,10 @@ from typing import Any
 
 import httpx
 
-from nanollm.corpus import CorpusStore
-from nanollm.events import Step
+from nanollm.data.corpus import CorpusStore
 from nanollm.limits import PUBLIC
 from nanollm.runs.store import Run
+from nanollm.train.events import Step
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 

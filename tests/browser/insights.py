@@ -21,17 +21,17 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from nanollm import builtin
-from nanollm.checkpoint import load_model
-from nanollm.corpus import CorpusStore, split
+from nanollm.data import builtin
+from nanollm.data.corpus import CorpusStore, split
 from nanollm.explain.ablation import load_means
 from nanollm.explain.attention import attention_map
-from nanollm.explain.backup import find_backup
+from nanollm.explain.backup_heads import find_backup
 from nanollm.explain.findings import load_findings
 from nanollm.explain.memorization import TrainingText, memorization
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.runs.store import Run, Snapshot
+from nanollm.train.checkpoint import load_model
 from tests.browser.visit import Visit
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT

@@ -11,12 +11,12 @@ from pathlib import Path
 from filelock import FileLock
 from playwright.sync_api import Page as Tab
 
-from nanollm import events
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs import folder as names
-from nanollm.runs.liveness import Pulse
+from nanollm.runs.process.liveness import Pulse
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
+from nanollm.train import events
 from tests.run_folders import checkpoint, write
 
 LONG = "A name that somebody typed without an end in sight, to see what becomes of it · learning rate 0.00123, seed 7"

@@ -10,11 +10,11 @@ import pytest
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import Route, expect
 
-from nanollm.checkpoint import save_checkpoint, snapshot_name
 from nanollm.config import ModelConfig
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
+from nanollm.train.checkpoint import save_checkpoint, snapshot_name
 from tests import run_folders
 from tests.browser.conftest import Come
 from tests.conftest import random_model

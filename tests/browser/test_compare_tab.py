@@ -13,13 +13,13 @@ import pytest
 from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
-from nanollm.checkpoint import load_model
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.experiments.scaling import Experiment, Member, Plan
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import CorpusRef, Run, RunStore
-from nanollm.runs.worker import work
+from nanollm.train.checkpoint import load_model
 from tests.browser.conftest import Come
 from tests.conftest import ROOT
 from tests.serving import Page, serve

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 
-from nanollm.builtin import VARIABLE
-from nanollm.corpus import CorpusStore
+from nanollm.data.builtin import VARIABLE
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import RunStore
 from tests.browser.conftest import Come
 from tests.serving import Page, serve

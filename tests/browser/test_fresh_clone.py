@@ -15,13 +15,13 @@ import pytest
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 
-from nanollm import builtin
-from nanollm.builtin import VARIABLE
-from nanollm.checkpoint import load_model
+from nanollm.data import builtin
+from nanollm.data.builtin import VARIABLE
 from nanollm.experiments.pretrained import KEPT
 from nanollm.inference.generate import generate_text
 from nanollm.runs.folder import read_json
 from nanollm.runs.store import RunStore
+from nanollm.train.checkpoint import load_model
 from playground.context import Context
 from playground.page import build, launch_options
 from playground.settings import Settings

@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from nanollm.capsule import export, import_
-from nanollm.corpus import CorpusStore
-from nanollm.loss_chart import MAX_OVERLAYS
-from nanollm.runs.liveness import Pulse
+from nanollm.charts.loss import MAX_OVERLAYS
+from nanollm.data.corpus import CorpusStore
+from nanollm.runs.process.liveness import Pulse
 from nanollm.runs.record import write_status
 from nanollm.runs.store import Run, RunStore
+from nanollm.runs.transfer.archive import export, import_
 from tests import run_folders
 from tests.browser.chart import drawn, zoom_in
 from tests.browser.conftest import Come
@@ -113,7 +113,7 @@ def test_every_button_of_a_run(come: Come, page: Page) -> None:
 
 def page_launcher_stop(page: Page, run: Run) -> None:
     """Somebody else stops another run."""
-    from nanollm.runs.launcher import Launcher
+    from nanollm.runs.process.launcher import Launcher
 
     launcher = Launcher(page.store, page.home / "data" / "corpora")
     launcher.stop(run.id)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 

@@ -25,11 +25,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from nanollm.capsule import export, import_
-from nanollm.checkpoint import load_model, read_tensors, save_checkpoint, write_tensors
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
-from nanollm.events import Eval, Start, Step, to_json
 from nanollm.explain.ablation import Means, load_means, save_means
 from nanollm.explain.findings import find, load_findings, save_findings
 from nanollm.inference.generate import generate_text
@@ -37,8 +34,11 @@ from nanollm.runs import folder as names
 from nanollm.runs.record import write_status
 from nanollm.runs.store import CorpusRef, RunStore
 from nanollm.runs.table import tabulate
+from nanollm.runs.transfer.archive import export, import_
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import TrainState
+from nanollm.train.checkpoint import load_model, read_tensors, save_checkpoint, write_tensors
+from nanollm.train.events import Eval, Start, Step, to_json
+from nanollm.train.loop import TrainState
 from tests.conftest import random_model
 
 HALF_A_GIGABYTE = 2**29

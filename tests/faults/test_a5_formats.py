@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.runs import folder as names

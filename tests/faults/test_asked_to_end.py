@@ -10,10 +10,10 @@ from collections.abc import Callable
 
 import pytest
 
-from nanollm.runs import liveness
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process import liveness
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run
-from nanollm.train import TrainState
+from nanollm.train.loop import TrainState
 from tests.faults.conftest import until
 
 

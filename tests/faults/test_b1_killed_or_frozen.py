@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.runs import liveness
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process import liveness
+from nanollm.runs.process.launcher import Launcher
 from tests.faults.conftest import until
 
 LONG = {"num_steps": 1_000_000, "checkpoint_interval": 1_000, "eval_interval": 10_000}

@@ -9,18 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
-from nanollm.events import Step
-from nanollm.runs.launcher import Launcher
+from nanollm.data.corpus import CorpusStore
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
+from nanollm.train.events import Step
 from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 from tests.serving import serve
 
 SERVER = """
 import sys, time
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
 launcher = Launcher(RunStore(sys.argv[1]), sys.argv[2])
 launcher.watch()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.limits import PUBLIC
 from nanollm.runs.record import Run
-from nanollm.train import TrainState
+from nanollm.train.loop import TrainState
 from tests.faults.conftest import TINY, until
 from tests.serving import Page, serve
 

@@ -37,7 +37,7 @@ write("paused")
 
 SERVER = f"""
 import sys
-from nanollm.runs import launcher
+from nanollm.runs.process import launcher
 from nanollm.runs.store import RunStore
 launcher.worker_command = lambda folder, corpora: [sys.executable, "-I", "-S", "-c", {STAND_IN!r}, str(folder)]
 server = launcher.Launcher(RunStore(sys.argv[1]))

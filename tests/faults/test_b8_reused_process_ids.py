@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from nanollm.runs import folder as names
-from nanollm.runs import liveness
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process import liveness
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from tests.run_folders import make

@@ -6,10 +6,10 @@ import time
 
 import pytest
 
-from nanollm.runs import liveness
+from nanollm.runs.process import liveness
+from nanollm.runs.process.queue_times import estimated_wait, line_seconds
 from nanollm.runs.record import write_status
 from nanollm.runs.store import RunStore
-from nanollm.runs.waiting import estimated_wait, line_seconds
 from tests.run_folders import make, step, write
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, expect
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from tests.browser.visit import Visit
 from tests.faults.conftest import TINY, until
 from tests.serving import Page, serve

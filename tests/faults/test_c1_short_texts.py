@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs.store import RunStore
 

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nanollm import corpus, plaintext
-from nanollm.corpus import CorpusStore
+from nanollm.data import corpus
+from nanollm.data import decoding as plaintext
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.encodings import readings
 from nanollm.errors import InputError
-from nanollm.readings import readings
 
 MARKS = [b"", b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE]
 ENCODINGS = sorted({*encodings.aliases.aliases.values(), "idna", "punycode", "undefined", "unicode_escape", "nonsense"})

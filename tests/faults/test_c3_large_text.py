@@ -67,7 +67,7 @@ def peak(home: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
 def test_c3_a_large_text_is_kept_and_shown_in_little_memory(home: Path, large: Path) -> None:
     code = """
 import time
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 store, began = CorpusStore(sys.argv[1]), time.perf_counter()
 info = store.add_file(sys.argv[2])
 print(time.perf_counter() - began)
@@ -81,7 +81,7 @@ print(info.characters, len(store.page(info.sha256, info.characters // 2, 20_000)
 
 
 def test_c3_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large: Path) -> None:
-    code = "from nanollm.cli import main; main(sys.argv[1:])"
+    code = "from nanollm.cli.main import main; main(sys.argv[1:])"
     arguments = ["train", "--corpus", str(large), "--num-steps", "5", "--threads", "1", "--json"]
     for attempt in ("makes the ids", "maps those that are there"):
         most, (line,) = peak(home, code, *arguments)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.limits import LOCAL, PUBLIC
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.limits import LOCAL, PUBLIC, Limits
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
 from tests.faults.conftest import TINY
 
 

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import Experiment
 from nanollm.limits import PUBLIC
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
-from playground.owned import Shelf, VisitorStore
-from playground.visitor import Visitor
+from playground.public.ownership import Shelf, VisitorStore
+from playground.public.visitor import Visitor
 
 NAMES = {
     "up": "../../../../outside",

@@ -18,13 +18,13 @@ from typing import Any
 import httpx
 import pytest
 
+from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
-from nanollm.runs.worker import work
-from playground import gate
 from playground.context import Context
 from playground.page import build, launch_options
+from playground.public import request_filter as gate
+from playground.public.visitor import of
 from playground.settings import Settings
-from playground.visitor import of
 from tests.faults.conftest import TINY
 
 ANNA, BERT = "A" * 43, "B" * 43

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from nanollm import checkpoint
-from nanollm.checkpoint import load_checkpoint, load_model, save_checkpoint
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import Dataset, TrainState, train
+from nanollm.train import checkpoint
+from nanollm.train.checkpoint import load_checkpoint, load_model, save_checkpoint
+from nanollm.train.loop import Dataset, TrainState, train
 from tests.conftest import random_model
 
 VOCABULARY = '\n "\\,/:abdegist{}\u00e9\u2028🦊'  # what JSON must escape, and the digest's own words

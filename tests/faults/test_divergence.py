@@ -7,15 +7,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nanollm.checkpoint import load_model, read_tensors
 from nanollm.config import make_configs
-from nanollm.corpus import CorpusStore
-from nanollm.events import Checkpoint, End, Event
+from nanollm.data.corpus import CorpusStore
 from nanollm.model import TransformerLanguageModel
+from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
-from nanollm.runs.worker import work
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import Dataset, TrainState, keep, set_seed, train
+from nanollm.train.checkpoint import load_model, read_tensors
+from nanollm.train.events import Checkpoint, End, Event
+from nanollm.train.loop import Dataset, TrainState, keep, set_seed, train
 from tests.faults.conftest import TINY
 
 WAYS = [

@@ -16,31 +16,31 @@ import numpy as np
 import pytest
 import torch
 
-from nanollm.checkpoint import FINAL_NAME, load_model, read_tensors
 from nanollm.config import make_configs, preset
-from nanollm.corpus import CorpusStore
-from nanollm.dataset import Dataset
-from nanollm.events import Checkpoint, Eval, Event, Resume, Step
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.dataset import Dataset
 from nanollm.inference.generate import BATCH_FROM, generate, generate_many, generate_text, window_start
 from nanollm.inference.numpy_engine import NumpyEngine, Weights
 from nanollm.inference.torch_engine import TorchEngine
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
-from nanollm.runs.control import Wishes
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.control import Wishes
+from nanollm.runs.process.launcher import Launcher
+from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import TrainState, set_seed, train, train_with_config
-from playground.recipe import NAMES, Recipe, defaults
+from nanollm.train.checkpoint import FINAL_NAME, load_model, read_tensors
+from nanollm.train.events import Checkpoint, Eval, Event, Resume, Step
+from nanollm.train.loop import TrainState, set_seed, train, train_with_config
+from playground.train.settings_form import NAMES, Recipe, defaults
 from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 
 STEPS = TINY["num_steps"]
 TIMES = ("seconds", "tokens_per_second", "elapsed")
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.training", "torch._dynamo"])
+PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.process.training", "torch._dynamo"])
 
 
 def train_and_die(folder: Path, corpora: Path, step: int) -> None:

@@ -23,14 +23,14 @@ BEGIN = """
 import os, subprocess, sys, time
 from pathlib import Path
 import torch
-from nanollm.checkpoint import read_tensors
-from nanollm.corpus import CorpusStore
+from nanollm.train.checkpoint import read_tensors
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
-from nanollm.events import Start
-from nanollm.runs.launcher import Launcher
+from nanollm.train.events import Start
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import write_status
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
+from nanollm.runs.process.worker import work
 
 disk, elsewhere, settings, rooms = Path(sys.argv[1]), Path(sys.argv[2]), eval(sys.argv[3]), eval(sys.argv[4])
 torch.set_num_threads(1)

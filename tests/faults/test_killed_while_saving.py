@@ -14,16 +14,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from nanollm.checkpoint import read_tensors
 from nanollm.config import make_configs, preset
-from nanollm.corpus import CorpusStore
-from nanollm.events import Checkpoint, Step
+from nanollm.data.corpus import CorpusStore
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
+from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
-from nanollm.runs.worker import work
-from nanollm.step import take_step
-from nanollm.train import TrainState
+from nanollm.train.checkpoint import read_tensors
+from nanollm.train.events import Checkpoint, Step
+from nanollm.train.loop import TrainState
+from nanollm.train.step import take_step
 from tests.faults.conftest import until
 
 
@@ -38,7 +38,7 @@ def test_a1_no_kill_costs_more_than_one_interval(make: Callable[..., Run], corpo
     run = make(num_steps=100_000, checkpoint_interval=1, log_interval=1, eval_interval=5)
     processes = multiprocessing.get_context("forkserver")
     # Imported once for all: torch, and what its optimizers import when they are first used.
-    processes.set_forkserver_preload([__name__, "nanollm.runs.training", "torch._dynamo"])
+    processes.set_forkserver_preload([__name__, "nanollm.runs.process.training", "torch._dynamo"])
     draw, torn, known = random.Random(1), 0, set()
     for _ in range(kills):
         reached = newest(run)

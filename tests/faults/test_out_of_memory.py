@@ -17,16 +17,16 @@ import httpx
 import pytest
 from gradio_client import Client
 
-from nanollm import memory
 from nanollm.config import ModelConfig, TrainConfig, make_configs
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import folder as names
-from nanollm.runs import liveness
+from nanollm.runs.process import liveness
+from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
+from nanollm.train import memory
 from tests.faults.conftest import TINY, until
 from tests.serving import serve
 

@@ -1,0 +1,1 @@
+"""Plotly figures as plain dictionaries, built from arrays; only `write_html` imports plotly."""

@@ -1,0 +1,64 @@
+"""The settings as TRAINING.md lists them, from the fields' own words and bounds.
+
+python -m nanollm.cli.settings_reference               prints them
+python -m nanollm.cli.settings_reference TRAINING.md   puts them into a file, between its two marks
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import Field, fields
+from pathlib import Path
+from typing import Any
+
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
+
+BEGIN, END = "<!-- settings: written by python -m nanollm.cli.settings_reference -->\n", "<!-- end of the settings -->"
+
+
+def tables() -> str:
+    """Two Markdown tables, of the model's settings and of the training's, with what each preset makes of them."""
+    return f"The model:\n\n{_table(ModelConfig)}\n\nThe training:\n\n{_table(TrainConfig)}\n"
+
+
+def _table(config: type[ModelConfig] | type[TrainConfig]) -> str:
+    rows = [_row(field) for field in fields(config) if field.name != "vocab_size"]  # the text decides that
+    head = ["setting", "what it is", "allowed", *PRESETS]
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _row(field: Field[Any]) -> list[str]:
+    values = []
+    for name in PRESETS:
+        model, train = make_configs(preset(name), vocab_size=65)
+        values.append(_shown(getattr(model if hasattr(model, field.name) else train, field.name)))
+    return [f"`{field.name}`", str(field.metadata["help"]), _allowed(field), *values]
+
+
+def _allowed(field: Field[Any]) -> str:
+    if field.metadata["choices"]:
+        return ", ".join(f"`{choice}`" for choice in field.metadata["choices"])
+    bounds = f"{_shown(field.metadata['low'])} to {_shown(field.metadata['high'])}"
+    return f"`auto`, {bounds}" if "auto" in str(field.type) else bounds
+
+
+def _shown(value: Any) -> str:
+    """A value as the tables print it: whole numbers with separators, others as short as they are exact."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.10g}" if isinstance(value, float) else str(value)
+
+
+def put_into(text: str) -> str:
+    """The text with the tables between its two marks. Raises ValueError unless it has both."""
+    before, rest = text.split(BEGIN)
+    _, after = rest.split(END)
+    return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
+
+
+if __name__ == "__main__":
+    for path in map(Path, sys.argv[1:]):
+        path.write_text(put_into(path.read_text(encoding="utf-8")), encoding="utf-8")
+    if len(sys.argv) == 1:
+        print(tables(), end="")

@@ -1,0 +1,1 @@
+"""Texts: decoding, cleaning, statistics, splits, storage, built-in texts and n-gram baselines."""

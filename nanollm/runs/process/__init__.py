@@ -1,0 +1,1 @@
+"""The process that trains a run: launching, control requests, liveness, distributed ranks."""

@@ -1,0 +1,55 @@
+"""How long a queued run will wait: what the run in training still needs, and all that stands before it in line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+
+from nanollm.errors import InputError
+from nanollm.limits import STARTING_SECONDS, expected_seconds
+from nanollm.runs.record import Run
+from nanollm.runs.store import RunStore
+from nanollm.train.workload import characters_left
+
+
+def estimated_wait(store: RunStore, run_id: str) -> float | None:
+    """Seconds until a queued run begins, at the pace measured on the run in training; None if that cannot be told.
+
+    The operations of one forward pass tell how much slower or faster the others are. Starting, learning and evaluating
+    are counted; what saving takes is not.
+    """
+    queue = store.queue()
+    training = next((run for run in store.list() if run.alive()), None)
+    if run_id not in queue or training is None:
+        return None
+    status = training.status()
+    if not status.eta_seconds or not status.tokens_per_second:
+        return None
+    flops_per_second = status.tokens_per_second * training.model_config.flops_per_character
+    ahead = _present(store, queue[: queue.index(run_id)])
+    return status.eta_seconds + sum(STARTING_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
+
+
+def line_seconds(store: RunStore) -> float:
+    """Seconds that a run would wait which is queued now: as far as can be told, and at least in proportion."""
+    waiting = _present(store, store.queue())
+    training = [run for run in store.list() if run.alive()]
+    measured = [run.status().eta_seconds for run in training]
+    left = [run for run, seconds in zip(training, measured, strict=True) if seconds is None]
+    known = sum(seconds for seconds in measured if seconds is not None)
+    return known + sum(expected_seconds(r.model_config, r.train_config, r.status().step) for r in (*left, *waiting))
+
+
+def _present(store: RunStore, ids: Iterable[str]) -> Iterator[Run]:
+    """The runs of these ids: one that was deleted a moment ago, or cannot be read, keeps nobody waiting."""
+    for run_id in ids:
+        with suppress(InputError):
+            yield store.get(run_id)
+
+
+def _flops_left(run: Run) -> float:
+    """In forward passes over all that it has yet to learn from, or to be judged by."""
+    text = run.corpus.get("characters")
+    known = text if isinstance(text, int) else 0
+    left = characters_left(run.status().step or -1, run.model_config, run.train_config, known)
+    return left * run.model_config.flops_per_character

@@ -1,0 +1,1 @@
+"""Runs that travel: zip archives and the Hugging Face Hub."""

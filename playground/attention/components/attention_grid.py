@@ -1,0 +1,134 @@
+"""All attention heads at a glance, how much each matters, and the text shaded by one of them.
+
+The components share one set of weights: the text view receives it once, the others read it in the browser (inside.js),
+so that hovering and choosing never wait for the server, and what a person chooses stays small enough to be sent back.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Sequence
+from html import escape
+from typing import Any
+
+import gradio as gr
+import numpy as np
+
+from nanollm.charts.attention import brightest
+from nanollm.explain.ablation import HeadEffect
+from playground.components import asset
+
+GRID = """
+<div class="grid-scroll">
+  <div class="grid-sheet">
+    <canvas class="grid-canvas" aria-hidden="true" hidden></canvas>
+    <div class="grid-buttons" role="radiogroup" aria-label="Attention heads"></div>
+    <canvas class="grid-preview" aria-hidden="true" hidden></canvas>
+  </div>
+</div>
+<p class="grid-note">{empty}</p>
+"""
+TEXT = """
+<p class="text-caption" hidden aria-live="polite"></p>
+<div class="text-view" tabindex="0" hidden role="application" data-glances="{glances}"
+  aria-label="The text: point at a character, or use the arrow keys, to see where it looks"></div>
+"""
+RANKING = """
+<div class="ranking">
+  <div class="progress" role="progressbar" aria-label="Heads ranked" aria-valuemin="0" aria-valuemax="100" hidden>
+    <i></i>
+  </div>
+  <p class="quiet said"></p>
+</div>
+"""
+
+
+def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
+    """The grid of heads. Its value is the chosen head, {"layer": 1, "head": 1}, counted from 1 as the labels are.
+
+    `change` fires when another head is chosen. It shows the weights of the page's attention_text; without, it says
+    `empty`.
+    """
+    return gr.HTML(
+        {"layer": 1, "head": 1},
+        html_template=GRID.format(empty=escape(empty)),
+        js_on_load=asset("attention/components/attention_grid.js"),
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -> gr.HTML:
+    """The text as characters; pointing at one shades where it looks in the head that the grid shows.
+
+    The value comes from `packed`, with the `stamp` and `step` of its snapshot and what is known of its heads (`names`,
+    and `effects` from `ranked`), or is {"note": sentence} for the grid to say; there is one of these on a page. While
+    the time bar whose text is `glances` is dragged, it shows the frames that it has; `frame` brings those of the
+    snapshots nearby, given {"run", "step", "text"}.
+    Once the page has put "moved", it fires `ask` where a frame is wanted, `turn` where all but the frame is, while ▶
+    passes by, and `whole` besides, where the whole model is looked at.
+    """
+    return gr.HTML(
+        None,
+        html_template=TEXT.format(glances=escape(glances)),
+        js_on_load=asset("attention/components/attention_frames.js") + asset("attention/components/attention_text.js"),
+        server_functions=[frame],
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def ranking(*, elem_id: str) -> gr.HTML:
+    """How far the ranking of the heads is, and what it found; fills the bars of the grid. The value is `ranked`'s."""
+    return gr.HTML(
+        ranked(),
+        html_template=RANKING,
+        js_on_load=asset("attention/components/ranking.js"),
+        apply_default_css=False,
+        elem_id=elem_id,
+    )
+
+
+def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", stamp: str = "") -> dict[str, Any]:
+    """The effects found so far `of` the heads of a `total`, and a sentence on them. With total 0 nothing is under way.
+
+    The grid shows them while its frame has the same stamp.
+    """
+    found = {
+        effect.part.label: {
+            "increase": round(effect.increase, 6),
+            "error": round(effect.error, 6) if math.isfinite(effect.error) else None,
+        }
+        for effect in effects
+    }
+    return {"of": found, "total": total, "said": said, "stamp": stamp}
+
+
+def packed(weights: np.ndarray, characters: list[str]) -> dict[str, Any]:
+    """Weights (L, H, T, T) of T characters as an attention_text takes them.
+
+    A byte holds 255 times the root of a weight: small weights, which are most of them, stay distinguishable. Only the
+    T (T + 1) / 2 on and below the diagonal are sent, row by row: nobody looks ahead.
+    """
+    layers, heads, T = weights.shape[:3]
+    rows, columns = np.tril_indices(T)
+    looked = weights[:, :, rows, columns]  # (L, H, T (T + 1) / 2)
+    roots = np.rint(255 * np.sqrt(np.clip(looked, 0.0, 1.0))).astype(np.uint8)
+    return {
+        "weights": base64.b64encode(roots.tobytes()).decode("ascii"),
+        "brightest": [brightest(head) for layer in weights for head in layer],
+        "layers": layers,
+        "heads": heads,
+        "characters": characters,
+    }
+
+
+def chosen_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
+    """Layer and head of an attention_grid's value, from 0, within the model. Odd ones (a browser sends them) are 0."""
+
+    def index(key: str, size: int) -> int:
+        number = value.get(key) if isinstance(value, dict) else None
+        return min(max(number, 1), size) - 1 if isinstance(number, int) and not isinstance(number, bool) else 0
+
+    return index("layer", layers), index("head", heads)

@@ -1,0 +1,114 @@
+"""Same text scored: each model's loss on one text, and where exactly one of them finds it easier than another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from nanollm.errors import InputError
+from playground.compare.columns import Seat, in_columns, seats
+from playground.compare.compare_difference import Score, difference, scored
+from playground.compare.texts import Parts as Columns
+from playground.components.text import line
+from playground.context import Context
+from playground.handlers import polite, sentence
+from playground.services import fetching
+
+MOST = 5_000  # characters
+EXAMPLE = 600
+NOTE = "Paste a few lines, or take some that none of these models has learned from. Then press Score this text."
+UNSEEN = "Take one that was held out"
+# Whoever stands before an empty field while a text arrives was waiting for it.
+TAKE = """() => {
+  const { tab, compare } = document.body.dataset;
+  const typed = document.querySelector("#compare-score-text textarea")?.value;
+  if (tab === "compare" && compare === "scored" && !typed) document.getElementById("compare-take").click();
+}"""
+
+
+@dataclass
+class Parts:
+    text: gr.Textbox
+    score: gr.Button
+    take: gr.Button
+    fetching: fetching.Parts
+    problem: gr.HTML
+    shown: gr.HTML
+
+
+def layout(ctx: Context) -> Parts:
+    with gr.Column(elem_classes="compare-view when-scored", min_width=0):
+        text = gr.Textbox(label="Text", lines=3, max_lines=8, elem_id="compare-score-text", elem_classes="mono")
+        with gr.Row(elem_classes="score-row"):
+            score = gr.Button("Score this text", variant="primary", elem_id="compare-score", scale=0)
+            take = gr.Button(UNSEEN, elem_id="compare-take", scale=0)
+        offer = fetching.layout("compare")
+        problem = line("compare-score-problem", elem_classes="problem")
+        shown = difference("compare-difference", NOTE)
+    return Parts(text, score, take, offer, problem, shown)
+
+
+def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
+    inputs = [parts.text, columns.count, *columns.models]
+
+    @polite
+    @ctx.shares.fair
+    def score(text: Any, count: Any, *models: Any) -> tuple[Any, str]:
+        taken = seats(ctx, in_columns(count, models))
+        scores = score_all(ctx, taken, _shown(text))
+        problems = [seat.problem for seat in taken if seat.problem]
+        return scored(_shown(text), scores) if scores else gr.skip(), " ".join(dict.fromkeys(problems))
+
+    # Another moment or model may come while one is scored: the last one counts.
+    parts.score.click(
+        score, inputs, [parts.shown, parts.problem], show_progress="hidden", trigger_mode="always_last",
+        api_visibility="private", **ctx.writing,
+    )  # fmt: skip
+
+    @polite
+    def take(count: Any, *models: Any) -> str:
+        return held_out(ctx, seats(ctx, in_columns(count, models)))
+
+    parts.take.click(take, inputs[1:], parts.text, show_progress="hidden", api_visibility="private").success(
+        None, js="() => document.getElementById('compare-score').click()"
+    )
+    fetching.wire(ctx, parts.fetching, [columns.count, *columns.models], fetching.IN_COLUMNS)
+    parts.fetching.offer.arrived(None, js=TAKE)
+
+
+def score_all(ctx: Context, taken: list[Seat], text: str) -> list[Score]:
+    """Everybody's bits for each character of a text; who cannot read it gets a problem instead."""
+    from nanollm.explain.surprisal import surprisal  # torch is only worth its second when somebody scores
+
+    scores = []
+    for seat in taken:
+        if seat.run is None or seat.snapshot is None:
+            continue
+        try:
+            loaded = ctx.models.at(seat.snapshot)
+            bits = surprisal(loaded.model, loaded.tokenizer, text).bits
+            scores.append(Score(seat.run, seat.snapshot.step, ctx.catalogue.slot(seat.run.id), bits))
+        except InputError as error:
+            seat.problem = f"{seat.run.title}: {sentence(error)}" if text else sentence(error)
+    return scores
+
+
+def held_out(ctx: Context, taken: list[Seat]) -> str:
+    """Some lines of a text that one of the models was never trained on. Raises InputError where none is here."""
+    problem = InputError("There is no model in the columns yet.")
+    for seat in taken:
+        if seat.run is None or seat.snapshot is None:
+            continue
+        try:
+            loaded = ctx.models.at(seat.snapshot)
+            ids = ctx.inside.held_out(seat.run, loaded)
+            return loaded.tokenizer.decode(ids[:EXAMPLE]).strip()
+        except InputError as error:
+            problem = error
+    raise problem
+
+
+def _shown(text: Any) -> str:
+    return text[:MOST] if isinstance(text, str) else ""

@@ -1,0 +1,168 @@
+"""Texts: two to four models write from one prompt, one seed and the same dials, at the same time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from playground.compare.columns import COLUMNS, Seat, caution, facts, in_columns, seats, take_pens
+from playground.compare.compare_columns import column_count
+from playground.components import sampling_controls as dials
+from playground.components.text import line, numbers, writing, written
+from playground.context import Context
+from playground.handlers import EACH, QUIET, polite
+from playground.services.streaming import together
+from playground.shell.time_bar import time_bar
+
+PLACE = "compare"
+PROMPT = "The "
+LENGTH = 300
+WAITING = "Press Write all."
+UNKNOWN = "Not every one of these models knows all characters of the prompt."
+
+
+@dataclass
+class Column:
+    model: gr.HTML
+    output: gr.HTML
+    facts: gr.HTML
+
+
+@dataclass
+class Parts:
+    ask: dials.Ask
+    dials: dials.Dials
+    caution: gr.HTML
+    columns: list[Column]
+    count: gr.HTML
+    fold: dials.Fold
+
+    @property
+    def models(self) -> list[gr.HTML]:
+        return [column.model for column in self.columns]
+
+    @property
+    def question(self) -> list[Any]:
+        """What a question is made of, in the order that window.nano.compare expects."""
+        ask, fold = self.ask, self.fold
+        return [
+            self.count, ask.prompt, self.dials.temperature, self.dials.top_k, fold.length, fold.seed, *self.models
+        ]  # fmt: skip
+
+
+def layout(ctx: Context) -> Parts:
+    with gr.Column(elem_classes="compare-view compare-ask when-texts when-blind", min_width=0):
+        ask = dials.ask(PLACE, PROMPT, "Write all")
+        knobs = dials.dials(PLACE)
+    warning = line("compare-caution", elem_classes="caution")
+    with gr.Row(elem_classes="columns compare-view when-texts when-scored when-blind"):
+        columns = [_column(index) for index in range(COLUMNS)]
+    count = column_count("compare-count")
+    with gr.Column(elem_classes="compare-view when-texts", min_width=0):
+        fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
+    return Parts(ask, knobs, warning, columns, count, fold)
+
+
+def _column(index: int) -> Column:
+    name = f"compare-{index + 1}"
+    with gr.Column(min_width=200, elem_id=name, elem_classes="compared"):
+        model = time_bar(f"{name}-model", rank=index, elem_classes="compact")
+        output = writing(f"{name}-text", f"What the model of column {index + 1} writes", WAITING)
+        told = numbers(f"{name}-facts")
+    return Column(model, output, told)
+
+
+def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
+    ask, fold = parts.ask, parts.fold
+    dials.wire_dials(parts.dials)
+    dials.wire_seed(fold, PLACE)
+    _wire_drop(ctx, parts)
+    # The browser says what is to be written, and when: one move of the time bar changes all columns, and asks once.
+    moved = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
+    said = "(...now) => {{ window.nano.compare.{}(...now); return []; }}"
+    follow, press = said.format("follow"), said.format("press")
+    gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **EACH)
+    gr.on(ask.asking, None, parts.question, None, js=press, api_visibility="private", **EACH)
+    bar_moved = "(...now) => window.nano.compare.together(...now)"
+    ctx.selection.change(
+        None, [ctx.selection, ctx.tab, *parts.models], parts.models, js=bar_moved, api_visibility="private", **EACH
+    )
+
+    def tell(event: gr.EventData) -> list[Any]:
+        taken = seats(ctx, event._data)
+        return [*_each(map(facts, taken)), caution(seat.run for seat in taken)]
+
+    parts.count.tell(tell, None, [*(column.facts for column in parts.columns), parts.caution], **QUIET, **EACH)
+
+    @polite
+    def write(request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        yield from _write(ctx, request.session_hash, event._data)
+
+    parts.count.ask(
+        write,
+        None,
+        [
+            *(column.output for column in parts.columns),
+            *(column.facts for column in parts.columns),
+            parts.caution, ask.problem, ask.drop, ask.stop,
+        ],
+        **ctx.writing,
+        show_progress="hidden",
+        api_visibility="private",
+        **EACH,
+    )  # fmt: skip
+
+    def call_off(request: gr.Request) -> None:
+        ctx.desks.call_off(request.session_hash, PLACE)
+
+    ask.stop.click(call_off, **QUIET, **EACH)
+
+
+def _wire_drop(ctx: Context, parts: Parts) -> None:
+    """Drop what any of the models has never seen from the prompt, then write."""
+
+    @polite
+    def without_unknown(prompt: str, count: Any, *models: Any) -> str:
+        asked = {"prompt": prompt, "temperature": 0, "top_k": 1, "max_length": 1, "seed": 0}
+        taken = seats(ctx, in_columns(count, models))
+        take_pens(ctx, asked, taken)
+        unknown = {character for seat in taken for character in seat.unknown}
+        return "".join(character for character in prompt if character not in unknown)
+
+    parts.ask.drop.click(
+        without_unknown, [parts.ask.prompt, parts.count, *parts.models], parts.ask.prompt, api_visibility="private"
+    ).success(None, js=f"() => document.getElementById('{PLACE}-write').click()")
+
+
+def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[list[Any]]:
+    """Updates for the columns' texts and facts, the line of caution, the problem, its removal, and Stop."""
+    no_stop = gr.Button(interactive=False)
+    called_off = ctx.desks.begin(session, PLACE)
+    try:
+        taken = seats(ctx, asked)
+        take_pens(ctx, asked, taken)
+        pens, unknown = [seat.pen for seat in taken if seat.pen], any(seat.unknown for seat in taken)
+        prompt = asked.get("prompt")
+        about = [caution(seat.run for seat in taken), UNKNOWN if unknown else "", gr.Button(visible=unknown)]
+        told = _each(facts(seat, "…" if seat.pen else "–") for seat in taken)
+        beside = [*told, *about, gr.Button(interactive=bool(pens))]
+        yield [*_texts(taken, prompt), *beside]
+        for _ in together(pens, called_off):
+            yield [*_texts(taken, prompt), *beside]
+        speeds = _each(facts(seat, f"{seat.pen.speed:,.0f}" if seat.pen else "–") for seat in taken)
+        yield [*_texts(taken, prompt), *speeds, *about, no_stop]
+    finally:
+        ctx.desks.end(session, PLACE, called_off)
+
+
+def _texts(taken: list[Seat], prompt: Any) -> list[Any]:
+    return _each(written(prompt, seat.text) if seat.pen else written(note=seat.problem) for seat in taken)
+
+
+def _each(values: Any) -> list[Any]:
+    """An update for every column; those that have no seat stay as they are."""
+    values = list(values)
+    return [*values, *(gr.skip(),) * (COLUMNS - len(values))]

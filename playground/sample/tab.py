@@ -1,0 +1,195 @@
+"""Sample: the chosen snapshot writes on from a prompt. The home of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from nanollm.errors import InputError
+from playground.components import sampling_controls as dials
+from playground.components.no_model import empty
+from playground.components.text import line
+from playground.components.text_view.choice_panel import choice_panel
+from playground.components.text_view.shaded_text import shaded_text
+from playground.context import Context
+from playground.handlers import EACH, QUIET, polite, sentence
+from playground.sample import copying, scoring
+from playground.services.generation import Draft
+from playground.services.generation_request import Question
+from playground.services.streaming import together
+
+NO_MODEL = "No model has been trained here yet. Bring a text, train one on it, and it writes here."
+WAITING = "First words in a moment. They will appear by themselves."
+PROMPT = "The "
+LENGTH = 400
+PLACE = "sample"
+TEXT = "sample-text"
+PANEL = "sample-choices"
+LABEL = "The writing: arrow keys go from character to character, Enter to what else could have stood there"
+
+
+@dataclass
+class Parts:
+    ask: dials.Ask
+    dials: dials.Dials
+    fold: dials.Fold
+    output: gr.HTML
+    about: gr.HTML
+    panel: gr.HTML
+    copying: copying.Parts
+    score: scoring.Parts
+    python: gr.Accordion
+    call: gr.Textbox
+
+    @property
+    def prompt(self) -> gr.Textbox:
+        return self.ask.prompt
+
+    @property
+    def asked(self) -> list[Any]:
+        """What a question is made of besides the selection, in the order that window.nano.follow expects."""
+        return [self.ask.prompt, self.dials.temperature, self.dials.top_k, self.fold.length, self.fold.seed]
+
+
+def layout(ctx: Context) -> Parts:
+    empty(ctx, PLACE, NO_MODEL)
+    with gr.Column(elem_id="sample-main", elem_classes="when-runs"), gr.Row(elem_classes="sample-view"):
+        with gr.Column(elem_classes="sample-writing", min_width=0):
+            ask = dials.ask(PLACE, PROMPT)
+            knobs = dials.dials(PLACE)
+            output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, frame=_frame(ctx))
+            about = line("sample-about")
+            fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
+            copied = copying.layout(TEXT)
+            score = scoring.layout(PANEL)
+            python, call = _in_python()
+        # Beside all of it: what is looked at may be a character of the text that is scored.
+        with gr.Column(elem_classes="sample-aside", min_width=0):
+            panel = choice_panel(PANEL)
+    return Parts(ask, knobs, fold, output, about, panel, copied, score, python, call)
+
+
+def _in_python() -> tuple[gr.Accordion, gr.Textbox]:
+    with gr.Accordion("The same in Python", open=False, elem_classes="fold", elem_id="sample-python") as fold:
+        call = gr.Textbox(
+            show_label=False, container=False, interactive=False, lines=7, max_lines=12, buttons=["copy"],
+            elem_id="sample-call", elem_classes="mono",
+        )  # fmt: skip
+    return fold, call
+
+
+def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
+    _wire_writing(ctx, parts)
+    ask, knobs = parts.ask, parts.dials
+    dials.wire_dials(knobs)
+    dials.wire_seed(parts.fold, PLACE)
+    dials.wire_drop(ctx, ask.prompt, ask.drop, f"{PLACE}-write")
+    turned = "(temperature, top_k) => ({ temperature, top_k })"
+    for slider in (knobs.temperature, knobs.top_k):
+        slider.change(None, [knobs.temperature, knobs.top_k], parts.panel, js=turned, **EACH)
+    ctx.linked(ask.prompt, "prompt", "sample")
+    copying.wire(ctx, parts.copying)
+    scoring.wire(ctx, parts.score)
+
+    def call(asked: Any) -> str:
+        try:
+            return _call(ctx, Question.of(asked)) if asked else ""
+        except Exception as error:
+            return f"# {sentence(error)}"
+
+    # After what the text does at these moments: only it knows what was settled in it by choosing.
+    asking = f"() => window.nano.texts['{TEXT}']?.question() ?? null"
+    for moment in (parts.python.expand, ctx.selection.change, parts.output.settle):
+        moment(call, ctx.selection, parts.call, js=asking, **QUIET, **EACH)
+
+
+def _wire_writing(ctx: Context, parts: Parts) -> None:
+    """Answer the requests that the text makes in the browser (components/text_view/followed_text.js)."""
+    now = [ctx.selection, ctx.tab, *parts.asked]
+    follow = f"(...now) => {{ window.nano.follow('{TEXT}', 'sample', ...now); return []; }}"
+    press = f"(...now) => {{ window.nano.press('{TEXT}', ...now); return []; }}"
+    gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **EACH)
+    gr.on(parts.ask.asking, None, [ctx.selection, *parts.asked], None, js=press, api_visibility="private", **EACH)
+
+    @polite
+    def write(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
+        yield from _write(ctx, request.session_hash, event._data)
+
+    parts.output.ask(
+        write,
+        None,
+        [parts.output, parts.about, parts.ask.problem, parts.ask.drop, parts.ask.stop, parts.call],
+        **ctx.writing,
+        show_progress="hidden",
+        api_visibility="private",
+        **EACH,
+    )
+
+    def call_off(request: gr.Request) -> None:
+        ctx.desks.call_off(request.session_hash, PLACE)
+
+    for moment in (parts.ask.stop.click, parts.output.leave):
+        moment(call_off, **QUIET, **EACH)
+
+    def settle(event: gr.EventData) -> list[Any]:
+        question = Question.of(event._data)
+        return [question.prompt, question.temperature, question.top_k, question.max_length, question.seed]
+
+    parts.output.settle(settle, None, parts.asked, **QUIET, **EACH)
+
+
+def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[tuple[Any, ...]]:
+    """Updates for output, about, problem, drop, stop and call, about twenty a second; each brings what was added."""
+    no_drop, no_stop = gr.Button(visible=False), gr.Button(interactive=False)
+    called_off = ctx.desks.begin(session, PLACE)
+    try:
+        question = Question.of(asked)
+        ctx.limits.require_writing(question.given, question.max_length)
+        try:
+            loaded = ctx.models.get(question.run, question.step)
+        except InputError as error:
+            yield [{"note": str(error)}], "", "", no_drop, no_stop, ""
+            return
+        try:
+            draft = Draft(loaded, question)
+        except InputError as error:
+            unknown = bool(loaded.tokenizer.unknown(question.given))
+            yield gr.skip(), gr.skip(), str(error), gr.Button(visible=unknown), no_stop, gr.skip()
+            return
+        about = f"{loaded.info.model_config.num_parameters:,} parameters"
+        stop = gr.Button(interactive=True)
+        yield draft.value(), about, "", no_drop, stop, _call(ctx, question)
+        for _ in together([draft.pen], called_off):
+            yield draft.value(), gr.skip(), gr.skip(), no_drop, stop, gr.skip()
+        # Gradio repeats the last update when a generator ends: not the whole text.
+        told = f"{about}, {draft.pen.speed:,.0f} characters a second"
+        yield gr.skip(), told, gr.skip(), no_drop, no_stop, gr.skip()
+    finally:
+        ctx.desks.end(session, PLACE, called_off)
+
+
+def _frame(ctx: Context) -> Any:
+    """What the page calls for the frames of the time bar. It can be called from anywhere: nothing is taken on trust."""
+
+    async def frame(asked: Any) -> list[dict[str, Any]]:
+        try:
+            return await ctx.frames.frame(Question.of(asked))
+        except Exception as error:
+            return [{"note": sentence(error)}]
+
+    return frame
+
+
+def _call(ctx: Context, question: Question) -> str:
+    """What to type to have this very text in a notebook."""
+    _, snapshot = ctx.models.find(question.run, question.step)
+    path = snapshot.path.relative_to(ctx.settings.home)
+    dials = "\n".join(f"    {name}={value!r}," for name, value in question.onward.items())
+    return (
+        "from nanollm import generate_text, load_model\n\n"
+        f"loaded = load_model({path.as_posix()!r})\n"
+        f"print(generate_text(\n    loaded.model, loaded.tokenizer, {question.given!r},\n{dials}\n))\n"
+    )

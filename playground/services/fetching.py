@@ -1,0 +1,84 @@
+"""Texts that are fetched when somebody asks for one: with news on how far that is, and in nobody's way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, named
+from nanollm.data.corpus import CorpusInfo
+from nanollm.errors import InputError
+from playground.components import asset
+from playground.components.text import line
+from playground.context import Context
+from playground.handlers import EACH, sentence, warn
+
+OFFER = f"Fetch its training text ({SHAKESPEARE_BYTES / 1e6:.1f} MB)"
+NEWS_SECONDS = 0.2  # between two words on how far a download is
+# Whoever waits for a server elsewhere holds up no other event, and only so many wait at a time.
+FETCHING: dict[str, Any] = dict(
+    concurrency_id="fetch", concurrency_limit=4, api_visibility="private", show_progress="hidden"
+)
+CHOSEN = "(chosen) => ({ runs: [chosen?.run] })"
+IN_COLUMNS = "(count, ...models) => ({ runs: models.slice(0, count).map((model) => model?.run) })"
+
+
+@dataclass
+class Parts:
+    offer: gr.HTML  # fires `arrived` once the text has come: what needed it listens
+    news: gr.HTML
+
+
+def layout(name: str) -> Parts:
+    """The offer, where something needs the text that a run was trained on; it takes no room while that is here."""
+    with gr.Row(elem_classes="fetch-row"):
+        offer = gr.HTML(
+            {"runs": []},
+            html_template=f'<button type="button" class="small" hidden>{OFFER}</button>',
+            js_on_load=asset("components/fetch_offer.js"),
+            elem_id=f"{name}-fetch",
+            apply_default_css=False,
+        )
+        news = line(f"{name}-fetching")
+    return Parts(offer, news)
+
+
+def wire(ctx: Context, parts: Parts, models: Sequence[Any], runs: str = CHOSEN) -> None:
+    """Offer it for the runs that `models` hold; `runs` is the script that names them, CHOSEN or IN_COLUMNS."""
+    gr.on(
+        [model.change for model in models], None, list(models), parts.offer, js=runs, api_visibility="private", **EACH
+    )
+
+    def fetch(event: gr.EventData) -> Iterator[str]:
+        builtin = named(event._data.get("builtin")) if isinstance(event._data, dict) else None
+        try:
+            if builtin is None:
+                raise InputError("This text is not one of ours.")
+            for news in brought(ctx, builtin):
+                yield "" if isinstance(news, CorpusInfo) else news
+        except Exception as error:
+            warn(message := sentence(error))
+            yield message
+
+    parts.offer.fetch(fetch, None, parts.news, **FETCHING)
+
+
+def brought(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
+    """Bring one of our texts: a sentence on how far it is now and then, and what is known of it in the end."""
+    far = {"now": f"Fetching {builtin.title}…"}
+
+    def tell(received: int, size: int) -> None:
+        far["now"] = f"Fetching {builtin.title}: {100 * received / size:.0f} %"
+
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        job = pool.submit(add, ctx.texts, builtin, tell)  # for everybody
+        while wait([job], NEWS_SECONDS).not_done:
+            yield far["now"]
+        yield job.result()
+    finally:
+        pool.shutdown(wait=False)  # who leaves meanwhile is not waited for

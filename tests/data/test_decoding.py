@@ -1,0 +1,148 @@
+"""A text read in pieces is the text read whole, wherever the borders fall."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import math
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from nanollm.data import decoding as plaintext
+from nanollm.data.decoding import Survey, oddity, pieces_of_file, pieces_of_text
+from nanollm.errors import InputError
+
+# Much of what a border can cut apart: line ends, characters of two, three and four bytes.
+texts = st.text(st.one_of(st.sampled_from("\r\n\r\nab é漢🦊"), st.characters(exclude_categories=["Cs"])))
+chunks = st.integers(1, 7)
+NO_LIMIT = 10**9
+
+
+@contextmanager
+def chunks_of(size: int) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plaintext, "CHUNK", size)
+        yield
+
+
+def read(data: bytes, encoding: str | None = None, *, limit: int = NO_LIMIT) -> str:
+    return "".join(pieces_of_file(io.BytesIO(data), encoding=encoding, limit=limit))
+
+
+def with_newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@given(texts, chunks)
+@example("a\r\nb\r\r\n\r", 1)
+@example("🦊\r", 3)
+def test_borders_leave_no_trace(text: str, chunk: int) -> None:
+    with chunks_of(chunk):
+        assert read(codecs.BOM_UTF8 + text.encode()) == with_newlines(text)
+        assert read(codecs.BOM_UTF16_LE + text.encode("utf-16-le")) == with_newlines(text)
+        assert read(codecs.BOM_UTF16_BE + text.encode("utf-16-be")) == with_newlines(text)
+        assert "".join(pieces_of_text(text)) == with_newlines(text)
+
+
+@given(texts, chunks, st.sampled_from(["utf-8", "UTF-16", "utf_16_be", "utf-32", "utf-32-le", "gb18030"]))
+def test_an_encoding_that_was_said_is_read_as_python_reads_it(text: str, chunk: int, encoding: str) -> None:
+    data = text.encode(encoding)
+    with chunks_of(chunk):
+        assert read(data, encoding) == with_newlines(data.decode(encoding))
+
+
+def test_without_a_mark_the_lower_byte_comes_first() -> None:
+    assert read("é漢".encode("utf-16-le"), "utf-16") == read("é漢".encode("utf-32-le"), "utf-32") == "é漢"
+
+
+@given(st.binary(max_size=40), chunks)
+@example(b"caf\xe9", 1)
+@example(b"12345\xf0\x9f\xa6", 3)  # the last character is cut short
+@example(b"\xed\xa0\x80", 2)  # half of a pair
+def test_the_first_wrong_byte_is_named(data: bytes, chunk: int) -> None:
+    try:
+        expected = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        with chunks_of(chunk), pytest.raises(InputError, match=rf"not valid UTF-8 \(byte {error.start:,}\)"):
+            read(data, "utf-8")
+    else:
+        with chunks_of(chunk):
+            assert read(data, "utf-8") == with_newlines(expected)
+
+
+def test_a_place_counts_from_the_beginning_of_the_file() -> None:
+    with pytest.raises(InputError, match=r"byte 300,003\)"):
+        read(codecs.BOM_UTF8 + b"a" * 300_000 + b"\xff")
+    with pytest.raises(InputError, match=r"not valid UTF-16 \(byte 4\)"):
+        read(codecs.BOM_UTF16_LE + b"a\0" + b"b")
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "base64", "hex", "rot13", "", "a\0b", "ü", "\ud800", "x" * 10_000])
+def test_what_is_no_encoding_is_said_to_be_none(encoding: str) -> None:
+    with pytest.raises(InputError, match="no encoding"):
+        read(b"a", encoding)
+
+
+def test_an_endless_file_ends_at_the_limit() -> None:
+    with open("/dev/zero", "rb") as endless, pytest.raises(InputError, match="the limit is 1 MB"):
+        for _ in pieces_of_file(endless, encoding=None, limit=2**20):
+            pass
+    assert read(b"four", limit=4) == "four"
+
+
+@given(st.lists(texts, max_size=6))
+def test_a_survey_counts_everything(pieces: list[str]) -> None:
+    survey, text = Survey(pieces), "".join(pieces)
+    assert (survey.characters, survey.bytes) == (len(text), len(text.encode()))
+    assert survey.vocabulary() == "".join(sorted(set(text)))
+    counted = survey.frequencies()
+    assert dict(counted) == Counter(text)
+    assert [count for _, count in counted] == sorted((c for _, c in counted), reverse=True)
+    for piece, (characters, size) in zip(pieces, survey.starts, strict=True):
+        assert text[characters:].startswith(piece) and text.encode()[size:].startswith(piece.encode())
+
+
+def test_a_survey_says_what_is_no_text() -> None:
+    for empty in ([], [""], [" \n", "\t\u3000"]):
+        with pytest.raises(InputError, match="empty"):
+            Survey(empty).require_text()
+    with pytest.raises(InputError, match="NUL"):
+        Survey(["a", "b\0"]).require_text()
+    with pytest.raises(InputError, match="Character 3 of this text is half of a pair"):
+        Survey(["ab", "c\ud800"])
+
+
+@given(texts)
+def test_entropy_is_between_nothing_and_the_vocabulary(text: str) -> None:
+    survey = Survey([text])
+    counted = Counter(text)
+    expected = -sum(count / len(text) * math.log(count / len(text)) for count in counted.values())
+    assert survey.entropy() == pytest.approx(expected)
+    assert 0 <= survey.entropy() <= math.log(max(1, len(counted))) + 1e-9
+
+
+@pytest.mark.parametrize(
+    ("character", "words"),
+    [
+        ("\u200b", "U+200B ZERO WIDTH SPACE: invisible"),
+        ("\xa0", "U+00A0 NO-BREAK SPACE: a space of its own width"),
+        ("\x07", "U+0007: a control character"),
+        ("\ue000", "U+E000: for private use"),
+        ("\U0003ffff", "U+3FFFF: no character (yet)"),
+        ("\u2028", "U+2028 LINE SEPARATOR: a line end of its own"),
+        ("\ufffd", "U+FFFD REPLACEMENT CHARACTER: stands for what could not be read"),
+    ],
+)
+def test_odd_characters_are_named(character: str, words: str) -> None:
+    assert oddity(character) == words
+    assert Survey([f"a {character}\n{character}\t"]).odd() == [(character, 2)]
+
+
+@given(st.text("abcé漢🦊 \n\t.—“”’", min_size=1))
+def test_honest_characters_are_not_odd(text: str) -> None:
+    assert Survey([text]).odd() == []

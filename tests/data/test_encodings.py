@@ -1,0 +1,64 @@
+"""How else a file might be read: what it really says is among the offers, and what cannot be is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from nanollm.data.encodings import ENCODINGS, readings
+from nanollm.errors import InputError
+
+SAMPLES = {
+    "cp1252": "She said “come in” to the café’s naïve owner.\n",
+    "utf-16-le": "Plain words, two bytes each.\n",
+    "utf-16-be": "Plain words, two bytes each.\n",
+    "cp1250": "Příliš žluťoučký kůň úpěl ďábelské ódy.\n",
+    "cp1251": "Кошка сидела на окне и смотрела на снег.\n",
+    "koi8-r": "Кошка сидела на окне и смотрела на снег.\n",
+    "cp1253": "Η γάτα κάθεται στο παράθυρο.\n",
+    "cp1254": "Kedi pencerede oturuyor, dışarısı soğuk.\n",
+    "cp1255": "החתול יושב ליד החלון.\n",
+    "cp1256": "القط يجلس قرب النافذة.\n",
+    "gb18030": "猫坐在窗边看雪。\n",
+    "big5": "貓坐在窗邊看雪。\n",
+    "shift_jis": "猫が窓のそばで雪を見ている。\n",
+    "euc_jp": "猫が窓のそばで雪を見ている。\n",
+    "euc_kr": "고양이가 창가에 앉아 눈을 본다.\n",
+    "mac_roman": "She said “come in” to the café’s naïve owner.\n",
+    "latin-1": "a\x85b café\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("before", [0, 99_999])
+def test_what_was_written_is_offered(tmp_path: Path, encoding: str, before: int) -> None:
+    """Wherever in the file it first tells; another encoding may read it alike."""
+    path = tmp_path / "old.txt"
+    before = 0 if encoding.startswith("utf-16") else before  # there the first byte tells
+    path.write_bytes(("x" * before + " " + SAMPLES[encoding] * 30).encode(encoding))
+    found = readings(path)
+    shown = " ".join(SAMPLES[encoding].split())
+    telling = next((place for place, c in enumerate(shown) if not c.isascii()), 0)
+    right = [shown[telling : telling + 15].replace("\x85", " ") in one.excerpt for one in found]
+    assert any(right), found
+    assert all(one.label == ENCODINGS[one.encoding] and len(one.excerpt) <= 32 for one in found)
+    assert len({one.encoding for one in found}) == len(found) <= 8
+
+
+def test_no_two_offers_read_alike(tmp_path: Path) -> None:
+    path = tmp_path / "old.txt"
+    path.write_bytes(b"caf\xe9 au lait")
+    assert [one.encoding for one in readings(path) if one.excerpt == "café au lait"] == ["cp1252"]
+
+
+@pytest.mark.parametrize("content", [b"", b"plain", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, bytes(99)])
+def test_where_no_encoding_makes_a_text_nothing_is_offered(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(content)
+    assert readings(path) == []
+
+
+def test_a_file_that_went_gets_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot be read"):
+        readings(tmp_path / "gone.txt")

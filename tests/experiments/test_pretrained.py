@@ -1,0 +1,341 @@
+"""The models that come with nano-llm: made from finished runs, measured as they are stored, and left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanollm.cli import pretrained as command
+from nanollm.config import PRESETS, ModelConfig, make_configs
+from nanollm.data import builtin
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.dataset import Dataset
+from nanollm.errors import InputError
+from nanollm.experiments import pretrained
+from nanollm.experiments.pretrained import KEPT, MAX_BYTES, ship, thinned
+from nanollm.explain.ablation import load_means, measure_means
+from nanollm.runs import folder as names
+from nanollm.runs.process.launcher import Launcher
+from nanollm.runs.process.training import snapshot_sample
+from nanollm.runs.process.worker import work
+from nanollm.runs.record import Run
+from nanollm.runs.store import RunStore
+from nanollm.train.checkpoint import load_model, read_tensors, save_checkpoint
+from nanollm.train.events import Checkpoint, Eval, Resume, Sample
+from nanollm.train.loop import evaluate
+from playground.services.catalogue import Catalogue
+from tests.conftest import ROOT, random_model
+from tests.run_folders import make
+
+SHIPPED = ROOT / "checkpoints" / names.SHIPPED
+TINY = {"embedding_dim": 16, "context_length": 16, "batch_size": 4, "warmup_steps": 1}
+QUICK = {"threads": 1, "precision": "float32", "eval_interval": 10}
+STEPS = {"nano": 60, "small": 30}
+REALLY_KEPT = dict(KEPT)  # the shop keeps fewer
+
+
+class Shop:
+    """A store with a run of one's own, two shipped models, and the runs that those were made from."""
+
+    def __init__(self, home: Path) -> None:
+        self.corpora = CorpusStore(home / "corpora")
+        self.corpus = self.corpora.add_text("the cat sat on the mat, and the rat ran.\n" * 60, "cats.txt")
+        self.workshop = RunStore(home / "workshop")
+        self.sources = {preset: self._trained(preset) for preset in STEPS}
+        self.store = RunStore(home / "checkpoints")
+        self.own = make(self.store)
+        self.folders = ship(
+            list(self.sources.values()), self.store.root / "pretrained", self.corpora, corpus_name="Cats"
+        )
+
+    def _trained(self, preset: str) -> Run:
+        settings = {**TINY, **QUICK, "num_steps": STEPS[preset]}
+        run = self.workshop.create(settings=settings, corpus=self.corpus, preset=preset, queued=False)
+        assert work(run, self.corpora.root).state == "completed"
+        return run
+
+    def shipped(self, preset: str) -> Run:
+        return self.store.get(f"pretrained-{preset}")
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    """With fewer snapshots than are really kept: what is found out about each takes its time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for preset, kept in {"nano": 6, "small": 4}.items():
+            patch.setitem(KEPT, preset, kept)
+        yield Shop(tmp_path_factory.mktemp("shop"))
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+class TestListing:
+    def test_ones_own_come_first_then_the_largest(self, shop: Shop) -> None:
+        listed = shop.store.list()
+        assert [run.id for run in listed] == [shop.own.id, "pretrained-small", "pretrained-nano"]
+        assert [run.read_only for run in listed] == [False, True, True]
+
+    def test_a_shipped_run_is_a_run_like_any_other(self, shop: Shop) -> None:
+        for preset, source in shop.sources.items():
+            run = shop.shipped(preset)
+            assert run.status().state == "completed" and run.status().step == STEPS[preset]
+            assert (run.preset, run.title, run.corpus["name"]) == (preset, f"{preset} · Cats", "Cats")
+            assert (run.model_config, run.train_config) == (source.model_config, source.train_config)
+            assert run.baselines == shop.corpora.baselines(shop.corpus.sha256) and run.baselines is not None
+            assert run.curve().steps == source.curve().steps and run.curve().loss == source.curve().loss
+            assert Run.open(run.folder).read_only and Run.open(run.folder).id == run.id
+
+    def test_odd_ids_do_not_lead_out_of_its_folder(self, shop: Shop) -> None:
+        for odd in ("pretrained", "pretrained-", "pretrained-..", "pretrained-.", "pretrained-x", "pretrained-nano/.."):
+            with pytest.raises(InputError, match="no longer here"):
+                shop.store.get(odd)
+
+
+class TestContents:
+    def test_the_first_and_the_best_snapshot_are_among_those_kept(self, shop: Shop) -> None:
+        for preset, source in shop.sources.items():
+            steps = [snapshot.step for snapshot in shop.shipped(preset).snapshots()]
+            best = next(snapshot.step for snapshot in source.snapshots() if snapshot.best)
+            assert len(steps) == min(KEPT[preset], len(source.snapshots()))
+            assert {0, best} <= set(steps) <= {snapshot.step for snapshot in source.snapshots()}
+
+    def test_weights_are_halves_on_disk_and_full_numbers_in_memory(self, shop: Shop) -> None:
+        for snapshot in shop.shipped("nano").snapshots():
+            tensors, _ = read_tensors(snapshot.path)
+            assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+            loaded = load_model(snapshot.path).model.state_dict()
+            original = load_model(shop.sources["nano"].snapshot(snapshot.step).path).model.state_dict()
+            for name, tensor in loaded.items():
+                assert tensor.dtype == torch.float32 and torch.equal(tensor, original[name].half().float())
+
+    def test_every_figure_is_measured_on_the_stored_weights(self, shop: Shop) -> None:
+        for preset in shop.sources:
+            run = shop.shipped(preset)
+            data = Dataset.from_ids(shop.corpora.encoded(shop.corpus.sha256)[1], 0.1)
+            evals = {event.step: event for event in run.events() if isinstance(event, Eval)}
+            samples = {event.step: event.text for event in run.events() if isinstance(event, Sample)}
+            for snapshot in run.snapshots():
+                loaded = load_model(snapshot.path)
+                val_loss = evaluate(loaded.model, data.val, max_characters=10**9)
+                assert val_loss == snapshot.val_loss == loaded.info.val_loss == evals[snapshot.step].val_loss
+                assert snapshot.train_loss == loaded.info.train_loss == evals[snapshot.step].train_loss
+                seed = run.train_config.seed
+                means = measure_means(loaded.model, data.val)
+                assert np.array_equal(load_means(snapshot.means_path).heads, means.heads)
+                assert samples[snapshot.step] == snapshot_sample(loaded.model, loaded.tokenizer, seed)
+            best = min(run.snapshots(), key=lambda snapshot: snapshot.val_loss or 0.0)
+            made = names.read_json(run.folder / names.RUN)["made"]
+            assert best.best and best.val_loss == made["val_loss"] == run.status().val_loss
+            assert (made["best_step"], made["train_loss"]) == (best.step, best.train_loss)
+
+    def test_a_curve_holds_losses_on_one_and_the_same_text(self, shop: Shop, tmp_path: Path, monkeypatch) -> None:
+        """Where training judged by something else, only what was measured on the stored weights is shown."""
+
+        def evals() -> list[int]:
+            (folder,) = ship([shop.sources["small"]], tmp_path, shop.corpora)
+            return [event.step for event in Run.open(folder).events() if isinstance(event, Eval)]
+
+        between = evals()
+        monkeypatch.setattr(pretrained, "evaluate", lambda *_, **asked: evaluate(*_, **asked) + 0.03)
+        kept = [snapshot.step for snapshot in shop.shipped("small").snapshots()]
+        assert evals() == kept and set(kept) < set(between)
+
+    def test_the_record_speaks_only_of_what_is_there(self, shop: Shop) -> None:
+        for preset in shop.sources:
+            run = shop.shipped(preset)
+            steps = [snapshot.step for snapshot in run.snapshots()]
+            assert [event.step for event in run.events() if isinstance(event, Checkpoint)] == steps
+            assert [sample.step for sample in run.samples()] == steps
+            assert not [event for event in run.events() if isinstance(event, Resume)]
+            made = names.read_json(run.folder / names.RUN)["made"]
+            assert made["torch"] == torch.__version__ and made["weights"] == "float16" and made["machine"]
+            assert run.corpus["sha256"] == shop.corpus.sha256 and run.train_config.seed == 42
+
+    def test_no_log_nothing_to_resume_from_and_no_path_of_this_machine(self, shop: Shop) -> None:
+        expected = {names.RUN, names.STATUS, names.METRICS, names.BASELINES}
+        for folder in shop.folders:
+            kept = {
+                path.name
+                for path in folder.iterdir()
+                if not path.name.startswith(("checkpoint_", "means_", "findings_"))
+            }
+            assert kept == expected
+            for path in folder.iterdir():
+                content = path.read_bytes()
+                for place in (shop.store.root, shop.workshop.root, ROOT, Path.home()):
+                    assert str(place).encode() not in content or str(place) == "/"
+
+
+class TestReadOnly:
+    def test_it_can_neither_be_renamed_deleted_nor_resumed(self, shop: Shop) -> None:
+        launcher = Launcher(shop.store, shop.corpora.root)
+        before = files(shop.store.root / "pretrained")
+        for attempt in (
+            lambda: shop.store.rename("pretrained-nano", "mine"),
+            lambda: shop.store.delete("pretrained-nano"),
+            lambda: launcher.resume("pretrained-nano"),
+            lambda: launcher.start("pretrained-nano"),
+            lambda: launcher.pause("pretrained-nano"),
+            lambda: launcher.stop("pretrained-nano"),
+            lambda: work(shop.shipped("nano"), shop.corpora.root),
+        ):
+            with pytest.raises(InputError) as refused:
+                attempt()
+            assert str(refused.value).endswith(".")
+        Catalogue(shop.store, shop.corpora).rows()
+        assert files(shop.store.root / "pretrained") == before
+
+    def test_no_run_is_made_among_them(self, shop: Shop) -> None:
+        with pytest.raises(InputError, match="choose another folder"):
+            make(RunStore(shop.store.root / "pretrained"))
+
+    def test_it_can_be_forked_into_a_run_of_ones_own(self, shop: Shop) -> None:
+        parent = shop.shipped("nano")
+        settings = {"num_steps": 2}
+        run = shop.store.fork(parent, corpora=shop.corpora, settings=settings, queued=False)
+        assert work(run, shop.corpora.root).state == "completed" and not run.read_only
+        # It begins exactly where the stored weights stand.
+        assert run.snapshot(0).val_loss == pytest.approx(parent.snapshot().val_loss, abs=1e-6)
+        shop.store.delete(run.id)
+
+    def test_the_page_offers_neither(self, shop: Shop) -> None:
+        rows = {row["id"]: row for row in Catalogue(shop.store, shop.corpora).rows()}
+        assert rows["pretrained-nano"]["shipped"] and not rows[shop.own.id]["shipped"]
+        assert len({row["slot"] for row in rows.values()}) == 3
+
+
+class TestShipping:
+    def test_the_command_takes_folders_and_says_what_it_made(self, shop: Shop, tmp_path: Path, capsys) -> None:
+        asked = [
+            "--from",
+            str(shop.sources["small"].folder),
+            "--to",
+            str(tmp_path / "to"),
+            "--corpora",
+            str(shop.corpora.root),
+        ]
+        for _ in range(2):  # the second time in the place of the first
+            assert command.main(asked) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert len(told) == 2 and told[0].startswith("small: ") and f"torch {torch.__version__}" in told[0]
+        assert [path.name for path in (tmp_path / "to").iterdir()] == ["small"]
+        assert names.read_json(tmp_path / "to" / "small" / names.RUN)["title"] == "small · cats.txt"
+
+    def test_what_is_not_fit_is_refused_and_nothing_changes(self, shop: Shop, tmp_path: Path, monkeypatch) -> None:
+        root, before = shop.store.root / "pretrained", files(shop.store.root / "pretrained")
+        nano = shop.sources["nano"]
+        unfinished = make(RunStore(tmp_path / "other"))
+        sprint = RunStore(tmp_path / "other").create(settings={}, corpus=shop.corpus, preset="sprint")
+        fork = shop.workshop.fork(nano, corpora=shop.corpora, settings={}, queued=False)
+        with pytest.raises(InputError, match="is queued"):
+            ship([unfinished], root, shop.corpora)
+        with pytest.raises(InputError, match="only those are shipped"):
+            ship([sprint], root, shop.corpora)
+        with pytest.raises(InputError, match="from the beginning"):
+            ship([fork], root, shop.corpora)
+        with pytest.raises(InputError, match="same preset"):
+            ship([nano, nano], root, shop.corpora)
+        with pytest.raises(InputError, match="text is no longer here"):
+            ship([nano], root, CorpusStore(tmp_path / "empty"))
+        monkeypatch.setattr(pretrained, "MAX_BYTES", 1000)
+        with pytest.raises(InputError, match="limit"):
+            ship([nano], root, shop.corpora)
+        assert files(root) == before
+
+    def test_a_wrong_request_gets_one_sentence(self, tmp_path: Path, capsys) -> None:
+        assert command.main(["--from", str(tmp_path)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
+    model = random_model(ModelConfig(vocab_size=5, embedding_dim=8, num_layers=1, ffn_hidden_dim=8))
+    with torch.no_grad():
+        model.embedding.weight[0, 0] = 1e5
+    save_checkpoint(tmp_path / "whole", model, step=0)
+    with pytest.raises(InputError, match="not finite"):
+        save_checkpoint(tmp_path / "half", model, step=0, half=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+@given(st.integers(1, 60), st.integers(3, 25), st.data())
+def test_thinning_keeps_first_and_best_in_order_and_spreads_the_rest(total: int, count: int, data) -> None:
+    best = data.draw(st.integers(0, total - 1))
+    kept = thinned(range(total), count, best)
+    assert len(kept) == min(total, count) and kept == sorted(set(kept))
+    assert {0, best} <= set(kept)
+    if total > count:  # no gap is much wider than an even share of what is left
+        assert max(b - a for a, b in pairwise(kept)) <= 2 * (total - 1) / (count - 2) + 1
+
+
+SHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, Run]:
+    return {str(run.preset): run for run in RunStore(ROOT / "checkpoints").list() if run.read_only}
+
+
+class TestWhatIsShipped:
+    """What comes with every clone. Where a figure is made anew, each test names the place that quotes the old one."""
+
+    def test_all_three_are_there_and_small_enough(self, shipped: dict[str, Run]) -> None:
+        assert list(shipped) == ["medium", "small", "nano"]
+        assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= MAX_BYTES
+
+    def test_each_has_its_snapshots_the_first_and_the_best_among_them(self, shipped: dict[str, Run]) -> None:
+        for preset, run in shipped.items():
+            snapshots = run.snapshots()
+            steps = [snapshot.step for snapshot in snapshots]
+            assert len(steps) == REALLY_KEPT[preset] and steps[0] == 0
+            (best,) = [snapshot for snapshot in snapshots if snapshot.best]
+            measured = {event.step: event.val_loss for event in run.events() if isinstance(event, Eval)}
+            assert best.val_loss == min(measured.values()) and set(steps) <= set(measured)
+            made = names.read_json(run.folder / names.RUN)["made"]
+            assert (made["best_step"], made["val_loss"]) == (best.step, best.val_loss)
+            assert run.status().val_loss == best.val_loss and run.status().state == "completed"
+
+    def test_each_snapshot_is_halves_with_its_words_its_means_and_its_losses(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            words = {sample.step: sample.text for sample in run.samples()}
+            assert list(words) == [snapshot.step for snapshot in run.snapshots()] and all(words.values())
+            for snapshot in run.snapshots():
+                tensors, _ = read_tensors(snapshot.path)
+                assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+                assert snapshot.val_loss == load_model(snapshot.path).info.val_loss
+                assert load_means(snapshot.means_path).heads.shape[0] == run.model_config.num_layers
+
+    def test_each_says_how_it_was_made(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            made = names.read_json(run.folder / names.RUN)["made"]
+            assert run.corpus["sha256"] == builtin.SHAKESPEARE_SHA256 == SHAKESPEARE and run.train_config.seed == 42
+            assert made["machine"] and made["torch"] and made["weights"] == "float16" and made["threads"] >= 1
+            assert run.baselines is not None and run.parent is None
+
+    def test_they_are_the_presets(self, shipped: dict[str, Run]) -> None:
+        for name, run in shipped.items():
+            assert (run.model_config, run.train_config) == make_configs(PRESETS[name], 65)
+
+    def test_the_curves_do_not_jump_between_two_measures(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            half = run.train_config.num_steps // 2
+            losses = [event.val_loss for event in run.events() if isinstance(event, Eval) and event.step > half]
+            assert all(b < a + 0.015 for a, b in pairwise(losses)), run.preset  # none of them overfits
+
+    @pytest.mark.parametrize("document", ["README.md", "TRAINING.md"])
+    def test_the_documents_say_how_good_they_are(self, document: str, shipped: dict[str, Run]) -> None:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for name, run in shipped.items():
+            loss = f"{names.read_json(run.folder / names.RUN)['made']['val_loss']:.3f}"
+            row = f"| {name} | {run.model_config.num_parameters:,} | {loss} |"
+            if document == "TRAINING.md":
+                row = f"| {name} | the preset, seed 42, as it comes along | **{loss}** |"
+            assert row in text, f"{document} must say: {row}"

@@ -1,0 +1,231 @@
+"""The gate: what is let through, how much of it, how often, and with which headers it is answered."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from playground.public import request_filter as gate
+from playground.public.request_filter import Gate, Rates
+from playground.settings import Settings
+from tests.conftest import in_a_loop
+
+ME, YOU = ({"x-nano-visitor": letter * 43} for letter in "my")
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def _anything(request: Request) -> Any:
+    """Stands for Gradio: reads the body, and answers as the query says."""
+    read = len(await request.body())
+    if "wait" in request.query_params:
+        await asyncio.sleep(0.1)
+    if status := request.query_params.get("raise"):
+        raise HTTPException(int(status), "a path: /home/somebody")
+    if "break" in request.query_params:
+        raise RuntimeError("/home/somebody/secret.py")
+    if "plain" in request.query_params:
+        return PlainTextResponse("Traceback: /home/somebody", 500)
+    return JSONResponse({"read": read, "path": request.url.path, "query": request.url.query, **_told(request)})
+
+
+def _told(request: Request) -> dict[str, Any]:
+    return {"origin": request.headers.get("origin")}
+
+
+INNER = Starlette(routes=[Route("/{path:path}", _anything, methods=["GET", "POST", "PUT", "OPTIONS"])])
+
+
+def client(tmp_path: Path, public: bool, **how: Any) -> TestClient:
+    app = Gate(INNER, Settings(home=tmp_path, public=public), **how)
+    return TestClient(app, raise_server_exceptions=False, base_url="http://page.example")
+
+
+@pytest.fixture(params=[False, True], ids=["local", "public"])
+def page(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TestClient]:
+    yield client(tmp_path, request.param)
+
+
+READ = (
+    "/", "/config", "/assets/index.js", "/static/img/logo.svg", "/theme.css", "/gradio_api/info",
+    "/gradio_api/queue/data", "/gradio_api/heartbeat/abc123", "/gradio_api/call/sample/abc123",
+    "/gradio_api/file=/tmp/gradio/1/table.csv",
+)  # fmt: skip
+WRITTEN = ("queue/join", "queue/join/", "run/predict", "api/runs", "call/sample", "call/v2/sample", "upload", "reset")
+CLOSED = (
+    "/gradio_api/file=https://elsewhere.example/", "/gradio_api/file=file:///etc/passwd", "/gradio_api/deep_link",
+    "/gradio_api/proxy=https://elsewhere.example", "/gradio_api/runs", "/gradio_api/vibe-code", "/monitoring",
+    "/monitoring/summary", "/gradio_api/token", "/gradio_api/dev/reload", "/gradio_api/stream/a/b/c/playlist.m3u8",
+    "/docs", "/redoc", "/openapi.json", "/pwa_icon", "/logout",
+)  # fmt: skip
+
+
+def test_what_the_page_asks_for_is_let_through(page: TestClient) -> None:
+    for path in READ:
+        assert page.get(path).status_code == 200, path
+    for path in WRITTEN:
+        assert page.post(f"/gradio_api/{path}", json={}).status_code == 200, path
+
+
+def test_all_else_is_not_found(page: TestClient) -> None:
+    for path in CLOSED:
+        answer = page.get(path)
+        assert (answer.status_code, answer.json()) == (404, {"detail": gate.NOT_FOUND}), path
+    for path in ("process_recording", "login", "vibe-edit", "stream/1", "run-history/connect", "info"):
+        assert page.post(f"/gradio_api/{path}", json={}).status_code == 404, path
+    for method in ("PUT", "DELETE", "OPTIONS", "PATCH"):
+        assert page.request(method, "/gradio_api/queue/join").status_code == 404
+
+
+def test_every_answer_says_what_a_browser_may_do_with_it(page: TestClient) -> None:
+    """Found, not found, too large, plotly.js and a defect alike; embedding is left to a Space's own pages."""
+    answers = [page.get("/"), page.get("/docs"), page.get("/plotly.js"), page.get("/config?break")]
+    for answer in answers:
+        policy = answer.headers["content-security-policy"]
+        assert "connect-src 'self';" in policy and "object-src 'none'" in policy
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert "x-frame-options" not in answer.headers
+
+
+def test_a_public_page_can_be_embedded_on_spaces_only(tmp_path: Path) -> None:
+    policy = client(tmp_path, public=True).get("/").headers["content-security-policy"]
+    assert policy.endswith("frame-ancestors 'self' https://huggingface.co https://*.huggingface.co https://*.hf.space")
+    assert "frame-ancestors" not in client(tmp_path, public=False).get("/").headers["content-security-policy"]
+
+
+def test_plotly_comes_from_here_and_packed(page: TestClient) -> None:
+    answer = page.get("/plotly.js")
+    assert answer.status_code == 200 and "plotly.js" in answer.text[:500]
+    assert answer.headers["content-encoding"] == "gzip" and int(answer.headers["content-length"]) < 2 * 2**20
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_what_is_too_large_is_refused(page: TestClient, declared: bool) -> None:
+    """Said to be large, or found to be."""
+    whole = b" " * (30 * 2**20)
+    chunks = (whole[start : start + 2**20] for start in range(0, len(whole), 2**20))
+    answer = page.post("/gradio_api/queue/join", content=whole if declared else chunks)
+    assert (answer.status_code, answer.json()) == (413, {"detail": gate.TOO_LARGE})
+    assert page.request("GET", "/config", content=b"x" * 100_000).status_code == 413
+    assert page.post("/gradio_api/queue/join", content=b"x" * 2**20).json()["read"] == 2**20
+
+
+@pytest.mark.parametrize("length", ["-1", "1e3", "ten", "9" * 30])
+def test_a_length_that_is_none_is_refused(page: TestClient, length: str) -> None:
+    assert page.post("/gradio_api/reset", content=b"", headers={"Content-Length": length}).status_code == 413
+
+
+def test_an_upload_may_be_as_large_as_a_text(tmp_path: Path) -> None:
+    public, local = (client(tmp_path, public) for public in (True, False))
+    body = b"x" * (5 * 2**20 + 1000)
+    assert public.post("/gradio_api/upload", content=body).json()["read"] == len(body)
+    assert public.post("/gradio_api/upload", content=body + b"x" * 100_000).status_code == 413
+    assert local.post("/gradio_api/upload", content=body + b"x" * 100_000).status_code == 200
+
+
+def test_other_sites_get_no_answer_they_could_read(page: TestClient) -> None:
+    """Gradio would reflect their origin; it never hears of it. What a browser says comes from elsewhere cannot act."""
+    assert page.get("/config", headers={"Origin": "https://evil.example"}).json()["origin"] is None
+    for site in ("cross-site", "same-site"):
+        assert page.post("/gradio_api/run/x", json={}, headers={"Sec-Fetch-Site": site}).status_code == 403
+    assert page.post("/gradio_api/run/x", json={}, headers={"Sec-Fetch-Site": "same-origin"}).status_code == 200
+    assert page.get("/", headers={"Sec-Fetch-Site": "cross-site"}).status_code == 200  # a link from anywhere
+
+
+def test_no_session_is_read_from_disk(page: TestClient) -> None:
+    assert page.get("/config?run=a%20b&deep_link=abc&tab=train").json()["query"] == "run=a+b&tab=train"
+    assert page.get("/config?run=a%20b&x=").json()["query"] == "run=a%20b&x="
+    assert page.get("/?run=a%20b&deep_link=abc").json()["query"] == ""
+
+
+def test_nothing_raw_is_said(page: TestClient) -> None:
+    for query, status in {"raise=404": 404, "raise=422": 422, "raise=400": 400, "raise=503": 503}.items():
+        answer = page.get(f"/config?{query}")
+        assert answer.status_code == status and "/home" not in answer.text and answer.json()["detail"]
+    for query in ("break", "plain"):
+        answer = page.get(f"/config?{query}")
+        assert (answer.status_code, answer.json()) == (500, {"detail": gate.DEFECT})
+
+
+def test_one_visitor_in_a_hurry_slows_nobody_else(tmp_path: Path) -> None:
+    clock = Clock()
+    page = client(tmp_path, public=True, clock=clock)
+    codes = [page.post("/gradio_api/run/x", json={}, headers=ME).status_code for _ in range(200)]
+    assert codes[:100] == [200] * 100 and codes[-1] == 429
+    assert page.post("/gradio_api/run/x", json={}, headers=ME).json() == {"detail": gate.TOO_FAST}
+    assert page.post("/gradio_api/run/x", json={}, headers=YOU).status_code == 200
+    assert page.get("/assets/a.js", headers=ME).status_code == 200  # what a page is made of is not counted
+    clock.now += 1
+    assert page.post("/gradio_api/run/x", json={}, headers=ME).status_code == 200
+
+
+def test_new_tokens_from_one_address_end_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPACE_ID", "somebody/nano-llm")  # only there does a machine in front say where they come from
+    page = client(tmp_path, public=True, clock=Clock())
+    tokens = (f"{number:043d}" for number in range(2000))
+    assert any(page.get("/config", headers={"x-nano-visitor": t}).status_code == 429 for t in tokens)
+    elsewhere = {**ME, "x-forwarded-for": "10.0.0.1, 10.0.0.2"}
+    assert page.get("/config", headers=elsewhere).status_code == 200
+
+
+def test_a_local_page_knows_no_hurry(tmp_path: Path) -> None:
+    page = client(tmp_path, public=False, clock=Clock(), pending=lambda visitor: 100)
+    assert {page.post("/gradio_api/queue/join", json={}).status_code for _ in range(300)} == {200}
+
+
+def test_who_has_much_under_way_waits(tmp_path: Path) -> None:
+    under_way = {"of": gate.MOST_PENDING}
+    page = client(tmp_path, public=True, pending=lambda visitor: under_way["of"])
+    answer = page.post("/gradio_api/queue/join", json={}, headers=ME)
+    assert (answer.status_code, answer.json()) == (429, {"detail": gate.TOO_MANY})
+    assert page.post("/gradio_api/cancel", json={}, headers=ME).status_code == 200  # which is the way out
+    assert page.get("/gradio_api/call/sample/abc", headers=ME).status_code == 200
+    assert page.get("/gradio_api/queue/data", headers=ME).status_code == 200
+    under_way["of"] -= 1
+    assert page.post("/gradio_api/queue/join", json={}, headers=ME).status_code == 200
+
+
+def test_those_on_their_way_into_the_queue_count(tmp_path: Path) -> None:
+    """Fifty at the same moment: none is in the queue yet when the last is looked at."""
+
+    async def at_once() -> list[int]:
+        app = Gate(INNER, Settings(home=tmp_path, public=True))
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://page.example", headers=ME) as web:
+            joins = [web.post("/gradio_api/queue/join?wait", json={}) for _ in range(50)]
+            return [answer.status_code for answer in await asyncio.gather(*joins)]
+
+    assert sorted(in_a_loop(at_once())) == [200] * gate.MOST_PENDING + [429] * (50 - gate.MOST_PENDING)
+
+
+def test_uploads_are_rarer(tmp_path: Path) -> None:
+    clock = Clock()
+    page = client(tmp_path, public=True, clock=clock)
+    codes = [page.post("/gradio_api/upload", content=b"x", headers=ME).status_code for _ in range(12)]
+    assert codes == [200] * 10 + [429] * 2
+    clock.now += 30
+    assert page.post("/gradio_api/upload", content=b"x", headers=ME).status_code == 200
+
+
+def test_rates_are_forgotten_with_those_who_left() -> None:
+    rates = Rates(1, 1, Clock())
+    for number in range(2 * gate.KNOWN):
+        rates.take(str(number))
+    assert len(rates) == gate.KNOWN

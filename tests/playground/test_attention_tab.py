@@ -1,0 +1,376 @@
+"""What Attention's lenses show is what the core finds, on a model in a real run folder."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import numpy as np
+import pytest
+
+from nanollm.charts.inspection import history_figure
+from nanollm.config import ModelConfig
+from nanollm.data.corpus import CorpusStore, split
+from nanollm.errors import InputError
+from nanollm.explain.ablation import Ablation, Part, Reading, measure_means, save_means, switch_off
+from nanollm.explain.backup_heads import Backup
+from nanollm.explain.findings import find, save_findings
+from nanollm.explain.head_types import NOTHING
+from nanollm.inference.generate import generate_text
+from nanollm.runs.store import RunStore
+from nanollm.runs.transfer.archive import export, import_
+from nanollm.tokenizer import CharTokenizer
+from nanollm.train.checkpoint import save_checkpoint, snapshot_name
+from playground.attention.views import ablation as mattering
+from playground.attention.views import attention_map as looking
+from playground.attention.views import head_types as naming
+from playground.attention.views import logit_lens as layering
+from playground.attention.views import model_overview as whole
+from playground.attention.views import ranking
+from playground.context import Context
+from playground.services.inspections import Kept, View
+from playground.settings import Settings
+from tests import run_folders
+from tests.conftest import ROOT, random_model
+from tests.planted import Planted
+
+TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 40
+STEPS = (0, 4, 9)
+
+
+@pytest.fixture(scope="module")
+def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """A run of three snapshots whose text is here; its model is random, but every part of it matters."""
+    home = tmp_path_factory.mktemp("home")
+    corpus = CorpusStore(home / "data" / "corpora").add_text(TEXT, "cats")
+    run = RunStore(home / "checkpoints").create(settings={}, corpus=corpus, preset="nano", queued=False)
+    tokenizer = CharTokenizer.from_text(TEXT)
+    config = ModelConfig(tokenizer.vocab_size, 16, 2, 16, num_heads=2, context_length=32)
+    for step in STEPS:
+        save_checkpoint(run.folder / snapshot_name(step), random_model(config, step), step=step, tokenizer=tokenizer)
+    run_folders.write(run, run_folders.step(STEPS[-1]))
+    return Context.open(Settings(home=home))
+
+
+def view(ctx: Context, text: str = "the cat sat", step: int | None = None) -> View:
+    return ctx.inside.view({"run": ctx.store.list()[0].id, "step": step}, text)
+
+
+def test_a_snapshot_that_went_a_moment_ago_is_still_looked_into(ctx: Context) -> None:
+    """A best one that is outdone is removed while somebody looks at it."""
+    seen = view(ctx)
+    gone = replace(seen, snapshot=replace(seen.snapshot, path=seen.snapshot.path.with_name("gone")))
+    assert ctx.inside.frame(gone) == ctx.inside.frame(seen)
+    assert ctx.inside.meter(gone)[1] == ctx.inside.meter(seen)[1] and ctx.inside.ranking(gone) is None
+
+
+@pytest.fixture(scope="module")
+def parts(ctx: Context) -> dict[str, Any]:
+    modules = {"looking": looking, "mattering": mattering, "naming": naming, "layering": layering, "whole": whole}
+    with gr.Blocks():
+        return {name: module.layout(ctx) for name, module in modules.items()}
+
+
+def test_a_long_text_is_looked_at_from_its_end(ctx: Context) -> None:
+    seen = view(ctx, TEXT)
+    assert seen.text == TEXT[-32:]
+    assert "last 32 of 2,160 characters" in seen.about
+    assert view(ctx).about == ""
+    with pytest.raises(InputError, match="'Z'"):
+        view(ctx, "Z" + TEXT)
+    for nothing in ("", None, 7):
+        with pytest.raises(InputError, match="no text"):
+            view(ctx, nothing)  # type: ignore[arg-type]
+
+
+def test_a_model_that_cannot_read_our_example_gets_one_of_its_own(ctx: Context) -> None:
+    selection = {"run": ctx.store.list()[0].id, "step": None}
+    example = ctx.inside.example(selection, "The old clock said")
+    assert example in TEXT and len(example) == len("The old clock said")
+
+
+def test_frames_are_kept_and_a_file_written_anew_is_read_anew(ctx: Context) -> None:
+    seen = view(ctx, step=0)
+    assert ctx.inside.frame(seen) is ctx.inside.frame(view(ctx, step=0))
+    assert ctx.inside.frame(seen) is not ctx.inside.frame(view(ctx, step=4))
+
+
+def test_what_was_asked_for_longest_ago_is_given_up_first() -> None:
+    kept: Kept[int] = Kept(2)
+    made: list[int] = []
+
+    def make(value: int) -> int:
+        made.append(value)
+        return value
+
+    for key in (1, 2, 1, 3, 1, 2):
+        assert kept.get(key, lambda key=key: make(key)) == key
+    assert made == [1, 2, 3, 2]
+
+
+def test_held_out_is_what_the_run_holds_out(ctx: Context) -> None:
+    seen = view(ctx)
+    _, ids = ctx.corpora.encoded(seen.run.corpus["sha256"])
+    expected = split(ids, seen.run.train_config.validation_fraction)[1]
+    np.testing.assert_array_equal(ctx.inside.held_out(seen.run, seen.loaded), expected)
+
+
+def test_a_model_with_another_alphabet_reads_the_same_held_out_text(ctx: Context, tmp_path: Path) -> None:
+    """A run that goes on from another model judges itself with that one's vocabulary."""
+    corpus = ctx.corpora.add_text(TEXT, "cats")
+    store = RunStore(tmp_path)
+    run = store.create(settings={}, corpus=corpus, preset="nano", queued=False)
+    wider = CharTokenizer.from_text(TEXT + "XYZ")
+    config = ModelConfig(wider.vocab_size, 16, 1, 16, num_heads=2, context_length=32)
+    save_checkpoint(run.folder / snapshot_name(0), random_model(config), step=0, tokenizer=wider)
+    run_folders.write(run, run_folders.step(0))
+    seen = ctx.inside._read_held_out(run, type(ctx.models)(store).get(run.id, 0))
+    assert wider.decode(seen) == TEXT[len(TEXT) - len(seen) :]
+
+
+def test_the_heatmap_comes_without_the_cells_that_the_browser_has(ctx: Context, parts: dict[str, Any]) -> None:
+    shown = looking.show(ctx, parts["looking"], view(ctx), {"layer": 2, "head": 1})
+    figure = shown[parts["looking"].heatmap]
+    assert figure["data"][0]["z"] == [] and len(figure["layout"]["xaxis"]["ticktext"]) == len("the cat sat")
+    assert "seen.weights[1, 0]" in shown[parts["looking"].python]
+
+
+@pytest.mark.parametrize("kind", ["mean", "zero"])
+def test_switching_off_shows_what_the_core_finds(ctx: Context, parts: dict[str, Any], kind: str) -> None:
+    its, seen = parts["mattering"], view(ctx)
+    off = ["L1·H2", "L2·FF"]
+    shown = mattering.show(ctx, its, seen, None, off, kind, 7)
+    model, tokenizer = seen.loaded.model, seen.loaded.tokenizer
+    means = measure_means(model, ctx.inside.held_out(seen.run, seen.loaded)) if kind == "mean" else None
+    found = switch_off(model, tokenizer, seen.text, [Part("head", 0, 1), Part("feed_forward", 1)], means)
+    rises = [reading.loss - found.untouched.loss for reading in (*found.alone, found.together)]
+    rows = shown[its.effects]["rows"]
+    assert [row["label"] for row in rows] == ["L2·FF", "L1·H2", "together"]
+    assert [row["value"] for row in rows] == pytest.approx(rises, abs=1e-5)
+    assert f"{found.together.loss:.2f} nats a character instead of {found.untouched.loss:.2f}" in shown[its.cost]
+    texts = shown[its.writing]
+    assert seen.text + texts["texts"][0] == generate_text(model, tokenizer, seen.text, mattering.LENGTH, seed=7)
+    at = texts["parts_at"]
+    one, other = texts["texts"]
+    assert one[:at] == other[:at] and one[at] != other[at]
+    assert shown[its.why] == mattering.WHY[kind]
+
+
+def test_parts_are_said_to_stand_in_for_each_other_only_where_that_is_no_chance() -> None:
+    chance = np.random.default_rng(0).normal(size=(3, 100))
+    rises = np.array([0.1, 0.1, 0.5])[:, None]
+
+    def legend(scatter: float) -> str:
+        none = np.zeros(0)
+        one, other, both = (Reading(losses, none) for losses in rises + scatter * chance)
+        off = (Part("head", 0, 0), Part("head", 0, 1))
+        found = Ablation("a" * 101, 0, off, Reading(np.zeros(100), none), both, (one, other))
+        return mattering._effects(found)["legend"]
+
+    assert "stood in for another" in legend(0.1)
+    assert "stood in for another" not in legend(4.0)
+
+
+def test_with_everything_on_there_is_one_text_and_no_effect(ctx: Context, parts: dict[str, Any]) -> None:
+    its = parts["mattering"]
+    shown = mattering.show(ctx, its, view(ctx), None, ["L9", "nonsense"], "mean", True)
+    assert shown[its.effects]["rows"] == [] and shown[its.why] == mattering.WHY["mean"]
+    assert len(shown[its.writing]["texts"]) == 1
+    assert "Nothing is switched off" in shown[its.cost]
+    assert "nothing in it can be guessed" in mattering.show(ctx, its, view(ctx, "t"), None, [], "mean", 1)[its.cost]
+
+
+def test_kept_means_are_used_and_their_lack_is_said(ctx: Context, tmp_path: Path) -> None:
+    store, tokenizer = RunStore(tmp_path), CharTokenizer.from_text(TEXT)
+    run = store.create(settings={}, corpus=run_folders.TALE, preset="nano", queued=False)  # a text that is not here
+    model = random_model(ModelConfig(tokenizer.vocab_size, 16, 1, 16, num_heads=2, context_length=32))
+    save_checkpoint(run.folder / snapshot_name(0), model, step=0, tokenizer=tokenizer)
+    run_folders.write(run, run_folders.step(0))
+    other = Context.open(Settings(home=tmp_path))
+    other.models._store = store
+    seen = other.inside.view({"run": run.id, "step": 0}, "the cat")
+    means, lack = other.inside.means(seen)
+    assert means is None and "its text is not here" in lack
+    kept = measure_means(model, tokenizer.encode(TEXT))
+    save_means(run.snapshot(0).means_path, kept)
+    means, lack = other.inside.means(seen)
+    assert means is not None and lack == ""
+    np.testing.assert_array_equal(means.heads, kept.heads)
+    assert other.inside.judged_by(seen)[1] == "the text above alone"
+
+
+def test_shares_come_to_the_logit_and_a_click_picks_the_character(ctx: Context, parts: dict[str, Any]) -> None:
+    its, seen = parts["layering"], view(ctx)
+    for where in (None, 3, 99):
+        shown = layering.show(ctx, its, seen, None, where, None)
+        *rows, together = shown[its.shares]["rows"]
+        assert float(together["said"].replace("−", "-")) == pytest.approx(sum(row["value"] for row in rows), abs=0.006)
+        table = shown[its.table]
+        assert len(table["rows"]) == 3 and table["picked"] == table["rows"][-1]["characters"][0]["character"]
+    picked = json.dumps({"at": [3, seen.typed], "character": "r"})
+    assert layering.show(ctx, its, seen, None, 3, picked)[its.table]["picked"] == "r"
+    assert "“r”" in layering.show(ctx, its, seen, None, 3, picked)[its.shares]["caption"]
+    elsewhere = layering.show(ctx, its, seen, None, 4, picked)[its.table]
+    assert elsewhere["picked"] == elsewhere["rows"][-1]["characters"][0]["character"]  # it was picked at another place
+    for odd in ({"at": [3, seen.typed], "character": "Ж"}, "r", {"at": [3, seen.typed]}, {"at": 3}, [], 7):
+        assert (
+            layering.show(ctx, its, seen, None, 3, json.dumps(odd))[its.table]["picked"]
+            in seen.loaded.tokenizer.characters
+        )
+
+
+def test_a_planted_head_is_named_and_a_random_one_is_not(ctx: Context, parts: dict[str, Any], tmp_path: Path) -> None:
+    its = parts["naming"]
+    assert NOTHING in naming.show(ctx, its, view(ctx), {"layer": 1, "head": 1})[its.name]
+    tokenizer = CharTokenizer.from_text(TEXT)
+    run = RunStore(tmp_path / "checkpoints").create(settings={}, corpus=run_folders.TALE, preset="nano", queued=False)
+    planted = Planted(tokenizer.vocab_size, 32).back(0, 1, 1)
+    save_checkpoint(run.folder / snapshot_name(0), planted.model, step=0, tokenizer=tokenizer)
+    run_folders.write(run, run_folders.step(0))
+    other = Context.open(Settings(home=tmp_path))
+    shown = naming.show(other, its, other.inside.view({"run": run.id, "step": 0}, TEXT), {"layer": 1, "head": 2})
+    assert shown[its.name] == "L1·H2: previous character"
+    assert shown[its.all_names]["of"]["L1·H2"] == "previous character"
+    best = max(shown[its.scores]["rows"], key=lambda row: row["value"])
+    assert best["label"] == "previous character" and best["strong"] and best["value"] > 0.9
+
+
+def test_curves_and_the_sentence_on_induction(ctx: Context) -> None:
+    run = ctx.store.list()[0]
+    found = [ctx.inside.head_scores(view(ctx, step=step))[0] for step in STEPS]
+    figure = naming._curves(run, list(STEPS), found)
+    assert set(figure["heads"]) == {"L1·H1", "L1·H2", "L2·H1", "L2·H2"}
+    assert figure["heads"]["L2·H1"][0]["x"] == [1, 4, 9]  # step 0 stands where 1 would
+    assert naming._induction(list(STEPS), found).startswith("No induction head")
+
+
+def test_names_at_the_ends_of_curves_do_not_lie_on_each_other() -> None:
+    scores = np.array([[0.0, 0.0, 0.0, np.nan], [0.31, 0.30, 0.1, np.nan]], np.float32)
+    *lines, names = history_figure([0, 10], scores, ["one", "other", "little", "none"])["data"]
+    assert len(lines) == 4 and [text.strip() for text in names["text"]] == ["one", "other"]
+    assert names["y"] == [0.36, 0.3] and names["x"] == [10, 10]
+
+
+def test_the_map_keeps_its_axes_while_it_is_played(ctx: Context, parts: dict[str, Any]) -> None:
+    its = parts["whole"]
+    figures = [whole.show_map(ctx, its, view(ctx, step=step))[its.map] for step in STEPS]
+    ranges = [figure["layout"]["xaxis"]["range"] for figure in figures]
+    assert ranges[0] == ranges[1] == ranges[2]
+    shown = {text for trace in figures[0]["data"] for text in trace["text"]}
+    assert len(shown) == len(set(TEXT)) and {"␣", "⏎", "t"} <= shown
+    assert all(abs(value) <= ranges[0][1] for figure in figures for trace in figure["data"] for value in trace["x"])
+
+
+def test_the_meter_follows_the_text_only_where_that_judges(
+    ctx: Context, textless: Context, parts: dict[str, Any]
+) -> None:
+    its = parts["whole"]
+    assert whole.show_meter_of_text(ctx, its, view(ctx)) == gr.skip()
+    assert "the text above alone" in whole.show_meter_of_text(textless, its, view(textless))[its.about_meter]
+
+
+def test_the_meter_says_how_far_back_it_looks(ctx: Context, parts: dict[str, Any]) -> None:
+    its = parts["whole"]
+    shown = whole.show_meter(ctx, its, view(ctx))
+    assert shown[its.meter]["layout"]["xaxis"]["tickvals"][-1] == 32
+    assert "text that it never trained on" in shown[its.about_meter]
+
+
+def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
+    seen = view(ctx)
+    found, button = ranking.known(ctx, seen, None)
+    assert found["said"] == ranking.UNRANKED and button.interactive
+    ids, where = ctx.inside.judged_by(seen)
+    effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inside.means(seen)[0]))
+    ctx.inside.keep_ranking(seen, effects, where)
+    found, button = ranking.known(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
+    most = max(effects, key=lambda effect: effect.increase)
+    assert len(found["of"]) == 4 and most.part.label in found["said"] and not button.interactive
+    assert found["stamp"] == ctx.inside.frame(seen)["stamp"] != ctx.inside.frame(view(ctx, step=0))["stamp"]
+    assert ranking.known(ctx, view(ctx, step=0), None)[0]["said"] == ranking.UNRANKED
+
+
+def test_a_ranking_of_something_else_is_called_off(ctx: Context) -> None:
+    session, seen = "a visitor", view(ctx, step=4)
+    bars = ranking.bars(ctx, seen, session)
+    assert [len(next(bars)["of"]) for _ in range(2)] == [0, 1]
+    assert ranking.known(ctx, view(ctx, "the rat ran", step=4), session)[0] is None  # it goes on
+    assert len(next(bars)["of"]) == 2
+    assert ranking.known(ctx, view(ctx, step=0), session)[0]["said"] == ranking.UNRANKED
+    assert list(bars) == []
+    assert ranking.known(ctx, seen, session)[0]["said"] == ranking.UNRANKED  # half a ranking is none
+    assert len(list(ranking.bars(ctx, seen, session))[-1]["of"]) == 4
+    assert "Missed most" in ranking.known(ctx, seen, session)[0]["said"]
+
+
+@pytest.fixture(scope="module")
+def textless(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    """A run of one snapshot whose text is not here."""
+    home = tmp_path_factory.mktemp("textless")
+    tokenizer = CharTokenizer.from_text(TEXT)
+    run = RunStore(home / "checkpoints").create(settings={}, corpus=run_folders.TALE, preset="nano", queued=False)
+    model = random_model(ModelConfig(tokenizer.vocab_size, 16, 1, 16, num_heads=2, context_length=32))
+    save_checkpoint(run.folder / snapshot_name(0), model, step=0, tokenizer=tokenizer)
+    run_folders.write(run, run_folders.step(0))
+    return Context.open(Settings(home=home))
+
+
+def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context) -> None:
+    inside, one, other = textless.inside, view(textless, "the cat sat"), view(textless, "the mat ran")
+    ids, where = inside.judged_by(one)
+    inside.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
+    said = ranking.known(textless, one, None)[0]["said"]
+    assert "the text above alone" in said and "none can be told from nothing" in said
+    assert ranking.known(textless, other, None)[0]["said"] == ranking.UNRANKED
+    assert inside.meter(one)[0].cut[-1] != inside.meter(other)[0].cut[-1]  # of the same length
+    assert inside.known_scores(one) is None
+    inside.head_scores(one)
+    assert inside.known_scores(one) is not None and inside.known_scores(other) is None
+
+
+def test_the_lens_on_names_says_what_they_were_measured_on(
+    ctx: Context, textless: Context, parts: dict[str, Any]
+) -> None:
+    its = parts["naming"]
+    for context, where in ((ctx, "text that it never trained on"), (textless, "the text above alone")):
+        shown = naming.show(context, its, view(context), {"layer": 1, "head": 1})
+        assert f"Measured on {where}." in shown[its.scores]["legend"]
+    shown = naming.show(textless, its, view(textless, "t"), {"layer": 1, "head": 1})
+    assert "too little text" in shown[its.name] and shown[its.all_names] is None and shown[its.wanted] is None
+
+
+def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: dict[str, Any]) -> None:
+    seen = view(textless)
+    model, tokenizer = seen.loaded.model, seen.loaded.tokenizer
+    pair = Part("head", 0, 0), Part("head", 0, 1)
+    found = replace(find(model, tokenizer, tokenizer.encode(TEXT), None), backup=Backup(pair, (0.02, 0.03), 0.31, 0.01))
+    assert mattering.show(textless, parts["mattering"], seen, None, [], "mean", 1)[parts["mattering"].pair] == ""
+    save_findings(seen.snapshot.findings_path, found)
+    try:
+        scores, where = textless.inside.head_scores(seen)
+        np.testing.assert_array_equal(scores.scores, found.scores.scores)
+        assert where == textless.inside.meter(seen)[1] == "text that it never trained on"
+        told, button = ranking.known(textless, seen, None)
+        assert len(told["of"]) == 2 and not button.interactive and "±" in told["said"]
+        assert naming.known(textless, seen) is not None
+        for off, offered in (([], True), (["L1·H1", "L1·H2"], False)):
+            shown = mattering.show(textless, parts["mattering"], seen, None, off, "zero", 1)
+            assert "L1·H1 and L1·H2 stand in for each other" in shown[parts["mattering"].pair]
+            assert "0.260 ± 0.010 more" in shown[parts["mattering"].pair]
+            assert shown[parts["mattering"].both].interactive == offered
+        assert textless.inside.key(seen) == textless.inside.key(view(textless, "the rat"))
+    finally:
+        seen.snapshot.findings_path.unlink()
+
+
+@pytest.mark.skipif(not (ROOT / "checkpoints" / "pretrained").is_dir(), reason="no models are shipped yet")
+def test_an_imported_run_has_its_bars_at_once(tmp_path: Path) -> None:
+    ctx, shipped = Context.open(Settings(home=tmp_path)), RunStore(ROOT / "checkpoints").get("pretrained-nano")
+    run = import_(ctx.store, export(shipped, tmp_path / "run.zip"))
+    seen = ctx.inside.view({"run": run.id, "step": None}, "the cat sat")
+    found, button = ranking.known(ctx, seen, None)
+    assert len(found["of"]) == run.model_config.num_layers * run.model_config.heads and not button.interactive
+    assert naming.known(ctx, seen) is not None

@@ -1,0 +1,53 @@
+"""Events are lines that come back as they went, and a resumed run reads like one that was never interrupted."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+
+from nanollm.train import events as ev
+
+EXAMPLES = [
+    ev.Start(0, 100, "float32", 2, "cpu", "2.13", 18_752, 900, 100),
+    ev.Step(50, 2.31, 0.003, 0.8, 204_800, 1.9, 107_000.0),
+    ev.Eval(50, 2.0, 2.1, 1.9, best=True),
+    ev.Eval(50, 2.0, None, 1.9),
+    ev.Sample(50, "The", ' "quick"\n\tbrown\u2028 fox \U0001f98a'),
+    ev.Checkpoint(50, "checkpoint_00000050.safetensors", "best", replaces="checkpoint_00000040.safetensors"),
+    ev.Resume(50),
+    ev.End(100, "completed"),
+]
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=lambda e: e.type)
+def test_an_event_survives_its_line(event: ev.Event) -> None:
+    line = ev.to_json(event)
+    assert "\n" not in line
+    assert json.loads(line)["type"] == event.type
+    assert ev.from_json(line) == event
+
+
+@pytest.mark.parametrize(
+    "line", ["", "{", "[]", "null", "7", '{"type": "step"}', '{"type": "news", "step": 1}', '"step"']
+)
+def test_what_is_no_event_is_none(line: str) -> None:
+    assert ev.from_json(line) is None
+
+
+def test_every_torn_line_is_none() -> None:
+    line = ev.to_json(EXAMPLES[1])
+    assert all(ev.from_json(line[:cut]) is None for cut in range(len(line)))
+
+
+def test_json_holds_no_nan() -> None:
+    row = json.loads(ev.to_json(ev.Step(1, math.nan, 1.0, math.inf, 1, 1.0, 1.0)))
+    assert row["loss"] is None and row["grad_norm"] is None
+
+
+def test_what_a_resume_repeats_counts_once() -> None:
+    step = lambda n: ev.Step(n, 2.0, 0.1, 1.0, n, 0.1 * n, 10.0)  # noqa: E731
+    rows = [step(10), step(20), step(30), ev.Resume(20), step(30), step(40), ev.Resume(0), step(10)]
+    assert [e.step for e in ev.effective(rows) if isinstance(e, ev.Step)] == [10]
+    assert [e.step for e in ev.effective(rows[:6]) if isinstance(e, ev.Step)] == [10, 20, 30, 40]
