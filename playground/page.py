@@ -24,6 +24,7 @@ from playground.public.request_filter import guarded, queued_by
 from playground.sample import tab as sample
 from playground.selection import parse_selection
 from playground.services.catalogue import changed_rows
+from playground.services.gradio_internals import event_data
 from playground.settings import Settings
 from playground.shell.feed import feed
 from playground.shell.guide import guide
@@ -163,16 +164,16 @@ def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
     gr.Timer(1).tick(tell, [seen, mark], [rows, seen, mark], **UNQUEUED)
 
     def pick(event: gr.EventData) -> dict[str, Any]:
-        return {"run": parse_selection(event._data)[0], "step": None}
+        return {"run": parse_selection(event_data(event))[0], "step": None}
 
     @report_errors
     def rename(event: gr.EventData) -> list[dict[str, Any]]:
-        ctx.runs.rename(parse_selection(event._data)[0], str(event._data.get("title", "")))
+        ctx.runs.rename(parse_selection(event_data(event))[0], str(event_data(event).get("title", "")))
         return ctx.catalogue.rows(fresh=True)
 
     @report_errors
     def remove(selection: Any, event: gr.EventData) -> tuple[Any, Any]:
-        run, _ = parse_selection(event._data)
+        run, _ = parse_selection(event_data(event))
         ctx.runs.delete(run)
         return ctx.catalogue.rows(fresh=True), NOTHING if parse_selection(selection)[0] == run else gr.skip()
 

@@ -15,6 +15,7 @@ from playground.components.text import line, numbers
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
 from playground.selection import parse_selection
+from playground.services.gradio_internals import event_data
 from playground.train import all_runs, form
 from playground.train import export_import as carry
 from playground.train import live_view as live
@@ -215,7 +216,7 @@ def _wire_controls(ctx: Context, parts: Parts) -> None:
 
     @report_errors
     def take_advice(selection: Any, event: gr.EventData) -> dict[str, Any]:
-        wanted = event._data.get("index") if isinstance(event._data, dict) else None
+        wanted = event_data(event).get("index")
         with ctx.run_creation_lock:
             run = follow(ctx.runs, ctx.runs.get(_chosen_run(selection)), wanted, ctx.corpora)
         return _begun(ctx, run.id)
