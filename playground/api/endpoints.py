@@ -33,7 +33,7 @@ def publish(ctx: Context) -> None:
 
 def _run_endpoints(ctx: Context) -> tuple[Any, ...]:
     def runs() -> list[dict[str, Any]]:
-        """List all runs, newest first: id, title, state, step, loss (lowest validation loss), steps (of the snapshots)."""
+        """List all runs, newest first: id, title, state, step, loss (lowest validation loss), steps (of snapshots)."""
         names = ("id", "title", "state", "reason", "step", "num_steps", "created", "loss", "steps")
         return [{name: row[name] for name in names} for row in ctx.catalogue.rows(fresh=True)]
 

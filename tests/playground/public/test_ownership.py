@@ -37,7 +37,7 @@ class Page:
         self.trainer = Launcher(self.all_runs, self.all_corpora.root)
         self.launcher = VisitorLauncher(self.trainer, self.runs)
         self.corpora = VisitorCorpusStore(self.all_corpora, self.runs)
-        self.catalogue = Catalogue(self.all_runs, self.all_corpora, max_age=0, who=lambda: self.visitor)
+        self.catalogue = Catalogue(self.all_runs, self.all_corpora, max_age=0, visitor=lambda: self.visitor)
 
     def begin(self, visitor: Visitor, text: str = "a tale of two visitors. " * 60) -> Run:
         self.visitor = visitor
