@@ -15,6 +15,7 @@ from playground.components.factory import browser_call
 from playground.components.text import line, numbers, writing, written
 from playground.context import Context
 from playground.handlers import EACH, QUIET, polite
+from playground.services.gradio_internals import event_data
 from playground.services.streaming import together
 from playground.shell.time_bar import time_bar
 
@@ -94,14 +95,14 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     )
 
     def tell(event: gr.EventData) -> list[Any]:
-        taken = seats(ctx, event._data)
+        taken = seats(ctx, event_data(event))
         return [*_each(map(facts, taken)), caution(seat.run for seat in taken)]
 
     parts.count.tell(tell, None, [*(column.facts for column in parts.columns), parts.caution], **QUIET, **EACH)
 
     @polite
     def write(request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
-        yield from _write(ctx, request.session_hash, event._data)
+        yield from _write(ctx, request.session_hash, event_data(event))
 
     parts.count.ask(
         write,
