@@ -92,15 +92,8 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     _wire_drop(ctx, parts)
     # The browser says what is to be written, and when: one move of the time bar changes all columns, and asks once.
     moved = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
-    names = [
-        "count",
-        "prompt",
-        "temperature",
-        "top_k",
-        "max_length",
-        "seed",
-        *(f"model{i}" for i in range(MAX_COLUMNS)),
-    ]
+    models = [f"model{i}" for i in range(MAX_COLUMNS)]
+    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", *models]
     follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
     press = browser_call("compare/compare.js", "press", *names)
     gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **MULTIPLE)

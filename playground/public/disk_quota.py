@@ -15,7 +15,7 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs import folder as names
 from nanollm.runs.store import Run, RunStore
-from playground.public.ownership import is_shared
+from playground.public.ownership import LISTS, is_shared
 
 log = logging.getLogger("nanollm.page")
 
@@ -119,7 +119,7 @@ class DiskQuota:
         for entry in self._list_entries():
             if entry.parent.name not in owners and time.time() - _modified(entry) > LIST_SECONDS:
                 entry.unlink(missing_ok=True)
-        for folder in self._corpora.root.glob("shelves/*"):
+        for folder in self._corpora.root.glob(f"{LISTS}/*"):
             with suppress(OSError):  # not empty
                 folder.rmdir()
 
@@ -131,7 +131,7 @@ class DiskQuota:
                 self._delete_text_if_unused(info.sha256)
 
     def _list_entries(self) -> list[Path]:
-        return list(self._corpora.root.glob("shelves/*/*.json"))
+        return list(self._corpora.root.glob(f"{LISTS}/*/*.json"))
 
 
 def _delete_old_files(folder: Path, seconds: float) -> None:

@@ -27,6 +27,7 @@ from nanollm.runs.store import GONE, Corpora, Corpus, Run, RunStore, needing
 from playground.public import sentences
 from playground.public.visitor import Visitor
 
+LISTS = "shelves"  # folder for the visitors' text lists, named so by the first version
 MAX_VIEW_TIMES = 1000  # runs of which the time of the last view is remembered
 
 
@@ -167,8 +168,8 @@ class VisitorCorpusStore:
     """A CorpusStore limited to shared texts and those that the visitor added.
 
     Methods of the same name do the same as CorpusStore's. Each text is stored once, under its digest. A text that a
-    visitor added has an entry shelves/<owner>/<sha256>.json with the name that they gave it. Knowing the digest of
-    another visitor's text does not give access to it.
+    visitor added has an entry LISTS/<owner>/<sha256>.json with the name that they gave it. Knowing the digest of another
+    visitor's text does not give access to it.
     """
 
     def __init__(self, all_corpora: CorpusStore, runs: VisitorRunStore) -> None:
@@ -250,7 +251,7 @@ class VisitorCorpusStore:
             raise InputError(sentences.TEXT_IN_USE.format(run=needed_by[0]))
         self._path(info.sha256).unlink(missing_ok=True)
         used = any(run.corpus.get("sha256") == sha256 for run in self._runs.all_runs.list())
-        if not used and not any(self.root.glob(f"shelves/*/{info.sha256}.json")):
+        if not used and not any(self.root.glob(f"{LISTS}/*/{info.sha256}.json")):
             self.all_corpora.delete(info.sha256)
 
     def _require_own(self, sha256: str) -> CorpusInfo:
@@ -290,7 +291,7 @@ class VisitorCorpusStore:
         return list(self._folder().glob("*.json")) if self._runs.visitor().owner else []
 
     def _folder(self) -> Path:
-        return self.root / "shelves" / self._runs.visitor().owner
+        return self.root / LISTS / self._runs.visitor().owner
 
     def _path(self, sha256: str) -> Path:
         return self._folder() / f"{sha256}.json"

@@ -189,7 +189,7 @@ class RequestFilter:
         except _TooLarge:
             response.replace(413, sentences.TOO_LARGE)
         except ClientDisconnect:
-            pass  # either the client is gone, or _limit_stream() has replaced the answer
+            pass  # either the client has disconnected, or _limit_stream() has replaced the answer
         except Exception:
             if not response.replaced:
                 log.exception("a request failed")
