@@ -64,21 +64,21 @@ class Parts:
 
 
 def layout(ctx: Context) -> Parts:
-    with gr.ColumnParts(elem_classes="compare-view compare-ask when-texts when-blind", min_width=0):
+    with gr.Column(elem_classes="compare-view compare-ask when-texts when-blind", min_width=0):
         ask = dials.ask(PLACE, PROMPT, "Write all")
         knobs = dials.dials(PLACE)
     warning = line("compare-caution", elem_classes="caution")
     with gr.Row(elem_classes="columns compare-view when-texts when-scored when-blind"):
         columns = [_column(index) for index in range(MAX_COLUMNS)]
     count = column_count("compare-count")
-    with gr.ColumnParts(elem_classes="compare-view when-texts", min_width=0):
+    with gr.Column(elem_classes="compare-view when-texts", min_width=0):
         fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
     return Parts(ask, knobs, warning, columns, count, fold)
 
 
 def _column(index: int) -> ColumnParts:
     name = f"compare-{index + 1}"
-    with gr.ColumnParts(min_width=200, elem_id=name, elem_classes="compared"):
+    with gr.Column(min_width=200, elem_id=name, elem_classes="compared"):
         model = time_bar(f"{name}-model", rank=index, elem_classes="compact")
         output = writing(f"{name}-text", f"What the model of column {index + 1} writes", WAITING)
         told = numbers(f"{name}-facts")

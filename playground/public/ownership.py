@@ -168,8 +168,8 @@ class VisitorCorpusStore:
     """A CorpusStore limited to shared texts and those that the visitor added.
 
     Methods of the same name do the same as CorpusStore's. Each text is stored once, under its digest. A text that a
-    visitor added has an entry LISTS/<owner>/<sha256>.json with the name that they gave it. Knowing the digest of another
-    visitor's text does not give access to it.
+    visitor added has an entry LISTS/<owner>/<sha256>.json with the name that they gave it. Knowing the digest of
+    another visitor's text does not give access to it.
     """
 
     def __init__(self, all_corpora: CorpusStore, runs: VisitorRunStore) -> None:

@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
@@ -305,7 +305,7 @@ def filter_lifespan(settings: Settings, queued: Callable[[Visitor], int], routes
     """Return a lifespan for Gradio's application that installs the filter in front of it and its middleware."""
 
     @asynccontextmanager
-    async def lifespan(app: Any) -> Any:
+    async def lifespan(app: Any) -> AsyncIterator[None]:
         install(app, lambda inner: RequestFilter(inner, settings, queued, routes))
         yield
 
