@@ -14,6 +14,7 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.limits import Limits
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
+from playground.components.factory import browser_call
 from playground.handlers import MULTIPLE
 from playground.public import visitor
 from playground.public.fair_queue import Shares
@@ -132,10 +133,10 @@ class Context:
 
         Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
-        initial = json.dumps(component.value)
-        remember = f"window.nano.remember({{ {name}: value === {initial} ? '' : value }})"
+        constants = {"name": name, "usual": component.value, "tab": tab}
+        arguments = {key: json.dumps(value) for key, value in constants.items()}
+        script = browser_call("shell/url.js", "linked", "value", "open", **arguments)
         for event in (component.change, self.tab.change):
             event(
-                None, [component, self.tab], None, js=f"(value, open) => void (open === '{tab}' && {remember})",
-                api_visibility="private", **MULTIPLE,
+                None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE,
             )  # fmt: skip
