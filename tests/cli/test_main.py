@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from nanollm.cli import lookup
 from nanollm.cli import main as cli
 from nanollm.cli.exit_status import status_of
 from nanollm.runs.store import Run, RunStore
@@ -37,8 +38,8 @@ def nanollm(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     said, told = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(told):
         patch.chdir(home)
-        patch.setattr(cli, "CHECKPOINTS", home / "checkpoints")
-        patch.setattr(cli, "CORPORA", home / "data" / "corpora")
+        patch.setattr(lookup, "CHECKPOINTS", home / "checkpoints")
+        patch.setattr(lookup, "CORPORA", home / "data" / "corpora")
         try:
             status = cli.main(arguments)
         except SystemExit as ended:  # argparse's
@@ -160,7 +161,7 @@ def test_or_forked_earlier_with_another_text_by_its_folder(home: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--preset", "nano"], "leave --preset out"),
+        (["--preset", "nano"], "omit --preset"),
         (["--step", "700"], "no snapshot of step 700"),
         (["--num-layers", "3"], "leave num_layers out"),
         (["--corpus", "dogs.txt"], "never seen ('D' 'g' 'u')"),
