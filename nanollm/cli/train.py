@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nanollm.cli import lookup
 from nanollm.cli.exit_status import status_of
 from nanollm.cli.progress import Progress
-from nanollm.config import PRESETS, ModelConfig, TrainConfig
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, renamed_settings
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs import summary
@@ -42,7 +42,12 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     for field in _setting_fields():
         flag = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(flag, type=_value, default=argparse.SUPPRESS, metavar="X", help=field.metadata["help"])
+        more: dict[str, Any] = {"nargs": "?", "const": True} if field.type == "bool" else {}
+        parser.add_argument(
+            flag, type=_value, default=argparse.SUPPRESS, metavar="X", help=field.metadata["help"], **more
+        )
+    for name in renamed_settings():  # accepted here, so that make_configs() can reject them with the current name
+        parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def train(arguments: argparse.Namespace) -> int:
@@ -146,7 +151,8 @@ def _forked_run(arguments: argparse.Namespace, store: RunStore, corpora: CorpusS
 
 def _overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings given as flags."""
-    return {f.name: getattr(arguments, f.name) for f in _setting_fields() if hasattr(arguments, f.name)}
+    names = [*(field.name for field in _setting_fields()), *renamed_settings()]
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
 
 
 def _setting_fields() -> list[Field[Any]]:
@@ -155,7 +161,9 @@ def _setting_fields() -> list[Field[Any]]:
 
 
 def _value(text: str) -> Any:
-    """Parse a flag's value as int, float or else str; the config validates it."""
+    """Parse a flag's value as bool, int, float or else str; the config validates it."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)

@@ -138,7 +138,7 @@ class NumpyEngine:
         """
         T, K = s.rows, self.config.head_dim
         _normalised(s).dot(layer.qkv, s.qkv)
-        if self.config.similarity == "cosine":
+        if self.config.qk_norm:
             _to_unit_variance(s)
         if turn is not None:  # neighbours are a complex number, multiplied by e^(iθ)
             pairs = s.qk.view(np.complex64)
@@ -148,7 +148,7 @@ class NumpyEngine:
         scores = np.matmul(s.q, keys)  # (H, T, S)
         if T > 1:
             scores += _future(*scores.shape[1:])
-        if self.config.similarity == "dot":
+        if not self.config.qk_norm:
             # Against overflow. A cosine's scores are at most √K ≤ 64, and 4096 times e^64 is still a float32.
             np.subtract(scores, np.maximum.reduce(scores, axis=-1, keepdims=True), scores)
         np.exp(scores, scores)
@@ -193,7 +193,7 @@ def _future(T: int, S: int) -> np.ndarray:
 def _layer(config: ModelConfig, state: dict[str, np.ndarray], at: str) -> Layer:
     D = config.embedding_dim
     qkv = _reader(state[at + "attention.qkv.weight"], state[at + "attention_norm.gain"])
-    if config.similarity == "dot":
+    if not config.qk_norm:
         qkv[:, :D] /= math.sqrt(config.head_dim)  # of the scores q · k / √K
     output, bias = state[at + "attention.output.weight"], state[at + "attention.output.bias"]
     return Layer(
