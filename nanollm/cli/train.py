@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Any) -> None:
-    """Add `train` to the subparsers, with a flag for every field of both configs."""
+    """Add `train` to the subparsers."""
     parser = commands.add_parser("train", help="train a model on a text", description=train.__doc__)
     parser.set_defaults(command=train)
     parser.add_argument("--preset", choices=PRESETS, help="preset whose settings the flags override (default: nano)")
@@ -40,6 +40,11 @@ def add_commands(commands: Any) -> None:
     parser.add_argument("--run-dir", type=Path, help="folder of the run (default: a new one under checkpoints/)")
     parser.add_argument("--resume", action="store_true", help="resume the unfinished run in --run-dir")
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    add_setting_arguments(parser)
+
+
+def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a flag for every field of both configs."""
     for field in _setting_fields():
         flag = f"--{field.name.replace('_', '-')}"
         more: dict[str, Any] = {"nargs": "?", "const": True} if field.type == "bool" else {}

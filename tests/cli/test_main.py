@@ -15,7 +15,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from nanollm.cli.train_arguments import add_train_arguments
+from nanollm.cli.train import add_setting_arguments
 
 from nanollm.cli import lookup
 from nanollm.cli import main as cli
@@ -90,7 +90,7 @@ def test_the_old_name_of_a_flag_gets_an_error_with_the_new_one(home: Path, flags
 @pytest.mark.parametrize(("flags", "qk_norm"), [(["--qk-norm"], True), (["--qk-norm", "false"], False), ([], False)])
 def test_a_flag_for_a_yes_or_no_needs_no_value(flags: list[str], qk_norm: bool) -> None:
     parser = argparse.ArgumentParser()
-    add_train_arguments(parser, "")
+    add_setting_arguments(parser)
     assert getattr(parser.parse_args(flags), "qk_norm", False) is qk_norm
 
 
