@@ -7,7 +7,7 @@ import tempfile
 from typing import Any
 
 from nanollm.cli import lookup
-from nanollm.data.builtin import named
+from nanollm.data.builtin import builtin_by_id
 from nanollm.data.corpus import CorpusStore
 
 
@@ -24,9 +24,9 @@ def add_commands(commands: Any) -> None:
 
 def corpus(arguments: argparse.Namespace) -> int:
     """Show the same statistics as the Corpus tab: size, n-gram baselines and character frequencies."""
-    from nanollm.data.summary import as_json, as_lines, text_facts
+    from nanollm.data.summary import as_json, as_lines, summarize
 
     with tempfile.TemporaryDirectory() as temporary:  # a file is only analyzed; built-in texts are kept
-        corpora = CorpusStore(lookup.CORPORA if named(arguments.text) else temporary)
-        facts = text_facts(corpora, lookup.add_text(corpora, arguments.text, arguments.encoding))
+        corpora = CorpusStore(lookup.CORPORA if builtin_by_id(arguments.text) else temporary)
+        facts = summarize(corpora, lookup.add_text(corpora, arguments.text, arguments.encoding))
         return lookup.print_result(arguments, as_json(facts), "\n".join(as_lines(facts)))

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from nanollm.cli.progress import progress_bar
-from nanollm.data.builtin import BUILTINS, bring, named
+from nanollm.data.builtin import BUILTINS, add_by_name, builtin_by_id
 from nanollm.data.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs.store import Run, RunStore
@@ -53,14 +53,14 @@ def find_run(name: str) -> Run:
 
 def add_text(corpora: CorpusStore, text: str, encoding: str | None = None) -> CorpusInfo:
     """Add a text file or built-in text to the store, with a progress bar for downloads. Raises InputError."""
-    if encoding is not None and named(text):
+    if encoding is not None and builtin_by_id(text):
         raise InputError("--encoding applies to text files only: omit it for a built-in text.")
 
     def show_progress(received: int, size: int) -> None:
         end = "\n" if received == size else ""
         print(f"\rDownloading {text} {progress_bar(received / size)}\033[K", end=end, file=sys.stderr, flush=True)
 
-    return bring(corpora, text, encoding=encoding, progress=show_progress if sys.stderr.isatty() else None)
+    return add_by_name(corpora, text, encoding=encoding, progress=show_progress if sys.stderr.isatty() else None)
 
 
 def print_result(arguments: argparse.Namespace, data: object, text: str) -> int:

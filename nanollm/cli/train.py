@@ -60,18 +60,18 @@ def train(arguments: argparse.Namespace) -> int:
     if "RANK" not in os.environ:  # set by torchrun
         return _train_run(requested_run(arguments), arguments.json)
     from nanollm.runs.process.ranks import follow
-    from nanollm.train.distributed import joined, leave
+    from nanollm.train.distributed import process_group, exit_now
 
     if arguments.run_dir is None:
         raise InputError("Distributed training needs a shared run folder: name it with --run-dir.")
-    with joined() as ranks:
-        leave(status_of(lambda: _train_as_rank_0(arguments, ranks) if ranks.leads else follow(ranks)))
+    with process_group() as ranks:
+        exit_now(status_of(lambda: _train_as_rank_0(arguments, ranks) if ranks.is_main else follow(ranks)))
 
 
 def _train_as_rank_0(arguments: argparse.Namespace, ranks: Ranks) -> int:
-    from nanollm.train.distributed import restarted
+    from nanollm.train.distributed import was_restarted
 
-    resumes = restarted() and (arguments.run_dir / RUN).exists()
+    resumes = was_restarted() and (arguments.run_dir / RUN).exists()
     run = Run.open(arguments.run_dir.absolute()) if resumes else requested_run(arguments)
     return _train_run(run, arguments.json, ranks)
 
