@@ -60,7 +60,7 @@ def train(arguments: argparse.Namespace) -> int:
     if "RANK" not in os.environ:  # set by torchrun
         return _train_run(requested_run(arguments), arguments.json)
     from nanollm.runs.process.ranks import follow
-    from nanollm.train.distributed import process_group, exit_now
+    from nanollm.train.distributed import exit_now, process_group
 
     if arguments.run_dir is None:
         raise InputError("Distributed training needs a shared run folder: name it with --run-dir.")

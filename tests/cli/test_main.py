@@ -15,11 +15,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
-from nanollm.cli.train import add_setting_arguments
 
 from nanollm.cli import lookup
 from nanollm.cli import main as cli
 from nanollm.cli.exit_status import status_of
+from nanollm.cli.train import add_setting_arguments
 from nanollm.runs.store import Run, RunStore
 from tests.conftest import ROOT
 
