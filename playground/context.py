@@ -132,8 +132,10 @@ class Context:
 
         Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
-        values = {"name": name, "usual": component.value, "tab": tab}
-        constants = {key: json.dumps(value) for key, value in values.items()}
-        js = browser_call("shell/url.js", "linked", "value", "open", **constants)
+        constants = {"name": name, "usual": component.value, "tab": tab}
+        arguments = {key: json.dumps(value) for key, value in constants.items()}
+        script = browser_call("shell/url.js", "linked", "value", "open", **arguments)
         for event in (component.change, self.tab.change):
-            event(None, [component, self.tab], None, js=js, api_visibility="private", **MULTIPLE)
+            event(
+                None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE,
+            )  # fmt: skip

@@ -85,7 +85,7 @@ def _generation_endpoints(ctx: Context) -> tuple[Any, ...]:
         loaded = ctx.models.get(run, parameters.step(step))
         sampling: dict[str, Any] = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
         stream = TokenStream(stream_text(loaded.model, loaded.tokenizer, parameters.text(prompt), **sampling))
-        ctx.limits.require_writing(prompt, max_length)
+        ctx.limits.require_generation(prompt, max_length)
         with ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
             for _ in run_streams([stream], cancelled):
                 yield prompt + "".join(stream.generated)
@@ -122,7 +122,7 @@ def _scoring_endpoints(ctx: Context) -> tuple[Any, ...]:
     def score(run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
         """Score a text: loss (nats per character), and for each character its surprisal in bits, its probability, its
         rank (1: the most likely) and the given number of most likely candidates as [character, probability]."""
-        ctx.limits.require_writing(parameters.text(text))
+        ctx.limits.require_generation(parameters.text(text))
         loaded = ctx.models.get(run, parameters.step(step))
         check_candidates(candidates)
         if len(text) * min(candidates, loaded.tokenizer.vocab_size) > MAX_CANDIDATES:

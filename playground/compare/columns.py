@@ -104,7 +104,7 @@ def _stream(ctx: Context, column: Column, request: GenerationRequest) -> TokenSt
     from nanollm.inference.generate import stream_text  # imports torch, which takes a second
 
     assert column.snapshot is not None
-    ctx.limits.require_writing(request.full_prompt, request.max_length)
+    ctx.limits.require_generation(request.full_prompt, request.max_length)
     loaded = ctx.models.at(column.snapshot)
     column.unknown = "".join(loaded.tokenizer.unknown(request.prompt))
     return TokenStream(stream_text(loaded.model, loaded.tokenizer, request.prompt, **request.sampling))

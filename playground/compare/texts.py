@@ -72,7 +72,7 @@ def layout(ctx: Context) -> Parts:
         columns = [_column(index) for index in range(MAX_COLUMNS)]
     count = column_count("compare-count")
     with gr.Column(elem_classes="compare-view when-texts", min_width=0):
-        fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
+        fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
     return Parts(ask, knobs, warning, columns, count, fold)
 
 

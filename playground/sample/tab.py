@@ -65,7 +65,7 @@ def layout(ctx: Context) -> Parts:
             knobs = dials.dials(PLACE)
             output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, frame=_frame(ctx))
             about = line("sample-about")
-            fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
+            fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
             copied = copying.layout(TEXT)
             score = scoring.layout(PANEL)
             python, call = _in_python()
@@ -151,7 +151,7 @@ def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[tuple[Any,
     cancelled = ctx.active_streams.begin(session, PLACE)
     try:
         question = GenerationRequest.of(asked)
-        ctx.limits.require_writing(question.full_prompt, question.max_length)
+        ctx.limits.require_generation(question.full_prompt, question.max_length)
         try:
             loaded = ctx.models.get(question.run, question.step)
         except InputError as error:

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, named
+from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, builtin_by_id
 from nanollm.data.corpus import CorpusInfo
 from nanollm.errors import InputError
 from playground.components.factory import component
@@ -63,7 +63,7 @@ def wire(ctx: Context, parts: Parts, models: Sequence[Any], runs: str = CHOSEN) 
     )
 
     def fetch(event: gr.EventData) -> Iterator[str]:
-        builtin = named(event_data(event).get("builtin"))
+        builtin = builtin_by_id(event_data(event).get("builtin"))
         try:
             if builtin is None:
                 raise InputError("This text is not one of ours.")

@@ -44,7 +44,7 @@ class Frames:
 
         Raises InputError as Generation does, for a prompt over the limit, and if too many requests are waiting.
         """
-        self._limits.require_writing(request.full_prompt)
+        self._limits.require_generation(request.full_prompt)
         request = replace(request, max_length=min(request.max_length, FRAME_LENGTH))
         visitor = self._visitor()
         if self._waiting[visitor] >= self._max_waiting:
