@@ -40,8 +40,9 @@ BUNDLED = ROOT / "data" / "raw" / "sample.txt"
 LIMITS = {"ranking": 10.0, "grid": 0.05}  # seconds
 VIEW = 1.0  # seconds, for all others
 OFF = ["L1·H1", "L2·FF"]
-GRID = """() => {
-    const { inside } = window.nano;
+FRAME = "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inside.held.frame"
+GRID = """async () => {
+    const { inside } = await nanollm.load("attention/inspection_store.js");
     const [layers, heads, size] = [6, 6, 128];
     const roots = Uint8Array.from({ length: (layers * heads * size * (size + 1)) / 2 }, () => 256 * Math.random());
     const [characters, brightest] = [Array(size).fill("a"), Array(layers * heads).fill(1)];
@@ -70,23 +71,23 @@ def measure() -> Iterator[tuple[str, str, float, float]]:
 
 def _view(ctx: Context, model: str) -> View:
     """The last snapshot with our example, judged by the bundled text."""
-    view = ctx.inside.view({"run": f"pretrained-{model}", "step": None}, TEXT)
+    view = ctx.inspections.view({"run": f"pretrained-{model}", "step": None}, TEXT)
     text, tokenizer = BUNDLED.read_text(encoding="utf-8"), view.loaded.tokenizer
     unknown = set(tokenizer.unknown(text))
     ids = tokenizer.encode("".join(character for character in text if character not in unknown))
-    ctx.inside._held_out.put(view.run.id, ids)
+    ctx.inspections._held_out.put(view.run.id, ids)
     return view
 
 
 def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[str, Callable[[], object]]]:
     head = {"layer": 1, "head": 1}
     asked: dict[Any, tuple[Any, ...]] = {looking: (), mattering: (OFF, "mean", 42), naming: (), layering: (None, None)}
-    yield "frame", lambda: ctx.inside.frame(view)
+    yield "frame", lambda: ctx.inspections.frame(view)
     for module, values in asked.items():
         yield module.__name__.rsplit(".", 1)[-1], lambda m=module, v=values: m.show(ctx, layouts[m], view, head, *v)
     yield "map", lambda: whole.show_map(ctx, layouts[whole], view)
     yield "meter", lambda: whole.show_meter(ctx, layouts[whole], view)
-    ids, means = ctx.inside.judged_by(view)[0], ctx.inside.means(view)[0]
+    ids, means = ctx.inspections.judged_by(view)[0], ctx.inspections.means(view)[0]
     assert len(ids) > RANK_CHARACTERS, "the page takes no more"
     yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))
 
@@ -97,7 +98,9 @@ def _drawn(home: Path, chromium: str) -> list[float]:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(f"{page.address}?tab=attention")
-        tab.wait_for_function("window.nano?.inside?.held.frame")
+        tab.wait_for_function(
+            "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inside.held.frame"
+        )
         seconds = [float(tab.evaluate(GRID)) for _ in range(6)]
         browser.close()
     return seconds
