@@ -314,3 +314,10 @@ def test_every_link_of_the_documents_leads_somewhere() -> None:
                 anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
                 anchors |= set(re.findall(r'<a id="([^"]+)">', target.read_text(encoding="utf-8")))
                 assert anchor[1:] in anchors, (document, anchor)
+
+
+def test_the_changelog_names_modules_that_exist() -> None:
+    moved = re.findall(r"^\| `[\w.]+` \| `((?:nanollm|playground)[\w.]*)` \|$", text_of("CHANGELOG.md"), flags=re.M)
+    assert len(moved) > 100
+    for name in moved:
+        assert (ROOT / (name.replace(".", "/") + ".py")).exists(), name
