@@ -125,7 +125,7 @@ class Context:
     def delete_text(self, sha256: str) -> None:
         """Delete a text. Raises InputError if it is not here, stays as it is, or a run needs it."""
         with self.making:
-            self.corpora.delete(sha256, needed_by=self.store.needing(sha256))
+            self.corpora.delete(sha256, needed_by=self.store.unfinished_titles(sha256))
 
     def show(self, tab: str) -> gr.Tabs:
         """What to output to `tabs` to open one of TABS."""

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.store import Run, RunStore
 from playground.public.ownership import for_everybody
 
@@ -68,7 +68,7 @@ class Janitor:
 
     def used(self) -> int:
         """Bytes of what people trained and brought; what came along is not counted."""
-        shipped = self._house.root / names.SHIPPED
+        shipped = self._house.root / run_files.PRETRAINED
         return sum(_size(folder, but=shipped) for folder in (self._house.root, self._texts.root, self._uploads))
 
     def _watch(self) -> None:

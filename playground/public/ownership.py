@@ -20,10 +20,10 @@ from typing import Any
 
 from nanollm.data.corpus import CorpusInfo, CorpusStore, display_name
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process.launcher import Launcher
-from nanollm.runs.process.queue_times import line_seconds
-from nanollm.runs.store import GONE, Corpora, Corpus, Run, RunStore, needing
+from nanollm.runs.process.queue_times import queue_seconds_ahead
+from nanollm.runs.store import RUN_NOT_FOUND, Corpora, Corpus, Run, RunStore, unfinished_runs
 from playground.public.visitor import Visitor
 
 MOST_OPENED = 1000  # runs of which is remembered when somebody looked at them
@@ -59,7 +59,7 @@ class VisitorStore:
                 while len(self._opened) > MOST_OPENED:
                     self._opened.popitem(last=False)
                 return run
-        raise InputError(GONE)
+        raise InputError(RUN_NOT_FOUND)
 
     def lately(self, run_id: str) -> float:
         """Seconds since somebody looked at a run; infinity if nobody has for long."""
@@ -106,9 +106,9 @@ class VisitorStore:
         mine = {run.id for run in self.list()}
         return [run_id for run_id in self.house.queue() if run_id in mine]
 
-    def needing(self, sha256: str) -> list[str]:
+    def unfinished_titles(self, sha256: str) -> list[str]:
         """As RunStore's, of the visitor's own runs."""
-        return [run.title for run in needing(self.list(), sha256)]
+        return [run.title for run in unfinished_runs(self.list(), sha256)]
 
     @contextmanager
     def place_in_line(self, more: int = 0) -> Iterator[str]:
@@ -123,7 +123,7 @@ class VisitorStore:
                 raise InputError(f"You keep {len(mine)} runs here, and no more are possible: delete one first.")
             if self.limits.queued is not None and len(waiting) >= self.limits.queued:
                 raise InputError("A run of yours is in line already: wait until it trains, or stop it.")
-            self.limits.require_queue(line_seconds(self.house))
+            self.limits.require_queue(queue_seconds_ahead(self.house))
             yield visitor.owner
 
 
@@ -269,7 +269,7 @@ class Shelf:
         path = self._path(info.sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         info = replace(info, added=time.time() if added is None else added)
-        names.write_json(path, {"name": info.name, "added": info.added})
+        run_files.write_json(path, {"name": info.name, "added": info.added})
         return info
 
     def _entries(self) -> list[Path]:
@@ -277,7 +277,7 @@ class Shelf:
 
     def _entry(self, path: Path) -> CorpusInfo | None:
         """What an entry says of its text; None if either is gone."""
-        entry = names.read_json(path) if self._store.who().owner else {}
+        entry = run_files.read_json(path) if self._store.who().owner else {}
         with suppress(InputError, KeyError, TypeError, ValueError):
             return replace(self.house.get(path.stem), name=str(entry["name"]), added=float(entry["added"]))
         return None
@@ -298,7 +298,7 @@ def sees(visitor: Visitor, run: Run) -> bool:
     """Whether a visitor may look at a run: it came along, is their own, or they have its key."""
     if run.read_only or owns(visitor, run):
         return True
-    return bool(run.look) and hmac.compare_digest(visitor.looks.get(run.id, ""), run.look)
+    return bool(run.view_key) and hmac.compare_digest(visitor.looks.get(run.id, ""), run.view_key)
 
 
 def for_everybody(info: CorpusInfo) -> bool:

@@ -60,7 +60,7 @@ class Catalogue:
             | {
                 "slot": slots[run.id],
                 "mine": not run.read_only and (visitor is None or owns(visitor, run)),
-                "look": run.look if visitor else "",  # whoever sees it has this key, or is its owner
+                "look": run.view_key if visitor else "",  # whoever sees it has this key, or is its owner
             }
             for run, row in seen
         ]

@@ -11,9 +11,9 @@ import pytest
 
 from nanollm.errors import InputError
 from nanollm.limits import Limits
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import Run, write_status
-from nanollm.runs.store import GONE
+from nanollm.runs.store import RUN_NOT_FOUND
 from playground.public.disk_quota import LEFT_OVER_SECONDS, Janitor
 from playground.public.visitor import Visitor
 from tests.playground.public.test_ownership import ANNA, BERT, Page
@@ -52,7 +52,7 @@ def test_beyond_the_quota_the_oldest_finished_runs_go_first(page: Page) -> None:
     alive, queued, opened = runs[0], runs[1], runs[2]
     write_status(queued.folder, "queued", step=0)
     page.store.get(opened.id)
-    with Pulse(alive.folder):
+    with Heartbeat(alive.folder):
         write_status(alive.folder, "running", step=0)
         sweeping = janitor(page)
         assert sweeping.used() > 2**20
@@ -65,7 +65,7 @@ def test_beyond_the_quota_the_oldest_finished_runs_go_first(page: Page) -> None:
     page.asks = ANNA
     with pytest.raises(InputError) as caught:
         page.store.get(next(run for run in runs[3:] if run.owner == ANNA.owner).id)
-    assert str(caught.value) == GONE
+    assert str(caught.value) == RUN_NOT_FOUND
     for run in page.house.list():
         if not run.read_only:
             assert page.texts.get(run.corpus["sha256"])  # what is left has its text

@@ -11,9 +11,9 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.limits import Limits
 from nanollm.runs.process.launcher import Launcher
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import write_status
-from nanollm.runs.store import GONE, Run, RunStore
+from nanollm.runs.store import RUN_NOT_FOUND, Run, RunStore
 from playground.public.ownership import LOOKED, NO_TEXT, NOBODY, Shelf, VisitorLauncher, VisitorStore
 from playground.public.visitor import EVERYBODY, Visitor
 from playground.services.catalogue import Catalogue
@@ -69,7 +69,7 @@ class TestRuns:
 
     def test_anothers_run_is_not_there_in_the_words_of_one_that_never_was(self, page: Page) -> None:
         run = page.begin(ANNA)
-        with Pulse(run.folder):
+        with Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             for page.asks in (BERT, EVERYBODY, Visitor("", {run.id: ""}), Visitor(BERT.owner, {run.id: "0" * 32})):
                 for run_id in (run.id, NEVER):
@@ -84,16 +84,16 @@ class TestRuns:
                     ):
                         with pytest.raises(InputError) as caught:
                             act(run_id)
-                        assert str(caught.value) == GONE
+                        assert str(caught.value) == RUN_NOT_FOUND
                 with pytest.raises(InputError) as caught:
                     page.store.fork(run, corpora=page.shelf, settings={})
-                assert str(caught.value) == GONE
+                assert str(caught.value) == RUN_NOT_FOUND
             assert list((run.folder / "control").iterdir()) == [] and page.house.get(run.id).title == run.title
 
     def test_who_has_the_link_may_look_and_nothing_else(self, page: Page) -> None:
         run = page.begin(ANNA)
         checkpoint(run.folder, "00000000", 0)
-        page.asks = replace(BERT, looks={run.id: run.look})
+        page.asks = replace(BERT, looks={run.id: run.view_key})
         assert [one.id for one in page.store.list()] == [run.id] and page.store.get(run.id).title == run.title
         for act in (page.store.delete, page.launcher.stop, page.launcher.resume, page.launcher.pause):
             with pytest.raises(InputError) as caught:
@@ -168,7 +168,7 @@ class TestTexts:
         assert page.texts.get(run.corpus["sha256"])
         page.asks = ANNA
         with pytest.raises(InputError, match="still needs this text"):
-            page.shelf.delete(run.corpus["sha256"], needed_by=page.store.needing(run.corpus["sha256"]))
+            page.shelf.delete(run.corpus["sha256"], needed_by=page.store.unfinished_titles(run.corpus["sha256"]))
 
     def test_some_are_kept_and_what_is_everybodys_stays(self, page: Page) -> None:
         common = page.texts.add_text("for everybody", "common", builtin="x")
@@ -189,11 +189,11 @@ class TestTexts:
 def test_the_list_shows_each_their_own_in_colours_of_their_own(page: Page) -> None:
     hers = [page.begin(ANNA) for _ in range(2)]
     his = page.begin(BERT)
-    page.asks = replace(BERT, looks={hers[0].id: hers[0].look})
+    page.asks = replace(BERT, looks={hers[0].id: hers[0].view_key})
     rows = {row["id"]: row for row in page.catalogue.rows()}
     assert set(rows) == {his.id, hers[0].id}
     assert [rows[run.id]["mine"] for run in (his, hers[0])] == [True, False]
-    assert [rows[run.id]["look"] for run in (his, hers[0])] == [his.look, hers[0].look]
+    assert [rows[run.id]["look"] for run in (his, hers[0])] == [his.view_key, hers[0].view_key]
     assert {row["slot"] for row in rows.values()} == {0, 1} and page.catalogue.slot(his.id) == rows[his.id]["slot"]
     page.asks = ANNA
     assert {row["id"] for row in page.catalogue.rows()} == {run.id for run in hers}

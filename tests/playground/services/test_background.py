@@ -10,7 +10,7 @@ import pytest
 
 from nanollm.config import PRESETS
 from nanollm.data.corpus import CorpusStore
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.store import RunStore
 from playground.services import background as aside
 from playground.services.background import Counts, Pace
@@ -54,11 +54,11 @@ def test_whoever_goes_on_asking_hears_the_paces_as_they_are_measured(pace: Pace,
 def test_nothing_is_measured_beside_a_training(pace: Pace, store: RunStore, monkeypatch) -> None:
     measures(monkeypatch, STAYS)
     run = make(store)
-    with Pulse(run.folder):
+    with Heartbeat(run.folder):
         assert pace.get(65) == {} and pace._process is None and pace.lacks(65) == "training"
     pace.get(65)
     until(lambda: pace.get(65) != {})
-    with Pulse(run.folder):  # started from anywhere: the next who asks sees it
+    with Heartbeat(run.folder):  # started from anywhere: the next who asks sees it
         pace.get(65)
         until(lambda: pace._process.poll() is not None)
     assert not pace._known[65].finished
