@@ -43,7 +43,7 @@ def wire(ctx: Context, parts: Parts) -> None:
     exports = tempfile.TemporaryDirectory(prefix="nanollm-")  # removed when the page's process ends
 
     @report_errors
-    @ctx.fair_queue.fair
+    @ctx.fair_queue.limit
     def download(selection: Any, request: gr.Request) -> str:
         """Export the selected run. Gradio copies the file to its cache for the browser, then `clear` removes it."""
         run_id, _ = parse_selection(selection)

@@ -191,7 +191,7 @@ def findings(run: Run) -> list[dict[str, str]]:
 
 def allowed_controls(run: Run, status: Status) -> tuple[str, ...]:
     """Return those of CONTROLS that the run's state allows."""
-    offered = () if run.bare else BUTTONS.get(status.state, ())
+    offered = () if run.checkpoints_only else BUTTONS.get(status.state, ())
     if run.read_only:
         offered = NEW_RUN_BUTTONS
     return offered if run.snapshots() else tuple(name for name in offered if name not in NEW_RUN_BUTTONS)
@@ -199,7 +199,7 @@ def allowed_controls(run: Run, status: Status) -> tuple[str, ...]:
 
 def control_buttons(offered: tuple[str, ...], status: Status | None = None) -> list[gr.Button]:
     """Return updates of all control buttons: those `offered` visible, and disabled while a request is pending."""
-    pending = status is not None and status.asked
+    pending = status is not None and status.requested
     return [
         gr.Button(visible=name in offered, interactive=not pending or name in ("resume", "fork")) for name in CONTROLS
     ]

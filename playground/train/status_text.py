@@ -62,7 +62,7 @@ def progress(
         "run": run.id,
         "own": not run.read_only,
         "state": status.state,
-        "fraction": None if run.bare else round(status.progress, 4),
+        "fraction": None if run.checkpoints_only else round(status.progress, 4),
         "facts": ", ".join(filter(None, facts)),
     }
 
@@ -132,13 +132,13 @@ def _below_since(measured: Sequence[tuple[int, float]], bound: float) -> int | N
 def run_sentences(run: Run, status: Status, wait: float | None = None) -> str:
     """Return the run's state and, if it continues another run, what that means for its curve; `wait` in seconds."""
     state = state_sentence(status, wait)
-    return f"{state.rstrip()} {run.parent.sentence()}" if run.parent else state
+    return f"{state.rstrip()} {run.parent.describe()}" if run.parent else state
 
 
 def state_sentence(status: Status, wait: float | None = None) -> str:
     """Return the run's state and what the user can do; `wait` is the expected seconds in the queue."""
-    if status.asked:
-        return sentences.PAUSING if status.asked == "pause" else sentences.STOPPING
+    if status.requested:
+        return sentences.PAUSING if status.requested == "pause" else sentences.STOPPING
     if status.state == "queued":
         return _queued(status.place, wait)
     if status.state == "running":

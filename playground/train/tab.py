@@ -9,7 +9,7 @@ import gradio as gr
 
 from nanollm.charts.loss import MAX_OVERLAYS
 from nanollm.errors import InputError
-from nanollm.runs.doctor import follow
+from nanollm.runs.doctor import apply_advice
 from playground.components.plotly_chart import plotly_chart
 from playground.components.text import line, numbers
 from playground.context import Context
@@ -225,9 +225,9 @@ def _wire_new_runs(ctx: Context, parts: Parts) -> None:
 
     @report_errors
     def follow_advice(selection: Any, event: gr.EventData) -> dict[str, Any]:
-        index: Any = event_data(event).get("index")  # follow() rejects anything but the index of a finding
+        index: Any = event_data(event).get("index")  # apply_advice() rejects anything but the index of a finding
         with ctx.run_creation_lock:
-            run = follow(ctx.runs, ctx.runs.get(_selected_run(selection)), index, ctx.corpora)
+            run = apply_advice(ctx.runs, ctx.runs.get(_selected_run(selection)), index, ctx.corpora)
         return _select_new_run(ctx, run.id)
 
     def overlay_parent(selection: Any, overlaid: Any) -> Any:

@@ -21,7 +21,7 @@ STATES = ("queued", "running", "paused", "completed", "stopped", "failed", "dive
 
 
 def run(**more: Any) -> Any:
-    return SimpleNamespace(bare=False, model_config=ModelConfig(), **more)
+    return SimpleNamespace(checkpoints_only=False, model_config=ModelConfig(), **more)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -54,9 +54,9 @@ def test_a_run_that_continues_another_says_so_in_every_state():
     for state in STATES:
         status = Status(state, 300, 1000, reason="Something was wrong.")
         sentences = status_text.run_sentences(run(parent=parent), status)
-        assert sentences == f"{status_text.state_sentence(status).rstrip()} {parent.sentence()}"
+        assert sentences == f"{status_text.state_sentence(status).rstrip()} {parent.describe()}"
         assert status_text.run_sentences(run(parent=None), status) == status_text.state_sentence(status)
-    assert parent.sentence().startswith("Continues “nano · tale.txt” from step 1,000, with a schedule of its own")
+    assert parent.describe().startswith("Continues “nano · tale.txt” from step 1,000, with a schedule of its own")
 
 
 def test_the_large_numbers():
