@@ -13,7 +13,7 @@ from nanollm.errors import InputError
 from nanollm.explain.attention import attention_map
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import stream_text
-from nanollm.inference.sampling import check_candidates
+from nanollm.inference.sampling import SamplingOptions, check_candidates
 from playground.compare.columns import Seat, caution, seats, take_pens
 from playground.context import Context
 from playground.handlers import polite
@@ -68,8 +68,8 @@ def publish(ctx: Context) -> None:
         0 takes the likeliest. top_k: only so many of the likeliest are ever drawn. seed: the same one, the same text.
         """
         loaded = ctx.models.get(run, _step(step))
-        dials: dict[str, Any] = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
-        pen = Pen(stream_text(loaded.model, loaded.tokenizer, _text(prompt), **dials))
+        options = SamplingOptions(max_length, temperature, top_k, seed)
+        pen = Pen(stream_text(loaded.model, loaded.tokenizer, _text(prompt), options))
         ctx.limits.require_writing(prompt, max_length)
         with ctx.desks.at(None, secrets.token_hex(8)) as called_off:
             for _ in together([pen], called_off):

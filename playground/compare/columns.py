@@ -107,7 +107,7 @@ def _pen(ctx: Context, seat: Seat, question: Question) -> Pen[str]:
     ctx.limits.require_writing(question.given, question.max_length)
     loaded = ctx.models.at(seat.snapshot)
     seat.unknown = "".join(loaded.tokenizer.unknown(question.prompt))
-    return Pen(stream_text(loaded.model, loaded.tokenizer, question.prompt, **question.dials))
+    return Pen(stream_text(loaded.model, loaded.tokenizer, question.prompt, question.options))
 
 
 def _loss(loss: float | None) -> str:

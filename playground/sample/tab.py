@@ -187,9 +187,11 @@ def _call(ctx: Context, question: Question) -> str:
     """What to type to have this very text in a notebook."""
     _, snapshot = ctx.models.find(question.run, question.step)
     path = snapshot.path.relative_to(ctx.settings.home)
-    dials = "\n".join(f"    {name}={value!r}," for name, value in question.onward.items())
+    options = question.remaining_options
+    names = ("temperature", "top_k", "max_length", "seed")
+    arguments = "\n".join(f"    {name}={getattr(options, name)!r}," for name in names)
     return (
         "from nanollm import generate_text, load_model\n\n"
         f"loaded = load_model({path.as_posix()!r})\n"
-        f"print(generate_text(\n    loaded.model, loaded.tokenizer, {question.given!r},\n{dials}\n))\n"
+        f"print(generate_text(\n    loaded.model, loaded.tokenizer, {question.given!r},\n{arguments}\n))\n"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -28,7 +29,8 @@ class Draft:
     def __init__(self, loaded: LoadedModel, question: Question) -> None:
         self.loaded, self.question = loaded, question
         tokenizer, given = loaded.tokenizer, question.given
-        self.pen = Pen(stream_samples(loaded.model, tokenizer, given, **question.onward, candidates=CANDIDATES))
+        options = replace(question.remaining_options, candidates=CANDIDATES)
+        self.pen = Pen(stream_samples(loaded.model, tokenizer, given, options))
         self._stamp = next(_stamps)
         self._pieces = [scored(tokenizer, given, read(loaded, given))] if given else []
         self._sent = 0

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from nanollm.errors import InputError
-from nanollm.inference.sampling import check_sampling
+from nanollm.inference.sampling import SamplingOptions
 
 MOST = 20_000  # characters of a prompt; reading them takes seconds, and somebody waits
 
@@ -33,7 +33,7 @@ class Question:
             raise InputError("The prompt must be a text.")
         if len(self.prompt) + len(self.kept) > MOST:
             raise InputError(f"The prompt is longer than {MOST:,} characters: shorten it.")
-        check_sampling(**self.dials)
+        _ = self.options  # raises InputError for invalid options
 
     @classmethod
     def of(cls, asked: Any) -> Question:
@@ -52,14 +52,14 @@ class Question:
         return self.prompt + self.kept
 
     @property
-    def dials(self) -> dict[str, Any]:
-        """The settings of sampling, by the names that the core has for them."""
-        return {name: getattr(self, name) for name in ("temperature", "top_k", "max_length", "seed")}
+    def options(self) -> SamplingOptions:
+        """The sampling options. Raises InputError if they are invalid."""
+        return SamplingOptions(self.max_length, self.temperature, self.top_k, self.seed)
 
     @property
-    def onward(self) -> dict[str, Any]:
-        """The dials for what is still to be written behind `given`."""
-        return {**self.dials, "max_length": max(0, self.max_length - len(self.kept))}
+    def remaining_options(self) -> SamplingOptions:
+        """The sampling options for the characters that are still to be generated after `given`."""
+        return replace(self.options, max_length=max(0, self.max_length - len(self.kept)))
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON takes it; `of` makes the same question of it."""

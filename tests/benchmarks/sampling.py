@@ -29,7 +29,8 @@ from torch import Tensor
 from nanollm.config import ModelConfig, make_configs, preset
 from nanollm.inference.generate import generate, generate_many
 from nanollm.inference.numpy_engine import Weights
-from nanollm.inference.weight_cache import weights_of
+from nanollm.inference.sampling import SamplingOptions
+from nanollm.inference.weight_cache import cached_weights
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.calibration import processors
 from tests.benchmarks.training import Reference
@@ -120,7 +121,7 @@ def models(name: str, context_length: int | None) -> tuple[Reference, Transforme
 
 def floor(config: ModelConfig) -> float:
     """Seconds in which numpy multiplies a vector by all matrices of the layers and does nothing else."""
-    weights = Weights.of(TransformerLanguageModel.from_config(config))
+    weights = Weights.from_model(TransformerLanguageModel.from_config(config))
     matrices = [getattr(layer, name) for layer in weights.layers for name in ("qkv", "output", "up", "down")]
     pairs = [(np.ones((1, len(m)), np.float32), m, np.empty((1, m.shape[1]), np.float32)) for m in matrices]
 
@@ -135,7 +136,7 @@ def alone(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
     """One stream of one model: ours against both references, inside a window, past it, with candidates; beginnings."""
     reference, model, ids = models(name, context_length)
     C = model.config.context_length
-    weights_of(model)
+    cached_weights(model)
 
     def ours(count: int, prompt: list[int], skip: int = 0, **settings: Any) -> float:
         stream = generate(model, prompt, max_new_tokens=count, temperature=TEMPERATURE, top_k=TOP_K, **settings)
@@ -184,7 +185,7 @@ def batch(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
     C = model.config.context_length
 
     def way(num_samples: int) -> float:
-        rows = generate_many(model, ids, num_samples=num_samples, max_new_tokens=C, temperature=TEMPERATURE)
+        rows = generate_many(model, ids, num_samples, SamplingOptions(max_length=C, temperature=TEMPERATURE))
         began = time.perf_counter()
         for _ in rows:
             pass

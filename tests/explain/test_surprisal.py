@@ -6,7 +6,6 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +17,7 @@ from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.surprisal import _judge, surprisal
 from nanollm.inference.generate import stream_samples, window_start
+from nanollm.inference.sampling import SamplingOptions
 from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT, random_model
 from tests.strategies import model_configs
@@ -95,8 +95,8 @@ print(peak_bytes() - before)
 def test_what_was_written_reads_as_it_was_drawn(prompt: str, position: str) -> None:
     config = ModelConfig(9, embedding_dim=16, num_layers=2, ffn_hidden_dim=32, context_length=16, position=position)
     model, tokenizer = random_model(config), tokenizer_of(config)
-    settings: dict[str, Any] = dict(max_length=90, temperature=1.3, top_k=7)
-    written = list(stream_samples(model, tokenizer, prompt, **settings, candidates=3))
+    options = SamplingOptions(max_length=90, temperature=1.3, top_k=7, candidates=3)
+    written = list(stream_samples(model, tokenizer, prompt, options))
     text = prompt + tokenizer.decode([sampled.id for sampled in written])
     read = surprisal(model, tokenizer, text, candidates=3)
     np.testing.assert_allclose(read.bits[len(prompt) :], [sampled.surprisal for sampled in written], atol=1e-3)
