@@ -9,8 +9,8 @@ import gradio as gr
 import numpy as np
 
 from nanollm.errors import InputError
-from nanollm.explain.ablation import HeadEffect, Reading, rank_heads, switch_off
-from nanollm.explain.context_window import require_place
+from nanollm.explain.ablation import HeadEffect, Predictions, measure_ablation, rank_heads
+from nanollm.explain.context_window import require_index
 from nanollm.explain.head_types import PATTERNS, head_scores
 from nanollm.explain.logit_lens import contributions, logit_lens
 from playground.attention.components.switches import part_named
@@ -40,14 +40,14 @@ def publish_inside(ctx: Context) -> None:
         view = _view(ctx, run, step, text)
         means = ctx.inside.means(view)[0] if kind == "mean" else None
         off = [part_named(label) for label in parts]
-        found = switch_off(view.loaded.model, view.loaded.tokenizer, view.typed, off, means)
+        found = measure_ablation(view.loaded.model, view.loaded.tokenizer, view.typed, off, means)
         tell = lambda reading: _reading(reading, view.loaded.tokenizer.characters)  # noqa: E731
         return {
             "text": found.text,
             "skipped": found.skipped,
             "parts": [part.label for part in found.parts],
             "kind": "zero" if means is None else "mean",
-            "untouched": tell(found.untouched),
+            "untouched": tell(found.original),
             "together": tell(found.together),
             "alone": [tell(reading) for reading in found.alone],
         }
@@ -83,7 +83,7 @@ def publish_inside(ctx: Context) -> None:
         if character is not None and not isinstance(character, str):
             raise InputError("character must be one character, or null for the likeliest.")
         read = logit_lens(model, tokenizer, view.typed)
-        seen = read.probabilities[:, require_place(place, len(read.text))]  # (L + 1, V)
+        seen = read.probabilities[:, require_index(place, len(read.text))]  # (L + 1, V)
         likeliest = tokenizer.characters[int(seen[-1].argmax())]
         shares = contributions(model, tokenizer, view.typed, likeliest if character is None else character, place)
         parts = {
@@ -95,7 +95,7 @@ def publish_inside(ctx: Context) -> None:
         return {
             "text": shares.text,
             "skipped": shares.skipped,
-            "place": shares.place,
+            "place": shares.index,
             "layers": [_likeliest(says, tokenizer.characters) for says in seen],
             "character": shares.character,
             "logit": _number(shares.logit),
@@ -134,8 +134,8 @@ def _ranked(ctx: Context, view: View) -> Iterable[HeadEffect]:
     return ctx.shares.each(rank_heads(view.loaded.model, ids, ctx.inside.means(view)[0]))
 
 
-def _reading(reading: Reading, characters: tuple[str, ...]) -> dict[str, Any]:
-    return {"loss": _number(reading.loss), "next": _likeliest(reading.next_character, characters)}
+def _reading(reading: Predictions, characters: tuple[str, ...]) -> dict[str, Any]:
+    return {"loss": _number(reading.loss), "next": _likeliest(reading.next_probabilities, characters)}
 
 
 def _likeliest(probabilities: np.ndarray, characters: tuple[str, ...]) -> dict[str, float | None]:
