@@ -1,9 +1,9 @@
 """Ablation: replace the output of heads, feed-forward blocks or layers, and measure the effect on the predictions.
 
-With *mean ablation* (Wang et al. 2022, "Interpretability in the Wild"), the default, a part always outputs its mean over
-held-out text: it no longer reacts to the text at hand, but later layers still receive the average that they were
-trained with. *Zero ablation* outputs zeros instead, which later layers never met in training, so part of its effect may
-come from that alone. Either way the result is an ordinary model, which every engine can run.
+With *mean ablation* (Wang et al. 2022, "Interpretability in the Wild"), the default, a part always outputs its mean
+over held-out text: it no longer reacts to the text at hand, but later layers still receive the average that they were
+trained with. *Zero ablation* outputs zeros instead, which later layers never met in training, so part of its effect
+may come from that alone. Either way the result is an ordinary model, which every engine can run.
 """
 
 from __future__ import annotations
@@ -117,9 +117,7 @@ def ablate(
                 block.feed_forward.down.weight.zero_()
                 block.feed_forward.down.bias.copy_(mean)
         for part in chosen:
-            if (
-                part.kind == "layer" and means is None
-            ):  # zero ablation of a layer includes the bias that its heads share
+            if part.kind == "layer" and means is None:  # zeroes the bias that the heads share, too
                 layers[part.layer].attention.output.bias.zero_()
     return ablated
 
@@ -159,15 +157,13 @@ def save_means(path: str | Path, means: Means) -> None:
 def load_means(path: str | Path) -> Means:
     """Read means written by save_means(). Raises InputError if the file is missing, damaged or of another kind."""
     if not Path(path).is_file():
-        raise InputError(
-            "The mean outputs of this snapshot were not saved: measure them on a text, or use zero ablation."
-        )
+        raise InputError("This snapshot has no saved mean outputs: measure them on a text, or use zero ablation.")
     tensors, metadata = read_tensors(path)
     try:
         return Means(tensors["heads"].numpy(), tensors["feed_forwards"].numpy(), int(metadata["means_over"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise InputError(
-            f"{Path(path).name} contains no mean outputs: measure them on a text, or use zero ablation."
+            f"{Path(path).name} has no valid mean outputs: measure them on a text, or use zero ablation."
         ) from error
 
 

@@ -100,7 +100,7 @@ def save_findings(path: str | Path, findings: Findings) -> None:
 
 
 def load_findings(path: str | Path) -> Findings:
-    """Read findings written by save_findings(). Raises InputError if the file is missing, damaged or of another kind."""
+    """Read findings saved by save_findings(). Raises InputError if the file is missing, damaged or of another kind."""
     if not Path(path).is_file():
         raise InputError("This snapshot has no saved findings: measure them on a text.")
     tensors, metadata = read_tensors(path)

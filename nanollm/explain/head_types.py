@@ -36,9 +36,9 @@ UNKNOWN = "No known pattern. That is common."
 # The targets of these patterns depend on the characters of the text; those of all others only on positions.
 _TEXT_PATTERNS = ("same character before", "start of word", "start of line")
 
-# A head is named after a pattern if the score is at least MIN_SCORE and at least MIN_RATIO times the baseline. In trained
-# models these separate real heads from chance: start of line is named at 0.44 with a baseline of 0.04, start of word is
-# not at 0.20 with 0.21. If several patterns qualify, the one that exceeds its baseline most is chosen.
+# A head is named after a pattern if the score is at least MIN_SCORE and at least MIN_RATIO times the baseline. In
+# trained models these separate real heads from chance: a start of line with a score of 0.44 and a baseline of 0.04 is
+# named, a start of word with 0.20 and 0.21 is not. Of several patterns, the one furthest above its baseline is chosen.
 MIN_SCORE = 1 / 3
 MIN_RATIO = 2.0
 
@@ -122,7 +122,7 @@ def head_history(
 
 
 class _ScoreSums:
-    """Sums of attention on the targets of each pattern, over all scored positions: of the heads and of the baselines."""
+    """Sums of attention on the targets of each pattern over all scored positions, for the heads and the baselines."""
 
     def __init__(self, model: TransformerLanguageModel) -> None:
         self.model = model

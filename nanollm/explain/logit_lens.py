@@ -3,7 +3,7 @@
 The residual stream is a sum of the outputs of all heads and blocks, and the unembedding that reads it is almost linear.
 *Logit lens* (nostalgebraist 2020, "interpreting GPT: the logit lens"): unembed the stream after any layer as if it were
 the last. *Direct logit attribution* (Elhage et al. 2021, "A Mathematical Framework for Transformer Circuits"): split a
-logit into the contributions of all parts. It covers direct effects only, not what a head does through later layers.
+logit into the contributions of all parts. Only direct effects are included, no effects through later layers.
 """
 
 from __future__ import annotations
@@ -81,9 +81,7 @@ def contributions(
     window, trace = last_window(model, tokenizer, text), Trace(weights=False)
     index = require_index(index, len(window.text))
     if len(character) != 1:
-        raise InputError(
-            f"character ({character[:20]!r}) must be a single character: choose the one whose logit to attribute."
-        )
+        raise InputError(f"character ({character[:20]!r}) must be a single character, whose logit is attributed.")
     id = int(tokenizer.encode(character)[0])
     with undisturbed(model):
         logits = model(window.ids, trace=trace)
@@ -115,7 +113,7 @@ def contributions(
 
 
 def _direction(model: TransformerLanguageModel, id: int, x: Tensor) -> Tensor:
-    """The direction (D,) whose dot product with a part's output is its contribution to a logit, for final stream x (D,).
+    """The direction (D,) whose dot product with an output is its contribution to a logit, for final stream x (D,).
 
     logit = Σ w g (x - mean(x)) / σ = Σ (w g - mean(w g)) x / σ, with w the character's embedding, g the LayerNorm gain.
     """

@@ -69,7 +69,7 @@ class Memorization:
 
 
 class TrainingText:
-    """A training text with its suffix array. Building takes about a second per million characters; searches are fast."""
+    """A training text with its suffix array; building it takes about a second per million characters."""
 
     def __init__(self, text: str) -> None:
         """Build the suffix array. Raises InputError if the text is empty or longer than MAX_CHARACTERS."""
@@ -127,9 +127,7 @@ def overlap(
     matches = [training.longest_match(text, start) for start in range(M)]
     lengths = np.array([length for length, _ in matches])  # (M,)
     ends = np.arange(M) + lengths
-    extends = (
-        np.diff(ends, prepend=0) > 0
-    )  # otherwise the match is the end of the one that starts one character earlier
+    extends = np.diff(ends, prepend=0) > 0  # otherwise part of the match before it
     starts = np.flatnonzero(extends & (lengths >= min_length))
     covered = np.zeros(M, bool)
     for start in starts:

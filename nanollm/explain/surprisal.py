@@ -1,4 +1,4 @@
-"""Surprisal: -log2 of the probability that a model gives to each character of a text, with the likeliest alternatives."""
+"""Surprisal: -log2 of the probability that a model gives to each character of a text, with the top alternatives."""
 
 from __future__ import annotations
 

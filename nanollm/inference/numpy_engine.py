@@ -154,7 +154,7 @@ class NumpyEngine:
         if T > 1:
             scores += _causal_mask(*scores.shape[1:])
         if self.config.similarity == "dot":
-            # Avoid overflow in exp. Normalized queries and keys need no such step: their scores are at most √K ≤ 64,
+            # Avoid overflow in exp. Not needed with normalized queries and keys: their scores are at most √K ≤ 64,
             # and a sum of 4096 terms of e^64 still fits into a float32.
             np.subtract(scores, np.maximum.reduce(scores, axis=-1, keepdims=True), scores)
         np.exp(scores, scores)

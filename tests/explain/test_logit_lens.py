@@ -56,9 +56,7 @@ def test_contributions_sum_to_the_logit(config: ModelConfig, data: st.DataObject
 
 
 @given(model_configs(), st.data())
-def test_each_contribution_is_the_change_of_the_logit_without_that_part(
-    config: ModelConfig, data: st.DataObject
-) -> None:
+def test_a_contribution_is_the_change_of_the_logit_without_that_part(config: ModelConfig, data: st.DataObject) -> None:
     """Not only the sum: each contribution is what the logit loses when that output is removed from the final stream."""
     model, tokenizer = random_model(config), CharTokenizer(ALPHABET[: config.vocab_size])
     text = data.draw(st.text(st.sampled_from(tokenizer.characters), min_size=1, max_size=9))

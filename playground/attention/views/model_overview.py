@@ -70,11 +70,12 @@ def show_map(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
     at = maps.steps.index(view.snapshot.step)
     shown = maps.maps[at]
     figure = map_figure(
-        shown.points, shown.characters, shown.kinds, list(shown.explained_variance), reach=maps.reach, revision=view.run.id,
-        palette=TOKENS,
+        shown.points, shown.characters, shown.kinds, list(shown.explained_variance), reach=maps.reach,
+        revision=view.run.id, palette=TOKENS,
     )  # fmt: skip
     python = call(
-        "from nanollm.explain.context_use import measure_context_use\nfrom nanollm.explain.embeddings import character_map",
+        "from nanollm.explain.context_use import measure_context_use\n"
+        "from nanollm.explain.embeddings import character_map",
         view.name,
         "character_map(loaded.model, loaded.tokenizer).points  # (V, 2)",
         "meter = measure_context_use(loaded.model, ids)  # of a text that it was never trained on",
