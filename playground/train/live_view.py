@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.charts.base import Reference, references_of
-from nanollm.charts.gradients import health_figure
+from nanollm.charts.gradients import gradient_figure
 from nanollm.charts.loss import AXES, MAX_OVERLAYS, RunLine, loss_figure
 from nanollm.config import TrainConfig
 from nanollm.data.corpus import CorpusInfo
@@ -146,7 +146,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
     if redraw:
         num_steps = run.train_config.num_steps if status.active or not curve.steps else 0
         figure = loss_figure(
-            curve, colour=slot, num_steps=num_steps, overlays=overlays, references=references, axis=wanted.axis,
+            curve, slot=slot, num_steps=num_steps, overlays=overlays, references=references, axis=wanted.axis,
             log=wanted.log, revision=run.id, note=note, palette=TOKENS,
         )  # fmt: skip
     return View(
@@ -158,7 +158,7 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
         going_on=going_on(offered),
         doctor=(advice(run) if may_change else []) if redraw or not status.active else gr.skip(),
         health=health(run, status, curve) if wanted.health else gr.skip(),
-        health_chart=health_figure(curve, colour=slot, revision=run.id, palette=TOKENS) if ill else gr.skip(),
+        health_chart=gradient_figure(curve, slot=slot, revision=run.id, palette=TOKENS) if ill else gr.skip(),
         progress=facts(now.stamp(), run, status, samples),
     )
 

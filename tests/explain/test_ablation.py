@@ -165,7 +165,7 @@ class TestMeans:
         with pytest.raises(InputError, match="another shape"):
             ablate(random_model(ModelConfig(7, 8, 3, 10)), [], again)
 
-    def test_files_without_means_raise_an_input_error(self, tmp_path: Path) -> None:
+    def test_files_without_means_are_rejected(self, tmp_path: Path) -> None:
         with pytest.raises(InputError, match="no saved mean outputs"):
             load_means(tmp_path / "means.safetensors")
         write_tensors(tmp_path / "other.safetensors", {"x": torch.zeros(1)}, {})
@@ -241,7 +241,7 @@ class TestRanking:
         assert first.increase > 1 and first.increase > 20 * first.error
         assert second.increase == pytest.approx(0, abs=1e-6)
 
-    def test_ranking_can_be_closed_and_a_single_window_has_no_standard_error(self) -> None:
+    def test_ranking_can_be_closed_and_a_single_window_gives_nan(self) -> None:
         model = random_model(SHAPE)
         ranking = rank_heads(model, random_ids(SHAPE, 10))
         assert math.isnan(next(ranking).error)

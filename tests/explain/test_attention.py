@@ -12,7 +12,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanollm.charts import attention_page
+from nanollm.charts import attention as attention_chart
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.attention import attention_map
@@ -59,15 +59,15 @@ def test_a_hand_made_previous_character_head_attends_one_back() -> None:
     assert weights[np.arange(1, T), np.arange(T - 1)].min() > 0.95
 
 
-@pytest.mark.parametrize("limit", [attention_page.MAX_CELLS, 10])
+@pytest.mark.parametrize("limit", [attention_chart.MAX_CELLS, 10])
 def test_the_page_contains_every_head_and_loads_nothing_from_the_network(
     limit: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attention_page, "MAX_CELLS", limit)
+    monkeypatch.setattr(attention_chart, "MAX_CELLS", limit)
     text, config = "<b>&ab</b>", ModelConfig(6, 12, 2, 8, num_heads=3)
     shown = attention_map(random_model(config), CharTokenizer("&/<>ab"), text)
     weights = shown.weights
-    attention_page.write_attention_page(weights, shown.characters, tmp_path / "page.html", layer=1, head=2)
+    attention_chart.write_attention_page(weights, shown.characters, tmp_path / "page.html", layer=1, head=2)
     page = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert not re.search(r"<(script|link|img|iframe)[^>]+(src|href)=", page)
     assert text not in page  # markup in the text is escaped
@@ -84,7 +84,7 @@ def test_the_page_contains_every_head_and_loads_nothing_from_the_network(
         np.testing.assert_allclose(as_drawn(button["args"][0]["z"][0])[causal], weights[head][causal], atol=1e-3)
 
 
-def test_invalid_texts_raise_an_input_error() -> None:
+def test_invalid_texts_are_rejected() -> None:
     model, tokenizer = random_model(ModelConfig(3, 8, 1, 8, context_length=4)), CharTokenizer("abc")
     with pytest.raises(InputError, match="text is empty"):
         attention_map(model, tokenizer, "")

@@ -61,7 +61,7 @@ def test_both_measurements_match_the_model(config: ModelConfig, length: int, cha
     assert np.isnan(use.truncated_error).all() == (len(targets) == 1)
 
 
-def test_paired_differences_have_small_standard_errors() -> None:
+def test_standard_errors_of_paired_differences_are_small() -> None:
     """On random text the losses vary widely, but the effect of more context is almost zero."""
     use = measure_context_use(model_looking_back(3), np.random.default_rng(0).integers(4, size=5000))
     assert use.truncated_error[2] > 0.1 and (use.increase_error[2:] < use.truncated_error[2:] / 10).all()
@@ -86,5 +86,5 @@ def test_invalid_ids_are_rejected_and_the_model_is_unchanged() -> None:
             measure_context_use(model, ids)
     state = torch.get_rng_state()
     measure_context_use(model, [0, 1, 2, 0, 1])
-    assert model.training and all(p.grad is None for p in model.parauses())
+    assert model.training and all(p.grad is None for p in model.parameters())
     assert torch.equal(torch.get_rng_state(), state) and torch.is_grad_enabled()

@@ -98,7 +98,7 @@ def test_kinds(characters: str, kind: str) -> None:
     assert {kind_of(character) for character in characters} == {kind}
 
 
-def test_invalid_arguments_raise_an_input_error() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(InputError, match="tokenizer has 2"):
         character_map(random_model(ModelConfig(3, 8, 1, 8)), CharTokenizer("ab"))
     with pytest.raises(InputError, match="different characters"):

@@ -98,7 +98,7 @@ def test_missing_damaged_or_inconsistent_files_are_rejected(model, found: Findin
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")
 class TestPretrainedModels:
-    def test_every_snapshot_has_findings_for_every_head_with_standard_errors(self) -> None:
+    def test_every_snapshot_has_complete_findings(self) -> None:
         for run in RunStore(ROOT / "checkpoints").list():
             for snapshot in run.snapshots() if run.read_only else ():
                 kept, config = load_findings(snapshot.findings_path), run.model_config

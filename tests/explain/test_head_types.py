@@ -158,7 +158,7 @@ def test_the_name_is_the_qualifying_pattern_that_exceeds_its_baseline_most() -> 
     assert found.names == [["itself", None, None]]
 
 
-def test_invalid_arguments_raise_an_input_error(planted: TransformerLanguageModel) -> None:
+def test_invalid_arguments_are_rejected(planted: TransformerLanguageModel) -> None:
     for text, message in (("a", "two characters"), ("", "two characters"), ("aZ", "'Z'")):
         with pytest.raises(InputError, match=message):
             head_scores(planted, TOKENIZER, text)

@@ -87,7 +87,7 @@ def test_held_out_text_shorter_than_the_text_gives_no_controls() -> None:
     assert found.controls == () and np.isnan(found.control_longest()) and np.isnan(found.control_novelty()[4])
 
 
-def test_invalid_arguments_raise_an_input_error() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(InputError, match="has 0 characters"):
         TrainingText("")
     ready = TrainingText("abc")

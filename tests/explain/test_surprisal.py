@@ -129,7 +129,7 @@ def test_the_model_is_unchanged_and_scored_without_dropout() -> None:
     assert model.training
 
 
-def test_invalid_arguments_raise_an_input_error() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     config = ModelConfig(3, embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=4)
     model, tokenizer = random_model(config), tokenizer_of(config)
     for text, candidates, match in (

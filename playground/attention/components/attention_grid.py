@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 import numpy as np
 
-from nanollm.charts.attention import brightest
+from nanollm.charts.attention import color_limit
 from nanollm.explain.ablation import HeadEffect
 from playground.components import asset
 
@@ -117,7 +117,7 @@ def packed(weights: np.ndarray, characters: list[str]) -> dict[str, Any]:
     roots = np.rint(255 * np.sqrt(np.clip(looked, 0.0, 1.0))).astype(np.uint8)
     return {
         "weights": base64.b64encode(roots.tobytes()).decode("ascii"),
-        "brightest": [brightest(head) for layer in weights for head in layer],
+        "brightest": [color_limit(head) for layer in weights for head in layer],
         "layers": layers,
         "heads": heads,
         "characters": characters,
