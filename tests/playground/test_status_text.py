@@ -86,8 +86,8 @@ def fallen_to(*losses: float) -> Curve:
     return Curve(eval_steps=[50 * n for n in range(len(losses))], train_loss=list(losses), val_loss=list(losses))
 
 
-NEXT_PAIRS = "Next: counting pairs, which guesses by the one character before (bigram), at 2.40."
-NEXT_TRIPLES = "Next: counting triples, which guesses by the two characters before (trigram), at 2.00."
+NEXT_PAIRS = "Next: bigram counts, which predict from the previous character, at 2.40."
+NEXT_TRIPLES = "Next: trigram counts, which predict from the two previous characters, at 2.00."
 
 
 @pytest.mark.parametrize(
@@ -95,11 +95,11 @@ NEXT_TRIPLES = "Next: counting triples, which guesses by the two characters befo
     [
         ((), ""),
         ((4.2,), ""),
-        ((4.2, 3.5), "Next: counting characters, which knows only how often each character occurs (unigram), at 3.10."),
-        ((4.2, 3.5, 3.0), f"Now better than counting characters (since step 100). {NEXT_PAIRS}"),
-        ((4.2, 2.3, 2.2), f"Now better than counting pairs (since step 50). {NEXT_TRIPLES}"),
-        ((4.2, 2.3, 2.6, 2.3), f"Now better than counting pairs (since step 150). {NEXT_TRIPLES}"),
-        ((4.2, 1.9), "Now better than counting triples (since step 50). It has passed all that counting can do."),
+        ((4.2, 3.5), "Next: unigram counts, which know only how often each character occurs, at 3.10."),
+        ((4.2, 3.5, 3.0), f"Now better than unigram counts (since step 100). {NEXT_PAIRS}"),
+        ((4.2, 2.3, 2.2), f"Now better than bigram counts (since step 50). {NEXT_TRIPLES}"),
+        ((4.2, 2.3, 2.6, 2.3), f"Now better than bigram counts (since step 150). {NEXT_TRIPLES}"),
+        ((4.2, 1.9), "Now better than trigram counts (since step 50). It has passed all that counting can do."),
     ],
 )
 def test_a_line_that_the_curve_fell_through_is_announced(losses, told):
@@ -107,11 +107,9 @@ def test_a_line_that_the_curve_fell_through_is_announced(losses, told):
 
 
 def test_a_line_that_the_curve_rose_through_again_is_no_longer_claimed():
-    told = (
-        "Now better than counting characters (since step 50). It was better than counting pairs at step 50, and lost "
-    )
+    told = "Now better than unigram counts (since step 50). It was better than bigram counts at step 50, and lost "
     assert words.beaten(fallen_to(4.2, 2.3, 2.6), REFERENCES) == f"{told}that again."
-    assert "triples" in words.beaten(fallen_to(4.2, 1.9, 2.2), REFERENCES, over=True)
+    assert "trigram" in words.beaten(fallen_to(4.2, 1.9, 2.2), REFERENCES, over=True)
 
 
 def test_before_counting_is_done_nothing_is_said_of_it():
@@ -119,7 +117,7 @@ def test_before_counting_is_done_nothing_is_said_of_it():
 
 
 def test_a_finished_run_is_told_what_it_passed_and_nothing_of_next():
-    assert words.beaten(fallen_to(4.2, 2.3), REFERENCES, over=True) == "Better than counting pairs (since step 50)."
+    assert words.beaten(fallen_to(4.2, 2.3), REFERENCES, over=True) == "Better than bigram counts (since step 50)."
 
 
 @pytest.mark.parametrize(
