@@ -83,7 +83,7 @@ def test_generating_changes_neither_the_model_nor_random_state(
     assert not model.training
 
 
-def test_unknown_prompt_characters_are_named_in_the_error(
+def test_unknown_prompt_characters_are_named(
     model: TransformerLanguageModel, tokenizer: CharTokenizer
 ) -> None:
     with pytest.raises(InputError, match="'Z' 'é'"):

@@ -130,7 +130,7 @@ def test_every_draw_consumes_one_random_number() -> None:
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_logits_that_are_not_finite_raise_an_input_error(bad: float) -> None:
+def test_logits_that_are_not_finite_are_rejected(bad: float) -> None:
     with np.errstate(invalid="ignore"), pytest.raises(InputError, match="earlier snapshot"):
         draw(np.array([0, bad, 1], np.float32), np.random.default_rng(0), SamplingOptions())
 
@@ -151,7 +151,7 @@ INVALID: list[Any] = [None, True, False, math.nan, math.inf, -math.inf, -1, "1",
 
 
 @pytest.mark.parametrize("name", VALID)
-def test_invalid_values_raise_a_short_input_error(name: str) -> None:
+def test_invalid_values_give_a_short_message(name: str) -> None:
     SamplingOptions(**VALID)
     for value in INVALID:
         with pytest.raises(InputError, match=name) as caught:
@@ -188,6 +188,6 @@ def test_unusual_but_valid_options_are_accepted(change: dict) -> None:
         {"candidates": 2.5},
     ],
 )
-def test_values_outside_the_range_raise_an_input_error(change: dict) -> None:
+def test_values_outside_the_range_are_rejected(change: dict) -> None:
     with pytest.raises(InputError):
         SamplingOptions(**{**VALID, **change})
