@@ -34,9 +34,7 @@ class ModelConfig:
     context_length: int = _setting(128, "the window: how many characters back the model can look", 1, 4096)
     dropout: float = _setting(0.0, "share of each block's output silenced at random in training", 0.0, 0.9)
     position: str = _setting("rotary", "how the model knows the order of characters", choices=("rotary", "learned"))
-    similarity: str = _setting(
-        "dot", "how queries and keys are compared: by product or angle", choices=("dot", "cosine")
-    )
+    qk_norm: bool = _setting(False, "normalize queries and keys before their dot product (QK normalization)")
 
     def __post_init__(self) -> None:
         if self.num_heads is None:
@@ -95,7 +93,7 @@ class TrainConfig:
     accumulation_steps: int = _setting(1, "pieces that a batch is computed in; more take less memory", 1, 1024)
     learning_rate: float = _setting(1e-3, "highest learning rate, reached after the warm-up", 0.0, 1e9)
     warmup_steps: int = _setting(100, "steps in which the learning rate climbs from zero", 0, 1_000_000)
-    final_learning_rate: float = _setting(0.1, "learning rate at the last step, as a share of the highest", 0.0, 1.0)
+    final_lr_fraction: float = _setting(0.1, "learning rate at the last step, as a fraction of the peak", 0.0, 1.0)
     weight_decay: float = _setting(0.1, "how strongly weights are pulled towards zero", 0.0, 10.0)
     beta1: float = _setting(0.9, "AdamW's memory of past gradients", 0.0, 0.9999)
     beta2: float = _setting(0.99, "AdamW's memory of past squared gradients", 0.0, 0.99999)
@@ -119,24 +117,30 @@ class TrainConfig:
             )
 
 
+# Fields that were renamed: the old name, the new one, and what happened to the value.
+_RENAMED = {
+    "final_learning_rate": ("final_lr_fraction", "The value stays the same."),
+    "similarity": ("qk_norm", 'Use true instead of "cosine" and false instead of "dot".'),
+}
+
 # Dimensions and steps as the project was founded with them; the rest was tuned around them (TRAINING.md).
 PRESETS: dict[str, dict[str, Any]] = {
     "sprint": dict(
-        embedding_dim=128, num_layers=2, ffn_hidden_dim=384, num_steps=200, similarity="cosine",
+        embedding_dim=128, num_layers=2, ffn_hidden_dim=384, num_steps=200, qk_norm=True,
         context_length=64, batch_size=32, optimizer="muon", learning_rate=2e-2, warmup_steps=10,
-        final_learning_rate=0.05, weight_decay=0.0, eval_interval=40, checkpoint_interval=80,
+        final_lr_fraction=0.05, weight_decay=0.0, eval_interval=40, checkpoint_interval=80,
     ),
     "nano": dict(
         embedding_dim=32, num_layers=2, ffn_hidden_dim=64, num_steps=1000,
-        context_length=64, batch_size=64, learning_rate=2e-2, final_learning_rate=0.02, eval_interval=50,
+        context_length=64, batch_size=64, learning_rate=2e-2, final_lr_fraction=0.02, eval_interval=50,
     ),
     "small": dict(
         embedding_dim=64, num_layers=4, ffn_hidden_dim=128, num_steps=3000,
-        context_length=128, batch_size=32, learning_rate=1e-2, final_learning_rate=0.02, eval_interval=100,
+        context_length=128, batch_size=32, learning_rate=1e-2, final_lr_fraction=0.02, eval_interval=100,
     ),
     "medium": dict(
         embedding_dim=128, num_layers=6, ffn_hidden_dim=256, num_steps=10_000,
-        context_length=192, batch_size=32, learning_rate=4e-3, final_learning_rate=0.02, eval_interval=250, dropout=0.2,
+        context_length=192, batch_size=32, learning_rate=4e-3, final_lr_fraction=0.02, eval_interval=250, dropout=0.2,
     ),
 }  # fmt: skip
 
@@ -151,10 +155,14 @@ def preset(name: str) -> dict[str, Any]:
 def make_configs(settings: Mapping[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
     """Both configs from one flat mapping of their fields, the rest at their defaults.
 
-    Raises InputError for an unknown name (naming the nearest known one) and for any value that a config refuses.
+    Raises InputError for an unknown name (naming the closest known one), for the old name of a renamed field (naming
+    the new one), and for any value that a config rejects.
     """
     known = {f.name for f in (*fields(ModelConfig), *fields(TrainConfig))}
     for name in settings:
+        if isinstance(name, str) and name in _RENAMED:
+            new_name, value_change = _RENAMED[name]
+            raise InputError(f"{name} is now {new_name}. {value_change}")
         if name not in known:
             nearest = difflib.get_close_matches(str(name), known, n=1)
             hint = f"did you mean {nearest[0]!r}?" if nearest else f"the settings are {', '.join(sorted(known))}."
@@ -176,6 +184,22 @@ def require_enough_text(characters: int, model: ModelConfig, train: TrainConfig)
             f"The text leaves {learned:,} characters to learn from, which is too short for a window of "
             f"{model.context_length}: bring a longer text or choose a smaller context_length."
         )
+
+
+def current_names(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings read from a file, with the field names of earlier versions replaced by the current ones."""
+    settings = dict(stored)
+    if "final_learning_rate" in settings:
+        settings.setdefault("final_lr_fraction", settings.pop("final_learning_rate"))
+    if "similarity" in settings:
+        similarity = settings.pop("similarity")
+        settings.setdefault("qk_norm", similarity == "cosine" if similarity in ("dot", "cosine") else similarity)
+    return settings
+
+
+def renamed_settings() -> tuple[str, ...]:
+    """The former names of settings. make_configs() rejects them with the current name."""
+    return tuple(_RENAMED)
 
 
 def to_dict(config: ModelConfig | TrainConfig) -> dict[str, Any]:
@@ -205,6 +229,10 @@ def _checked(f: Field, value: Any) -> Any:
     if choices:
         if not isinstance(value, str) or value not in choices:
             raise InputError(f"{f.name} is {_shown(value)}: choose one of {', '.join(choices)}.")
+        return value
+    if f.type == "bool":
+        if not isinstance(value, bool):
+            raise InputError(f"{f.name} is {_shown(value)}: it must be true or false.")
         return value
     if "auto" in str(f.type) and isinstance(value, str) and value == "auto":
         return value

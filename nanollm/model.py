@@ -77,7 +77,7 @@ class CausalSelfAttention(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.num_heads, self.head_dim = config.heads, config.head_dim
-        self.cosine = config.similarity == "cosine"
+        self.qk_norm = config.qk_norm
         self.qkv = nn.Linear(config.embedding_dim, 3 * config.embedding_dim, bias=False)
         self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
 
@@ -90,7 +90,7 @@ class CausalSelfAttention(nn.Module):
         B, T, D = x.shape
         # (B, T, 3D) → (3, B, H, T, K): queries, keys and values of each head
         q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
-        if self.cosine:
+        if self.qk_norm:
             q, k = to_unit_variance(q), to_unit_variance(k)
         if turn is not None:
             q, k = rotate(q, turn), rotate(k, turn)
@@ -197,7 +197,7 @@ class TransformerLanguageModel(nn.Module):
         context_length: int = 128,
         dropout: float = 0.0,
         position: str = "rotary",
-        similarity: str = "dot",
+        qk_norm: bool = False,
     ) -> None:
         """Weights are drawn from torch's global generator: call set_seed() first for the same ones again.
 
@@ -213,7 +213,7 @@ class TransformerLanguageModel(nn.Module):
             context_length,
             dropout,
             position,
-            similarity,
+            qk_norm,
         )
         learned = config.position == "learned"
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
@@ -234,7 +234,7 @@ class TransformerLanguageModel(nn.Module):
             context_length=config.context_length,
             dropout=config.dropout,
             position=config.position,
-            similarity=config.similarity,
+            qk_norm=config.qk_norm,
         )
 
     def _initialize(self) -> None:

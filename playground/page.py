@@ -24,6 +24,7 @@ from playground.public.request_filter import guarded, queued_by
 from playground.sample import tab as sample
 from playground.selection import chosen
 from playground.services.catalogue import news
+from playground.services.gradio_internals import event_data
 from playground.settings import Settings
 from playground.shell.feed import feed
 from playground.shell.guide import guide
@@ -163,16 +164,16 @@ def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
     gr.Timer(1).tick(tell, [seen, mark], [rows, seen, mark], **QUIET)
 
     def pick(event: gr.EventData) -> dict[str, Any]:
-        return {"run": chosen(event._data)[0], "step": None}
+        return {"run": chosen(event_data(event))[0], "step": None}
 
     @polite
     def rename(event: gr.EventData) -> list[dict[str, Any]]:
-        ctx.store.rename(chosen(event._data)[0], str(event._data.get("title", "")))
+        ctx.store.rename(chosen(event_data(event))[0], str(event_data(event).get("title", "")))
         return ctx.catalogue.rows(fresh=True)
 
     @polite
     def remove(selection: Any, event: gr.EventData) -> tuple[Any, Any]:
-        run, _ = chosen(event._data)
+        run, _ = chosen(event_data(event))
         ctx.store.delete(run)
         return ctx.catalogue.rows(fresh=True), NOTHING if chosen(selection)[0] == run else gr.skip()
 

@@ -21,5 +21,5 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         context_length=draw(st.integers(1, 9)),
         dropout=draw(st.sampled_from([0.0, 0.5])),
         position=position,
-        similarity=draw(st.sampled_from(["dot", "cosine"])),
+        qk_norm=draw(st.booleans()),
     )

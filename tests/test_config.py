@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset, to_dict
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, current_names, make_configs, preset, to_dict
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from tests.strategies import model_configs
@@ -54,6 +54,24 @@ def test_an_unknown_setting_names_the_nearest() -> None:
             preset(name)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "value"), [("final_learning_rate", "final_lr_fraction", 0.1), ("similarity", "qk_norm", "cosine")]
+)
+def test_typing_the_old_name_of_a_setting_gets_an_error_with_the_new_one(old: str, new: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"^{old} is now {new}\\. "):
+        make_configs({old: value}, vocab_size=65)
+
+
+def test_old_names_in_files_are_mapped_to_the_current_ones() -> None:
+    assert current_names({"similarity": "cosine", "num_heads": 2}) == {"qk_norm": True, "num_heads": 2}
+    assert current_names({"similarity": "dot"}) == {"qk_norm": False}
+    assert current_names({"final_learning_rate": 0.5, "seed": 1}) == {"final_lr_fraction": 0.5, "seed": 1}
+    current = {**to_dict(ModelConfig(qk_norm=True)), **to_dict(TrainConfig())}
+    assert current_names(current) == current
+    with pytest.raises(InputError, match="qk_norm is 'angle'"):
+        ModelConfig(**current_names({"similarity": "angle"}))
+
+
 def test_a_preset_is_a_copy() -> None:
     preset("nano")["num_layers"] = 7
     assert PRESETS["nano"]["num_layers"] == 2
@@ -91,6 +109,8 @@ def test_odd_values_get_a_sentence(name: str) -> None:
     for value in ODD_VALUES:
         if name == "num_heads" and value is None:
             continue  # the default
+        if name == "qk_norm" and isinstance(value, bool):
+            continue  # the only valid values
         with pytest.raises(InputError) as caught:
             make_configs({name: value}, vocab_size=65)
         assert name in str(caught.value) and "\n" not in str(caught.value)
@@ -102,7 +122,7 @@ def test_numbers_of_numpys_are_numbers_and_become_pythons() -> None:
     model, train = make_configs({**odd, "learning_rate": np.float64(0.5), "grad_clip": np.int32(3)}, np.int64(65))
     plain = {"embedding_dim": 64, "num_heads": 2, "dropout": 0.5, "threads": 2, "learning_rate": 0.5, "grad_clip": 3}
     assert (model, train) == make_configs(plain, 65)
-    assert {type(value) for value in {**to_dict(model), **to_dict(train)}.values()} == {int, float, str}
+    assert {type(value) for value in {**to_dict(model), **to_dict(train)}.values()} == {int, float, str, bool}
 
 
 @given(st.integers(1, 300), st.integers(1, 70), st.sampled_from(["rotary", "learned"]))

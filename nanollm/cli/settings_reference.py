@@ -39,12 +39,16 @@ def _row(field: Field[Any]) -> list[str]:
 def _allowed(field: Field[Any]) -> str:
     if field.metadata["choices"]:
         return ", ".join(f"`{choice}`" for choice in field.metadata["choices"])
+    if field.type == "bool":
+        return "`true`, `false`"
     bounds = f"{_shown(field.metadata['low'])} to {_shown(field.metadata['high'])}"
     return f"`auto`, {bounds}" if "auto" in str(field.type) else bounds
 
 
 def _shown(value: Any) -> str:
     """A value as the tables print it: whole numbers with separators, others as short as they are exact."""
+    if isinstance(value, bool):
+        return str(value).lower()
     if isinstance(value, int):
         return f"{value:,}"
     return f"{value:,.10g}" if isinstance(value, float) else str(value)

@@ -9,7 +9,7 @@ from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
 
-from nanollm.config import PRESETS, ModelConfig, TrainConfig
+from nanollm.config import PRESETS, ModelConfig, TrainConfig, renamed_settings
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs.store import Corpus, Run, RunStore
@@ -35,7 +35,12 @@ def add_train_arguments(parser: argparse.ArgumentParser, texts: str) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     for field in _setting_fields():
         flag = f"--{field.name.replace('_', '-')}"
-        parser.add_argument(flag, type=_value, default=argparse.SUPPRESS, metavar="X", help=field.metadata["help"])
+        more: dict[str, Any] = {"nargs": "?", "const": True} if field.type == "bool" else {}
+        parser.add_argument(
+            flag, type=_value, default=argparse.SUPPRESS, metavar="X", help=field.metadata["help"], **more
+        )
+    for name in renamed_settings():  # accepted here, so that make_configs() can reject them with the current name
+        parser.add_argument(f"--{name.replace('_', '-')}", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def asked_run(arguments: argparse.Namespace, checkpoints: Path, corpora: CorpusStore, bring: Bring, find: Find) -> Run:
@@ -103,7 +108,8 @@ def _continued(arguments: argparse.Namespace, store: RunStore, corpora: CorpusSt
 
 def _given(arguments: argparse.Namespace) -> dict[str, Any]:
     """The settings among the flags."""
-    return {f.name: getattr(arguments, f.name) for f in _setting_fields() if hasattr(arguments, f.name)}
+    names = [*(field.name for field in _setting_fields()), *renamed_settings()]
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
 
 
 def _setting_fields() -> list[Field[Any]]:
@@ -112,7 +118,9 @@ def _setting_fields() -> list[Field[Any]]:
 
 
 def _value(text: str) -> Any:
-    """A flag's value as Python has it: a whole number, a number, or the word itself; the config checks the rest."""
+    """Parse a flag's value as bool, int or float, else keep the text; the config checks its type and bounds."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
     for kind in (int, float):
         try:
             return kind(text)

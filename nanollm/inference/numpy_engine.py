@@ -143,7 +143,7 @@ class NumpyEngine:
         """
         T, K = b.rows, self.config.head_dim
         _normalize(b).dot(layer.qkv, b.qkv)
-        if self.config.similarity == "cosine":
+        if self.config.qk_norm:
             _normalize_queries_and_keys(b)
         if rotary is not None:  # neighbors in q and k are one complex number, rotated by its position
             pairs = b.qk.view(np.complex64)
@@ -153,7 +153,7 @@ class NumpyEngine:
         scores = np.matmul(b.q, keys)  # (H, T, S)
         if T > 1:
             scores += _causal_mask(*scores.shape[1:])
-        if self.config.similarity == "dot":
+        if not self.config.qk_norm:
             # Avoid overflow in exp. Not needed with normalized queries and keys: their scores are at most √K ≤ 64,
             # and a sum of 4096 terms of e^64 still fits into a float32.
             np.subtract(scores, np.maximum.reduce(scores, axis=-1, keepdims=True), scores)
@@ -199,7 +199,7 @@ def _causal_mask(T: int, S: int) -> np.ndarray:
 def _layer(config: ModelConfig, state: dict[str, np.ndarray], prefix: str) -> Layer:
     D = config.embedding_dim
     qkv = _with_gain(state[prefix + "attention.qkv.weight"], state[prefix + "attention_norm.gain"])
-    if config.similarity == "dot":
+    if not config.qk_norm:
         qkv[:, :D] /= math.sqrt(config.head_dim)
     output, bias = state[prefix + "attention.output.weight"], state[prefix + "attention.output.bias"]
     return Layer(

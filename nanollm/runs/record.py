@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nanollm.config import ModelConfig, TrainConfig
+from nanollm.config import ModelConfig, TrainConfig, current_names
 from nanollm.errors import InputError
 from nanollm.runs import folder as names
 from nanollm.runs.metrics_log import Curve, EventLog
@@ -129,7 +129,7 @@ class Run:
         self.title = str(about.get("title") or folder.name)
         self.created = float(about.get("created") or 0.0)
         self.preset = about.get("preset")
-        self.settings = dict(about.get("settings") or {})
+        self.settings = current_names(about.get("settings") or {})
         self.corpus = dict(about.get("corpus") or {})
         self.model_config = _config(ModelConfig, about.get("model"))
         self.train_config = _config(TrainConfig, about.get("train"))
@@ -365,7 +365,7 @@ def _step_of(path: Path) -> int | None:
 
 def _config(kind: type[Config], values: Any) -> Config:
     """A config from JSON, passing over fields that only another version knows. Raises InputError if invalid."""
-    values = values if isinstance(values, dict) else {}
+    values = current_names(values) if isinstance(values, dict) else {}
     return kind(**{f.name: values[f.name] for f in fields(kind) if f.name in values})
 
 

@@ -117,7 +117,8 @@ def processors() -> int:
 def key_of(model: ModelConfig, config: TrainConfig, device: torch.device) -> str:
     """All that decides how long a step takes."""
     shape = (model.vocab_size, model.embedding_dim, model.num_layers, model.ffn_hidden_dim, model.heads)
-    kind = (model.context_length, config.batch_size, bool(model.dropout), model.position, model.similarity)
+    similarity = "cosine" if model.qk_norm else "dot"  # as in the keys of earlier versions
+    kind = (model.context_length, config.batch_size, bool(model.dropout), model.position, similarity)
     asked = (config.optimizer, config.precision, config.threads, config.accumulation_steps)
     where = machine(device) if device.type == "cuda" else f"{machine(device)} x{processors()}"
     return " ".join(map(str, (where, torch.__version__, *shape, *kind, *asked)))

@@ -22,7 +22,7 @@ from safetensors.torch import load as parse_tensors
 from safetensors.torch import save as serialize_tensors
 from torch import Tensor
 
-from nanollm.config import ModelConfig, TrainConfig, to_dict
+from nanollm.config import ModelConfig, TrainConfig, current_names, to_dict
 from nanollm.errors import InputError
 from nanollm.files import write_whole
 from nanollm.model import TransformerLanguageModel
@@ -219,8 +219,8 @@ def _info(path: str | Path, facts: Mapping[str, Any]) -> CheckpointInfo:
             raise ValueError("a loss is a number")
         return CheckpointInfo(
             step=int(facts["step"]),
-            model_config=ModelConfig(**facts["model"]),
-            train_config=TrainConfig(**train) if train is not None else None,
+            model_config=ModelConfig(**current_names(facts["model"])),
+            train_config=TrainConfig(**current_names(train)) if train is not None else None,
             characters=tuple(characters) if characters is not None else None,
             train_loss=facts["train_loss"],
             val_loss=facts["val_loss"],

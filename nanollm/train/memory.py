@@ -72,13 +72,13 @@ def _activations(model: ModelConfig, batch_size: int, precision: str) -> int:
     """What the forward pass keeps for the backward pass, and what that adds when it begins at the last layer."""
     D, F, V = model.embedding_dim, model.ffn_hidden_dim, model.vocab_size
     scores = model.heads * model.context_length  # of one row, all heads
-    cosine = 4 * D if model.similarity == "cosine" else 0
+    qk_norm = 4 * D if model.qk_norm else 0
     dropout = 2 * D if model.dropout else 0
     if precision == "float32":  # a fused kernel: the scores are never held
-        layer = 4 * (14 * D + F + cosine + dropout)
+        layer = 4 * (14 * D + F + qk_norm + dropout)
         last = 4 * 10 * D
     else:  # the stream and what is normalised in float32, what is multiplied in bf16
-        layer = 4 * (10 * D + cosine + dropout) + 2 * (F + scores)
+        layer = 4 * (10 * D + qk_norm + dropout) + 2 * (F + scores)
         last = 4 * 10 * D + 2 * 3 * scores
     logits = 4 * 4 * V  # themselves, their logarithms, and the gradients of both
     return batch_size * model.context_length * (model.num_layers * layer + last + logits)

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nanollm.config import ModelConfig, TrainConfig, to_dict
+from nanollm.config import ModelConfig, TrainConfig, current_names, to_dict
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.checkpoint import read_tensors, require_finite, require_size, write_tensors
@@ -117,7 +117,7 @@ class TrainState:
         tensors, facts = read_tensors(path)
         try:
             weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
-            model_config = ModelConfig(**facts["model"])
+            model_config = ModelConfig(**current_names(facts["model"]))
             require_size(path, model_config, weights)
             model = TransformerLanguageModel.from_config(model_config).to(device)
             model.load_state_dict(weights)

@@ -17,6 +17,7 @@ from playground.compare.texts import PLACE
 from playground.compare.texts import Parts as Columns
 from playground.context import Context
 from playground.handlers import EACH, QUIET, polite
+from playground.services.gradio_internals import event_data
 from playground.services.streaming import together
 
 LENGTH = 400  # characters at most: who guesses has read enough by then
@@ -74,7 +75,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     )  # fmt: skip
 
     def guess(event: gr.EventData, now: Round | None) -> tuple[Any, Any]:
-        chosen = event._data.get("choice") if isinstance(event._data, dict) else None
+        chosen = event_data(event).get("choice")
         if now is None or not now.open or chosen not in range(len(now.texts)):
             return gr.skip(), gr.skip()
         now.open = False

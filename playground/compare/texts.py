@@ -14,6 +14,7 @@ from playground.components import sampling_controls as dials
 from playground.components.text import line, numbers, writing, written
 from playground.context import Context
 from playground.handlers import EACH, QUIET, polite
+from playground.services.gradio_internals import event_data
 from playground.services.streaming import together
 from playground.shell.time_bar import time_bar
 
@@ -92,14 +93,14 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     )
 
     def tell(event: gr.EventData) -> list[Any]:
-        taken = seats(ctx, event._data)
+        taken = seats(ctx, event_data(event))
         return [*_each(map(facts, taken)), caution(seat.run for seat in taken)]
 
     parts.count.tell(tell, None, [*(column.facts for column in parts.columns), parts.caution], **QUIET, **EACH)
 
     @polite
     def write(request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
-        yield from _write(ctx, request.session_hash, event._data)
+        yield from _write(ctx, request.session_hash, event_data(event))
 
     parts.count.ask(
         write,

@@ -20,6 +20,7 @@ from playground.corpus.text_card import described, outlook, text_card, text_outl
 from playground.corpus.text_list import listed, text_list
 from playground.handlers import EACH, QUIET, polite, sentence, warn
 from playground.services.fetching import FETCHING, brought
+from playground.services.gradio_internals import event_data
 
 INVITATION = "Drop a .txt, paste something, or take one of ours. 100,000 characters are plenty."
 # Several visitors at once: one may be waiting for a large file.
@@ -235,4 +236,4 @@ def _chosen(ctx: Context, texts: Any) -> CorpusInfo:
 
 def _asked(event: gr.EventData) -> dict[str, Any]:
     """What an event of our own components carries. It comes from a browser, so anything odd counts as nothing."""
-    return event._data if isinstance(event._data, dict) else {}
+    return event_data(event)

@@ -15,9 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from gradio.context import LocalContext
-
 from nanollm.errors import InputError
+from playground.services.gradio_internals import event_abandoned
 
 Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -103,12 +102,12 @@ class Shares:
             line.append(ticket)
             try:
                 while not (self._free and ticket is self._next()):
-                    if abandoned():
+                    if event_abandoned():
                         raise InputError(GONE)
                     if time.monotonic() > deadline:
                         raise InputError(BUSY)
                     self._moved.wait(LOOK_ROUND)
-                if abandoned():
+                if event_abandoned():
                     raise InputError(GONE)
                 self._free -= 1
                 self._lines.move_to_end(visitor)  # the others come first now
@@ -120,12 +119,3 @@ class Shares:
 
     def _next(self) -> object:
         return next(iter(self._lines.values()))[0]
-
-
-def abandoned() -> bool:
-    """Whether nobody waits any more for what this thread is computing: the tab was closed, or it was called off."""
-    event_id, blocks = LocalContext.event_id.get(None), LocalContext.blocks.get(None)
-    if event_id is None or blocks is None:
-        return False
-    event = blocks._queue.event_ids_to_events.get(event_id)
-    return event is None or not event.alive

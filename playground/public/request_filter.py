@@ -27,8 +27,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from playground.components.plotly_chart import PLOTLY_ROUTE, plotly_js
 from playground.handlers import DEFECT
 from playground.public.index_page import Front
-from playground.public.session_state import Sessions
 from playground.public.visitor import Visitor, of
+from playground.services.gradio_internals import install, queued_requests
 from playground.settings import Settings
 
 log = logging.getLogger("nanollm.page")
@@ -309,8 +309,7 @@ def guarded(settings: Settings, pending: Callable[[Visitor], int]) -> Any:
 
     @asynccontextmanager
     async def lifespan(app: Any) -> Any:
-        app.state_holder = Sessions(app.get_blocks())
-        app.middleware_stack = Gate(app.middleware_stack, settings, pending)
+        install(app, lambda inner: Gate(inner, settings, pending))
         yield
 
     return lifespan
@@ -320,10 +319,8 @@ def queued_by(demo: Any) -> Callable[[Visitor], int]:
     """Counts the events of a visitor that wait or run in the queue of a page."""
 
     def count(visitor: Visitor) -> int:
-        queue = demo._queue
-        events = [event for waiting in queue.event_queue_per_concurrency_id.values() for event in waiting.queue]
-        events += [event for job in queue.active_jobs if job for event in job]
-        return sum(_key(_visitor(event.request.headers, event.request.scope)) == _key(visitor) for event in events)
+        requests = queued_requests(demo)
+        return sum(_key(_visitor(request.headers, request.scope)) == _key(visitor) for request in requests)
 
     return count
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from gradio.context import LocalContext
+from playground.services.gradio_internals import current_request
 
 TOKEN = "x-nano-visitor"  # the header of the token: 43 characters of base64url, 256 random bits
 LOOKS = "x-nano-looks"  # the header of the look keys that came with links: "<run>.<key> <run>.<key>"
@@ -45,7 +45,7 @@ def of(headers: Mapping[str, str], client: str = "") -> Visitor:
 
 def current() -> Visitor:
     """Who asked for what this thread (or task) is doing; nobody outside of a handler."""
-    request: Any = LocalContext.request.get(None)
+    request: Any = current_request()
     if request is None:
         return EVERYBODY
     client = getattr(request, "client", None)

@@ -19,6 +19,7 @@ from playground.sample.copies import copies
 from playground.selection import chosen
 from playground.services import fetching
 from playground.services.generation_request import MOST
+from playground.services.gradio_internals import event_data
 
 TEXTS = 2  # training texts kept ready to be searched: 8 bytes a character and their own
 UNKNOWN = "The text that this model learned from is not known here: there is nothing to compare with."
@@ -47,7 +48,7 @@ def wire(ctx: Context, parts: Parts) -> None:
         return TrainingText(learned), held_out
 
     def check(selection: Any, event: gr.EventData) -> dict[str, Any]:
-        asked = event._data if isinstance(event._data, dict) else {}
+        asked = event_data(event)
         stamp = asked.get("stamp")
         try:
             run, _ = ctx.models.find(*chosen(selection))

@@ -19,6 +19,7 @@ from playground.handlers import EACH, QUIET, polite, sentence
 from playground.sample import copying, scoring
 from playground.services.generation import Draft
 from playground.services.generation_request import Question
+from playground.services.gradio_internals import event_data
 from playground.services.streaming import together
 
 NO_MODEL = "No model has been trained here yet. Bring a text, train one on it, and it writes here."
@@ -116,7 +117,7 @@ def _wire_writing(ctx: Context, parts: Parts) -> None:
 
     @polite
     def write(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
-        yield from _write(ctx, request.session_hash, event._data)
+        yield from _write(ctx, request.session_hash, event_data(event))
 
     parts.output.ask(
         write,
@@ -135,7 +136,7 @@ def _wire_writing(ctx: Context, parts: Parts) -> None:
         moment(call_off, **QUIET, **EACH)
 
     def settle(event: gr.EventData) -> list[Any]:
-        question = Question.of(event._data)
+        question = Question.of(event_data(event))
         return [question.prompt, question.temperature, question.top_k, question.max_length, question.seed]
 
     parts.output.settle(settle, None, parts.asked, **QUIET, **EACH)

@@ -16,6 +16,7 @@ from playground.components import asset
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import EACH, sentence, warn
+from playground.services.gradio_internals import event_data
 
 OFFER = f"Fetch its training text ({SHAKESPEARE_BYTES / 1e6:.1f} MB)"
 NEWS_SECONDS = 0.2  # between two words on how far a download is
@@ -54,7 +55,7 @@ def wire(ctx: Context, parts: Parts, models: Sequence[Any], runs: str = CHOSEN) 
     )
 
     def fetch(event: gr.EventData) -> Iterator[str]:
-        builtin = named(event._data.get("builtin")) if isinstance(event._data, dict) else None
+        builtin = named(event_data(event).get("builtin"))
         try:
             if builtin is None:
                 raise InputError("This text is not one of ours.")

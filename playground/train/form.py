@@ -157,6 +157,8 @@ def _field(name: str) -> Any:
     )
     if field.metadata["choices"]:
         return gr.Radio(list(field.metadata["choices"]), value=value, **{**shown, "elem_classes": "segments"})
+    if field.type == "bool":
+        return gr.Radio([("off", False), ("on", True)], value=value, **{**shown, "elem_classes": "segments"})
     if by_itself(name):
         return gr.Textbox(placeholder="auto", max_lines=1, **shown)
     return gr.Number(value, **shown)

@@ -19,11 +19,11 @@ from playground.train.status_text import size
 GROUPS: dict[str, tuple[str, ...]] = {
     "The model": (
         "embedding_dim", "num_layers", "ffn_hidden_dim", "num_heads", "context_length", "dropout", "position",
-        "similarity",
+        "qk_norm",
     ),
     "How much it reads": ("num_steps", "batch_size", "accumulation_steps", "validation_fraction", "seed"),
     "How it learns": (
-        "optimizer", "learning_rate", "warmup_steps", "final_learning_rate", "weight_decay", "beta1", "beta2",
+        "optimizer", "learning_rate", "warmup_steps", "final_lr_fraction", "weight_decay", "beta1", "beta2",
         "grad_clip",
     ),
     "What is written down": ("log_interval", "eval_interval", "checkpoint_interval"),
@@ -65,7 +65,8 @@ class Recipe:
 
     def command(self, corpus: str) -> str:
         """The same training from the command line, on the text file `corpus`."""
-        flags = [f"--{name.replace('_', '-')} {shlex.quote(str(value))}" for name, value in self.settings.items()]
+        typed = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in self.settings.items()}
+        flags = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in typed.items()]
         start = f"python -m nanollm train --preset {self.preset} --corpus {shlex.quote(corpus)}"
         return " \\\n  ".join([start, *flags])
 

@@ -15,6 +15,7 @@ from playground.components.text import line, numbers
 from playground.context import Context
 from playground.handlers import EACH, QUIET, polite, sentence
 from playground.selection import chosen
+from playground.services.gradio_internals import event_data
 from playground.train import all_runs, form
 from playground.train import export_import as carry
 from playground.train import live_view as live
@@ -211,7 +212,7 @@ def _wire_controls(ctx: Context, parts: Parts) -> None:
 
     @polite
     def take_advice(selection: Any, event: gr.EventData) -> dict[str, Any]:
-        wanted = event._data.get("index") if isinstance(event._data, dict) else None
+        wanted = event_data(event).get("index")
         with ctx.making:
             run = follow(ctx.store, ctx.store.get(_chosen_run(selection)), wanted, ctx.corpora)
         return _begun(ctx, run.id)

@@ -52,13 +52,13 @@ SHAPES: dict[str, dict[str, Any]] = {
 TARGET = 1.88  # validation loss in nats a character
 REFERENCE_RECIPE = dict(
     embedding_dim=128, num_layers=4, ffn_hidden_dim=512, num_heads=4, context_length=64, batch_size=12, num_steps=2000,
-    learning_rate=1e-3, warmup_steps=100, final_learning_rate=0.1, weight_decay=0.1,
+    learning_rate=1e-3, warmup_steps=100, final_lr_fraction=0.1, weight_decay=0.1,
 )  # fmt: skip
 # Ours, by the optimizer: each was chosen so that the end of its schedule lies just below TARGET.
 RECIPES: dict[str, dict[str, Any]] = {
     "adamw": dict(
         embedding_dim=128, num_layers=2, ffn_hidden_dim=512, context_length=128, batch_size=16, num_steps=500,
-        learning_rate=8e-3, warmup_steps=40, final_learning_rate=0.02, weight_decay=0.0,
+        learning_rate=8e-3, warmup_steps=40, final_lr_fraction=0.02, weight_decay=0.0,
     ),
     "muon": preset("sprint"),
 }  # fmt: skip

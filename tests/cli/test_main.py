@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 
 from nanollm.cli import main as cli
 from nanollm.cli.exit_status import status_of
+from nanollm.cli.train_arguments import add_train_arguments
 from nanollm.runs.store import Run, RunStore
 from tests.conftest import ROOT
 
@@ -68,6 +70,27 @@ def test_a_trained_run_is_listed(home: Path) -> None:
     shown = nanollm(home, "runs", "show", run.id).stdout.splitlines()
     assert len({line.index(line.split(maxsplit=1)[1]) for line in shown}) == 1  # as a table, nothing in it unknown
     assert any(line.endswith("cats") for line in shown) and not any(line.endswith("None") for line in shown)
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (["--final-learning-rate", "0.1"], "final_learning_rate is now final_lr_fraction"),
+        (["--similarity", "cosine"], "similarity is now qk_norm"),
+        (["--qk-norm", "maybe"], "qk_norm is 'maybe': it must be true or false"),
+    ],
+)
+def test_the_old_name_of_a_flag_gets_an_error_with_the_new_one(home: Path, flags: list[str], error: str) -> None:
+    done = nanollm(home, "train", "--corpus", "my text.txt", *QUICK, *flags)
+    assert done.returncode == 2 and error in done.stderr
+    assert "--similarity" not in nanollm(home, "train", "--help").stdout
+
+
+@pytest.mark.parametrize(("flags", "qk_norm"), [(["--qk-norm"], True), (["--qk-norm", "false"], False), ([], False)])
+def test_a_flag_for_a_yes_or_no_needs_no_value(flags: list[str], qk_norm: bool) -> None:
+    parser = argparse.ArgumentParser()
+    add_train_arguments(parser, "")
+    assert getattr(parser.parse_args(flags), "qk_norm", False) is qk_norm
 
 
 def test_the_best_step_is_told_beside_the_last(home: Path) -> None:

@@ -75,13 +75,13 @@ def test_heads_of_an_untrained_model_have_no_name(preset: str, text: str, tokeni
 @given(
     seed=st.integers(0, 10_000),
     position=st.sampled_from(["rotary", "learned"]),
-    similarity=st.sampled_from(["dot", "cosine"]),
+    qk_norm=st.booleans(),
 )
 def test_random_heads_have_no_name(
-    seed: int, position: str, similarity: str, text: str, tokenizer: CharTokenizer
+    seed: int, position: str, qk_norm: bool, text: str, tokenizer: CharTokenizer
 ) -> None:
     """With large random weights attention is concentrated, but follows no pattern."""
-    config = ModelConfig(tokenizer.vocab_size, 32, 2, 8, context_length=64, position=position, similarity=similarity)
+    config = ModelConfig(tokenizer.vocab_size, 32, 2, 8, context_length=64, position=position, qk_norm=qk_norm)
     scores = head_scores(random_model(config, seed), tokenizer, text)
     assert {name for layer in scores.names for name in layer} == {None}
 

@@ -93,10 +93,10 @@ def test_the_torch_engine_matches_the_model_for_each_text(config: ModelConfig, d
             logits = engine.next(ids[t].tolist())
 
 
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("qk_norm", [False, True])
 @pytest.mark.parametrize("name", PRESETS)
-def test_both_engines_match_the_model_at_every_preset(name: str, similarity: str) -> None:
-    model = random_model(make_configs({**PRESETS[name], "similarity": similarity}, 65)[0])
+def test_both_engines_match_the_model_at_every_preset(name: str, qk_norm: bool) -> None:
+    model = random_model(make_configs({**PRESETS[name], "qk_norm": qk_norm}, 65)[0])
     for parameter in model.parameters():
         parameter.data *= 0.5
     ids = torch.randint(65, (model.config.context_length,), generator=torch.Generator().manual_seed(1)).tolist()

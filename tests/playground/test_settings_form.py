@@ -40,6 +40,13 @@ def test_only_what_was_changed_is_passed_on():
     ]
 
 
+def test_a_yes_or_no_setting_is_written_as_the_command_line_reads_it():
+    recipe = Recipe.of("nano", values("nano", qk_norm=True))
+    assert recipe.settings == {"qk_norm": True}
+    assert recipe.command("a.txt").endswith("--qk-norm true")
+    assert "--qk-norm false" in Recipe.of("sprint", values("sprint", qk_norm=False)).command("a.txt")
+
+
 def test_the_command_brings_the_very_text_under_the_name_that_it_has(tmp_path, monkeypatch):
     """Whoever runs the copied command, where the page keeps its texts, finds no text renamed."""
     monkeypatch.chdir(tmp_path)

@@ -210,6 +210,23 @@ class TestStatus:
             status = run.status()
             assert status.state == "running" and status.eta_seconds is not None and status.eta_seconds >= 0
 
+    def test_a_run_json_with_the_old_names_of_settings_is_read_under_the_new_ones(self, store: RunStore) -> None:
+        run = make(store, qk_norm=True, final_lr_fraction=0.5)
+        old_names = (
+            ('"qk_norm": true', '"similarity": "cosine"'),
+            ("final_lr_fraction", "final_learning_rate"),
+        )
+        path = run.folder / names.RUN
+        for new, old in old_names:
+            assert new in path.read_text()
+            path.write_text(path.read_text().replace(new, old))
+        read = RunStore(store.root).get(run.id)
+        assert (read.model_config, read.train_config, read.settings) == (
+            run.model_config,
+            run.train_config,
+            run.settings,
+        )
+
     def test_readers_do_not_take_each_other_for_a_worker(self, store: RunStore) -> None:
         run = make(store)
         with liveness.Pulse(run.folder):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,6 @@ def test_load_checkpoint_fills_an_existing_model(saved: tuple[Path, TransformerL
     [{"num_heads": 2}, {"context_length": 7}, {"position": "learned"}, {"embedding_dim": 16}, {"num_layers": 1}],
 )
 def test_a_different_shape_is_refused_by_name(saved: tuple[Path, TransformerLanguageModel], change: dict) -> None:
-    from dataclasses import replace
-
     other = random_model(replace(CONFIG, **change))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(InputError, match=next(iter(change))):
@@ -66,9 +65,28 @@ def test_a_different_shape_is_refused_by_name(saved: tuple[Path, TransformerLang
 
 
 def test_dropout_may_differ(saved: tuple[Path, TransformerLanguageModel]) -> None:
-    from dataclasses import replace
-
     load_checkpoint(saved[0], random_model(replace(CONFIG, dropout=0.5)))
+
+
+def as_written_before_the_renames(facts: dict) -> dict:
+    model, train = dict(facts["model"]), dict(facts["train"])
+    model["similarity"] = "cosine" if model.pop("qk_norm") else "dot"
+    train["final_learning_rate"] = train.pop("final_lr_fraction")
+    return {**facts, "model": model, "train": train}
+
+
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_a_checkpoint_with_the_old_names_of_settings_still_loads(tmp_path: Path, qk_norm: bool) -> None:
+    config, train = replace(CONFIG, qk_norm=qk_norm), TrainConfig(final_lr_fraction=0.25)
+    model, path = random_model(config), tmp_path / "old.safetensors"
+    save_checkpoint(path, model, step=1, tokenizer=CharTokenizer(VOCABULARY), train_config=train)
+    tensors, facts = read_tensors(path)
+    write_tensors(path, tensors, as_written_before_the_renames(facts))
+    loaded = load_model(path)
+    assert (loaded.info.model_config, loaded.info.train_config) == (config, train)
+    assert load_checkpoint(path, random_model(config, seed=9)).step == 1
+    with pytest.raises(InputError, match="qk_norm"):
+        load_checkpoint(path, random_model(replace(config, qk_norm=not qk_norm)))
 
 
 def test_without_a_tokenizer_load_model_says_what_is_missing(tmp_path: Path) -> None:

@@ -72,7 +72,7 @@ def test_the_golden_curve(text: str) -> None:
     """Twenty steps of nano as they were when every other test here held: a change is a change of what is computed."""
     golden = [4.1321, 3.4404, 3.1454, 3.0457, 2.9854]
     changed = {"num_steps": 20, "log_interval": 4, "warmup_steps": 5, "dropout": 0.0, "learning_rate": 1e-2}
-    state, data, config = set_up(text, **{**preset("nano"), **changed, "final_learning_rate": 0.1})
+    state, data, config = set_up(text, **{**preset("nano"), **changed, "final_lr_fraction": 0.1})
     losses = [e.loss for e in train(state, data, config) if isinstance(e, Step)]
     assert losses == pytest.approx(golden, abs=2e-3)
 
@@ -323,7 +323,7 @@ def test_nothing_to_validate_on_is_none(text: str) -> None:
 
 
 def test_the_learning_rate_climbs_then_falls() -> None:
-    config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0, final_learning_rate=0.1)
+    config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0, final_lr_fraction=0.1)
     rates = [learning_rate_at(step, config) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
     assert rates[10] == 1.0 and rates[99] == pytest.approx(0.1)

@@ -57,7 +57,7 @@ def random_configs(draw: random.Random) -> tuple[ModelConfig, TrainConfig]:
         num_heads=heads,
         context_length=draw.randint(1, 4096),
         dropout=draw.choice([0.0, 0.2]),
-        similarity=draw.choice(["dot", "cosine"]),
+        qk_norm=draw.choice([False, True]),
         position=draw.choice(["rotary", "learned"]),
     )
     return model, TrainConfig(
@@ -106,7 +106,7 @@ class TestEstimate:
             ({"embedding_dim": 32, "batch_size": 32, "precision": "float32"}, 5000),
             (
                 {"embedding_dim": 96, "num_layers": 3, "context_length": 512, "batch_size": 8}
-                | {"similarity": "cosine", "precision": "float32"},
+                | {"qk_norm": True, "precision": "float32"},
                 65,
             ),
             (

@@ -51,7 +51,7 @@ def logits(weights, shape, ids):
         qkv = normalised(x, w["attention_norm.gain"]) @ w["attention.qkv.weight"].T
         heads = []
         for q, k, v in zip(*(np.split(part, H, axis=1) for part in np.split(qkv, 3, axis=1)), strict=True):
-            if shape["similarity"] == "cosine":
+            if shape.get("qk_norm") or shape.get("similarity") == "cosine":  # the latter in older files
                 q, k = normalised(q), normalised(k)
             if shape["position"] == "rotary":
                 q, k = turned(q), turned(k)

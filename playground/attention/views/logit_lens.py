@@ -16,6 +16,7 @@ from playground.attention.lens import Around, call, python_call, statement
 from playground.components.bars import Bar, bars, drawn, percent, signed
 from playground.context import Context
 from playground.handlers import QUIET
+from playground.services.gradio_internals import event_data
 from playground.services.inspections import View
 
 SEEN = "Choose a place: what each layer would say comes next, if it were the last one, and who speaks for it."
@@ -53,7 +54,7 @@ def layout(ctx: Context) -> Parts:
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
     def pick(where: Any, text: Any, event: gr.EventData) -> str:
-        return json.dumps({"at": [where, text], "character": event._data.get("character")})
+        return json.dumps({"at": [where, text], "character": event_data(event).get("character")})
 
     parts.table.pick(pick, [parts.place, around.text], parts.picked, **QUIET)
 

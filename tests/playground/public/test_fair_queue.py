@@ -104,7 +104,7 @@ def test_nothing_is_computed_for_who_has_gone(monkeypatch: pytest.MonkeyPatch) -
     with ExitStack() as busy:
         busy.enter_context(crowd.shares.turn())
         crowd.ask("ann")
-        monkeypatch.setattr(shares, "abandoned", lambda: True)
+        monkeypatch.setattr(shares, "event_abandoned", lambda: True)
         crowd.end()
     assert crowd.refused == [shares.GONE] and crowd.order == []
 

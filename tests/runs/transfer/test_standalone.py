@@ -20,11 +20,11 @@ from tests.conftest import ROOT, random_model
 
 
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("similarity", ["dot", "cosine"])
+@pytest.mark.parametrize("qk_norm", [False, True])
 @pytest.mark.parametrize("position", ["rotary", "learned"])
-def test_it_computes_what_the_model_computes(tmp_path: Path, position: str, similarity: str, half: bool) -> None:
+def test_it_computes_what_the_model_computes(tmp_path: Path, position: str, qk_norm: bool, half: bool) -> None:
     shape = {"embedding_dim": 16, "num_layers": 2, "ffn_hidden_dim": 12, "context_length": 8}
-    model = random_model(ModelConfig(10, **shape, position=position, similarity=similarity))
+    model = random_model(ModelConfig(10, **shape, position=position, qk_norm=qk_norm))
     path = tmp_path / "checkpoint.safetensors"
     save_checkpoint(path, model, step=1, tokenizer=CharTokenizer("abcdefgh \n"), half=half)
     weights, characters, facts = alone.load(path)
