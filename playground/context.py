@@ -15,6 +15,7 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.limits import Limits
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
+from playground.components.factory import browser_call
 from playground.handlers import EACH
 from playground.public import visitor
 from playground.public.fair_queue import Shares
@@ -135,10 +136,10 @@ class Context:
 
         Tabs may share a name: the address has what stands in the open one, and nothing for what it began with.
         """
-        usual = json.dumps(component.value)
-        told = f"window.nano.remember({{ {name}: value === {usual} ? '' : value }})"
+        constants = {"name": name, "usual": component.value, "tab": tab}
+        told = {key: json.dumps(value) for key, value in constants.items()}
         for moment in (component.change, self.tab.change):
             moment(
-                None, [component, self.tab], None, js=f"(value, open) => void (open === '{tab}' && {told})",
+                None, [component, self.tab], None, js=browser_call("shell/url.js", "linked", "value", "open", **told),
                 api_visibility="private", **EACH,
             )  # fmt: skip

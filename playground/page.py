@@ -15,7 +15,8 @@ from playground.api.endpoints import publish
 from playground.api.inspection import publish_inside
 from playground.attention import tab as attention
 from playground.compare import tab as compare
-from playground.components import asset
+from playground.components.factory import browser_call
+from playground.components.plotly_chart import plotly_route
 from playground.context import TABS, Context
 from playground.corpus import tab as corpus
 from playground.handlers import EACH, QUIET, polite, warn
@@ -25,6 +26,7 @@ from playground.sample import tab as sample
 from playground.selection import chosen
 from playground.services.catalogue import news
 from playground.services.gradio_internals import event_data
+from playground.services.static_files import asset, module_names, module_root, module_routes
 from playground.settings import Settings
 from playground.shell.feed import feed
 from playground.shell.guide import guide
@@ -38,7 +40,9 @@ GONE = "This run is no longer here: choose another one, or train a new one."
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
 NOTHING = {"run": None, "step": None}
 # Whoever clicked a tab before the first answer stays there: only the browser knows that by then.
-LAND = "(tab) => window.nano.land(tab)"
+LAND = browser_call("shell/landing.js", "land", "tab", returns=True)
+CHOSE = browser_call("shell/url.js", "chose", "selection", returns=True)
+OPENED = browser_call("shell/page_state.js", "opened", "tab")
 
 
 def build(ctx: Context) -> gr.Blocks:
@@ -78,9 +82,9 @@ def build(ctx: Context) -> gr.Blocks:
 def launch_options(settings: Settings, demo: gr.Blocks) -> dict[str, Any]:
     """Everything demo.launch() is given: the settings' limits, the gate before it all, and the looks."""
     return settings.launch_options() | dict(
-        app_kwargs={"lifespan": guarded(settings, queued_by(demo))},
+        app_kwargs={"lifespan": guarded(settings, queued_by(demo), {**module_routes(), **plotly_route()})},
         theme=_theme(),
-        head=f"<style>\n{_styles()}\n</style>\n<script>\n{_scripts(settings)}\n</script>",
+        head=f"<style>\n{_styles()}\n</style>\n{_scripts(settings)}",
     )
 
 
@@ -144,10 +148,8 @@ def _step(query: Any) -> int | None:
 
 def _wire_address(ctx: Context, runs: gr.HTML) -> None:
     """Selection and tab go into the address; the sidebar marks the chosen run."""
-    ctx.selection.change(
-        None, ctx.selection, runs, js="(chosen) => window.nano.chose(chosen)", api_visibility="private", **EACH
-    )
-    ctx.tab.change(None, ctx.tab, None, js="(tab) => window.nano.opened(tab)", api_visibility="private", **EACH)
+    ctx.selection.change(None, ctx.selection, runs, js=CHOSE, api_visibility="private", **EACH)
+    ctx.tab.change(None, ctx.tab, None, js=OPENED, api_visibility="private", **EACH)
 
 
 def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
@@ -210,19 +212,12 @@ def _styles() -> str:
 
 
 def _scripts(settings: Settings) -> str:
-    """What the scripts of several components share, as window.nano; before all, who asks, where that matters."""
-    names = (
-        "shell/page_frame.js",
-        "shell/keyboard.js",
-        "attention/inspection_store.js",
-        "components/text_view/probabilities.js",
-        "services/frames.js",
-        "shell/between.js",
-        "shell/landing.js",
-        "shell/title.js",
-        "compare/compare.js",
-    )
-    return "\n".join(asset(name) for name in (*(["public/visitor.js"] if settings.public else []), *names))
+    """The bootstrap that loads modules, with a preload of each; before all, who asks, where that matters."""
+    visitor = [asset("public/visitor.js")] if settings.public else []
+    bootstrap = asset("shell/bootstrap.js").replace("MODULE_ROOT", module_root())
+    inline = "\n".join([*visitor, bootstrap])
+    preloads = "\n".join(f'<link rel="modulepreload" href="{module_root()}{name}">' for name in module_names())
+    return f"{preloads}\n<script>\n{inline}\n</script>"
 
 
 def _families(*names: str) -> list[gr.themes.Font]:

@@ -21,7 +21,7 @@ from nanollm.cli.sampling_arguments import add_sampling_arguments
 from nanollm.cli.scale import add_arguments as add_scaling_arguments
 from nanollm.cli.scale import scale
 from nanollm.cli.train_arguments import add_train_arguments, asked_run
-from nanollm.data.builtin import BUILTINS, bring, named
+from nanollm.data.builtin import BUILTINS, add_by_name, builtin_by_id
 from nanollm.data.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs import summary as run_facts
@@ -117,18 +117,18 @@ def _train(arguments: argparse.Namespace) -> int:
     if "RANK" not in os.environ:  # which torchrun sets
         return _train_run(_asked_run(arguments), arguments.json)
     from nanollm.runs.process.ranks import follow
-    from nanollm.train.distributed import joined, leave
+    from nanollm.train.distributed import exit_now, process_group
 
     if arguments.run_dir is None:
         raise InputError("Processes that train together meet in a run folder: name it with --run-dir.")
-    with joined() as ranks:
-        leave(status_of(lambda: _lead(arguments, ranks) if ranks.leads else follow(ranks)))
+    with process_group() as ranks:
+        exit_now(status_of(lambda: _lead(arguments, ranks) if ranks.is_main else follow(ranks)))
 
 
 def _lead(arguments: argparse.Namespace, ranks: Ranks) -> int:
-    from nanollm.train.distributed import restarted
+    from nanollm.train.distributed import was_restarted
 
-    goes_on = restarted() and (arguments.run_dir / RUN).exists()
+    goes_on = was_restarted() and (arguments.run_dir / RUN).exists()
     run = Run.open(arguments.run_dir.absolute()) if goes_on else _asked_run(arguments)
     return _train_run(run, arguments.json, ranks)
 
@@ -271,24 +271,24 @@ def _pull(arguments: argparse.Namespace) -> int:
 
 def _corpus(arguments: argparse.Namespace) -> int:
     """Show what the Corpus tab shows of a text: its size, what counting achieves on it, and its characters."""
-    from nanollm.data.summary import as_json, as_lines, text_facts
+    from nanollm.data.summary import as_json, as_lines, summarize
 
     with tempfile.TemporaryDirectory() as aside:  # whoever looks at a file need not keep it
-        corpora = CorpusStore(CORPORA if named(arguments.text) else aside)
-        facts = text_facts(corpora, _bring(corpora, arguments.text, arguments.encoding))
+        corpora = CorpusStore(CORPORA if builtin_by_id(arguments.text) else aside)
+        facts = summarize(corpora, _bring(corpora, arguments.text, arguments.encoding))
         return _print(arguments, as_json(facts), "\n".join(as_lines(facts)))
 
 
 def _bring(corpora: CorpusStore, text: str, encoding: str | None = None) -> CorpusInfo:
     """Keep the text that was named in the store; a terminal shows how far a download is."""
-    if encoding is not None and named(text):
+    if encoding is not None and builtin_by_id(text):
         raise InputError("--encoding says how to read a file of yours: the built-in texts need none.")
 
     def tell(received: int, size: int) -> None:
         end = "\n" if received == size else ""
         print(f"\rFetching {text} {filled(received / size)}\033[K", end=end, file=sys.stderr, flush=True)
 
-    return bring(corpora, text, encoding=encoding, progress=tell if sys.stderr.isatty() else None)
+    return add_by_name(corpora, text, encoding=encoding, progress=tell if sys.stderr.isatty() else None)
 
 
 def _checkpoint(arguments: argparse.Namespace) -> Path:

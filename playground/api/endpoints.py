@@ -70,7 +70,7 @@ def publish(ctx: Context) -> None:
         loaded = ctx.models.get(run, _step(step))
         options = SamplingOptions(max_length, temperature, top_k, seed)
         pen = Pen(stream_text(loaded.model, loaded.tokenizer, _text(prompt), options))
-        ctx.limits.require_writing(prompt, max_length)
+        ctx.limits.require_generation(prompt, max_length)
         with ctx.desks.at(None, secrets.token_hex(8)) as called_off:
             for _ in together([pen], called_off):
                 yield prompt + "".join(pen.written)
@@ -78,7 +78,7 @@ def publish(ctx: Context) -> None:
     def score(run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
         """How surprising each character of a text is: loss (nats a character), and by character its bits, probability
         and rank (1: the model's likeliest), and so many of the likeliest as [character, probability]."""
-        ctx.limits.require_writing(_text(text))
+        ctx.limits.require_generation(_text(text))
         loaded = ctx.models.get(run, _step(step))
         check_candidates(candidates)
         if len(text) * min(candidates, loaded.tokenizer.vocab_size) > MOST_TOLD:

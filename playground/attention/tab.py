@@ -16,6 +16,7 @@ from playground.attention.views import head_types as naming
 from playground.attention.views import logit_lens as layering
 from playground.attention.views import model_overview as whole
 from playground.attention.views import ranking
+from playground.components.factory import browser_call
 from playground.components.no_model import empty
 from playground.components.text import line
 from playground.context import Context
@@ -33,9 +34,9 @@ TITLES = {
 }
 OF_ONE_HEAD = ("looks", "names")
 # Which lens is open is for the style sheet to know: all are in the page, so that turning to one is instant.
-MOVED = "(tab) => { if (tab === 'attention') window.nano.inside.put('moved', true); return []; }"
+MOVED = browser_call("attention/inspection_store.js", "moved", "tab")
 FOLD = "() => {{ document.body.dataset.whole = {}; return []; }}"
-TURNED = "(lens) => { document.body.dataset.lens = lens; window.nano.remember({ lens }); }"
+TURNED = browser_call("shell/page_state.js", "turned", "lens")
 
 
 @dataclass
@@ -211,6 +212,6 @@ def _wire_address(ctx: Context, parts: Parts) -> None:
         )
 
     ctx.demo.load(restore, None, [parts.grid, parts.lens], api_visibility="private", show_progress="hidden")
-    remember = "(head) => window.nano.remember(head || {})"
+    remember = browser_call("attention/inspection_store.js", "remember", "head")
     parts.grid.change(None, parts.grid, None, js=remember, api_visibility="private", **EACH)
     parts.lens.change(None, parts.lens, None, js=TURNED, api_visibility="private", **EACH)

@@ -104,7 +104,7 @@ def _pen(ctx: Context, seat: Seat, question: Question) -> Pen[str]:
     from nanollm.inference.generate import stream_text  # torch is only worth its second when somebody writes
 
     assert seat.snapshot is not None
-    ctx.limits.require_writing(question.given, question.max_length)
+    ctx.limits.require_generation(question.given, question.max_length)
     loaded = ctx.models.at(seat.snapshot)
     seat.unknown = "".join(loaded.tokenizer.unknown(question.prompt))
     return Pen(stream_text(loaded.model, loaded.tokenizer, question.prompt, question.options))

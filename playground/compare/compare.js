@@ -1,7 +1,9 @@
+// @ts-check
 // Compare in the browser: who sits in the columns unless somebody chooses, how the time bar moves all of them, and when they
 // are to be written anew. One move changes several columns, one after the other: it is one question, asked once they rest.
-window.nano.compare = (() => {
-  const { runs } = window.nano;
+import { runs } from "../services/runs.js";
+
+export const compare = (() => {
   const REST_MS = 80;
   const compare = { say: () => {}, lineup, together, follow, press };
 
@@ -17,12 +19,15 @@ window.nano.compare = (() => {
 
   // When the time bar moves within a run, the columns go to the same share of their own training.
   let bar = { run: null, share: null };
-  function together(chosen, tab, ...models) {
+  function together({ selection: chosen, tab, ...named }) {
+    const models = Object.values(named);
     const before = bar;
     const steps = stepsOf(chosen);
     bar = { run: chosen.run, share: steps.length > 1 ? chosen.step / steps.at(-1) : null };
     const still = bar.run !== before.run || bar.share === before.share || bar.share === null;
-    return tab !== "compare" || still ? models : models.map((model) => ({ ...model, step: at(stepsOf(model), bar.share) }));
+    return tab !== "compare" || still
+      ? models
+      : models.map((model) => ({ ...model, step: at(stepsOf(model), bar.share) }));
   }
 
   const stepsOf = ({ run }) => runs().find((row) => row.id === run)?.steps || [];
@@ -32,15 +37,15 @@ window.nano.compare = (() => {
     return steps.length ? steps.reduce((best, step) => (away(step) < away(best) ? step : best)) : null;
   }
 
-  function question([count, prompt, temperature, top_k, max_length, seed, ...models]) {
-    return { models: models.slice(0, count || 0), prompt, temperature, top_k, max_length, seed };
+  function question({ count, prompt, temperature, top_k, max_length, seed, ...models }) {
+    return { models: Object.values(models).slice(0, count || 0), prompt, temperature, top_k, max_length, seed };
   }
 
   let known = null; // the models, as they were last told of
   let written = null; // the models whose texts are shown
   let resting = 0;
 
-  function follow(tab, view, ...now) {
+  function follow({ tab, view, ...now }) {
     clearTimeout(resting);
     if (tab === "compare") resting = setTimeout(() => moved(view, question(now)), REST_MS);
   }
@@ -56,12 +61,13 @@ window.nano.compare = (() => {
       compare.say("ask", asked);
     } else if (fresh) {
       compare.say("tell", asked);
-      if (view === "scored" && document.querySelector("#compare-difference .letters span")) document.getElementById("compare-score").click();
+      if (view === "scored" && document.querySelector("#compare-difference .letters span"))
+        document.getElementById("compare-score").click();
     }
   }
 
   // Write all was pressed: the same texts are written again, too.
-  function press(...now) {
+  function press(now) {
     const asked = question(now);
     written = known = JSON.stringify(asked.models);
     compare.say("ask", asked);
@@ -69,3 +75,5 @@ window.nano.compare = (() => {
 
   return compare;
 })();
+
+export const { follow, press, together } = compare;

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="blind">
@@ -21,13 +21,7 @@ TEMPLATE = """
 
 def blind(elem_id: str) -> gr.HTML:
     """A component whose value is None, or what `cards` makes. It fires `begin`, and `guess` with the `choice`."""
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE,
-        js_on_load=asset("compare/compare_blind.js"),
-        elem_id=elem_id,
-        apply_default_css=False,
-    )
+    return component("compare/compare_blind.js", TEMPLATE, events=("begin", "guess"), elem_id=elem_id)
 
 
 def cards(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="column-count">
@@ -25,10 +25,4 @@ def column_count(elem_id: str) -> gr.HTML:
     It fires, with an EventData {"models": [{"run", "step"}, …], "prompt", "temperature", "top_k", "max_length",
     "seed"}: `ask` when the columns are to be written, and `tell` when only what is said of them has changed.
     """
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE,
-        js_on_load=asset("compare/compare_columns.js"),
-        elem_id=elem_id,
-        apply_default_css=False,
-    )
+    return component("compare/compare_columns.js", TEMPLATE, events=("ask", "tell"), elem_id=elem_id)

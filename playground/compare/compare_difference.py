@@ -6,20 +6,19 @@ import base64
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
 from nanollm.runs.store import Run
-from playground.components import asset
+from playground.components.factory import component
 from playground.components.text_view.shaded_text import BITS, TOP
 from playground.train.status_text import choices
 
 TEMPLATE = """
 <div class="difference">
-  <p class="quiet note">NOTE</p>
+  <p class="quiet note">{note}</p>
   <div class="found" hidden>
     <table class="losses">
       <thead><tr><th>model</th><th>loss on this text</th><th>characters it chooses among</th></tr></thead>
@@ -53,13 +52,7 @@ class Score:
 
 def difference(elem_id: str, note: str) -> gr.HTML:
     """The value is None, or what `scored` makes; which two models are held against each other is chosen in it."""
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE.replace("NOTE", escape(note)),
-        js_on_load=asset("compare/compare_difference.js"),
-        elem_id=elem_id,
-        apply_default_css=False,
-    )
+    return component("compare/compare_difference.js", TEMPLATE, elem_id=elem_id, note=note)
 
 
 def scored(text: str, scores: Sequence[Score]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <fieldset class="run-chooser">
@@ -20,10 +20,4 @@ def run_chooser(elem_id: str) -> gr.HTML:
 
     At first the models that Compare begins with are chosen. It fires `news` when a chosen run has learned more.
     """
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE,
-        js_on_load=asset("compare/compare_runs.js"),
-        elem_id=elem_id,
-        apply_default_css=False,
-    )
+    return component("compare/compare_runs.js", TEMPLATE, events=("news",), elem_id=elem_id)

@@ -13,6 +13,7 @@ from nanollm.experiments.scaling import Experiment, experiments
 from playground.compare import curves, scored, texts
 from playground.compare import guess_the_size as blind
 from playground.compare.columns import COLUMNS, FEWEST
+from playground.components.factory import browser_call
 from playground.components.no_model import empty
 from playground.context import Context
 from playground.handlers import EACH, QUIET, polite
@@ -26,7 +27,7 @@ VIEWS = {
     "blind": "Blind round",
 }
 # Which view is open is for the style sheet to know: all are in the page, so that turning to one is instant.
-TURNED = "(view) => { document.body.dataset.compare = view; window.nano.remember({ view }); }"
+TURNED = browser_call("shell/page_state.js", "turned", "view")
 
 
 @dataclass

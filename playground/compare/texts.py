@@ -11,6 +11,7 @@ import gradio as gr
 from playground.compare.columns import COLUMNS, Seat, caution, facts, in_columns, seats, take_pens
 from playground.compare.compare_columns import column_count
 from playground.components import sampling_controls as dials
+from playground.components.factory import browser_call
 from playground.components.text import line, numbers, writing, written
 from playground.context import Context
 from playground.handlers import EACH, QUIET, polite
@@ -47,7 +48,7 @@ class Parts:
 
     @property
     def question(self) -> list[Any]:
-        """What a question is made of, in the order that window.nano.compare expects."""
+        """What a question is made of, in the order in which `wire` names it."""
         ask, fold = self.ask, self.fold
         return [
             self.count, ask.prompt, self.dials.temperature, self.dials.top_k, fold.length, fold.seed, *self.models
@@ -63,7 +64,7 @@ def layout(ctx: Context) -> Parts:
         columns = [_column(index) for index in range(COLUMNS)]
     count = column_count("compare-count")
     with gr.Column(elem_classes="compare-view when-texts", min_width=0):
-        fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
+        fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
     return Parts(ask, knobs, warning, columns, count, fold)
 
 
@@ -83,11 +84,12 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     _wire_drop(ctx, parts)
     # The browser says what is to be written, and when: one move of the time bar changes all columns, and asks once.
     moved = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
-    said = "(...now) => {{ window.nano.compare.{}(...now); return []; }}"
-    follow, press = said.format("follow"), said.format("press")
+    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", *(f"model{i}" for i in range(COLUMNS))]
+    follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
+    press = browser_call("compare/compare.js", "press", *names)
     gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **EACH)
     gr.on(ask.asking, None, parts.question, None, js=press, api_visibility="private", **EACH)
-    bar_moved = "(...now) => window.nano.compare.together(...now)"
+    bar_moved = browser_call("compare/compare.js", "together", "selection", "tab", *names[-COLUMNS:], returns=True)
     ctx.selection.change(
         None, [ctx.selection, ctx.tab, *parts.models], parts.models, js=bar_moved, api_visibility="private", **EACH
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 BARS = """
 <p class="bars-caption" hidden></p>
@@ -32,9 +32,7 @@ class Bar:
 
 def bars(elem_id: str) -> gr.HTML:
     """The value is what `drawn` makes."""
-    return gr.HTML(
-        None, html_template=BARS, js_on_load=asset("components/bars.js"), apply_default_css=False, elem_id=elem_id
-    )
+    return component("components/bars.js", BARS, elem_id=elem_id)
 
 
 def drawn(rows: Sequence[Bar], caption: str = "", legend: str = "", most: float = 0.0) -> dict[str, Any]:
@@ -55,9 +53,7 @@ def signed(amount: float, digits: int = 3) -> str:
 def beside(elem_id: str) -> gr.HTML:
     """The value is what `compared` makes."""
     template = f'<div class="beside">{ONE}{ONE}</div>'
-    return gr.HTML(
-        None, html_template=template, js_on_load=asset("attention/beside.js"), apply_default_css=False, elem_id=elem_id
-    )
+    return component("attention/beside.js", template, elem_id=elem_id)
 
 
 def compared(prompt: str, texts: Sequence[str], titles: Sequence[str], parts_at: int | None = None) -> dict[str, Any]:

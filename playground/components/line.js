@@ -1,8 +1,12 @@
+// @ts-check
 // value: a sentence.
-const node = element.querySelector(".line");
-const draw = () => {
-  node.textContent = props.value || "";
-  node.hidden = !props.value;
-};
-watch("value", draw);
-draw();
+
+export function mount({ element, props, watch }) {
+  const node = element.querySelector(".line");
+  const draw = () => {
+    node.textContent = props.value || "";
+    node.hidden = !props.value;
+  };
+  watch("value", draw);
+  draw();
+}

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
 from nanollm.charts import base as charts
-from playground.components import asset
+from playground.components.factory import component
+from playground.services.static_files import Routes, packed
 
 # The page's colours for figures: names of the style sheet, which the browser fills in, in the theme of the moment.
 TOKENS = charts.Palette(
@@ -36,7 +36,7 @@ TEMPLATE = """
 </div>
 """
 # What shows where a pointer rests on a label, for whoever has none: a finger, a keyboard, a screen reader.
-LABELS = """<details class="fold chart-labels" hidden><summary>{}</summary><ul class="quiet"></ul></details>"""
+LABELS = """<details class="fold chart-labels" hidden><summary>{labels}</summary><ul class="quiet"></ul></details>"""
 
 
 def plotly_chart(
@@ -53,21 +53,27 @@ def plotly_chart(
     """A component whose value is a figure of `nanollm.charts.base`, or None to show the sentence `empty` instead.
 
     Its height never changes, so that nothing below it jumps; a `square` one is as high as it is wide, up to `height`.
-    `label` is what a screen reader says. What the browser has already need not be sent: `window.nano.fills[fill]`
-    completes the figure there. With `labels` a fold of that name below tells what the labels in the figure mean.
-    plotly.js comes out of the installed plotly package, from this server (gate.py): no CDN, and always the version
-    that fits.
+    `label` is what a screen reader says. What the browser has already need not be sent: the function `fill` of
+    plotly_fills.js completes the figure there. With `labels` a fold of that name below explains the figure's labels.
+    plotly.js comes from the installed plotly package and from this server: no CDN, and always the version that fits.
     """
     size = f"aspect-ratio: 1; max-height: {height}px" if square else f"height: {height}px"
-    constants = {"label": label, "size": size, "empty": empty, "fill": fill}
-    return gr.HTML(
+    return component(
+        "components/plotly_chart.js",
+        TEMPLATE + (LABELS if labels else ""),
         figure,
-        html_template=TEMPLATE.format_map({name: escape(text) for name, text in constants.items()})
-        + (LABELS.format(escape(labels)) if labels else ""),
-        js_on_load=asset("components/plotly_chart.js"),
-        apply_default_css=False,
         elem_id=elem_id,
+        label=label,
+        size=size,
+        empty=empty,
+        fill=fill,
+        labels=labels,
     )
+
+
+def plotly_route() -> Routes:
+    """The route on which the browser finds plotly.js, compressed once: it is most of what a first visit loads."""
+    return {PLOTLY_ROUTE: lambda: packed(str(plotly_js()), "text/javascript", "public, max-age=86400")}
 
 
 def plotly_js() -> Path:

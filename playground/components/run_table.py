@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.runs.table import FACTS, Table
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="run-table">
@@ -21,13 +21,7 @@ TEMPLATE = """
 
 def run_table(elem_id: str) -> gr.HTML:
     """The value comes from `sheet`."""
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE,
-        js_on_load=asset("components/run_table.js"),
-        elem_id=elem_id,
-        apply_default_css=False,
-    )
+    return component("components/run_table.js", TEMPLATE, elem_id=elem_id)
 
 
 def sheet(table: Table) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from typing import Any
 import gradio as gr
 
 from nanollm.config import TrainConfig
-from nanollm.data.builtin import named
+from nanollm.data.builtin import builtin_by_id
 from nanollm.data.corpus import CorpusInfo
 from nanollm.data.decoding import WrongEncodingError
-from nanollm.data.encodings import readings
+from nanollm.data.encodings import likely_encodings
 from nanollm.errors import InputError
 from playground.components.text import line
 from playground.context import Context
@@ -84,7 +84,7 @@ def _wire_sources(ctx: Context, parts: Parts) -> None:
             return _shown(ctx, parts, bring()) | _settled(parts) | {parts.upload: None}
         except Exception as error:
             message = sentence(error)
-            others = readings(path) if path and isinstance(error, WrongEncodingError) else []
+            others = likely_encodings(path) if path and isinstance(error, WrongEncodingError) else []
             choices = [(f"{one.excerpt}\n{one.label}", one.encoding) for one in others]
             return {
                 parts.problem: message,
@@ -123,7 +123,7 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
 
     def bring(event: gr.EventData) -> Iterator[dict[Any, Any]]:
         try:
-            builtin = named(_asked(event).get("builtin"))
+            builtin = builtin_by_id(_asked(event).get("builtin"))
             if builtin is None:
                 raise InputError("This text is not one of ours.")
             for news in brought(ctx, builtin):

@@ -12,10 +12,10 @@ from nanollm.data.corpus import CorpusInfo, CorpusStore, split
 from nanollm.data.decoding import oddity
 from nanollm.data.ngrams import Baselines
 from nanollm.data.planning import plans
-from nanollm.data.summary import ladder, one_sentence
+from nanollm.data.summary import baseline_rows, one_sentence
 from nanollm.tokenizer import visible
 from nanollm.train.workload import duration, run_seconds
-from playground.components import asset
+from playground.components.factory import component
 from playground.train.status_text import choices
 
 PAGE = 20_000  # characters of a text shown at once
@@ -50,12 +50,12 @@ OUTLOOK = """
 
 def text_card(elem_id: str) -> gr.HTML:
     """A component whose value is None or what `described` makes; it fires `turn` with the wanted `page` (from 0)."""
-    return _component(CARD, "corpus/text_card.js", elem_id)
+    return component("corpus/text_card.js", CARD, events=("turn",), elem_id=elem_id)
 
 
 def text_outlook(elem_id: str) -> gr.HTML:
     """A component for what can be expected of training on the text; its value is None or what `outlook` makes."""
-    return _component(OUTLOOK, "corpus/text_outlook.js", elem_id)
+    return component("corpus/text_outlook.js", OUTLOOK, elem_id=elem_id)
 
 
 def described(corpora: CorpusStore, info: CorpusInfo, page: int = 0) -> dict[str, Any]:
@@ -91,9 +91,5 @@ def outlook(
         seconds, configs = step_seconds.get(plan.preset), make_configs(preset(plan.preset), info.vocab_size)
         time = f" About {duration(run_seconds(seconds, *configs, info.characters))} here." if seconds else ""
         sizes.append([plan.preset, plan.sentence() + time])
-    ways = [[name, loss, choices(loss)] for name, loss in ladder(baselines)] if baselines else []
+    ways = [[name, loss, choices(loss)] for name, loss in baseline_rows(baselines)] if baselines else []
     return {"sizes": sizes, "ways": ways, "entropy": f"{entropy:.2f}", "choices": choices(entropy)}
-
-
-def _component(template: str, script: str, elem_id: str) -> gr.HTML:
-    return gr.HTML(None, html_template=template, js_on_load=asset(script), elem_id=elem_id, apply_default_css=False)

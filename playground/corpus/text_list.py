@@ -8,7 +8,7 @@ import gradio as gr
 
 from nanollm.data.builtin import BUILTINS
 from nanollm.data.corpus import CorpusInfo
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="text-list">
@@ -24,10 +24,9 @@ def text_list(elem_id: str) -> gr.HTML:
     It fires `pick` (with `sha256`) when a person chooses a row, `bring` (`builtin`) if that is still to be brought,
     `rename` (`sha256`, `name`) and, after they confirmed, `remove` (`sha256`).
     """
-    return gr.HTML(
-        listed([], ""), html_template=TEMPLATE, js_on_load=asset("corpus/text_list.js"), elem_id=elem_id,
-        apply_default_css=False,
-    )  # fmt: skip
+    return component(
+        "corpus/text_list.js", TEMPLATE, listed([], ""), events=("bring", "pick", "remove", "rename"), elem_id=elem_id
+    )
 
 
 def listed(infos: list[CorpusInfo], chosen: str) -> dict[str, Any]:

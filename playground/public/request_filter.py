@@ -7,8 +7,6 @@ may do with it.
 
 from __future__ import annotations
 
-import functools
-import gzip
 import logging
 import re
 import time
@@ -21,14 +19,14 @@ from urllib.parse import parse_qsl, urlencode
 from anyio.to_thread import run_sync
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from playground.components.plotly_chart import PLOTLY_ROUTE, plotly_js
 from playground.handlers import DEFECT
 from playground.public.index_page import Front
 from playground.public.visitor import Visitor, of
 from playground.services.gradio_internals import install, queued_requests
+from playground.services.static_files import Routes
 from playground.settings import Settings
 
 log = logging.getLogger("nanollm.page")
@@ -109,16 +107,21 @@ class Rates:
 
 
 class Gate:
-    """An ASGI application around Gradio's. `pending` counts what a visitor has in the queue already."""
+    """An ASGI application around Gradio's.
+
+    `routes` are files that features of the page serve themselves; `pending` counts what a visitor has in the queue.
+    """
 
     def __init__(
         self,
         app: ASGIApp,
         settings: Settings,
         pending: Callable[[Visitor], int] = lambda visitor: 0,
+        routes: Routes | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._app, self._front = app, Front(app)
+        self._routes = routes or {}
         self._public = settings.public
         self._text_bytes = settings.limits.text_bytes + _SMALL
         self._json_bytes = (4 if settings.public else 16) * 2**20
@@ -140,15 +143,17 @@ class Gate:
         refused = self._refused(scope["method"], path, headers, scope)
         if refused:
             await answer.refuse(*refused)
-        elif path == PLOTLY_ROUTE:
-            await (await run_sync(_plotly))(scope, receive, answer.send)
+        elif path in self._routes:
+            await (await run_sync(self._routes[path]))(scope, receive, answer.send)
         else:
             await self._let_through(_trimmed(scope), receive, answer, path)
 
     def _refused(self, method: str, path: str, headers: Headers, scope: Scope) -> tuple[int, str] | None:
         """Status and sentence for what is not let through, else None."""
         doors = {"GET": _READ, "HEAD": _READ, "POST": _WRITE}.get(method)
-        if path != PLOTLY_ROUTE and (doors is None or not doors.fullmatch(path)):
+        if path in self._routes and doors is _READ:
+            return None
+        if doors is None or not doors.fullmatch(path):
             return 404, NOT_FOUND
         if method == "POST" and headers.get("sec-fetch-site") in ("cross-site", "same-site"):
             return 403, FOREIGN
@@ -304,12 +309,12 @@ class _Answer:
         headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=(), payment=(), usb=()"
 
 
-def guarded(settings: Settings, pending: Callable[[Visitor], int]) -> Any:
+def guarded(settings: Settings, pending: Callable[[Visitor], int], routes: Routes) -> Any:
     """A lifespan for Gradio's application that puts the gate before everything, its own middleware included."""
 
     @asynccontextmanager
     async def lifespan(app: Any) -> Any:
-        install(app, lambda inner: Gate(inner, settings, pending))
+        install(app, lambda inner: Gate(inner, settings, pending, routes))
         yield
 
     return lifespan
@@ -340,13 +345,6 @@ def _trimmed(scope: Scope) -> Scope:
         pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
         trimmed["query_string"] = urlencode([pair for pair in pairs if pair[0] != "deep_link"]).encode()
     return trimmed
-
-
-@functools.cache
-def _plotly() -> Response:
-    """plotly.js, packed once: it is most of what a first visit has to load."""
-    headers = {"Content-Encoding": "gzip", "Cache-Control": "public, max-age=86400"}
-    return Response(gzip.compress(plotly_js().read_bytes(), 6), headers=headers, media_type="text/javascript")
 
 
 async def _nothing() -> Message:

@@ -7,15 +7,26 @@
 
   // In a frame whose storage is closed, or a private window, the visit lasts as long as the page.
   const kept = (name) => {
-    try { return localStorage.getItem(name); } catch { return null; }
+    try {
+      return localStorage.getItem(name);
+    } catch {
+      return null;
+    }
   };
   const keep = (name, value) => {
-    try { localStorage.setItem(name, value); } catch { /* then it is forgotten */ }
+    try {
+      localStorage.setItem(name, value);
+    } catch {
+      /* then it is forgotten */
+    }
   };
 
   function invented() {
     const bytes = crypto.getRandomValues(new Uint8Array(32));
-    return btoa(String.fromCharCode(...bytes)).replaceAll("+", "-").replaceAll("/", "_").replaceAll("=", "");
+    return btoa(String.fromCharCode(...bytes))
+      .replaceAll("+", "-")
+      .replaceAll("/", "_")
+      .replaceAll("=", "");
   }
 
   let token = kept(KEY);

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="copies" data-place="{place}">
@@ -28,10 +26,4 @@ def copies(elem_id: str, place: str) -> gr.HTML:
     "said": sentence, "rows": [[n, share of this text, share of held-out text], …], "spans": [[start, end], …]}: spans
     of the text to underline.
     """
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE.format(place=escape(place)),
-        js_on_load=asset("sample/copies.js"),
-        elem_id=elem_id,
-        apply_default_css=False,
-    )
+    return component("sample/copies.js", TEMPLATE, events=("check",), elem_id=elem_id, place=place)

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.data.builtin import lacking
+from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import split
 from nanollm.errors import InputError
 from nanollm.explain.memorization import MIN_LENGTH, Memorization, TrainingText, memorization
@@ -54,7 +54,7 @@ def wire(ctx: Context, parts: Parts) -> None:
             run, _ = ctx.models.find(*chosen(selection))
             if not run.corpus:
                 raise InputError(UNKNOWN)
-            if lacking(ctx.texts, run.corpus["sha256"]):
+            if missing_builtin(ctx.texts, run.corpus["sha256"]):
                 raise InputError(LACKING)
             prompt, written = _written(asked)
             training, held_out = prepared(run.corpus["sha256"], run.train_config.validation_fraction)

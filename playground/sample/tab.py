@@ -10,6 +10,7 @@ import gradio as gr
 
 from nanollm.errors import InputError
 from playground.components import sampling_controls as dials
+from playground.components.factory import browser_call
 from playground.components.no_model import empty
 from playground.components.text import line
 from playground.components.text_view.choice_panel import choice_panel
@@ -29,6 +30,7 @@ LENGTH = 400
 PLACE = "sample"
 TEXT = "sample-text"
 PANEL = "sample-choices"
+ASKED = ("prompt", "temperature", "top_k", "max_length", "seed")  # fields of a question besides the selection
 LABEL = "The writing: arrow keys go from character to character, Enter to what else could have stood there"
 
 
@@ -51,7 +53,7 @@ class Parts:
 
     @property
     def asked(self) -> list[Any]:
-        """What a question is made of besides the selection, in the order that window.nano.follow expects."""
+        """What a question is made of besides the selection, in the order of ASKED."""
         return [self.ask.prompt, self.dials.temperature, self.dials.top_k, self.fold.length, self.fold.seed]
 
 
@@ -63,7 +65,7 @@ def layout(ctx: Context) -> Parts:
             knobs = dials.dials(PLACE)
             output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, frame=_frame(ctx))
             about = line("sample-about")
-            fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
+            fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
             copied = copying.layout(TEXT)
             score = scoring.layout(PANEL)
             python, call = _in_python()
@@ -102,7 +104,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
             return f"# {sentence(error)}"
 
     # After what the text does at these moments: only it knows what was settled in it by choosing.
-    asking = f"() => window.nano.texts['{TEXT}']?.question() ?? null"
+    asking = browser_call("components/text_view/texts.js", "question", returns=True, place=f"'{TEXT}'")
     for moment in (parts.python.expand, ctx.selection.change, parts.output.settle):
         moment(call, ctx.selection, parts.call, js=asking, **QUIET, **EACH)
 
@@ -110,8 +112,9 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 def _wire_writing(ctx: Context, parts: Parts) -> None:
     """Answer the requests that the text makes in the browser (components/text_view/followed_text.js)."""
     now = [ctx.selection, ctx.tab, *parts.asked]
-    follow = f"(...now) => {{ window.nano.follow('{TEXT}', 'sample', ...now); return []; }}"
-    press = f"(...now) => {{ window.nano.press('{TEXT}', ...now); return []; }}"
+    here = {"place": f"'{TEXT}'", "tab": "'sample'"}
+    follow = browser_call("services/requests.js", "follow", "selection", "open", *ASKED, **here)
+    press = browser_call("services/requests.js", "press", "selection", *ASKED, **here)
     gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **EACH)
     gr.on(parts.ask.asking, None, [ctx.selection, *parts.asked], None, js=press, api_visibility="private", **EACH)
 
@@ -148,7 +151,7 @@ def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[tuple[Any,
     called_off = ctx.desks.begin(session, PLACE)
     try:
         question = Question.of(asked)
-        ctx.limits.require_writing(question.given, question.max_length)
+        ctx.limits.require_generation(question.given, question.max_length)
         try:
             loaded = ctx.models.get(question.run, question.step)
         except InputError as error:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from nanollm.data.builtin import lacking
+from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import Run, RunStore, Snapshot
 from playground.public.ownership import owns, sees
@@ -114,7 +114,7 @@ class Catalogue:
             "steps": [snapshot.step for snapshot in snapshots],
             "best": best,
             "loss": status.val_loss,
-            "lacks": missing.id if (missing := lacking(self._corpora, run.corpus.get("sha256"))) else None,
+            "lacks": missing.id if (missing := missing_builtin(self._corpora, run.corpus.get("sha256"))) else None,
         }
 
     def _snapshots_of(self, run: Run, progress: tuple) -> list[Snapshot]:

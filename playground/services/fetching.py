@@ -9,16 +9,17 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, named
+from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, builtin_by_id
 from nanollm.data.corpus import CorpusInfo
 from nanollm.errors import InputError
-from playground.components import asset
+from playground.components.factory import component
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import EACH, sentence, warn
 from playground.services.gradio_internals import event_data
 
 OFFER = f"Fetch its training text ({SHAKESPEARE_BYTES / 1e6:.1f} MB)"
+OFFER_TEMPLATE = '<button type="button" class="small" hidden>{offer}</button>'
 NEWS_SECONDS = 0.2  # between two words on how far a download is
 # Whoever waits for a server elsewhere holds up no other event, and only so many wait at a time.
 FETCHING: dict[str, Any] = dict(
@@ -37,12 +38,13 @@ class Parts:
 def layout(name: str) -> Parts:
     """The offer, where something needs the text that a run was trained on; it takes no room while that is here."""
     with gr.Row(elem_classes="fetch-row"):
-        offer = gr.HTML(
+        offer = component(
+            "components/fetch_offer.js",
+            OFFER_TEMPLATE,
             {"runs": []},
-            html_template=f'<button type="button" class="small" hidden>{OFFER}</button>',
-            js_on_load=asset("components/fetch_offer.js"),
+            events=("arrived", "fetch"),
             elem_id=f"{name}-fetch",
-            apply_default_css=False,
+            offer=OFFER,
         )
         news = line(f"{name}-fetching")
     return Parts(offer, news)
@@ -55,7 +57,7 @@ def wire(ctx: Context, parts: Parts, models: Sequence[Any], runs: str = CHOSEN) 
     )
 
     def fetch(event: gr.EventData) -> Iterator[str]:
-        builtin = named(event_data(event).get("builtin"))
+        builtin = builtin_by_id(event_data(event).get("builtin"))
         try:
             if builtin is None:
                 raise InputError("This text is not one of ours.")

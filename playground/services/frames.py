@@ -44,7 +44,7 @@ class Frames:
 
         Raises InputError as a Draft does, for too long a prompt, and where too many are waiting.
         """
-        self._limits.require_writing(question.given)
+        self._limits.require_generation(question.given)
         question = replace(question, max_length=min(question.max_length, LENGTH))
         visitor = self._who()
         if self._waiting[visitor] >= self._most:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 
 def feed() -> gr.HTML:
@@ -12,6 +12,4 @@ def feed() -> gr.HTML:
 
     Every script reads the rows from `window.nano.runs()`.
     """
-    return gr.HTML(
-        None, html_template="", js_on_load=asset("shell/feed.js"), elem_id="run-feed", apply_default_css=False
-    )
+    return component("services/runs.js", elem_id="run-feed")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="guide" hidden>
@@ -16,4 +16,4 @@ TEMPLATE = """
 
 def guide() -> gr.HTML:
     """A component without a value: what was done is remembered by the browser, and nothing waits for it."""
-    return gr.HTML(html_template=TEMPLATE, js_on_load=asset("shell/guide.js"), elem_id="guide", apply_default_css=False)
+    return component("shell/guide.js", TEMPLATE, elem_id="guide")

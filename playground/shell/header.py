@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="bar">
@@ -18,6 +18,4 @@ TEMPLATE = """
 
 def header() -> gr.HTML:
     """A header without a value; its buttons act in the browser alone."""
-    return gr.HTML(
-        html_template=TEMPLATE, js_on_load=asset("shell/header.js"), elem_id="header", apply_default_css=False
-    )
+    return component("shell/header.js", TEMPLATE, elem_id="header")

@@ -1,5 +1,6 @@
+// @ts-check
 // Buttons in rows that are one stop of the tab key: the arrows, Home and End move from one to another.
-window.nano.rove = (board, row) => {
+export function rove(board, row) {
   const rows = () => Array.from(board.querySelectorAll(row), (each) => [...each.querySelectorAll("button")]);
 
   function beside(button, key) {
@@ -7,8 +8,12 @@ window.nano.rove = (board, row) => {
     const at = all.findIndex((each) => each.includes(button));
     const column = all[at].indexOf(button);
     return {
-      ArrowLeft: all[at][column - 1], ArrowRight: all[at][column + 1], Home: all[at][0], End: all[at].at(-1),
-      ArrowUp: all[at - 1]?.[column], ArrowDown: all[at + 1]?.[column],
+      ArrowLeft: all[at][column - 1],
+      ArrowRight: all[at][column + 1],
+      Home: all[at][0],
+      End: all[at].at(-1),
+      ArrowUp: all[at - 1]?.[column],
+      ArrowDown: all[at + 1]?.[column],
     }[key];
   }
 
@@ -25,4 +30,4 @@ window.nano.rove = (board, row) => {
   });
   board.addEventListener("focusin", (event) => stop(event.target));
   return stop;
-};
+}

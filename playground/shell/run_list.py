@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="run-list">
@@ -21,6 +21,4 @@ def run_list() -> gr.HTML:
     It fires `pick` when a person chooses a run, `rename` and `remove` after they confirmed; each with an EventData that
     carries `run`, and `title` for rename.
     """
-    return gr.HTML(
-        None, html_template=TEMPLATE, js_on_load=asset("shell/run_list.js"), elem_id="run-list", apply_default_css=False
-    )
+    return component("shell/run_list.js", TEMPLATE, events=("pick", "remove", "rename"), elem_id="run-list")

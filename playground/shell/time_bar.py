@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
-<div class="time-bar" data-rank="RANK" data-text="TEXT">
+<div class="time-bar" data-rank="{rank}" data-text="{text}">
   <p class="none">No model yet. The first one you train appears here.</p>
   <label class="run">
-    <i class="dot"></i><select aria-label="RunWHERE"></select><i class="caret" aria-hidden="true"></i>
+    <i class="dot"></i><select aria-label="Run{where}"></select><i class="caret" aria-hidden="true"></i>
   </label>
   <span class="state"></span>
   <button type="button" class="play" aria-label="Play through training"></button>
   <div class="slider">
     <div class="marks" aria-hidden="true"></div>
-    <input type="range" min="0" max="0" value="0" step="1" aria-label="SnapshotWHERE">
+    <input type="range" min="0" max="0" value="0" step="1" aria-label="Snapshot{where}">
   </div>
   <output></output>
 </div>
@@ -31,15 +31,13 @@ def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: s
     newest run, or with `rank` (from 0) the one of that rank in Compare's lineup. While it is dragged, the shaded_text
     with the id `text` shows the frames that it has.
     """
-    constants = {"RANK": "", "WHERE": ""} if rank is None else {"RANK": str(rank), "WHERE": f", column {rank + 1}"}
-    template = TEMPLATE.replace("TEXT", text)
-    for name, constant in constants.items():
-        template = template.replace(name, constant)
-    return gr.HTML(
+    constants = {"rank": "", "where": ""} if rank is None else {"rank": str(rank), "where": f", column {rank + 1}"}
+    return component(
+        "shell/time_bar.js",
+        TEMPLATE,
         {"run": None, "step": None},
-        html_template=template,
-        js_on_load=asset("shell/time_bar.js"),
         elem_id=elem_id,
         elem_classes=elem_classes,
-        apply_default_css=False,
+        text=text,
+        **constants,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <div class="run-progress" hidden>
@@ -20,10 +20,4 @@ def run_progress(elem_id: str) -> gr.HTML:
 
     `fraction` (0 to 1) may be None: then there is no bar. `stamp` is for the caller: it says what is shown.
     """
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE,
-        js_on_load=asset("train/run_progress.js"),
-        elem_id=elem_id,
-        apply_default_css=False,
-    )
+    return component("train/run_progress.js", TEMPLATE, elem_id=elem_id)

@@ -25,9 +25,12 @@ TYPED = "<img src=x onerror=hurt=1> ${hurt=1}"
 TEXT = f"the cat sat on the mat, and the rat ran {TYPED} the cat.\n" * 40
 STEPS = (0, 10, 20)
 
+INSIDE = """(await nanollm.load("attention/inspection_store.js")).inside"""
+STEP = f"{INSIDE}.held.frame.step"
+
 # The frame on show once more, from before its heads were ranked, as it comes from a server that is busy.
-LATE = """() => {
-  const { held, show } = window.nano.inside;
+LATE = """async () => {
+  const { held, show } = (await nanollm.load("attention/inspection_store.js")).inside;
   const weights = btoa(String.fromCharCode(...held.frame.roots));
   const effects = { of: {}, total: 0, said: "not ranked", stamp: held.frame.stamp };
   show({ ...held.frame, weights, names: held.names, effects });
@@ -151,7 +154,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
     tab.evaluate(LATE)
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
-    tab.wait_for_function("Object.keys(window.nano.inside.known('effects')).length === 4")
+    tab.wait_for_function(f"async () => Object.keys({INSIDE}.known('effects')).length === 4")
     expect(tab.locator("#attention-rank")).to_be_disabled()
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile(r"without it .*±"))
 
@@ -173,11 +176,15 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
 
     # The snapshots beside it are here before the time bar has come to rest on one.
     late = tab.evaluate(cells)
-    drag = "(run) => (window.nano.glance('sample-text', run, 10), window.nano.inside.held.frame.step === 10)"
+    drag = f"""async (run) => {{
+      const {{ glance }} = await nanollm.load("services/requests.js");
+      glance('sample-text', run, 10);
+      return {STEP} === 10;
+    }}"""
     tab.wait_for_function(drag, arg=page.store.list()[0].id)
     tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
-    playing = "() => (document.querySelector('#time-bar .play').click(), window.nano.inside.held.frame.step)"
-    rests = "window.nano.inside.held.frame.step > 0 && (document.querySelector('#time-bar .play').click(), true)"
+    playing = f"async () => (document.querySelector('#time-bar .play').click(), {STEP})"
+    rests = f"async () => {STEP} > 0 && (document.querySelector('#time-bar .play').click(), true)"
     with tab.expect_request(lambda request: "onerror" in (request.post_data or "")) as first:
         assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
         tab.wait_for_function(rests)
@@ -235,7 +242,7 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.route("**/run/**", hold)
     for step in held:
         tab.keyboard.press("ArrowLeft")
-        tab.wait_for_function("(step) => window.nano.inside.held.frame.step === Number(step)", arg=step)
+        tab.wait_for_function(f"async (step) => {STEP} === Number(step)", arg=step)
         while not held[step]:
             tab.wait_for_timeout(50)
     late = [*held["0"], *held["10"]]
@@ -244,7 +251,7 @@ def test_by_keyboard(tab: Tab) -> None:
         with tab.expect_response(lambda answer, asked=route.request: answer.request == asked):
             route.continue_()
     tab.wait_for_timeout(200)
-    assert tab.evaluate("window.nano.inside.held.frame.step") == 0
+    assert tab.evaluate(f"async () => {STEP}") == 0
     tab.keyboard.press("End")
     expect(tab.locator("#attention-cost")).to_have_text(before)
 

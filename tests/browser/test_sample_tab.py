@@ -30,13 +30,17 @@ DIALS = {"max_length": 400, "temperature": 0.8, "top_k": 40, "seed": 42}
 MOST_BYTES = 100_000  # that may travel for 400 characters with their shading and candidates
 
 
+SAMPLE = """(await nanollm.load("components/text_view/texts.js")).texts["sample-text"]"""
+SHAPED = """async ([entry, temperature, topK]) =>
+  (await nanollm.load("components/text_view/probabilities.js")).shaped(entry, temperature, topK).all"""
+
 # Press Write again as soon as a text has begun, and Stop once a good part of the second is there: sooner than any
 # driver outside of the page could. Tells whether Stop could be pressed.
-AGAIN_AND_STOP = """() => new Promise((done) => {
+AGAIN_AND_STOP = """() => nanollm.load("components/text_view/texts.js").then(({ texts }) => new Promise((done) => {
   const [write, stop] = ["sample-write", "sample-stop"].map((id) => document.getElementById(id));
   let first = null;
   const timer = setInterval(() => {
-    const { stamp, text, finished } = window.nano.texts["sample-text"].read();
+    const { stamp, text, finished } = texts["sample-text"].read();
     if (first === null && !finished && !stop.disabled) {
       first = stamp;
       write.click();
@@ -49,7 +53,7 @@ AGAIN_AND_STOP = """() => new Promise((done) => {
   }, 10);
   write.click();
   setTimeout(() => done(false), 60000);
-})"""
+}))"""
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +134,10 @@ def frames_are_there(tab: Tab, run: Run) -> None:
     """Wait until the browser holds the answer at every snapshot."""
     asked = {"run": run.id, "prompt": "the cat ", "kept": "", **DIALS}
     steps = [snapshot.step for snapshot in run.snapshots()]
-    held = "([asked, steps]) => steps.every((step) => window.nano.frames.get({ ...asked, step }))"
+    held = """async ([asked, steps]) => {
+      const { get } = await nanollm.load("services/frames.js");
+      return steps.every((step) => get({ ...asked, step }));
+    }"""
     tab.wait_for_function(held, arg=[asked, steps])
 
 
@@ -229,9 +236,12 @@ def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab, run:
     tab.wait_for_function("document.querySelectorAll('.alternatives .dialled')[1].style.width === '0%'")
     assert bars(tab, "model") == grey and bars(tab, "dialled")[0] == "100%"
     # Where the time bar stands is told more than once, on a busy machine seconds later: dials wait for Write.
-    late = "(at) => window.nano.follow('sample-text', 'sample', at, 'sample', 'the cat ', 2, 1, 400, 42)"
+    late = """async (selection) => (await nanollm.load("services/requests.js")).follow({
+      place: "sample-text", tab: "sample", open: "sample", selection,
+      prompt: "the cat ", temperature: 2, top_k: 1, max_length: 400, seed: 42,
+    })"""
     tab.evaluate(late, {"run": run.id, "step": run.snapshot().step})
-    assert tab.evaluate("window.nano.texts['sample-text'].question().temperature") == DIALS["temperature"]
+    assert tab.evaluate(f"async () => {SAMPLE}.question().temperature") == DIALS["temperature"]
     assert not [url for url in asked if "queue/join" in url]
 
 
@@ -249,7 +259,7 @@ def test_the_browser_shapes_as_the_core_draws(tab: Tab, temperature: float, top_
         "candidates": [{"bits": float(-np.log2(p))} for p in probabilities[:listed]],
         "vocabulary": ["x"] * 60,
     }
-    shaped = tab.evaluate("([e, t, k]) => window.nano.reading.shaped(e, t, k).all", [entry, temperature, top_k])
+    shaped = tab.evaluate(SHAPED, [entry, temperature, top_k])
     assert np.abs(np.array(shaped) - expected[:listed]).max() < 0.02
 
 
@@ -299,13 +309,14 @@ def test_back_from_a_choice_in_a_text_that_was_unfinished(tab: Tab, run: Run) ->
     turn(tab, "length", 3000)
     tab.locator("#sample-prompt textarea").fill("the rat ")
     # Chooses as soon as there is a letter to choose in place of, sooner than any driver outside of the page could.
-    tab.evaluate("""() => {
+    tab.evaluate("""async () => {
+      const { texts } = await nanollm.load("components/text_view/texts.js");
       const letters = document.querySelector("#sample-text .letters");
       const look = new MutationObserver(() => {
         if (!letters.textContent.startsWith("the rat ") || letters.childElementCount < 12) return;
         look.disconnect();
         window.chosenAt = letters.childElementCount;
-        window.nano.texts["sample-text"].choose(10, "m");
+        texts["sample-text"].choose(10, "m");
       });
       look.observe(letters, { childList: true });
       document.getElementById("sample-write").click();
@@ -313,7 +324,7 @@ def test_back_from_a_choice_in_a_text_that_was_unfinished(tab: Tab, run: Run) ->
     whole(tab, 3008)
     assert tab.evaluate("window.chosenAt") < 3008
     assert text(tab)[10] == "m"
-    tab.evaluate("window.nano.texts['sample-text'].back()")
+    tab.evaluate(f"async () => {SAMPLE}.back()")
     tab.wait_for_function(
         "(text) => document.querySelector('#sample-text .letters').textContent === text",
         arg=written(run, "the rat ", max_length=3000),

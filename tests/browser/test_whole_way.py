@@ -16,7 +16,8 @@ from tests.conftest import ROOT
 from tests.serving import Page, serve
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
-FINISHED = "window.nano.texts['sample-text'].read().finished"
+FINISHED = """async () =>
+  (await nanollm.load("components/text_view/texts.js")).texts["sample-text"].read().finished"""
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from nanollm.cli import main as cli
 from nanollm.data.builtin import VARIABLE
 from nanollm.data.corpus import CorpusStore
-from nanollm.data.summary import as_json, as_lines, ladder, one_sentence, text_facts
+from nanollm.data.summary import as_json, as_lines, baseline_rows, one_sentence, summarize
 
 TALE = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
 
@@ -26,9 +26,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_facts_are_those_of_the_store(corpora: CorpusStore) -> None:
     info = corpora.add_text(TALE + "\u200b", "tale")
-    facts = text_facts(corpora, info)
+    facts = summarize(corpora, info)
     assert facts.baselines == corpora.baselines(info.sha256) and facts.info is info
-    losses = [loss for _, loss in ladder(facts.baselines)]
+    losses = [loss for _, loss in baseline_rows(facts.baselines)]
     assert len(losses) == 4 and losses == sorted(losses, reverse=True)
     assert facts.entropy == pytest.approx(facts.baselines.unigram, abs=0.05)  # such a text is the same everywhere
     assert dict(facts.odd) == {"\u200b": 1}
@@ -44,14 +44,14 @@ def test_the_facts_are_those_of_the_store(corpora: CorpusStore) -> None:
 
 
 def test_a_text_too_short_to_be_judged_is_described_too(corpora: CorpusStore) -> None:
-    facts = text_facts(corpora, corpora.add_text("ab", "short"))
-    assert ladder(facts.baselines) == [("guessing blindly", math.log(2))]
+    facts = summarize(corpora, corpora.add_text("ab", "short"))
+    assert baseline_rows(facts.baselines) == [("guessing blindly", math.log(2))]
     assert "too little for any size" in as_lines(facts)[0] and facts.entropy == pytest.approx(math.log(2))
 
 
 def test_a_text_of_one_character_holds_no_surprise(corpora: CorpusStore) -> None:
-    facts = text_facts(corpora, corpora.add_text("a" * 1000, "same"))
-    assert facts.entropy == 0 and [loss for _, loss in ladder(facts.baselines)] == pytest.approx([0] * 4)
+    facts = summarize(corpora, corpora.add_text("a" * 1000, "same"))
+    assert facts.entropy == 0 and [loss for _, loss in baseline_rows(facts.baselines)] == pytest.approx([0] * 4)
 
 
 def test_whoever_looks_at_a_file_keeps_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Sequence
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -17,7 +16,7 @@ import numpy as np
 
 from nanollm.charts.attention import brightest
 from nanollm.explain.ablation import HeadEffect
-from playground.components import asset
+from playground.components.factory import component
 
 GRID = """
 <div class="grid-scroll">
@@ -50,12 +49,8 @@ def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
     `change` fires when another head is chosen. It shows the weights of the page's attention_text; without, it says
     `empty`.
     """
-    return gr.HTML(
-        {"layer": 1, "head": 1},
-        html_template=GRID.format(empty=escape(empty)),
-        js_on_load=asset("attention/components/attention_grid.js"),
-        apply_default_css=False,
-        elem_id=elem_id,
+    return component(
+        "attention/components/attention_grid.js", GRID, {"layer": 1, "head": 1}, elem_id=elem_id, empty=empty
     )
 
 
@@ -69,25 +64,19 @@ def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -
     Once the page has put "moved", it fires `ask` where a frame is wanted, `turn` where all but the frame is, while ▶
     passes by, and `whole` besides, where the whole model is looked at.
     """
-    return gr.HTML(
-        None,
-        html_template=TEXT.format(glances=escape(glances)),
-        js_on_load=asset("attention/components/attention_frames.js") + asset("attention/components/attention_text.js"),
-        server_functions=[frame],
-        apply_default_css=False,
+    return component(
+        "attention/components/attention_text.js",
+        TEXT,
+        events=("ask", "turn", "whole"),
         elem_id=elem_id,
+        functions=[frame],
+        glances=glances,
     )
 
 
 def ranking(*, elem_id: str) -> gr.HTML:
     """How far the ranking of the heads is, and what it found; fills the bars of the grid. The value is `ranked`'s."""
-    return gr.HTML(
-        ranked(),
-        html_template=RANKING,
-        js_on_load=asset("attention/components/ranking.js"),
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
+    return component("attention/components/ranking.js", RANKING, ranked(), elem_id=elem_id)
 
 
 def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", stamp: str = "") -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 PLACE = """
 <div class="text-view" tabindex="0" hidden role="slider" aria-label="The place to look at"
@@ -21,24 +21,12 @@ TABLE = """
 
 def place(elem_id: str) -> gr.HTML:
     """The text of the page's attention_text; the value is the chosen place in it, from 0, or None for its end."""
-    return gr.HTML(
-        None,
-        html_template=PLACE,
-        js_on_load=asset("attention/components/place.js"),
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
+    return component("attention/components/place.js", PLACE, elem_id=elem_id)
 
 
 def layer_table(elem_id: str) -> gr.HTML:
     """The value is what `said` makes; it fires `pick` with an EventData that carries the chosen `character`."""
-    return gr.HTML(
-        None,
-        html_template=TABLE,
-        js_on_load=asset("attention/components/layer_table.js"),
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
+    return component("attention/components/layer_table.js", TABLE, events=("pick",), elem_id=elem_id)
 
 
 def said(rows: Sequence[tuple[str, Sequence[tuple[str, float]]]], picked: str, note: str) -> dict[str, Any]:

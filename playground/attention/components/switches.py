@@ -10,7 +10,7 @@ import gradio as gr
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import Part
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <p class="bars-caption">Switch off</p>
@@ -21,13 +21,7 @@ TEMPLATE = """
 
 def switches(elem_id: str) -> gr.HTML:
     """A row a layer: the layer, its heads, its feed-forward block. The value lists what is off: ["L1·H2", "L3·FF"]."""
-    return gr.HTML(
-        [],
-        html_template=TEMPLATE,
-        js_on_load=asset("attention/components/switches.js"),
-        apply_default_css=False,
-        elem_id=elem_id,
-    )
+    return component("attention/components/switches.js", TEMPLATE, [], elem_id=elem_id)
 
 
 def part_named(label: Any) -> Part:

@@ -16,8 +16,8 @@ from nanollm.explain.head_types import NOTHING, PATTERNS, HeadScores
 from nanollm.runs.store import Run
 from playground.attention.components.attention_grid import chosen_head
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components import asset
 from playground.components.bars import Bar, bars, drawn, percent
+from playground.components.factory import component
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context
@@ -54,9 +54,7 @@ def layout(ctx: Context) -> Parts:
     statement("naming", SEEN, CAUTION)
     name = line("attention-name", elem_classes="key")
     scores = bars("attention-scores")
-    all_names = gr.HTML(
-        None, html_template="", js_on_load=asset("attention/components/head_names.js"), elem_id="attention-names"
-    )
+    all_names = component("attention/components/head_names.js", elem_id="attention-names")
     wanted = gr.Textbox(container=False, elem_id="attention-history-of", elem_classes="unseen")
     history = plotly_chart(
         label="The chosen head's scores over the run's snapshots", elem_id="attention-history", height=300,

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
-
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 TEMPLATE = """
 <section class="choices" id="{name}" aria-label="The character that was clicked">
@@ -28,10 +26,4 @@ def choice_panel(elem_id: str) -> gr.HTML:
 
     The value is {"temperature", "top_k"}: the dials as they stand now, which the coloured bars follow.
     """
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE.format(name=escape(elem_id)),
-        js_on_load=asset("components/text_view/choice_panel.js"),
-        elem_id=f"{elem_id}-frame",
-        apply_default_css=False,
-    )
+    return component("components/text_view/choice_panel.js", TEMPLATE, elem_id=f"{elem_id}-frame", name=elem_id)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable
-from html import escape
 from typing import Any
 
 import gradio as gr
 import numpy as np
 
-from playground.components import asset
+from playground.components.factory import component
 
 CANDIDATES = 40  # sent with a character at most
 FEWEST = 8  # sent with a character at least
@@ -24,7 +23,7 @@ NARROW = 256  # vocabularies up to here have ids of one byte
 TOP = 0xFFFF
 
 TEMPLATE = """
-<div class="shaded-text" data-panel="{panel}" data-place="{place}">
+<div class="shaded-text" data-panel="{panel}" data-place="{place}" data-follows="{follows}">
   <div class="writing" tabindex="0" role="group" aria-label="{label}"><span class="letters"></span><span
     class="note">{note}</span></div>
   <div class="writing-row">
@@ -45,15 +44,17 @@ def shaded_text(
     finished values, the text follows a selection: `followed` says how; then it fires `ask` with an EventData that is a
     question, `leave` when nobody waits for an answer any more, and `settle` with the question that it went back to.
     """
-    constants = {"panel": panel, "label": label, "note": note, "place": elem_id}
-    return gr.HTML(
-        None,
-        html_template=TEMPLATE.format_map({name: escape(text) for name, text in constants.items()}),
-        js_on_load=asset("components/text_view/shaded_text.js")
-        + (asset("components/text_view/followed_text.js") if frame else ""),
-        server_functions=[frame] if frame else None,
+    return component(
+        "components/text_view/shaded_text.js",
+        TEMPLATE,
+        events=("ask", "leave", "settle"),
         elem_id=elem_id,
-        apply_default_css=False,
+        functions=[frame] if frame else [],
+        panel=panel,
+        label=label,
+        note=note,
+        place=elem_id,
+        follows="yes" if frame else "",
     )
 
 

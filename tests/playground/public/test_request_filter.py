@@ -16,8 +16,10 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from playground.components.plotly_chart import plotly_route
 from playground.public import request_filter as gate
 from playground.public.request_filter import Gate, Rates
+from playground.services.static_files import PLAYGROUND, module_names, module_root, module_routes
 from playground.settings import Settings
 from tests.conftest import in_a_loop
 
@@ -53,7 +55,8 @@ INNER = Starlette(routes=[Route("/{path:path}", _anything, methods=["GET", "POST
 
 
 def client(tmp_path: Path, public: bool, **how: Any) -> TestClient:
-    app = Gate(INNER, Settings(home=tmp_path, public=public), **how)
+    routes = {**module_routes(), **plotly_route()}
+    app = Gate(INNER, Settings(home=tmp_path, public=public), routes=routes, **how)
     return TestClient(app, raise_server_exceptions=False, base_url="http://page.example")
 
 
@@ -114,6 +117,22 @@ def test_plotly_comes_from_here_and_packed(page: TestClient) -> None:
     answer = page.get("/plotly.js")
     assert answer.status_code == 200 and "plotly.js" in answer.text[:500]
     assert answer.headers["content-encoding"] == "gzip" and int(answer.headers["content-length"]) < 2 * 2**20
+
+
+def test_modules_are_cached_forever_under_their_content_hash(page: TestClient) -> None:
+    for name in module_names():
+        answer = page.get(f"/{module_root()}{name}")
+        assert answer.status_code == 200 and answer.headers["content-type"].startswith("text/javascript")
+        assert answer.headers["cache-control"] == "public, max-age=31536000, immutable"
+        assert answer.text == (PLAYGROUND / name).read_text(encoding="utf-8")
+
+
+def test_only_known_modules_are_served_and_only_under_the_current_hash(page: TestClient) -> None:
+    name = module_names()[0]
+    other = ("modules/0123456789abcdef/", module_root() + "../", module_root() + "%2e%2e/", "modules/", "")
+    for path in (*(prefix + name for prefix in other), module_root() + "page.py", module_root()):
+        assert page.get(f"/{path}").status_code == 404, path
+    assert page.post(f"/{module_root()}{name}", json={}).status_code == 404
 
 
 @pytest.mark.parametrize("declared", [True, False])
