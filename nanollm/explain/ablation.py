@@ -29,7 +29,7 @@ from nanollm.explain.context_window import (
     spread_windows,
     standard_error,
 )
-from nanollm.model import Trace, TransformerLanguageModel, undisturbed
+from nanollm.model import Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import read_tensors, write_tensors
 
@@ -133,11 +133,11 @@ def measure_means(
     double = {"dtype": torch.float64, "device": inputs.device}  # for accurate sums
     outputs = torch.zeros(config.num_layers, config.heads, config.head_dim, **double)  # before the output projection
     stream = torch.zeros(config.num_layers + 1, config.embedding_dim, **double)
-    with undisturbed(model):
+    with evaluation_mode(model):
         for batch in batches(inputs):
             trace = Trace(weights=False)
             model(batch, trace=trace)
-            outputs += torch.stack([x.double().sum(dim=(0, 2)) for x in trace.gathered]) / inputs.numel()
+            outputs += torch.stack([x.double().sum(dim=(0, 2)) for x in trace.head_outputs]) / inputs.numel()
             stream += torch.stack([x.double().sum(dim=(0, 1)) for x in trace.residual]) / inputs.numel()
         projections = [block.attention.output for block in blocks(model)]
         weight = torch.stack([projection.weight for projection in projections]).double()  # (L, D, D)
@@ -212,7 +212,7 @@ def rank_heads(
 
 def _rank(model: TransformerLanguageModel, windows: Tensor, means: Means | None) -> Iterator[HeadEffect]:
     traced: list[tuple[Tensor, Trace, np.ndarray]] = []  # targets (n, T), trace, loss of each window (n,)
-    with undisturbed(model):
+    with evaluation_mode(model):
         for batch in batches(windows):
             trace, targets = Trace(weights=False), batch[:, 1:]
             logits = model(batch[:, :-1], trace=trace)
@@ -220,7 +220,7 @@ def _rank(model: TransformerLanguageModel, windows: Tensor, means: Means | None)
     for layer in range(model.config.num_layers):
         for head in range(model.config.heads):
             part = Part("head", layer, head)
-            with undisturbed(model):
+            with evaluation_mode(model):
                 increases = [
                     _window_losses(_logits_without(model, part, trace, means), targets) - before
                     for targets, trace, before in traced
@@ -232,7 +232,7 @@ def _rank(model: TransformerLanguageModel, windows: Tensor, means: Means | None)
 def _logits_without(model: TransformerLanguageModel, head: Part, trace: Trace, means: Means | None) -> Tensor:
     """Logits (B, T, V) with one head ablated, computed from a trace of the original model's forward pass."""
     block = blocks(model)[head.layer]
-    outputs = trace.gathered[head.layer].clone()  # (B, H, T, K)
+    outputs = trace.head_outputs[head.layer].clone()  # (B, H, T, K)
     outputs[:, head.head] = 0
     x = trace.residual[head.layer] + block.attention.output(outputs.transpose(1, 2).flatten(2))  # concatenated heads
     x = x + _mean_of(head, means, x)
@@ -246,7 +246,7 @@ def _window_losses(logits: Tensor, targets: Tensor) -> np.ndarray:
 
 
 def _predict(model: TransformerLanguageModel, ids: Tensor) -> Predictions:
-    with undisturbed(model):
+    with evaluation_mode(model):
         logits = model(ids)  # (1, T, V)
         losses = character_losses(logits[:, :-1], ids[:, 1:])[0]
         return Predictions(losses.cpu().numpy(), logits[0, -1].float().softmax(dim=-1).cpu().numpy())

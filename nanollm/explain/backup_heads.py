@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nanollm.explain.ablation import Means, Part, ablate, rank_heads
 from nanollm.explain.context_window import batches, character_losses, spread_windows, standard_error, validated_ids
-from nanollm.model import TransformerLanguageModel, undisturbed
+from nanollm.model import TransformerLanguageModel, evaluation_mode
 
 SEARCH_CHARACTERS, TEST_CHARACTERS = 4_096, 32_768  # few to search among hundreds of pairs, more to test the best one
 MIN_STANDARD_ERRORS = 2.0  # by which the effect of a pair must exceed the sum of the two single effects
@@ -76,6 +76,6 @@ def _measure(
 
 def _window_losses(model: TransformerLanguageModel, windows: Tensor) -> np.ndarray:
     """Mean loss of each of the windows (N, T + 1), in nats per character: (N,)."""
-    with undisturbed(model):
+    with evaluation_mode(model):
         means = [character_losses(model(b[:, :-1]), b[:, 1:]).double().mean(dim=1) for b in batches(windows)]
         return np.concatenate([mean.cpu().numpy() for mean in means])

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from nanollm.explain.context_window import batches, character_losses, standard_error, validated_ids
-from nanollm.model import TransformerLanguageModel, undisturbed
+from nanollm.model import TransformerLanguageModel, evaluation_mode
 
 CONTEXT_CHARACTERS = 16_384  # characters read in total: about half a second for the medium preset on two cores
 MIN_TARGETS = 8  # if the text has as many: a standard error needs several
@@ -63,7 +63,7 @@ def measure_context_use(
     lengths = np.array([*powers, T])
     count = min(max(MIN_TARGETS, max_characters // int(lengths.sum())), len(row) - T)
     targets = torch.linspace(T, len(row) - 1, count).long()  # (M,) indices into ids
-    with undisturbed(model):
+    with evaluation_mode(model):
         shorter = [_losses_before(model, row, targets, length)[:, -1] for length in lengths[:-1].tolist()]
         whole = _losses_before(model, row, targets, T)  # (M, T)
     truncated = np.stack([*shorter, whole[:, -1]], axis=1)  # (M, K)

@@ -19,7 +19,7 @@ from torch import Tensor
 from nanollm.errors import InputError
 from nanollm.explain.context_window import spread_windows
 from nanollm.inference.generate import require_vocabulary
-from nanollm.model import Trace, TransformerLanguageModel, undisturbed
+from nanollm.model import Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 
 PATTERNS = (
@@ -134,7 +134,7 @@ class _ScoreSums:
     def add(self, ids: Tensor, targets: np.ndarray) -> None:
         """Add one window: ids (1, T), and the targets of each pattern, (P, T, T) bool, row t for position t."""
         trace, T = Trace(), ids.shape[1]
-        with undisturbed(self.model):
+        with evaluation_mode(self.model):
             self.model(ids, trace=trace)
         attention = torch.cat(trace.attention).float().cpu().numpy()  # (L, H, T, T)
         flat = targets.reshape(len(PATTERNS), T * T).T.astype(np.float32)  # (T², P)

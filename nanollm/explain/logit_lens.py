@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nanollm.errors import InputError
 from nanollm.explain.context_window import blocks, last_window, require_index
-from nanollm.model import EPSILON, Trace, TransformerLanguageModel, undisturbed
+from nanollm.model import EPSILON, Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 
 
@@ -64,7 +64,7 @@ def logit_lens(model: TransformerLanguageModel, tokenizer: CharTokenizer, text: 
     Raises InputError if the text is empty or has characters outside the vocabulary.
     """
     window, trace = last_window(model, tokenizer, text), Trace(weights=False)
-    with undisturbed(model):
+    with evaluation_mode(model):
         model(window.ids, trace=trace)
         probabilities = model.unembed(torch.cat(trace.residual)).float().softmax(dim=-1)  # (L + 1, T, V)
     return LogitLens(probabilities.cpu().numpy(), window.text, window.skipped)
@@ -83,13 +83,13 @@ def contributions(
     if len(character) != 1:
         raise InputError(f"character ({character[:20]!r}) must be a single character, whose logit is attributed.")
     id = int(tokenizer.encode(character)[0])
-    with undisturbed(model):
+    with evaluation_mode(model):
         logits = model(window.ids, trace=trace)
         direction = _direction(model, id, trace.residual[-1][0, index])
         embedding = model.embedding.weight[window.ids[0, index]]
         position = model.positions.weight[index] if model.positions is not None else torch.zeros_like(embedding)
         heads, biases, feed_forwards = [], [], []
-        for block, x, outputs in zip(blocks(model), trace.residual, trace.gathered, strict=False):
+        for block, x, outputs in zip(blocks(model), trace.residual, trace.head_outputs, strict=False):
             projection = block.attention.output
             by_head = projection.weight.unflatten(1, (model.config.heads, model.config.head_dim))  # (D, D) → (D, H, K)
             added = torch.einsum("dhk,hk->hd", by_head, outputs[0, :, index])  # (H, D)

@@ -14,7 +14,7 @@ from nanollm.errors import InputError
 from nanollm.explain.context_window import BATCH_CHARACTERS
 from nanollm.inference.generate import first_character, require_vocabulary, window_start
 from nanollm.inference.sampling import check_candidates
-from nanollm.model import TransformerLanguageModel, undisturbed
+from nanollm.model import TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 
 MAX_LOGITS = 2**22  # scored at a time: 32 MB in float64, for each of several temporary arrays
@@ -55,7 +55,7 @@ def surprisal(
     device = model.embedding.weight.device
     ids = torch.as_tensor(tokenizer.encode(text).astype(np.int64), device=device)
     before = torch.as_tensor(tokenizer.encode(first_character(tokenizer)).astype(np.int64), device=device)
-    with undisturbed(model):
+    with evaluation_mode(model):
         scores = [_score(model(before[None])[0], ids[:1], k)]
         max_characters = min(BATCH_CHARACTERS, 4 * MAX_LOGITS // model.config.vocab_size)
         for windows, targets, scored in _windows(ids, model.config.context_length, max_characters):

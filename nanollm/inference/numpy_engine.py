@@ -33,7 +33,7 @@ from functools import lru_cache
 import numpy as np
 
 from nanollm.config import ModelConfig
-from nanollm.model import EPSILON, TransformerLanguageModel, rotary_turn
+from nanollm.model import EPSILON, TransformerLanguageModel, rotary_frequencies
 
 CHUNK = 128  # characters read in one pass; bounds the memory for scores, (H, CHUNK, S)
 
@@ -213,7 +213,7 @@ def _layer(config: ModelConfig, state: dict[str, np.ndarray], prefix: str) -> La
 
 def _rotary(config: ModelConfig) -> np.ndarray:
     """The model's rotary factors (C, K / 2), repeated for the queries and keys of all heads: (C, D) complex."""
-    return np.tile(rotary_turn(0, config.context_length, config.head_dim).numpy(), 2 * config.heads)
+    return np.tile(rotary_frequencies(0, config.context_length, config.head_dim).numpy(), 2 * config.heads)
 
 
 def _mean_free(weight: np.ndarray) -> np.ndarray:

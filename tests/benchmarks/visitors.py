@@ -110,7 +110,7 @@ class Visitor:
         self.models = [row for row in await self.call("runs") if row["steps"]]
 
     async def call(self, endpoint: str, *data: Any, first: Callable[[], None] = lambda: None) -> Any:
-        """Call an endpoint and return its last value; calls first() at the first character. Raises ValueError on errors."""
+        """Call an endpoint and return its last value; first() is called at the first character. Raises ValueError."""
         joined = await self.web.post(f"/gradio_api/call/{endpoint}", json={"data": list(data)})
         event = joined.raise_for_status().json()["event_id"]
         value: Any = None
@@ -146,7 +146,7 @@ class Visitor:
         with self.measurements.timed("attention"):
             await self.call("attention", model["id"], text, 1, 1, None)
 
-    async def news(self) -> None:
+    async def poll(self) -> None:
         with self.measurements.timed("news"):
             (await self.web.post("/gradio_api/run/predict", json=self._news)).raise_for_status()
 
@@ -158,7 +158,7 @@ class Visitor:
             await doing()
             for _ in range(self.draw.randrange(1, 5)):
                 await asyncio.sleep(1)
-                await self.news()
+                await self.poll()
         await self.web.aclose()
 
 
@@ -172,7 +172,7 @@ class FloodingClient(Visitor):
 
     async def _repeat(self, until: float) -> None:
         while time.monotonic() < until:
-            await self.draw.choice([self.write, self.drag, self.look, self.news])()
+            await self.draw.choice([self.write, self.drag, self.look, self.poll])()
             await asyncio.sleep(0.01)
 
 
@@ -201,7 +201,7 @@ async def soak(page: Page, sessions: int, uploads: int) -> dict[str, float]:
             visitor = Visitor(page.address, measurements, 10**7 + number)
             async with visiting(visitor):
                 await visitor.open()
-                await visitor.news()
+                await visitor.poll()
                 if number * uploads // sessions != (number + 1) * uploads // sessions:
                     text = f"{number} " + "a text uploaded by a visitor who then left. " * 400
                     with measurements.timed("upload a text"):
