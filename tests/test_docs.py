@@ -114,7 +114,7 @@ class Reader:
 
     def newest(self) -> Run:
         """The newest run of one's own that is over and may be continued."""
-        runs = (run for run in self.store.list() if not run.read_only and not run.bare)
+        runs = (run for run in self.store.list() if not run.read_only and not run.checkpoints_only)
         return next(run for run in runs if run.status().state == "completed")
 
     def _words(self, command: str) -> list[str]:
