@@ -83,8 +83,8 @@ def _generation_endpoints(ctx: Context) -> tuple[Any, ...]:
         same seed reproduces the text.
         """
         loaded = ctx.models.get(run, parameters.step(step))
-        sampling: dict[str, Any] = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
-        stream = TokenStream(stream_text(loaded.model, loaded.tokenizer, parameters.text(prompt), **sampling))
+        options = SamplingOptions(max_length, temperature, top_k, seed)
+        stream = TokenStream(stream_text(loaded.model, loaded.tokenizer, parameters.text(prompt), options))
         ctx.limits.require_generation(prompt, max_length)
         with ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
             for _ in run_streams([stream], cancelled):
