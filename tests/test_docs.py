@@ -167,7 +167,7 @@ class _Text:
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """A reader in a temporary folder with TRAINING.md, the sample text, my.txt, and other.txt in the same characters."""
+    """A reader in a temporary folder with TRAINING.md, the sample text, my.txt, and other.txt (same characters)."""
     (tmp_path / "data").mkdir()
     shutil.copytree(ROOT / "data" / "raw", tmp_path / "data" / "raw")
     shutil.copy(ROOT / "TRAINING.md", tmp_path)
