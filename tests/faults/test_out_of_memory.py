@@ -106,6 +106,6 @@ def test_c7_what_would_exhaust_memory_is_refused_before_anything_is_made(
     monkeypatch.setattr(TransformerLanguageModel, "from_config", lambda config: pytest.fail("a model was made"))
     with pytest.raises(InputError, match=r"^This model would need about [0-9]+\.[0-9] GB to train, and .* are free: "):
         make(embedding_dim=4096, num_layers=64, ffn_hidden_dim=16_384, batch_size=4096)
-    with pytest.raises(InputError, match="embedding_dim 48 cannot be shared out among 7 heads"):
+    with pytest.raises(InputError, match="embedding_dim \\(48\\) must be divisible by num_heads \\(7\\)"):
         make(embedding_dim=48, num_heads=7)
     assert store.list() == [] and not list(store.root.glob("*"))
