@@ -41,9 +41,9 @@ def test_texts_and_prompts() -> None:
     limits = Limits(vocabulary=3, prompt=5, max_length=10)
     limits.require_vocabulary(3)
     limits.require_generation("12345", 10)
-    with pytest.raises(InputError, match="4 different characters, the limit is 3"):
+    with pytest.raises(InputError, match="4 distinct characters, but the limit is 3"):
         limits.require_vocabulary(4)
-    with pytest.raises(InputError, match="6 characters of prompt are more than the 5"):
+    with pytest.raises(InputError, match="6 characters in the prompt exceed the limit of 5"):
         limits.require_generation("123456")
-    with pytest.raises(InputError, match="11 characters to be written are more than the 10"):
+    with pytest.raises(InputError, match="11 new characters exceed the limit of 10"):
         limits.require_generation("", 11)

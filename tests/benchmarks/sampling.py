@@ -31,7 +31,7 @@ from nanollm.inference.generate import generate, generate_many
 from nanollm.inference.numpy_engine import Weights
 from nanollm.inference.weight_cache import weights_of
 from nanollm.model import TransformerLanguageModel
-from nanollm.train.calibration import available_cpus
+from nanollm.train.device import available_cpus
 from tests.benchmarks.training import Reference
 from tests.conftest import random_model
 

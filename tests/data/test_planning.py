@@ -37,4 +37,4 @@ def test_a_plan_counts_how_often_the_text_is_read() -> None:
     nano = next(plan for plan in plans(100_000, 65) if plan.preset == "nano")
     steps, batch, window = (PRESETS["nano"][name] for name in ("num_steps", "batch_size", "context_length"))
     assert nano.epochs == pytest.approx(steps * batch * window / 90_000)
-    assert "window of 64" in plans(60, 65)[1].problem
+    assert "context_length of 64" in plans(60, 65)[1].problem

@@ -24,7 +24,7 @@ def different(count: int) -> str:
 def test_one_character_too_many(tmp_path: Path, limits: Limits) -> None:
     corpora = CorpusStore(tmp_path / "corpora", limits)
     assert corpora.add_text(different(limits.vocabulary), "many").vocab_size == limits.vocabulary
-    with pytest.raises(InputError, match=f"{limits.vocabulary + 1:,} different characters, the limit is"):
+    with pytest.raises(InputError, match=f"{limits.vocabulary + 1:,} distinct characters, but the limit is"):
         corpora.add_text(different(limits.vocabulary + 1), "too many")
 
 

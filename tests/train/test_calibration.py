@@ -11,7 +11,8 @@ import torch
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.train import calibration
-from nanollm.train.calibration import available_cpus, cached_results, resolve
+from nanollm.train.calibration import cached_results, resolve
+from nanollm.train.device import available_cpus
 
 MODEL = ModelConfig(vocab_size=11, embedding_dim=8, num_layers=1, ffn_hidden_dim=12, context_length=6)
 CONFIG = TrainConfig(batch_size=2)
