@@ -29,7 +29,7 @@ from playground.public.visitor import Visitor
 MOST_OPENED = 1000  # runs of which is remembered when somebody looked at them
 NOBODY = "This browser did not say who it is, so nothing can be kept for it: reload the page."
 LOOKED = "This run is somebody else's: you can look at it, but not change it."
-NO_TEXT = "This text is no longer here: bring it again, or choose another one."
+NO_TEXT = "This text is no longer here: add it again, or choose another one."
 EVERYBODYS = "This text is there for everybody: it stays as it is."
 
 

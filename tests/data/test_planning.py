@@ -23,7 +23,7 @@ def test_every_preset_has_a_plan_and_more_text_is_never_worse() -> None:
 @pytest.mark.parametrize(
     ("characters", "said"),
     [
-        (20, "too little for any size"),
+        (20, "too short for all presets"),
         (119_842, "enough for sprint and nano"),
         (400_000, "enough for sprint, nano and small"),
         (1_115_394, "enough for sprint, nano, small and medium"),

@@ -17,7 +17,7 @@ EMPTY = {"nothing": "", "a space": " ", "blank lines": " \n\t\r\n ", "wide space
 def test_an_empty_text(corpora: CorpusStore, text: str) -> None:
     began = time.perf_counter()
     for bring in (lambda: corpora.add_text(text, "empty"), lambda: corpora.add(text.encode(), "empty")):
-        with pytest.raises(InputError, match=r"This text is empty: bring one with some characters in it"):
+        with pytest.raises(InputError, match=r"This text is empty: choose one with more characters"):
             bring()
     with pytest.raises(InputError, match="This text is empty"):
         corpora.add(b"\xef\xbb\xbf", "only the mark of UTF-8")

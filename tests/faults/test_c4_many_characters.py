@@ -42,5 +42,5 @@ def test_they_train_and_are_written_whole(store: RunStore, corpora: CorpusStore)
 
 def test_half_of_a_pair_is_refused(corpora: CorpusStore) -> None:
     for broken in ("a\ud83e", "\udd8aa", "a\ud83e b \udd8a"):
-        with pytest.raises(InputError, match="half of a pair: copy the text again"):
+        with pytest.raises(InputError, match="an unpaired surrogate: copy the text again"):
             corpora.add_text(broken, "broken")
