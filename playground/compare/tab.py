@@ -12,11 +12,11 @@ from nanollm.errors import InputError
 from nanollm.experiments.scaling import Experiment, experiments
 from playground.compare import curves, scored, texts
 from playground.compare import guess_the_size as blind
-from playground.compare.columns import COLUMNS, FEWEST
+from playground.compare.columns import MAX_COLUMNS, MIN_COLUMNS
 from playground.components.factory import browser_call
 from playground.components.no_model import empty
 from playground.context import Context
-from playground.handlers import EACH, QUIET, polite
+from playground.handlers import MULTIPLE, UNQUEUED, report_errors
 
 NO_MODEL = "Nothing to compare yet. One trained model is enough: at two moments of its training."
 VIEWS = {
@@ -70,8 +70,8 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     scored.wire(ctx, parts.scored, parts.texts)
     blind.wire(ctx, parts.blind, parts.texts)
     _wire_experiments(ctx, parts)
-    ctx.linked(parts.prompt, "prompt", "compare")
-    parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **EACH)
+    ctx.link_to_url(parts.prompt, "prompt", "compare")
+    parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **MULTIPLE)
 
     def restore(request: gr.Request) -> Any:
         view = request.query_params.get("view", "")
@@ -89,9 +89,9 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
         found = [(_title(one), one.name) for one in _experiments(ctx)]
         return gr.Dropdown(choices=found, visible=bool(found))
 
-    ctx.tab.change(offer, ctx.tab, parts.experiment, **QUIET, **EACH)
+    ctx.tab.change(offer, ctx.tab, parts.experiment, **UNQUEUED, **MULTIPLE)
 
-    @polite
+    @report_errors
     def open_one(name: Any) -> list[Any]:
         found = next((one for one in _experiments(ctx) if one.name == name), None)
         if found is None:
@@ -99,9 +99,9 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
         models = members(found)
         if not models:
             raise InputError("Nothing of this experiment has been trained yet: wait for its first snapshots.")
-        updates = [*models[:COLUMNS], *(gr.skip(),) * (COLUMNS - len(models))]
+        updates = [*models[:MAX_COLUMNS], *(gr.skip(),) * (MAX_COLUMNS - len(models))]
         ids = [run.id for run in found.runs()]
-        return [*updates, min(max(len(models), FEWEST), COLUMNS), ids]
+        return [*updates, min(max(len(models), MIN_COLUMNS), MAX_COLUMNS), ids]
 
     parts.experiment.input(
         open_one, parts.experiment, [*parts.texts.models, parts.texts.count, parts.curves.runs],
@@ -111,7 +111,7 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
 
 def _experiments(ctx: Context) -> list[Experiment]:
     """Those of which whoever asks sees a run."""
-    return [one for one in experiments(ctx.settings.checkpoints, ctx.store) if one.runs()]
+    return [one for one in experiments(ctx.settings.checkpoints, ctx.runs) if one.runs()]
 
 
 def members(experiment: Experiment) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from nanollm.cli import lookup
 from nanollm.cli import main as cli
 from nanollm.data.builtin import VARIABLE
 from nanollm.data.corpus import CorpusStore
@@ -18,7 +19,7 @@ TALE = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cli, "CORPORA", tmp_path / "data" / "corpora")
+    monkeypatch.setattr(lookup, "CORPORA", tmp_path / "data" / "corpora")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere.txt"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -59,7 +60,7 @@ def test_whoever_looks_at_a_file_keeps_nothing(home: Path, capsys: pytest.Captur
     assert cli.main(["corpus", "old.txt", "--encoding", "latin-1", "--json"]) == 0
     about = json.loads(capsys.readouterr().out)
     assert about["characters"] == 10_000 and about["frequencies"]["é"] == 2000 and about["name"] == "old.txt"
-    assert not cli.CORPORA.exists()
+    assert not lookup.CORPORA.exists()
     assert cli.main(["corpus", "old.txt"]) == 2
     assert "not valid UTF-8" in capsys.readouterr().err
 
@@ -69,7 +70,7 @@ def test_built_in_texts_go_by_their_names(home: Path, capsys: pytest.CaptureFixt
     told = capsys.readouterr().out
     assert told[: len(told) // 2] == told[len(told) // 2 :] and "enough for sprint and nano" in told
     assert cli.main(["corpus", "python-documentation", "--json"]) == 0
-    info = CorpusStore(cli.CORPORA).get(json.loads(capsys.readouterr().out)["sha256"])
+    info = CorpusStore(lookup.CORPORA).get(json.loads(capsys.readouterr().out)["sha256"])
     assert info.builtin == "python-documentation"
     for command in (["corpus"], ["train", "--corpus"], ["scale", "--corpus"]):
         assert cli.main([*command, "tiny-shakespeare"]) == 2

@@ -23,8 +23,8 @@ from nanollm.inference.generate import BATCH_FROM, generate, generate_many, gene
 from nanollm.inference.numpy_engine import NumpyEngine, Weights
 from nanollm.inference.torch_engine import TorchEngine
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs import folder as names
-from nanollm.runs.process.control import Wishes
+from nanollm.runs import run_files
+from nanollm.runs.process.control import ControlRequests
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
@@ -33,7 +33,7 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import FINAL_NAME, load_model, read_tensors
 from nanollm.train.events import Checkpoint, Eval, Event, Resume, Step
 from nanollm.train.loop import TrainState, set_seed, train, train_with_config
-from playground.train.settings_form import NAMES, Recipe, defaults
+from playground.train.settings_form import NAMES, FormSettings, defaults
 from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 
@@ -46,12 +46,12 @@ PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.process.training", "to
 def train_and_die(folder: Path, corpora: Path, step: int) -> None:
     """Train, and be killed just before so many steps and one more would have been taken."""
 
-    def check(self: Wishes, taken: list[int] = [0]) -> None:  # noqa: B006 (one count for all calls)
+    def check(self: ControlRequests, taken: list[int] = [0]) -> None:  # noqa: B006 (one count for all calls)
         if taken[0] == step:
             os.kill(os.getpid(), signal.SIGKILL)
         taken[0] += 1
 
-    Wishes.check = check  # type: ignore[method-assign]
+    ControlRequests.check = check  # type: ignore[method-assign]
     work(Run.open(folder), corpora)
 
 
@@ -63,18 +63,18 @@ def kill(run: Run, corpora: Path, step: int) -> None:
 
 
 def pause(run: Run, corpora: Path, step: int) -> None:
-    taken, unchanged = 0, Wishes.check
+    taken, unchanged = 0, ControlRequests.check
 
-    def check(self: Wishes) -> None:
+    def check(self: ControlRequests) -> None:
         nonlocal taken
         if taken == step:
-            (run.folder / names.CONTROL / "pause").touch()
+            (run.folder / run_files.CONTROL / "pause").touch()
             self._looked = 0.0
         taken += 1
         unchanged(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Wishes, "check", check)
+        patch.setattr(ControlRequests, "check", check)
         assert (work(run, corpora).state, run.status().step) == ("paused", step)
 
 
@@ -115,7 +115,7 @@ def test_e1_python_the_command_line_and_the_page_learn_and_write_the_same(
     (tmp_path / "tale.txt").write_text(text[:3000], encoding="utf-8")
 
     # As the page does: all its fields, the preset's values in those that nobody touched.
-    recipe = Recipe.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
+    recipe = FormSettings.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
     corpus = corpora.add_file(tmp_path / "tale.txt")
     page = store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
     launcher.start(page.id)

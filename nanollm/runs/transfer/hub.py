@@ -24,7 +24,7 @@ def push(run: Run, name: str) -> str:
 
     Raises InputError if there is nothing to be looked at yet, or the Hub cannot be reached or refuses.
     """
-    with tempfile.TemporaryDirectory() as folder, _talking(name):
+    with tempfile.TemporaryDirectory() as folder, _hub_errors(name):
         from huggingface_hub import HfApi
 
         for file, content in contents(run):
@@ -42,7 +42,7 @@ def pull(store: RunStore, name: str) -> Run:
     Raises InputError as import_() does, and if the Hub cannot be reached or refuses.
     """
     with tempfile.TemporaryDirectory() as folder:
-        with _talking(name):
+        with _hub_errors(name):
             from huggingface_hub import HfApi, snapshot_download
 
             files = HfApi().model_info(name, files_metadata=True).siblings or []
@@ -72,7 +72,7 @@ def card(run: Run, name: str) -> str:
             f"as if choosing among {math.exp(best.val_loss):.1f}"
         )
     if run.baselines and run.baselines.trigram is not None:
-        rows["counting triples"] = f"{run.baselines.trigram:.4f} on the same text"
+        rows["trigram counts"] = f"{run.baselines.trigram:.4f} on the same text"
     table = "\n".join(f"| {row} | {value} |" for row, value in rows.items())
     final = FINAL_NAME if (run.folder / FINAL_NAME).exists() else run.snapshot().path.name
     return _CARD.format(title=run.title, name=name, table=table, sample=SAMPLE, checkpoint=final)
@@ -101,7 +101,7 @@ python {sample} {checkpoint} "The "
 
 
 @contextmanager
-def _talking(name: str) -> Iterator[None]:
+def _hub_errors(name: str) -> Iterator[None]:
     from httpx import HTTPError
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
