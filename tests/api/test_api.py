@@ -12,7 +12,7 @@ from itertools import pairwise
 import pytest
 from gradio_client import Client
 
-from nanollm.explain.ablation import Part, switch_off
+from nanollm.explain.ablation import Part, measure_ablation
 from nanollm.explain.attention import attention_map
 from nanollm.explain.head_types import head_scores
 from nanollm.explain.surprisal import surprisal
@@ -122,7 +122,7 @@ def test_what_is_inside_is_what_the_core_finds(client: Client, page: Page, run: 
     model, tokenizer = loaded.model, loaded.tokenizer
     off = [Part("head", 0, 1), Part("feed_forward", 1)]
     told = client.predict(run, "the cat", [part.label for part in off], "zero", api_name="/ablation")
-    found = switch_off(model, tokenizer, "the cat", off)
+    found = measure_ablation(model, tokenizer, "the cat", off)
     assert told["parts"] == [part.label for part in found.parts]
     assert told["together"]["loss"] == pytest.approx(found.together.loss, abs=1e-4)
     assert [each["loss"] for each in told["alone"]] == pytest.approx([each.loss for each in found.alone], abs=1e-4)
