@@ -154,7 +154,7 @@ def state_sentence(run: Run, status: Status, wait: float | None = None) -> str:
         "failed": f"Training failed at {step}. {told}Resume tries again from the last save.",
         "lost": f"{told}Resume goes on from the last save.",
         "stalled": f"{told}Wait a little, or stop it and keep what is saved.",
-        "diverged": f"The loss left every bound at {step}. Start again with a smaller learning rate.",
+        "diverged": f"The loss diverged at {step}. Start a new run with a smaller learning rate.",
     }.get(status.state, reason)
 
 
