@@ -57,7 +57,7 @@ class TrainingRecord:
 
     @property
     def over(self) -> bool:
-        """Whether training has ended for good."""
+        """Whether training has ended permanently."""
         return self.state in ("completed", "stopped", "diverged")
 
 
@@ -84,8 +84,8 @@ def diagnose(run: Run | TrainingRecord) -> list[Advice]:
 def apply_advice(store: RunStore, run: Run, index: Any, corpora: Corpora) -> Run:
     """Queue a new run that applies the advice with this index in diagnose(run).
 
-    A forked run restarts from its first snapshot, which has its parent's weights. Raises InputError if there is no such
-    advice.
+    A forked run restarts from its first snapshot, which has its parent's weights. Raises InputError if the index is
+    invalid.
     """
     found = diagnose(run)
     if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(found):

@@ -1,6 +1,6 @@
 """What a forked run inherits from its parent: weights, model shape and settings.
 
-Step count, warm-up, schedule and optimizer state start anew, so a fork differs from training the parent for longer.
+Step count, warm-up, schedule and optimizer state restart, so a fork differs from training the parent for longer.
 Does not import torch.
 """
 

@@ -119,7 +119,7 @@ class RunStore:
         resume the parent: it counts from step 0, with a new warm-up, schedule and optimizer state. The snapshot is
         copied, so the parent may continue or be deleted.
 
-        Raises InputError if the parent has no such snapshot or no run.json, if the text is missing, too short or
+        Raises InputError if the parent lacks the snapshot or run.json, if the text is missing, too short or
         contains characters outside the model's vocabulary, if a setting is unknown, out of bounds or would change the
         model's shape, or if memory or disk space do not suffice.
         """

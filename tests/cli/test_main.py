@@ -161,7 +161,7 @@ def test_a_run_can_be_continued(home: Path) -> None:
     parent = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
     done = nanollm(home, "train", "--from", parent.id, "--num-steps", "5", "--learning-rate", "0.001", "--json")
     assert done.returncode == 0, done.stderr
-    assert "Continues “cats” from step 20 with its own learning-rate schedule, so the result differs from one longer run." in done.stderr
+    assert "Continues “cats” from step 20 with its own learning-rate schedule" in done.stderr
     about = json.loads(done.stdout)
     assert (about["state"], about["step"]) == ("completed", 5)
     assert about["title"] == "cats, continued with num steps 5, learning rate 0.001"

@@ -54,7 +54,7 @@ def test_a_run_that_continues_another_says_so_in_every_state():
         sentences = words.run_sentences(run(parent=parent), status)
         assert sentences == f"{words.state_sentence(run(), status).rstrip()} {parent.describe()}"
         assert words.run_sentences(run(parent=None), status) == words.state_sentence(run(), status)
-    assert parent.describe().startswith("Continues “nano · tale.txt” from step 1,000 with its own learning-rate schedule")
+    assert parent.describe().startswith("Continues “nano · tale.txt” from step 1,000 with its own learning-rate")
 
 
 def test_the_large_numbers():

@@ -85,7 +85,8 @@ class TestWhatItTakesOver:
         parent = home.fork(step=0).parent
         assert parent is not None and home.parent.parent is None
         assert parent.describe() == (
-            "Continues “cats” from step 0 with its own learning-rate schedule, so the result differs from one longer run."
+            "Continues “cats” from step 0 with its own learning-rate schedule, so the result differs from one longer "
+            "run."
         )
 
     def test_its_title_says_what_is_tried(self, home: Home) -> None:

@@ -1,7 +1,7 @@
 """Whether a run's worker is alive (a file lock that ends with the process) and making progress (a heartbeat).
 
-Process ids are not trusted, because the system reuses them, nor is the wall clock, because users can change it. The
-kernel releases the lock within a millisecond of a worker's death. Heartbeats contain the monotonic clock, which all
+Process ids and the wall clock are not trusted: the system reuses ids, and users can change the clock. The kernel
+releases the lock within a millisecond of a worker's death. Heartbeats contain the monotonic clock, which all
 processes of a machine share and which stops while the machine sleeps. For a worker on another machine, whose clock and
 process ids are not comparable, only changes of its heartbeat count.
 """

@@ -296,7 +296,8 @@ class TestEnds:
         until(lambda: not run.alive(), seconds=10)
         assert time.monotonic() - asked < 10
         status = run.status()
-        assert (status.state, status.reason) == ("paused", "The worker process was terminated and saved its state first.")
+        assert status.state == "paused"
+        assert status.reason == "The worker process was terminated and saved its state first."
         assert run.resume_files()[0].name == f"resume_{status.step:08d}.safetensors"
 
     def test_a_step_that_does_not_end_is_given_up(self, make, store) -> None:
@@ -342,7 +343,8 @@ worker.main()
             status = work(run, corpora.root)
         assert status.state == "paused"
         assert status.reason == (
-            "The run folder could not be written (No space left on device): free disk space, then resume to continue from step 7."
+            "The run folder could not be written (No space left on device): free disk space, then resume to continue "
+            "from step 7."
         )
         work(run, corpora.root)
         assert_undisturbed(run, undisturbed)
