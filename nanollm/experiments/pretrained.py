@@ -23,7 +23,7 @@ from nanollm.data.dataset import Dataset
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.explain.ablation import measure_means, save_means
-from nanollm.explain.findings import find, save_findings
+from nanollm.explain.findings import measure_findings, save_findings
 from nanollm.runs import run_files
 from nanollm.runs.process.training import snapshot_sample
 from nanollm.runs.record import Run, Snapshot, write_status
@@ -148,9 +148,15 @@ def _store(snapshot: Snapshot, temporary: Path, data: Dataset) -> StoredSnapshot
     assert train_loss is not None, "the training split is not empty"
     save_checkpoint(path, reloaded.model, **facts, half=True, train_loss=train_loss, val_loss=val_loss)
     held_out = data.val if len(data.val) > 1 else data.train
+<<<<<<< HEAD
     means = measure_means(reloaded.model, held_out)
     save_means(run_files.means_path(path), means)  # so that ablation does not need the text
     found = find(reloaded.model, reloaded.tokenizer, held_out, means, backups=snapshot.best)
+=======
+    means = measure_means(stored.model, held_out)
+    save_means(run_files.means_path(path), means)  # so that ablation needs no text
+    found = measure_findings(stored.model, stored.tokenizer, held_out, means, backups=snapshot.best)
+>>>>>>> main
     save_findings(run_files.findings_path(path), found)
     seed = loaded.info.train_config.seed if loaded.info.train_config else 0
     sample = snapshot_sample(reloaded.model, reloaded.tokenizer, seed)
