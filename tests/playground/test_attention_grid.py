@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanollm.charts.attention import brightest
+from nanollm.charts.attention import color_limit
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Part
@@ -42,7 +42,7 @@ def test_what_the_browser_unpacks_is_what_was_packed(layers: int, heads: int, T:
     value = pack_attention(weights, ["x"] * T)
     # Half of a 255th of the root: the weight w is off by at most √w / 255 and a little.
     assert np.abs(unpacked(value) - weights).max() <= 1 / 255 + 1e-5
-    assert value["brightest"] == [brightest(head) for layer in weights for head in layer]
+    assert value["brightest"] == [color_limit(head) for layer in weights for head in layer]
 
 
 def test_small_weights_stay_apart_and_few_bytes_are_sent() -> None:

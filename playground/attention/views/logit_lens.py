@@ -117,7 +117,7 @@ def _comes(view: View, index: int) -> str:
 
 def _shares(found: Contributions, probability: float) -> dict[str, Any]:
     """Every contribution in the order in which it is added to the stream, and what they come to."""
-    rows = [(f"“{visible(found.text[found.place])}” itself", found.embedding)]
+    rows = [(f"“{visible(found.text[found.index])}” itself", found.embedding)]
     if found.position:
         rows.append(("its position", found.position))
     for layer, heads in enumerate(found.heads, 1):
