@@ -148,15 +148,9 @@ def _store(snapshot: Snapshot, temporary: Path, data: Dataset) -> StoredSnapshot
     assert train_loss is not None, "the training split is not empty"
     save_checkpoint(path, reloaded.model, **facts, half=True, train_loss=train_loss, val_loss=val_loss)
     held_out = data.val if len(data.val) > 1 else data.train
-<<<<<<< HEAD
     means = measure_means(reloaded.model, held_out)
     save_means(run_files.means_path(path), means)  # so that ablation does not need the text
-    found = find(reloaded.model, reloaded.tokenizer, held_out, means, backups=snapshot.best)
-=======
-    means = measure_means(stored.model, held_out)
-    save_means(run_files.means_path(path), means)  # so that ablation needs no text
-    found = measure_findings(stored.model, stored.tokenizer, held_out, means, backups=snapshot.best)
->>>>>>> main
+    found = measure_findings(reloaded.model, reloaded.tokenizer, held_out, means, backups=snapshot.best)
     save_findings(run_files.findings_path(path), found)
     seed = loaded.info.train_config.seed if loaded.info.train_config else 0
     sample = snapshot_sample(reloaded.model, reloaded.tokenizer, seed)

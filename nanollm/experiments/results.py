@@ -107,13 +107,8 @@ def result(run: Run) -> Result:
     )
 
 
-<<<<<<< HEAD
-def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, Course]:
-    """A run's loss curves over each of AXES."""
-=======
 def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, LossCurve]:
-    """A run's losses against each of AXES."""
->>>>>>> main
+    """A run's loss curves over each of AXES."""
     curve = run.curve()
     a_step = run.train_config.batch_size * run.model_config.context_length
     against = {
@@ -149,11 +144,7 @@ def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figur
         )
         for r in map(result, runs)
     ]
-<<<<<<< HEAD
     # Only the lowest baseline: the uniform guess would compress the scale.
-=======
-    # The hardest one to pass is enough here; uniform guess would press everything else together.
->>>>>>> main
     drawn["size"] = size_figure(points, references=references[1:][-1:], revision="size", palette=palette)
     return drawn
 

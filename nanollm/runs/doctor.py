@@ -17,26 +17,13 @@ from nanollm.errors import InputError
 from nanollm.runs.record import Curve, Run
 from nanollm.runs.store import Corpora, RunStore
 
-<<<<<<< HEAD
 ABOVE_START = 1.15  # factor on the uniform-guess loss; healthy runs never rise this far above their start
 PATIENCE = 200  # steps after which every preset beats bigram counts (sprint after 25, nano after 85)
 RISEN = 0.03  # relative rise of the validation loss above its minimum
 FALLING = 0.005  # relative fall of the validation loss in the last fifth of the steps
-PAIRS, TRIPLES = (
-    0.55,
-    0.42,
-)  # fractions of the uniform-guess loss: bigram and trigram estimates
+PAIRS, TRIPLES = 0.55, 0.42  # estimated bigram and trigram losses, as fractions of the uniform-guess loss
 GAP = 0.25  # nats between training and validation loss
 TOO_FEW = 10  # parameters per training character
-=======
-ABOVE_START = 1.15  # times the loss of a uniform guess: healthy runs never get so far above where they start
-PATIENCE = 200  # steps in which every preset has long passed bigram counts (sprint in 25, nano in 85)
-RISEN = 0.03  # share by which the validation loss has risen above its lowest
-FALLING = 0.005  # share by which it fell in the last fifth of the steps
-PAIRS, TRIPLES = 0.55, 0.42  # of uniform guess: about what bigram counts and triples loses, where nobody has counted
-GAP = 0.25  # nats between what it loses on its own text and on the other
-TOO_FEW = 10  # parameters for each character to learn from
->>>>>>> main
 
 
 @dataclass(frozen=True)
@@ -109,11 +96,7 @@ def apply_advice(store: RunStore, run: Run, index: Any, corpora: Corpora) -> Run
 
 
 def rate_too_high(record: TrainingRecord) -> Iterator[Advice]:
-<<<<<<< HEAD
     """Learning rate too high: the loss diverged, or rose far above both the uniform-guess loss and its first value.
-=======
-    """Diverged, or thrown far above the loss of a uniform guess on the way, and above that of its own first step.
->>>>>>> main
 
     The first value matters for forks: a trained model on a different text starts with a high loss, whatever the rate.
     """
@@ -132,7 +115,6 @@ def rate_too_high(record: TrainingRecord) -> Iterator[Advice]:
         "the loss diverged." if record.state == "diverged" else "the loss rose sharply in the first steps."
     )
     seen = f"{worst[0]:.3g}" if worst[0] < 1e6 else "millions"
-<<<<<<< HEAD
     reference = "a uniform guess has" if start == uniform else "it started at"
     evidence = f"The loss reached {seen} at step {worst[1]:,}; {reference} {start:.2f}."
     if not spiked:
@@ -142,17 +124,6 @@ def rate_too_high(record: TrainingRecord) -> Iterator[Advice]:
 
 def rate_too_low(record: TrainingRecord) -> Iterator[Advice]:
     """Learning rate too low: after all steps the validation loss is still above the bigram baseline."""
-=======
-    from_where = "a uniform guess costs" if start == blind else "it began at"
-    evidence = f"The loss reached {seen} at step {worst[1]:,}; {from_where} {start:.2f}."
-    if not thrown:
-        evidence = f"A gradient was no longer a number; the learning rate was {record.train.learning_rate:g}."
-    yield Advice("too_high", sentence, evidence, _starting("learning rate", rate), {"learning_rate": rate})
-
-
-def rate_too_low(record: TrainingRecord) -> Iterator[Advice]:
-    """After all its steps it does not do better than bigram counts."""
->>>>>>> main
     if not record.over or record.state == "diverged" or not record.measured or record.measured[-1][0] < PATIENCE:
         return
     best = min(val for *_, val in record.measured)
@@ -163,11 +134,7 @@ def rate_too_low(record: TrainingRecord) -> Iterator[Advice]:
     rate = _higher(record)
     if rate is None:
         return
-<<<<<<< HEAD
     than = f"bigram counts achieve {pairs:.2f}" if pairs else f"a model of this size usually gets below {bound:.2f}"
-=======
-    than = f"bigram counts achieve {pairs:.2f}" if pairs else f"a model of this size soon gets below {bound:.2f}"
->>>>>>> main
     yield Advice(
         "too_low",
         "The learning rate is probably too low: the loss hardly decreased.",
@@ -219,11 +186,7 @@ def overfitting(record: TrainingRecord) -> Iterator[Advice]:
 
 
 def still_falling(record: TrainingRecord) -> Iterator[Advice]:
-<<<<<<< HEAD
     """Stopped too early: the validation loss was still falling and is above the trigram baseline.
-=======
-    """It ended while the validation loss was still going down, and trigram counts does better.
->>>>>>> main
 
     The decayed learning rate flattens the end of every curve, so the slope alone is not enough evidence.
     """

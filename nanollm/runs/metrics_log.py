@@ -174,11 +174,7 @@ class EventLog:
         event = from_json(line)
         if event is None or not isinstance(event.step, int):
             return
-<<<<<<< HEAD
         if isinstance(event, Resume):  # discard events after the step that training resumed from
-=======
-        if isinstance(event, Resume):  # earlier events of higher steps are void
->>>>>>> main
             self._events = [e for e in self._events if e.step <= event.step]
             self._held = sum(isinstance(e, Step) for e in self._events)
         self._events.append(event)

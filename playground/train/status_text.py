@@ -144,22 +144,6 @@ def state_sentence(status: Status, wait: float | None = None) -> str:
     if status.state == "running":
         return sentences.RUNNING if status.step else sentences.PREPARING
     reason = status.reason.rstrip()
-<<<<<<< HEAD
-    told = f"{reason} " if reason else ""
-    if status.state == "running" and not status.step:
-        return GETTING_READY
-    return {
-        "queued": _place(status.place, wait),
-        "running": "Training. You can close this page: it goes on.",
-        "completed": f"Finished: {status.step:,} steps{took}.",
-        "paused": f"Paused at {step}. {told}Resume goes on from exactly there.",
-        "stopped": f"Stopped at {step}; what it learned is kept. {told}",
-        "failed": f"Training failed at {step}. {told}Resume tries again from the last save.",
-        "lost": f"{told}Resume goes on from the last save.",
-        "stalled": f"{told}Wait a little, or stop it and keep what is saved.",
-        "diverged": f"The loss diverged at {step}. Start a new run with a smaller learning rate.",
-    }.get(status.state, reason)
-=======
     template = {
         "completed": sentences.COMPLETED_IN if status.seconds else sentences.COMPLETED,
         "paused": sentences.PAUSED,
@@ -174,7 +158,6 @@ def state_sentence(status: Status, wait: float | None = None) -> str:
     # The training time excludes evaluating and saving.
     time = duration(status.seconds) if status.seconds else ""
     return template.format(step=status.step, time=time, reason=f"{reason} " if reason else "")
->>>>>>> main
 
 
 def new_run_hint(offered: Sequence[str]) -> str:

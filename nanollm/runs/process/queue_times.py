@@ -25,13 +25,8 @@ def estimated_wait(store: RunStore, run_id: str) -> float | None:
     if not status.eta_seconds or not status.tokens_per_second:
         return None
     flops_per_second = status.tokens_per_second * training.model_config.flops_per_character
-<<<<<<< HEAD
     ahead = _existing(store, queue[: queue.index(run_id)])
-    return status.eta_seconds + sum(STARTING_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
-=======
-    ahead = _present(store, queue[: queue.index(run_id)])
     return status.eta_seconds + sum(STARTUP_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
->>>>>>> main
 
 
 def queue_seconds_ahead(store: RunStore) -> float:

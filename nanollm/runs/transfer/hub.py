@@ -71,11 +71,7 @@ def model_card(run: Run, name: str) -> str:
             f"{best.val_loss:.4f} nats per character at step {best.step:,}, perplexity {math.exp(best.val_loss):.1f}"
         )
     if run.baselines and run.baselines.trigram is not None:
-<<<<<<< HEAD
         rows["trigram baseline"] = f"{run.baselines.trigram:.4f} on the same text"
-=======
-        rows["trigram counts"] = f"{run.baselines.trigram:.4f} on the same text"
->>>>>>> main
     table = "\n".join(f"| {row} | {value} |" for row, value in rows.items())
     final = FINAL_NAME if (run.folder / FINAL_NAME).exists() else run.snapshot().path.name
     return _CARD.format(title=run.title, name=name, table=table, sample=SAMPLE, checkpoint=final)
