@@ -70,7 +70,7 @@ def pause(run: Run, corpora: Path, step: int) -> None:
         nonlocal taken
         if taken == step:
             (run.folder / run_files.CONTROL / "pause").touch()
-            self._looked = 0.0
+            self._checked = 0.0
         taken += 1
         unchanged(self)
 

@@ -1,4 +1,4 @@
-"""Reads damaged and forged files until one does more than be refused: `python -m tests.faults.hostile SEED COUNT`.
+"""Reads damaged and forged files until one does more than be refused: `python -m tests.faults.fuzz_files SEED COUNT`.
 
 In a process of its own, because what is looked for are crashes and greed as well: it may take no more than half a
 gigabyte beyond what it starts with. Prints how many files were refused, how many of them were harmless, and how long
