@@ -1,4 +1,4 @@
-"""FAULTS C8: whatever somebody puts into a checkpoint or a capsule, it is refused with a sentence, or does no harm."""
+"""Guarantee C8: malicious checkpoints and archives are refused with a message or harmless."""
 
 from __future__ import annotations
 
