@@ -17,7 +17,7 @@ from nanollm.explain.ablation import HeadEffect, Part
 from playground.attention.components.attention_grid import chosen_head, ranked
 from playground.attention.components.layers import chosen_place
 from playground.attention.components.switches import part_named, parts_off
-from playground.components.bars import percent, signed
+from playground.components.format import percent, signed
 from playground.services.wire_format import pack_attention
 
 

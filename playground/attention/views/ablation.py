@@ -15,12 +15,12 @@ from nanollm.inference.generate import generate_text
 from nanollm.tokenizer import visible
 from playground.attention.components.switches import parts_off, switches
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components.bars import Bar, bars, beside, compared, drawn, percent, signed
+from playground.components.bars import Bar, bars, beside, compared, drawn
+from playground.components.format import percent, perplexity, signed
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import report_errors
 from playground.services.inspections import View
-from playground.train.status_text import choices
 
 SEEN = "Switch parts off, and see what this text then costs, what would come next, and what would be written."
 CAUTION = "No effect does not mean no use: another part may stand in for it, or another text may need it."
@@ -132,12 +132,12 @@ def _cost(found: Ablation) -> str:
         return f"Nothing is switched off. This text costs {before:.2f} nats a character: {_choosing(before)}."
     return (
         f"Without {_listed(found.parts)} this text costs {after:.2f} nats a character instead of {before:.2f}: "
-        f"{_choosing(after)} instead of {choices(before)}."
+        f"{_choosing(after)} instead of {perplexity(before)}."
     )
 
 
 def _choosing(loss: float) -> str:
-    return f"choosing among {choices(loss)} characters"
+    return f"choosing among {perplexity(loss)} characters"
 
 
 def _effects(found: Ablation) -> dict[str, Any]:

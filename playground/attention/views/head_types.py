@@ -16,8 +16,9 @@ from nanollm.explain.head_types import PATTERNS, UNKNOWN, HeadScores
 from nanollm.runs.store import Run
 from playground.attention.components.attention_grid import chosen_head
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components.bars import Bar, bars, drawn, percent
+from playground.components.bars import Bar, bars, drawn
 from playground.components.factory import component
+from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context

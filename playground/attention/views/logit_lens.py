@@ -13,7 +13,8 @@ from nanollm.explain.logit_lens import Contributions, LogitLens, contributions, 
 from nanollm.tokenizer import visible
 from playground.attention.components.layers import chosen_place, layer_table, place, said
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components.bars import Bar, bars, drawn, percent, signed
+from playground.components.bars import Bar, bars, drawn
+from playground.components.format import percent, signed
 from playground.context import Context
 from playground.handlers import UNQUEUED
 from playground.services.gradio_internals import event_data

@@ -11,7 +11,7 @@ import numpy as np
 from nanollm.charts.inspection import context_figure, map_figure
 from nanollm.explain.context_use import ContextUse
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components.bars import percent
+from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context
