@@ -222,7 +222,7 @@ def test_a_wrong_request_gets_a_sentence(client: Client, page: Page, run: str, e
 
 def test_a_text_too_short_is_refused_before_a_run_is_made(client: Client, page: Page) -> None:
     text, runs = client.predict("hello", "short", api_name="/corpus"), len(page.store.list())
-    with pytest.raises(Exception, match="too short for a window of 64"):
+    with pytest.raises(Exception, match="too few for a context_length of 64"):
         client.predict(text["sha256"], api_name="/start_run")
     assert len(page.store.list()) == runs
 

@@ -32,7 +32,7 @@ from nanollm.inference.numpy_engine import Weights
 from nanollm.inference.sampling import SamplingOptions
 from nanollm.inference.weight_cache import cached_weights
 from nanollm.model import TransformerLanguageModel
-from nanollm.train.calibration import available_cpus
+from nanollm.train.device import available_cpus
 from tests.benchmarks.training import Reference
 from tests.conftest import random_model
 

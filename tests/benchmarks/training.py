@@ -35,7 +35,8 @@ from nanollm.runs.process.training import Training
 from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.calibration import available_cpus, resolve
+from nanollm.train.calibration import resolve
+from nanollm.train.device import available_cpus
 from nanollm.train.events import Checkpoint, Eval, Event, Step
 from nanollm.train.loop import TrainState, evaluate, set_seed, train
 from nanollm.train.optim import Optimizer

@@ -245,7 +245,7 @@ def test_of_two_launches_into_one_folder_one_wins_and_a_rank_that_hangs_is_notic
     assert loser.returncode != 0
     assert "is not empty" in output or "is being used by another run" in output
     run = together.reached("run", 5)
-    with pytest.raises(InputError, match="another process has it in hand"):
+    with pytest.raises(InputError, match="already being trained by another process"):
         work(run, together.corpora.root)
     assert run.status().state == "running" and winner.poll() is None
     assert [other.name for other in together.store.root.iterdir() if other.is_dir()] == ["run"]
@@ -254,7 +254,7 @@ def test_of_two_launches_into_one_folder_one_wins_and_a_rank_that_hangs_is_notic
     os.kill(frozen, signal.SIGSTOP)
     until(lambda: not run.status().active, seconds=RANK_TIMEOUT + 30)
     assert run.status().state == "failed"
-    assert "ended or fell silent" in run.status().reason
+    assert "ended or stopped responding" in run.status().reason
     os.kill(frozen, signal.SIGKILL)  # or torchrun would be patient with it
     winner.communicate(timeout=PATIENCE)
     assert winner.returncode != 0 and not run.alive()
@@ -281,7 +281,7 @@ def test_machines_meet_and_only_the_first_has_text_and_folder(together: Together
 def test_what_cannot_be_shared_is_refused_before_anything_is_said(text: str) -> None:
     state, data, config = set_up(text, batch_size=7)
     state.ranks = Ranks(0, 2)
-    with pytest.raises(InputError, match="7 windows cannot be shared out equally among 2 processes"):
+    with pytest.raises(InputError, match="batch_size \\(7\\) must be divisible by"):
         next(train(state, data, config))
 
 
@@ -320,5 +320,5 @@ def test_a_batch_in_pieces_is_the_same_step(text: str) -> None:
 
 
 def test_pieces_must_be_equal() -> None:
-    with pytest.raises(InputError, match="cannot be cut into 3 equal pieces"):
+    with pytest.raises(InputError, match="batch_size \\(8\\) must be divisible by accumulation_steps \\(3\\)"):
         TrainConfig(batch_size=8, accumulation_steps=3)
