@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nanollm.charts.base import LIGHT, Figure, Palette, Reference, loss_axes, loss_bounds, scatter
+from nanollm.charts.base import LIGHT, Figure, Palette, Reference, blank_figure, loss_bounds, scatter
 from nanollm.charts.thinning import averaged, thin
 
 # Points of the selected run (half as many training points if other runs are overlaid). The overlaid runs share as many
@@ -70,7 +70,7 @@ def loss_figure(
     last = max((trace["x"][-1] for trace in data if trace["x"]), default=0)
     right = _right_edge(last, _expected_end(curve, num_steps, axis), log)
     left = min([x for trace in data for x in trace["x"][:1]] or [1]) if log else 0
-    figure = loss_axes(
+    figure = blank_figure(
         "steps" if axis == "steps" else "seconds of training",
         left=left,
         right=right,

@@ -63,8 +63,8 @@ def test_scoring_in_small_batches_gives_the_same_result(monkeypatch: pytest.Monk
 
 def test_ties_go_to_the_lower_id() -> None:
     logits, targets = torch.tensor([[1.0, 2.0, 2.0, 0.0, 2.0]]).repeat(5, 1), torch.arange(5)
-    bits, _, ranks, likeliest, _ = _score(logits, targets, 5)
-    assert ranks.tolist() == [4, 1, 2, 5, 3] and likeliest[0].tolist() == [1, 2, 4, 0, 3]
+    bits, _, ranks, top_ids, _ = _score(logits, targets, 5)
+    assert ranks.tolist() == [4, 1, 2, 5, 3] and top_ids[0].tolist() == [1, 2, 4, 0, 3]
     assert bits.shape == (5,) and _score(logits, targets, 0)[3].shape == (5, 0)
 
 
