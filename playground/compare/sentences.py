@@ -28,7 +28,8 @@ PRESS_GENERATE = "Press Generate all."
 COLUMN_TEXT_LABEL = "Text of column {number}"
 UNKNOWN_CHARACTERS = "Not all of these models know every character of the prompt."
 SECOND_MODEL = (
-    "Add a second model to compare. Until then, the columns show this one at the last and the first step of its training."
+    "Add a second model to compare. Until then, the columns show this one at the last and the first step of its "
+    "training."
 )
 SAME_SHARE = "The time bar above moves all models to the same share of their training."
 ADD_MODEL = "Add a model"
@@ -38,7 +39,7 @@ REMOVE_MODEL = "Remove the last"
 RUNS = "Runs"
 ALL_RUNS = "All"
 NO_RUNS = "None"
-AXES = {"steps": "steps", "characters": "characters", "seconds": "seconds", "compute": "flops"}  # title → name
+AXES = {"steps": "steps", "characters": "characters", "seconds": "seconds", "compute (FLOPs)": "flops"}  # title → name
 AXIS_LABEL = "X axis"
 CURVES_LABEL = "Loss of the chosen runs"
 CURVES_EMPTY = "Choose a run above. Its curve appears as soon as its loss has been measured."
