@@ -121,7 +121,7 @@ class Context:
     def delete_text(self, sha256: str) -> None:
         """Delete a text. Raises InputError if it does not exist, is read-only or is used by a run."""
         with self.run_creation_lock:
-            self.corpora.delete(sha256, needed_by=self.runs.needing(sha256))
+            self.corpora.delete(sha256, needed_by=self.runs.unfinished_titles(sha256))
 
     def open_tab(self, tab: str) -> gr.Tabs:
         """Return the update for `tabs` that opens one of TABS."""

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.store import Run, RunStore
 from playground.public.ownership import LISTS, is_shared
 
@@ -68,7 +68,7 @@ class DiskQuota:
 
     def used_bytes(self) -> int:
         """Return the size of all runs, texts and uploads of visitors; shipped models are not counted."""
-        shipped = self._runs.root / names.SHIPPED
+        shipped = self._runs.root / run_files.PRETRAINED
         return sum(_size(folder, excluded=shipped) for folder in (self._runs.root, self._corpora.root, self._uploads))
 
     def _watch(self) -> None:

@@ -20,10 +20,10 @@ from typing import Any
 
 from nanollm.data.corpus import CorpusInfo, CorpusStore, display_name
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process.launcher import Launcher
-from nanollm.runs.process.queue_times import line_seconds
-from nanollm.runs.store import GONE, Corpora, Corpus, Run, RunStore, needing
+from nanollm.runs.process.queue_times import queue_seconds_ahead
+from nanollm.runs.store import RUN_NOT_FOUND, Corpora, Corpus, Run, RunStore, unfinished_runs
 from playground.public import sentences
 from playground.public.visitor import Visitor
 
@@ -60,7 +60,7 @@ class VisitorRunStore:
                 while len(self._viewed) > MAX_VIEW_TIMES:
                     self._viewed.popitem(last=False)
                 return run
-        raise InputError(GONE)
+        raise InputError(RUN_NOT_FOUND)
 
     def seconds_since_viewed(self, run_id: str) -> float:
         """Return the seconds since any visitor viewed a run; infinity if that is not known."""
@@ -110,9 +110,9 @@ class VisitorRunStore:
         visible = {run.id for run in self.list()}
         return [run_id for run_id in self.all_runs.queue() if run_id in visible]
 
-    def needing(self, sha256: str) -> list[str]:
+    def unfinished_titles(self, sha256: str) -> list[str]:
         """Return the titles of the visitor's runs that still need a text."""
-        return [run.title for run in needing(self.list(), sha256)]
+        return [run.title for run in unfinished_runs(self.list(), sha256)]
 
     @contextmanager
     def reserve_queue_place(self, new_runs: int = 0) -> Iterator[str]:
@@ -130,7 +130,7 @@ class VisitorRunStore:
                 raise InputError(sentences.MAX_RUNS.format(count=len(own)))
             if self.limits.queued is not None and len(queued) >= self.limits.queued:
                 raise InputError(sentences.ALREADY_QUEUED)
-            self.limits.require_queue(line_seconds(self.all_runs))
+            self.limits.require_queue(queue_seconds_ahead(self.all_runs))
             yield visitor.owner
 
 
@@ -277,12 +277,12 @@ class VisitorCorpusStore:
         path = self._path(info.sha256)
         path.parent.mkdir(parents=True, exist_ok=True)
         info = replace(info, added=time.time() if added is None else added)
-        names.write_json(path, {"name": info.name, "added": info.added})
+        run_files.write_json(path, {"name": info.name, "added": info.added})
         return info
 
     def _read_entry(self, path: Path) -> CorpusInfo | None:
         """Return the text of an entry, with the visitor's name for it; None if the entry or the text is missing."""
-        entry = names.read_json(path) if self._runs.visitor().owner else {}
+        entry = run_files.read_json(path) if self._runs.visitor().owner else {}
         with suppress(InputError, KeyError, TypeError, ValueError):
             return replace(self.all_corpora.get(path.stem), name=str(entry["name"]), added=float(entry["added"]))
         return None
@@ -306,7 +306,7 @@ def can_view(visitor: Visitor, run: Run) -> bool:
     """Return whether a visitor may view a run: it is shipped, their own, or they have its shared link."""
     if run.read_only or owns(visitor, run):
         return True
-    return bool(run.look) and hmac.compare_digest(visitor.view_keys.get(run.id, ""), run.look)
+    return bool(run.view_key) and hmac.compare_digest(visitor.view_keys.get(run.id, ""), run.view_key)
 
 
 def is_shared(info: CorpusInfo) -> bool:

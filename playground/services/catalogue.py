@@ -63,7 +63,7 @@ class Catalogue:
             | {
                 "slot": slots[run.id],
                 "mine": not run.read_only and (visitor is None or owns(visitor, run)),
-                "look": run.look if visitor else "",  # the key for sharing a view; visible runs are shared or owned
+                "look": run.view_key if visitor else "",  # the key for sharing a view; visible runs are shared or owned
             }
             for run, row in visible
         ]

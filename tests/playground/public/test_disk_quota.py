@@ -11,9 +11,9 @@ import pytest
 
 from nanollm.errors import InputError
 from nanollm.limits import Limits
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import Run, write_status
-from nanollm.runs.store import GONE
+from nanollm.runs.store import RUN_NOT_FOUND
 from playground.public.disk_quota import LEFTOVER_SECONDS, DiskQuota
 from playground.public.visitor import Visitor
 from tests.playground.public.test_ownership import ANNA, BERT, Page
@@ -54,7 +54,7 @@ def test_beyond_the_quota_the_oldest_finished_runs_are_deleted(page: Page) -> No
     alive, queued, opened = runs[0], runs[1], runs[2]
     write_status(queued.folder, "queued", step=0)
     page.runs.get(opened.id)
-    with Pulse(alive.folder):
+    with Heartbeat(alive.folder):
         write_status(alive.folder, "running", step=0)
         quota = disk_quota(page)
         assert quota.used_bytes() > 2**20
@@ -68,7 +68,7 @@ def test_beyond_the_quota_the_oldest_finished_runs_are_deleted(page: Page) -> No
     page.visitor = ANNA
     with pytest.raises(InputError) as caught:
         page.runs.get(next(run for run in runs[3:] if run.owner == ANNA.owner).id)
-    assert str(caught.value) == GONE
+    assert str(caught.value) == RUN_NOT_FOUND
     for run in page.all_runs.list():
         if not run.read_only:
             assert page.all_corpora.get(run.corpus["sha256"])  # its text was kept

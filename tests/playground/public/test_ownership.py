@@ -11,9 +11,9 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.limits import Limits
 from nanollm.runs.process.launcher import Launcher
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import write_status
-from nanollm.runs.store import GONE, Run, RunStore
+from nanollm.runs.store import RUN_NOT_FOUND, Run, RunStore
 from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, VisitorRunStore
 from playground.public.sentences import NO_VISITOR, TEXT_NOT_FOUND, VIEW_ONLY
 from playground.public.visitor import ANONYMOUS, Visitor
@@ -70,7 +70,7 @@ class TestRuns:
 
     def test_another_visitors_run_fails_like_an_unknown_id(self, page: Page) -> None:
         run = page.begin(ANNA)
-        with Pulse(run.folder):
+        with Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             for page.visitor in (BERT, ANONYMOUS, Visitor("", {run.id: ""}), Visitor(BERT.owner, {run.id: "0" * 32})):
                 for run_id in (run.id, NEVER):
@@ -85,16 +85,16 @@ class TestRuns:
                     ):
                         with pytest.raises(InputError) as caught:
                             act(run_id)
-                        assert str(caught.value) == GONE
+                        assert str(caught.value) == RUN_NOT_FOUND
                 with pytest.raises(InputError) as caught:
                     page.runs.fork(run, corpora=page.corpora, settings={})
-                assert str(caught.value) == GONE
+                assert str(caught.value) == RUN_NOT_FOUND
             assert list((run.folder / "control").iterdir()) == [] and page.all_runs.get(run.id).title == run.title
 
     def test_a_shared_link_permits_viewing_only(self, page: Page) -> None:
         run = page.begin(ANNA)
         checkpoint(run.folder, "00000000", 0)
-        page.visitor = replace(BERT, view_keys={run.id: run.look})
+        page.visitor = replace(BERT, view_keys={run.id: run.view_key})
         assert [one.id for one in page.runs.list()] == [run.id] and page.runs.get(run.id).title == run.title
         for act in (page.runs.delete, page.launcher.stop, page.launcher.resume, page.launcher.pause):
             with pytest.raises(InputError) as caught:
@@ -169,7 +169,7 @@ class TestTexts:
         assert page.all_corpora.get(run.corpus["sha256"])
         page.visitor = ANNA
         with pytest.raises(InputError, match="uses this text"):
-            page.corpora.delete(run.corpus["sha256"], needed_by=page.runs.needing(run.corpus["sha256"]))
+            page.corpora.delete(run.corpus["sha256"], needed_by=page.runs.unfinished_titles(run.corpus["sha256"]))
 
     def test_texts_are_limited_and_shared_ones_cannot_be_changed(self, page: Page) -> None:
         common = page.all_corpora.add_text("shared by all", "common", builtin="x")
@@ -190,11 +190,11 @@ class TestTexts:
 def test_the_catalogue_is_filtered_and_colored_per_visitor(page: Page) -> None:
     hers = [page.begin(ANNA) for _ in range(2)]
     his = page.begin(BERT)
-    page.visitor = replace(BERT, view_keys={hers[0].id: hers[0].look})
+    page.visitor = replace(BERT, view_keys={hers[0].id: hers[0].view_key})
     rows = {row["id"]: row for row in page.catalogue.rows()}
     assert set(rows) == {his.id, hers[0].id}
     assert [rows[run.id]["mine"] for run in (his, hers[0])] == [True, False]
-    assert [rows[run.id]["look"] for run in (his, hers[0])] == [his.look, hers[0].look]
+    assert [rows[run.id]["look"] for run in (his, hers[0])] == [his.view_key, hers[0].view_key]
     assert {row["slot"] for row in rows.values()} == {0, 1} and page.catalogue.slot(his.id) == rows[his.id]["slot"]
     page.visitor = ANNA
     assert {row["id"] for row in page.catalogue.rows()} == {run.id for run in hers}
