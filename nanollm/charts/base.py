@@ -95,7 +95,7 @@ def glyph(character: str) -> str:
 def guessing(vocab_size: int) -> Reference:
     """The first reference line: what choosing blindly among `vocab_size` characters costs."""
     meaning = f"chooses blindly among {vocab_size:,} characters, where every model starts"
-    return Reference("blind guessing", math.log(vocab_size), meaning)
+    return Reference("uniform guess", math.log(vocab_size), meaning)
 
 
 def references_of(vocab_size: int, counted: Counted | None) -> list[Reference]:
@@ -106,9 +106,9 @@ def references_of(vocab_size: int, counted: Counted | None) -> list[Reference]:
 
 
 _COUNTING = (
-    ("counting characters", "knows only how often each character occurs (unigram)"),
-    ("counting pairs", "guesses by the one character before (bigram)"),
-    ("counting triples", "guesses by the two characters before (trigram)"),
+    ("unigram counts", "knows only how often each character occurs"),
+    ("bigram counts", "guesses by the one character before"),
+    ("trigram counts", "guesses by the two characters before"),
 )
 
 

@@ -51,9 +51,9 @@ def baseline_rows(baselines: Baselines) -> list[tuple[str, float]]:
     """What each way to count loses, in nats a character, from knowing nothing on; what was not measured is left out."""
     rows = (
         ("guessing blindly", baselines.uniform),
-        ("counting characters", baselines.unigram),
-        ("counting pairs", baselines.bigram),
-        ("counting triples", baselines.trigram),
+        ("unigram counts", baselines.unigram),
+        ("bigram counts", baselines.bigram),
+        ("trigram counts", baselines.trigram),
     )
     return [(name, loss) for name, loss in rows if loss is not None]
 

@@ -144,7 +144,7 @@ def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figur
         )
         for r in map(result, runs)
     ]
-    # The hardest one to pass is enough here; blind guessing would press everything else together.
+    # The hardest one to pass is enough here; uniform guess would press everything else together.
     drawn["size"] = size_figure(points, references=references[1:][-1:], revision="size", palette=palette)
     return drawn
 

@@ -16,13 +16,13 @@ from nanollm.runs.store import Run
 from playground.compare import sentences
 from playground.compare.columns import Column, models_request, parse_columns
 from playground.compare.texts import Parts as TextsParts
+from playground.components import text_fetch
 from playground.components.factory import component
+from playground.components.format import perplexity
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import error_message, report_errors
-from playground.services import fetching
 from playground.services.wire_format import BIT_STEPS, MAX_UINT16
-from playground.train.status_text import choices
 
 MAX_TEXT = 5_000  # characters
 EXAMPLE = 600  # characters of held-out text
@@ -70,7 +70,7 @@ class Parts:
     text: gr.Textbox
     score: gr.Button
     take: gr.Button
-    fetching: fetching.Parts
+    fetching: text_fetch.Parts
     problem: gr.HTML
     shown: gr.HTML
 
@@ -83,7 +83,7 @@ def layout(ctx: Context) -> Parts:
         with gr.Row(elem_classes="score-row"):
             score = gr.Button(sentences.SCORE, variant="primary", elem_id="compare-score", scale=0)
             take = gr.Button(sentences.TAKE_HELD_OUT, elem_id="compare-take", scale=0)
-        offer = fetching.layout("compare")
+        offer = text_fetch.layout("compare")
         problem = line("compare-score-problem", elem_classes="problem")
         shown = _difference("compare-difference")
     return Parts(text, score, take, offer, problem, shown)
@@ -136,7 +136,7 @@ def wire(ctx: Context, parts: Parts, texts: TextsParts) -> None:
     parts.take.click(take, inputs[1:], parts.text, show_progress="hidden", api_visibility="private").success(
         None, js="() => document.getElementById('compare-score').click()"
     )
-    fetching.wire(ctx, parts.fetching, [texts.count, *texts.models], fetching.IN_COLUMNS)
+    text_fetch.wire(ctx, parts.fetching, [texts.count, *texts.models], text_fetch.IN_COLUMNS)
     parts.fetching.offer.arrived(None, js=TAKE)
 
 
@@ -186,6 +186,6 @@ def _model_value(score: Score) -> dict[str, Any]:
         "slot": score.slot,
         "parameters": score.run.model_config.num_parameters,
         "loss": f"{loss:.3f}",
-        "choices": choices(loss),
+        "choices": perplexity(loss),
         "bits": base64.b64encode(packed.tobytes()).decode("ascii"),
     }

@@ -40,16 +40,6 @@ def drawn(rows: Sequence[Bar], caption: str = "", legend: str = "", most: float 
     return {"rows": [asdict(row) for row in rows], "caption": caption, "legend": legend, "most": most}
 
 
-def percent(share: float) -> str:
-    """A share as the page says it: 12 %."""
-    return f"{share:.0%}".replace("%", " %") if share >= 0.005 or share == 0 else "< 1 %"
-
-
-def signed(amount: float, digits: int = 3) -> str:
-    """An amount that is added or taken away: +0.031, −0.002."""
-    return f"{amount:+.{digits}f}".replace("-", "−")
-
-
 def beside(elem_id: str) -> gr.HTML:
     """The value is what `compared` makes."""
     template = f'<div class="beside">{ONE}{ONE}</div>'

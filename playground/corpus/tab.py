@@ -15,11 +15,11 @@ from nanollm.data.decoding import WrongEncodingError
 from nanollm.data.encodings import likely_encodings
 from nanollm.errors import InputError
 from playground.components.text import line
+from playground.components.text_fetch import FETCHING, brought
 from playground.context import Context
 from playground.corpus.text_card import described, outlook, text_card, text_outlook
 from playground.corpus.text_list import listed, text_list
 from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors, warn
-from playground.services.fetching import FETCHING, brought
 from playground.services.gradio_internals import event_data
 
 INVITATION = "Drop a .txt, paste something, or take one of ours. 100,000 characters are plenty."

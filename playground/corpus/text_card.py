@@ -16,7 +16,7 @@ from nanollm.data.summary import baseline_rows, one_sentence
 from nanollm.tokenizer import visible
 from nanollm.train.workload import duration, run_seconds
 from playground.components.factory import component
-from playground.train.status_text import choices
+from playground.components.format import perplexity
 
 PAGE = 20_000  # characters of a text shown at once
 MOST = 60  # rows of a table of characters
@@ -91,5 +91,5 @@ def outlook(
         seconds, configs = step_seconds.get(plan.preset), make_configs(preset(plan.preset), info.vocab_size)
         time = f" About {duration(run_seconds(seconds, *configs, info.characters))} here." if seconds else ""
         sizes.append([plan.preset, plan.sentence() + time])
-    ways = [[name, loss, choices(loss)] for name, loss in baseline_rows(baselines)] if baselines else []
-    return {"sizes": sizes, "ways": ways, "entropy": f"{entropy:.2f}", "choices": choices(entropy)}
+    ways = [[name, loss, perplexity(loss)] for name, loss in baseline_rows(baselines)] if baselines else []
+    return {"sizes": sizes, "ways": ways, "entropy": f"{entropy:.2f}", "choices": perplexity(entropy)}

@@ -13,11 +13,11 @@ from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import split
 from nanollm.errors import InputError
 from nanollm.explain.memorization import MIN_LENGTH, Memorization, TrainingText, memorization
+from playground.components import text_fetch
 from playground.context import Context
 from playground.handlers import MULTIPLE, error_message
 from playground.sample.copies import copies
 from playground.selection import parse_selection
-from playground.services import fetching
 from playground.services.generation_request import MAX_PROMPT
 from playground.services.gradio_internals import event_data
 
@@ -30,13 +30,13 @@ LACKING = "The text that this model learned from is not here yet. Once it is, co
 class Parts:
     fold: gr.Accordion
     copies: gr.HTML
-    fetching: fetching.Parts
+    fetching: text_fetch.Parts
 
 
 def layout(place: str) -> Parts:
     with gr.Accordion("Is it copying?", open=False, elem_classes="fold", elem_id="copies-fold") as fold:
         found = copies("sample-copies", place)
-        offer = fetching.layout("copies")
+        offer = text_fetch.layout("copies")
     return Parts(fold, found, offer)
 
 
@@ -68,7 +68,7 @@ def wire(ctx: Context, parts: Parts) -> None:
     )  # fmt: skip
     seen = "() => { setTimeout(() => document.dispatchEvent(new Event('nano:copies')), 100); }"
     parts.fold.expand(None, None, None, js=seen, api_visibility="private")
-    fetching.wire(ctx, parts.fetching, [ctx.selection])
+    text_fetch.wire(ctx, parts.fetching, [ctx.selection])
     again = "() => { document.dispatchEvent(new CustomEvent('nano:copies', { detail: { anew: true } })); }"
     parts.fetching.offer.arrived(None, None, None, js=again, api_visibility="private")
 

@@ -81,7 +81,7 @@ def ticks(page: Page, browser: Browser, seconds: int) -> float:
     tab.locator("#train-preset label").nth(2).click()  # small
     tab.wait_for_timeout(1000)
     tab.locator("#train-start:enabled").click()
-    tab.locator("#train-health-fold button").first.click()
+    tab.locator("#train-gradients-fold button").first.click()
     tab.wait_for_function("document.querySelector('#train-progress .facts')?.textContent.match(/^step [1-9]/)")
     heard: list[int] = []
     tab.on("response", lambda response: heard.append(len(response.body())))

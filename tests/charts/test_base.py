@@ -224,7 +224,7 @@ def test_the_page_has_the_same_colours():
 
 
 def test_where_counting_goes_very_far_the_curve_still_starts_in_view():
-    """Of a text that repeats itself: blind guessing costs 2.9, counting triples 0.3."""
+    """Of a text that repeats itself: uniform guess costs 2.9, trigram counts 0.3."""
     references = charts.references_of(18, Counted(2.5, 0.84, 0.3))
     figure = loss_chart.loss_figure(falling(100, 10, 50), references=references, num_steps=100)
     assert figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] >= references[0].loss

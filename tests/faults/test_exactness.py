@@ -33,7 +33,7 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import FINAL_NAME, load_model, read_tensors
 from nanollm.train.events import Checkpoint, Eval, Event, Resume, Step
 from nanollm.train.loop import TrainState, set_seed, train, train_with_config
-from playground.train.settings_form import NAMES, Recipe, defaults
+from playground.train.settings_form import NAMES, FormSettings, defaults
 from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 
@@ -115,7 +115,7 @@ def test_e1_python_the_command_line_and_the_page_learn_and_write_the_same(
     (tmp_path / "tale.txt").write_text(text[:3000], encoding="utf-8")
 
     # As the page does: all its fields, the preset's values in those that nobody touched.
-    recipe = Recipe.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
+    recipe = FormSettings.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
     corpus = corpora.add_file(tmp_path / "tale.txt")
     page = store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
     launcher.start(page.id)

@@ -17,7 +17,7 @@ from nanollm.explain.ablation import HeadEffect, Part
 from playground.attention.components.attention_grid import parse_head, ranking_value
 from playground.attention.components.layers import parse_place
 from playground.attention.components.switches import part_named, parts_off
-from playground.components.bars import percent, signed
+from playground.components.format import percent, signed
 from playground.services.wire_format import pack_attention
 
 

@@ -16,12 +16,12 @@ from nanollm.tokenizer import visible
 from playground.attention import sentences
 from playground.attention.components.switches import parts_off, switches
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, beside, compared, drawn, percent, signed
+from playground.components.bars import Bar, bars, beside, compared, drawn
+from playground.components.format import percent, perplexity, signed
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import report_errors
 from playground.services.inspections import View
-from playground.train.status_text import choices
 
 GENERATED = 160  # characters
 NEXT_CHARACTERS = 6
@@ -128,9 +128,9 @@ def _loss(found: Ablation) -> str:
     if len(found.text) < 2:
         return sentences.NOTHING_TO_PREDICT
     if not found.parts:
-        return sentences.LOSS_UNCHANGED.format(before=before, was=choices(before))
+        return sentences.LOSS_UNCHANGED.format(before=before, was=perplexity(before))
     return sentences.LOSS_CHANGED.format(
-        parts=_join(found.parts), before=before, after=after, was=choices(before), now=choices(after)
+        parts=_join(found.parts), before=before, after=after, was=perplexity(before), now=perplexity(after)
     )
 
 

@@ -17,8 +17,9 @@ from nanollm.runs.store import Run
 from playground.attention import sentences
 from playground.attention.components.attention_grid import parse_head
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, drawn, percent
+from playground.components.bars import Bar, bars, drawn
 from playground.components.factory import component
+from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context

@@ -14,7 +14,8 @@ from nanollm.tokenizer import visible
 from playground.attention import sentences
 from playground.attention.components.layers import layer_table, layer_table_value, parse_place, place
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, drawn, percent, signed
+from playground.components.bars import Bar, bars, drawn
+from playground.components.format import percent, signed
 from playground.context import Context
 from playground.handlers import UNQUEUED
 from playground.services.gradio_internals import event_data

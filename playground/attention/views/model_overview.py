@@ -12,7 +12,7 @@ from nanollm.charts.inspection import context_figure, map_figure
 from nanollm.explain.context_use import ContextMeter
 from playground.attention import sentences
 from playground.attention.view_frame import introduction, python_code, python_fold
-from playground.components.bars import percent
+from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context

@@ -14,10 +14,9 @@ from playground.attention import sentences
 from playground.attention.components import attention_grid
 from playground.attention.components.attention_grid import ranking_value
 from playground.attention.view_frame import SharedInputs
-from playground.components.bars import signed
+from playground.components.format import signed
 from playground.context import Context
 from playground.handlers import UNQUEUED, error_message, report_errors
-from playground.services import fetching
 from playground.services.inspections import View
 
 PLACE = "ranking"
@@ -29,7 +28,7 @@ class Parts:
     found: gr.HTML
     rank: gr.Button
     cancel: gr.Button
-    fetching: fetching.Parts
+    fetching: text_fetch.Parts
 
 
 def layout(ctx: Context) -> Parts:
@@ -37,7 +36,7 @@ def layout(ctx: Context) -> Parts:
     with gr.Row(elem_classes="rank-row"):
         rank = gr.Button(sentences.RANK, size="sm", elem_id="attention-rank")
         cancel = gr.Button(sentences.CANCEL, size="sm", visible=False, elem_id="attention-rank-cancel")
-    offer = fetching.layout("attention")
+    offer = text_fetch.layout("attention")
     return Parts(found, rank, cancel, offer)
 
 
@@ -85,7 +84,7 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
         concurrency_limit=2,
     ).then(settle, inputs, outputs, **UNQUEUED)  # fmt: skip
     parts.cancel.click(cancel, None, None, api_visibility="private", queue=False)
-    fetching.wire(ctx, parts.fetching, [ctx.selection])
+    text_fetch.wire(ctx, parts.fetching, [ctx.selection])
 
 
 def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, Any]]:
