@@ -14,6 +14,7 @@ from playground.attention import sentences
 from playground.attention.components import attention_grid
 from playground.attention.components.attention_grid import ranking_value
 from playground.attention.view_frame import SharedInputs
+from playground.components import text_fetch
 from playground.components.format import signed
 from playground.context import Context
 from playground.handlers import UNQUEUED, error_message, report_errors
