@@ -21,7 +21,7 @@ from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED
 
 if TYPE_CHECKING:
-    from nanollm.charts.scaling import Course
+    from nanollm.charts.scaling import LossCurve
 
 MAX_POINTS = 200  # of one curve
 RUN_CHOOSER = """
@@ -100,7 +100,7 @@ def chosen_runs(ctx: Context, ids: Any) -> list[Run]:
 
 def curves(ctx: Context, runs: Sequence[Run], axis: str) -> Figure | None:
     """Return the loss curves of runs over one of sentences.AXES; None if no loss has been measured."""
-    from nanollm.charts.scaling import course_figure
+    from nanollm.charts.scaling import loss_curves_figure
     from nanollm.experiments.results import AXES as TITLES  # imports torch
     from nanollm.experiments.results import courses
 
@@ -109,7 +109,7 @@ def curves(ctx: Context, runs: Sequence[Run], axis: str) -> Figure | None:
         return None
     title, logarithmic = TITLES[axis]
     lines = [_thinned(courses(run, run.title, ctx.catalogue.slot(run.id))[axis]) for run in measured]
-    figure = course_figure(
+    figure = loss_curves_figure(
         lines, title, logarithmic=logarithmic, references=_references(measured), revision=axis, palette=TOKENS
     )
     figure["layout"] |= {"showlegend": False}  # the run chooser shows the colors
@@ -124,10 +124,10 @@ def _references(runs: Sequence[Run]) -> list[Reference]:
     return references_of(runs[0].model_config.vocab_size, baselines)
 
 
-def _thinned(course: Course) -> Course:
+def _thinned(curve: LossCurve) -> LossCurve:
     """Keep at most MAX_POINTS measurements at equal distances, and the last."""
-    size = len(course.x)
+    size = len(curve.x)
     every = -(-size // MAX_POINTS)
     kept = [i for i in range(size) if i % every == 0 or i == size - 1]
-    x, val_loss, train_loss = ([values[i] for i in kept] for values in (course.x, course.val_loss, course.train_loss))
-    return replace(course, x=x, val_loss=val_loss, train_loss=train_loss)
+    x, val_loss, train_loss = ([values[i] for i in kept] for values in (curve.x, curve.val_loss, curve.train_loss))
+    return replace(curve, x=x, val_loss=val_loss, train_loss=train_loss)

@@ -82,15 +82,15 @@ def _written(asked: dict[str, Any]) -> tuple[int, str]:
 
 
 def _value(found: Memorization, prompt: int) -> dict[str, Any]:
-    usual = found.usual_novelty()
+    usual = found.control_novelty()
     spans = [[prompt + copy.start, prompt + copy.start + copy.length] for copy in found.text.copies]
-    rows = [[str(n), _share(share), _share(usual[n])] for n, share in found.text.novel.items()]
+    rows = [[str(n), _share(share), _share(usual[n])] for n, share in found.text.novelty.items()]
     return {"said": said(found), "rows": rows, "spans": spans}
 
 
 def said(found: Memorization) -> str:
     """The longest match, and what to make of it."""
-    longest, control = found.text.longest, found.usual_longest()
+    longest, control = found.text.longest, found.control_longest()
     beside = "" if math.isnan(control) else f" Real text that was held out: {control:.0f}."
     share = float(found.text.covered.mean())
     copied = f" Underlined, {_share(share)}: copies of at least {MIN_LENGTH}." if share else ""

@@ -191,7 +191,8 @@ def _call(ctx: Context, question: GenerationRequest) -> str:
     """What to type to have this very text in a notebook."""
     _, snapshot = ctx.models.find(question.run, question.step)
     path = snapshot.path.relative_to(ctx.settings.home)
-    dials = "\n".join(f"    {name}={value!r}," for name, value in question.remaining_sampling.items())
+    names = ("temperature", "top_k", "max_length", "seed")
+    dials = "\n".join(f"    {name}={getattr(question.remaining_sampling, name)!r}," for name in names)
     return (
         "from nanollm import generate_text, load_model\n\n"
         f"loaded = load_model({path.as_posix()!r})\n"

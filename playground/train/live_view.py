@@ -15,7 +15,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.charts.base import Reference, references_of
-from nanollm.charts.gradients import health_figure
+from nanollm.charts.gradients import gradient_figure
 from nanollm.charts.loss import AXES, MAX_OVERLAYS, RunLine, loss_figure
 from nanollm.config import TrainConfig
 from nanollm.data.corpus import CorpusInfo
@@ -148,12 +148,12 @@ def update(ctx: Context, run_id: str | None, corpus: CorpusInfo, options: ChartO
     if redraw:
         num_steps = run.train_config.num_steps if status.active or not curve.steps else 0
         figure = loss_figure(
-            curve, colour=slot, num_steps=num_steps, overlays=overlays, references=references, axis=options.axis,
+            curve, slot=slot, num_steps=num_steps, overlays=overlays, references=references, axis=options.axis,
             log=options.log, revision=run.id, note=note, palette=TOKENS,
         )  # fmt: skip
     gradients_figure = gr.skip()
     if redraw_gradients:
-        gradients_figure = health_figure(curve, colour=slot, revision=run.id, palette=TOKENS)
+        gradients_figure = gradient_figure(curve, slot=slot, revision=run.id, palette=TOKENS)
     return View(
         numbers=headline(status, curve),
         chart=figure,

@@ -134,7 +134,7 @@ class TestFetching:
         (run.folder / "run.json").write_text(json.dumps(about))
         monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", sha256)
         monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", len(self.text))
-        monkeypatch.setattr(builtin, "SILENCE_SECONDS", 100)  # its server waits for a browser that has work to do
+        monkeypatch.setattr(builtin, "READ_TIMEOUT_SECONDS", 100)  # its server waits for a browser that has work to do
         monkeypatch.setattr(builtin, "TOTAL_SECONDS", 100)
         return tmp_path
 

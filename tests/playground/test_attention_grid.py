@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanollm.charts.attention import brightest
+from nanollm.charts.attention import color_limit
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Part
@@ -42,7 +42,7 @@ def test_weights_survive_packing(layers: int, heads: int, T: int, seed: int) -> 
     value = pack_attention(weights, ["x"] * T)
     # The root is off by at most half of 1/255, so the weight w by about √w / 255.
     assert np.abs(unpacked(value) - weights).max() <= 1 / 255 + 1e-5
-    assert value["brightest"] == [brightest(head) for layer in weights for head in layer]
+    assert value["brightest"] == [color_limit(head) for layer in weights for head in layer]
 
 
 def test_small_weights_are_precise_and_compact() -> None:

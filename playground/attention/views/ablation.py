@@ -9,8 +9,8 @@ import gradio as gr
 import numpy as np
 
 from nanollm.config import MAX_SEED
-from nanollm.explain.ablation import Ablation, Means, Part, Reading, ablate, first_difference, switch_off
-from nanollm.explain.backup_heads import CLEARLY, MORE, Backup
+from nanollm.explain.ablation import Ablation, Means, Part, Predictions, ablate, first_difference, measure_ablation
+from nanollm.explain.backup_heads import MIN_RATIO, MIN_STANDARD_ERRORS, BackupPair
 from nanollm.inference.generate import generate_text
 from nanollm.tokenizer import visible
 from playground.attention import sentences
@@ -78,7 +78,7 @@ def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any,
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     chosen = parts_off(off, model.config)
     means, no_means = ctx.inspections.means(view) if kind == "mean" and chosen else (None, "")
-    found = switch_off(model, tokenizer, view.text, chosen, means)
+    found = measure_ablation(model, tokenizer, view.text, chosen, means)
     backup = _backup(ctx, view)
     return {
         parts.pair: _describe_backup(backup) if backup else "",
@@ -105,13 +105,13 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
     )
 
 
-def _backup(ctx: Context, view: View) -> Backup | None:
+def _backup(ctx: Context, view: View) -> BackupPair | None:
     """Return two heads that back each other up, if such a pair was found in this snapshot."""
     found = ctx.inspections.findings(view)
     return found.backup if found else None
 
 
-def _describe_backup(backup: Backup) -> str:
+def _describe_backup(backup: BackupPair) -> str:
     first, second = (part.label for part in backup.pair)
     return sentences.BACKUP_PAIR.format(
         first=first,
@@ -124,7 +124,7 @@ def _describe_backup(backup: Backup) -> str:
 
 
 def _loss(found: Ablation) -> str:
-    before, after = found.untouched.loss, found.together.loss
+    before, after = found.original.loss, found.together.loss
     if len(found.text) < 2:
         return sentences.NOTHING_TO_PREDICT
     if not found.parts:
@@ -138,8 +138,8 @@ def _effects(found: Ablation) -> dict[str, Any]:
     """Return bars with the loss increase of each part alone and of all together; none for fewer than two parts."""
     if len(found.parts) < 2 or len(found.text) < 2:
         return drawn([])
-    alone = [_increases(found.untouched, reading) for reading in found.alone]  # (T - 1,) each
-    all_parts = _increases(found.untouched, found.together)
+    alone = [_increases(found.original, reading) for reading in found.alone]  # (T - 1,) each
+    all_parts = _increases(found.original, found.together)
     effects, together = [_mean(each) for each in alone], _mean(all_parts)
     rows = [
         Bar(part.label, mean, _with_error(mean, error))
@@ -149,12 +149,12 @@ def _effects(found: Ablation) -> dict[str, Any]:
     legend = sentences.EFFECTS_LEGEND
     total = sum(mean for mean, _ in effects)
     excess, error = _mean(all_parts - sum(alone))
-    if excess > CLEARLY * error and together[0] > MORE * max(total, 0.0):
+    if excess > MIN_STANDARD_ERRORS * error and together[0] > MIN_RATIO * max(total, 0.0):
         legend = sentences.EFFECTS_EXCESS.format(sum=signed(total), legend=legend)
     return drawn([*rows, sum_bar], sentences.EFFECTS_CAPTION, legend)
 
 
-def _increases(untouched: Reading, without: Reading) -> np.ndarray:
+def _increases(untouched: Predictions, without: Predictions) -> np.ndarray:
     """The loss increase of each character of the text."""
     return without.losses.astype(np.float64) - untouched.losses
 
@@ -171,7 +171,7 @@ def _with_error(mean: float, error: float) -> str:
 
 def _next_characters(found: Ablation, characters: tuple[str, ...]) -> dict[str, Any]:
     """Return bars for the most likely next characters, before and after."""
-    before, after = found.untouched.next_character, found.together.next_character
+    before, after = found.original.next_probabilities, found.together.next_probabilities
     rows = []
     for id in np.argsort(-np.maximum(before, after))[:NEXT_CHARACTERS]:
         was, now = float(before[id]), float(after[id])
@@ -220,13 +220,13 @@ def _python(ctx: Context, view: View, parts: tuple[Part, ...], means: Means | No
     if ctx.inspections.findings(view):
         ranking = f'load_findings("{view.findings_name}").effects  # all heads, ranked on held-out text'
     return python_code(
-        "from nanollm.explain.ablation import Part, ablate, load_means, measure_means, rank_heads, switch_off\n"
+        "from nanollm.explain.ablation import Part, ablate, load_means, measure_means, rank_heads, measure_ablation\n"
         "from nanollm.explain.findings import load_findings",
         view.name,
         f"parts = [{', '.join(named)}]  # layers and heads count from 0",
         f"means = {means_code}",
-        f"found = switch_off(loaded.model, loaded.tokenizer, {view.text!r}, parts, means)",
-        "found.untouched.loss, found.together.loss, [reading.loss for reading in found.alone]",
+        f"found = measure_ablation(loaded.model, loaded.tokenizer, {view.text!r}, parts, means)",
+        "found.original.loss, found.together.loss, [reading.loss for reading in found.alone]",
         "without = ablate(loaded.model, parts, means)  # an ordinary model, for example for generate_text()",
         ranking,
     )

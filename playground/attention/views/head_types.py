@@ -12,7 +12,7 @@ import numpy as np
 
 from nanollm.charts.inspection import history_figure
 from nanollm.errors import InputError
-from nanollm.explain.head_types import NOTHING, PATTERNS, HeadScores
+from nanollm.explain.head_types import PATTERNS, UNKNOWN, HeadScores
 from nanollm.runs.store import Run
 from playground.attention import sentences
 from playground.attention.components.attention_grid import parse_head
@@ -73,7 +73,7 @@ def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
     layer, index = parse_head(head, *found.scores.shape[:2])
     text = ctx.inspections.key(view)[1] or ""
     return {
-        parts.name: f"L{layer + 1}·H{index + 1}: {found.name(layer, index) or NOTHING}",
+        parts.name: f"L{layer + 1}·H{index + 1}: {found.name(layer, index) or UNKNOWN}",
         parts.scores: _score_bars(found, layer, index, source),
         parts.all_names: _names_value(view, found),
         parts.history_key: f"{view.run.id} {len(view.run.snapshots())} {text}",

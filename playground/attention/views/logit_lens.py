@@ -114,7 +114,7 @@ def _note(view: View, index: int) -> str:
 
 def _contribution_bars(found: Contributions, probability: float) -> dict[str, Any]:
     """Return a bar for every contribution, in the order in which they are added to the residual stream, and the sum."""
-    rows = [(f"“{visible(found.text[found.place])}” itself", found.embedding)]
+    rows = [(f"“{visible(found.text[found.index])}” itself", found.embedding)]
     if found.position:
         rows.append(("its position", found.position))
     for layer, heads in enumerate(found.heads, 1):

@@ -9,7 +9,7 @@ import gradio as gr
 import numpy as np
 
 from nanollm.charts.inspection import context_figure, map_figure
-from nanollm.explain.context_use import ContextMeter
+from nanollm.explain.context_use import ContextUse
 from playground.attention import sentences
 from playground.attention.view_frame import introduction, python_code, python_fold
 from playground.components.format import percent
@@ -60,17 +60,18 @@ def show_map(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
     maps = ctx.inspections.maps(view)
     shown = maps.maps[maps.steps.index(view.snapshot.step)]
     figure = map_figure(
-        shown.points, shown.characters, shown.kinds, list(shown.shares), reach=maps.reach, revision=view.run.id,
-        palette=TOKENS,
+        shown.points, shown.characters, shown.kinds, list(shown.explained_variance), reach=maps.reach,
+        revision=view.run.id, palette=TOKENS,
     )  # fmt: skip
     python = python_code(
-        "from nanollm.explain.context_use import context_meter\nfrom nanollm.explain.embeddings import character_map",
+        "from nanollm.explain.context_use import measure_context_use\n"
+        "from nanollm.explain.embeddings import character_map",
         view.name,
         "character_map(loaded.model, loaded.tokenizer).points  # (V, 2)",
-        "meter = context_meter(loaded.model, ids)  # ids: of a text that was not used in training",
-        "meter.lengths, meter.cut, meter.reach()",
+        "meter = measure_context_use(loaded.model, ids)  # ids: of a text that was not used in training",
+        "meter.lengths, meter.truncated, meter.sufficient_length()",
     )
-    about = sentences.MAP_SHARE.format(share=percent(shown.share))
+    about = sentences.MAP_SHARE.format(share=percent(shown.total_explained_variance))
     return {parts.map: figure, parts.about_map: about, parts.python: python}
 
 
@@ -85,10 +86,10 @@ def show_context_of_text(ctx: Context, parts: Parts, view: View) -> Any:
     return gr.skip() if ctx.inspections.key(view)[1] is None else show_context(ctx, parts, view)
 
 
-def _reach(meter: ContextMeter, source: str) -> str:
+def _reach(meter: ContextUse, source: str) -> str:
     """Say how many characters of context the model uses."""
-    reach, window = meter.reach(), int(meter.lengths[-1])
+    reach, window = meter.sufficient_length(), int(meter.lengths[-1])
     at = int(np.searchsorted(meter.lengths, reach if reach < window else window // 2))
-    error = float(np.nan_to_num(meter.missing_error[at]))  # of the loss increase at that length
+    error = float(np.nan_to_num(meter.increase_error[at]))  # of the loss increase at that length
     template = sentences.REACH if reach < window else sentences.REACH_ALL
     return template.format(reach=reach, window=window, error=error, text=source)
