@@ -18,14 +18,8 @@ from playground.compare.columns import (
     parse_columns,
     start_streams,
 )
-<<<<<<< HEAD
-from playground.components import sampling_controls as dials
-from playground.components.factory import browser_call, component
-=======
-from playground.compare.compare_columns import column_count
 from playground.components import sampling_controls
-from playground.components.factory import browser_call
->>>>>>> main
+from playground.components.factory import browser_call, component
 from playground.components.text import line, numbers, writing, written
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, report_errors
@@ -36,7 +30,6 @@ from playground.shell.time_bar import time_bar
 PLACE = "compare"
 PROMPT = "The "
 LENGTH = 300
-<<<<<<< HEAD
 COLUMN_COUNT = """
 <div class="column-count">
   <p class="second" hidden>{second}</p>
@@ -47,10 +40,6 @@ COLUMN_COUNT = """
   </div>
 </div>
 """
-=======
-WAITING = "Press Generate all."
-UNKNOWN = "Not every one of these models knows all characters of the prompt."
->>>>>>> main
 
 
 @dataclass
@@ -84,13 +73,8 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     with gr.Column(elem_classes="compare-view compare-ask when-texts when-blind", min_width=0):
-<<<<<<< HEAD
-        ask = dials.ask(PLACE, PROMPT, sentences.GENERATE_ALL)
-        knobs = dials.dials(PLACE)
-=======
-        ask = sampling_controls.prompt_row(PLACE, PROMPT, "Generate all")
+        ask = sampling_controls.prompt_row(PLACE, PROMPT, sentences.GENERATE_ALL)
         sampling = sampling_controls.sampling_controls(PLACE)
->>>>>>> main
     warning = line("compare-caution", elem_classes="caution")
     with gr.Row(elem_classes="columns compare-view when-texts when-scored when-blind"):
         columns = [_column(index) for index in range(MAX_COLUMNS)]
@@ -128,35 +112,11 @@ def _column_count(elem_id: str) -> gr.HTML:
 
 
 def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
-<<<<<<< HEAD
-    dials.wire_dials(parts.dials)
-    dials.wire_seed(parts.fold, PLACE)
+    sampling_controls.wire_sampling(parts.sampling)
+    sampling_controls.wire_seed(parts.fold, PLACE)
     _wire_drop(ctx, parts)
     _wire_requests(ctx, parts, view)
     ask = parts.ask
-=======
-    ask, fold = parts.ask, parts.fold
-    sampling_controls.wire_sampling(parts.sampling)
-    sampling_controls.wire_seed(fold, PLACE)
-    _wire_drop(ctx, parts)
-    # The browser says what is to be written, and when: one move of the time bar changes all columns, and asks once.
-    moved = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
-    models = [f"model{i}" for i in range(MAX_COLUMNS)]
-    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", *models]
-    follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
-    press = browser_call("compare/compare.js", "press", *names)
-    gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(ask.submitted, None, parts.question, None, js=press, api_visibility="private", **MULTIPLE)
-    bar_moved = browser_call("compare/compare.js", "together", "selection", "tab", *models, returns=True)
-    ctx.selection.change(
-        None,
-        [ctx.selection, ctx.tab, *parts.models],
-        parts.models,
-        js=bar_moved,
-        api_visibility="private",
-        **MULTIPLE,
-    )
->>>>>>> main
 
     def update_facts(event: gr.EventData) -> list[Any]:
         columns = parse_columns(ctx, event_data(event))

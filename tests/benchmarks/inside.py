@@ -79,14 +79,14 @@ def _view(ctx: Context, model: str) -> View:
 
 def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[str, Callable[[], object]]]:
     head = {"layer": 1, "head": 1}
-    asked: dict[Any, tuple[Any, ...]] = {
+    arguments: dict[Any, tuple[Any, ...]] = {
         attention_map: (),
         ablation: (OFF, "mean", 42),
         head_types: (),
         logit_lens: (None, None),
     }
     yield "frame", lambda: ctx.inspections.frame(view)
-    for module, values in asked.items():
+    for module, values in arguments.items():
         yield module.__name__.rsplit(".", 1)[-1], lambda m=module, v=values: m.show(ctx, layouts[m], view, head, *v)
     yield "map", lambda: model_overview.show_map(ctx, layouts[model_overview], view)
     yield "meter", lambda: model_overview.show_context(ctx, layouts[model_overview], view)
