@@ -1,4 +1,4 @@
-"""Workers where others need the machine, too: they step back, end in time, and make room when the server must go."""
+"""Workers on a shared machine: low priority, time limits, and saving when the server is terminated."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.faults.conftest import TINY, until
 
 @pytest.fixture
 def polite(store: RunStore, corpora: CorpusStore) -> Iterator[Callable[..., Launcher]]:
-    """Makes launchers of real workers on terms. What they leave running is ended by their own handles."""
+    """Create launchers of real workers with limits; running workers are ended afterwards."""
     made: list[Launcher] = []
 
     def launcher(**terms) -> Launcher:
@@ -42,7 +42,7 @@ def long_run(store: RunStore, corpora: CorpusStore, text: str) -> Run:
     return store.create(settings=settings, corpus=corpus)
 
 
-def test_after_its_seconds_a_run_stops_and_keeps_what_it_learned(polite, long_run: Run) -> None:
+def test_a_run_stops_at_its_time_limit_and_keeps_its_snapshots(polite, long_run: Run) -> None:
     polite(nice=7, run_seconds=1).start(long_run.id)
     worker = liveness.owner_pid(long_run.folder)
     assert worker and os.getpriority(os.PRIO_PROCESS, worker) == 7
@@ -52,9 +52,7 @@ def test_after_its_seconds_a_run_stops_and_keeps_what_it_learned(polite, long_ru
     assert long_run.snapshot().step == status.step and long_run.resume_files()
 
 
-def test_a_server_that_must_go_saves_the_run_and_the_next_goes_on_by_itself(
-    store: RunStore, polite, long_run: Run
-) -> None:
+def test_a_terminated_server_saves_the_run_and_the_next_one_resumes_it(store: RunStore, polite, long_run: Run) -> None:
     waiting = store.create(settings=TINY, corpus=CorpusRef(**long_run.corpus))
     launcher = polite()
     launcher.start(long_run.id)
