@@ -55,7 +55,7 @@ class Planted:
         return self._plant(layer, head, self._always(None), key, keys_are_codes=True, sharpness=8 * SHARPNESS)
 
     def induction(self, layer: int, head: int) -> Planted:
-        """Attend to characters that followed the current one; a lower layer must have written the previous characters."""
+        """Attend to what followed the current character earlier; a lower layer must have written previous characters."""
         return self._plant(layer, head, self._code(self.character), self._code(self.before), keys_are_codes=True)
 
     def writes_character_before(self, layer: int, head: int) -> Planted:
