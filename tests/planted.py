@@ -1,7 +1,7 @@
 """Models with hand-constructed heads, whose behavior is known.
 
 The stream is laid out as [character: V | position: T | the character before: V | unused], each a unit vector, with
-learned positions. A head's queries and keys have the width V + T: what they compare are characters or positions.
+learned positions. A head's queries and keys have width V + T and compare characters or positions.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ class Planted:
         return self._plant(layer, head, self._always(None), key, keys_are_codes=True, sharpness=8 * SHARPNESS)
 
     def induction(self, layer: int, head: int) -> Planted:
-        """Attend to what followed the current character earlier; a lower layer must have written previous characters."""
+        """Attend to what followed the current character earlier; a lower layer must write previous characters."""
         return self._plant(layer, head, self._code(self.character), self._code(self.before), keys_are_codes=True)
 
     def writes_character_before(self, layer: int, head: int) -> Planted:

@@ -1,6 +1,6 @@
 """Loss curves of real short trainings, for tests of diagnoses: `python -m tests.recorded` records them again.
 
-Each is one file of tests/curves/: what was asked for, and what the run recorded of it, thinned to what a test needs.
+Each is a file in tests/curves/ with the settings and the recorded curve, thinned to what a test needs.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ ODD_VALUES: list[Any] = [
     -math.inf,
     -1,
     10**30,
-    10**400,  # more than a float holds
-    10**5000,  # more than Python writes down
+    10**400,  # too large for a float
+    10**5000,  # too long for Python to print
     "",
     "12",
     [],

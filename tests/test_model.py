@@ -39,7 +39,7 @@ def test_an_untrained_model_predicts_almost_uniformly(name: str) -> None:
     model = TransformerLanguageModel.from_config(config).eval()
     ids = random_ids(config, config.context_length)
     loss = F.cross_entropy(model(ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten())
-    # Not quite: the embedding that reads the logits is the one that was added, so a character finds itself likelier.
+    # Not exactly uniform: input and output embeddings are tied, so each character predicts itself slightly.
     assert loss.item() == pytest.approx(math.log(65), abs=0.1)
 
 
@@ -150,7 +150,9 @@ def test_dropout_zeroes_its_fraction_and_keeps_the_mean(share: float) -> None:
     silenced = dropped == 0
     assert silenced.float().mean() == pytest.approx(exact, abs=0.003)
     assert torch.allclose(dropped[~silenced], torch.tensor(1 / (1 - exact)))
-    assert silenced.float().mean(dim=0).std() < 2 * math.sqrt(exact * (1 - exact) / 1000)  # no column is special
+    assert silenced.float().mean(dim=0).std() < 2 * math.sqrt(
+        exact * (1 - exact) / 1000
+    )  # no column is treated differently
     assert torch.equal(Dropout(share).eval()(x), x)
 
 
@@ -178,7 +180,7 @@ def test_bf16_is_close_to_float32(config: ModelConfig) -> None:
     exact = model(ids)
     with arithmetic("bf16", torch.device("cpu")):
         rounded = model(ids)
-    assert rounded.dtype == torch.bfloat16  # or nothing was computed in it
+    assert rounded.dtype == torch.bfloat16  # else bf16 would not have been used
     assert (rounded.float() - exact).abs().max() <= 0.05 * (1 + exact.abs().max())
 
 

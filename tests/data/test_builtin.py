@@ -45,7 +45,7 @@ def serving(answer: Answer) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            with suppress(OSError):  # the other side may go at any time
+            with suppress(OSError):  # the client may disconnect at any time
                 answer(self)
 
         def log_message(self, format: str, *args: object) -> None:
@@ -167,7 +167,7 @@ def test_a_downloaded_text_is_not_downloaded_again(store: CorpusStore, monkeypat
     assert (info.name, info.builtin, info.sha256) == ("Tiny Shakespeare", "tiny-shakespeare", FACTS["sha256"])
     assert store.read(info.sha256) == PLAY.decode()
     store.rename(info.sha256, "the plays")
-    assert add_by_name(store, "tiny-shakespeare") == store.get(info.sha256)  # the server is gone
+    assert add_by_name(store, "tiny-shakespeare") == store.get(info.sha256)  # the server has stopped
 
 
 def test_a_local_copy_is_used_if_its_digest_matches(
@@ -191,7 +191,7 @@ def test_a_local_copy_is_used_if_its_digest_matches(
 def test_texts_from_python_are_stored_like_any_text(store: CorpusStore, name: str, least: int) -> None:
     info = add_by_name(store, name)
     assert least < info.characters <= builtin.SOURCE_BYTES and 90 < info.vocab_size < 300
-    assert add_by_name(store, name).sha256 == info.sha256 == store.get(info.sha256).sha256  # in a fixed order
+    assert add_by_name(store, name).sha256 == info.sha256 == store.get(info.sha256).sha256  # deterministic
     text = store.read(info.sha256)
     assert ("def " if name == "python-source" else "for_stmt ::=") in text
     assert store.rename(info.sha256, "mine").name == "mine"
@@ -244,9 +244,7 @@ def test_missing_builtin_finds_a_text_by_digest_until_it_is_added(store: CorpusS
         is missing_builtin(store, store.list()[0].sha256)
         is None
     )
-    monkeypatch.setattr(
-        builtin, "SHAKESPEARE_SHA256", store.add_text("somebody brought it by hand", "input.txt").sha256
-    )
+    monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", store.add_text("added manually", "input.txt").sha256)
     assert missing_builtin(store, builtin.SHAKESPEARE_SHA256) is None
 
 

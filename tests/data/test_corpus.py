@@ -215,7 +215,7 @@ def test_an_unreadable_file_raises_an_error(store: CorpusStore, tmp_path: Path) 
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             store.add_file(path)
-    with pytest.raises(InputError, match="the limit is 1 MB"):  # its size says nothing
+    with pytest.raises(InputError, match="the limit is 1 MB"):  # its reported size is 0
         CorpusStore(store.root, Limits(text_bytes=2**20)).add_file("/dev/zero")
     info = store.add_text("kept, and then made unreadable", "a")
     (store.root / f"{info.sha256}.txt").unlink()
@@ -311,9 +311,9 @@ def test_a_changed_text_is_not_encoded(store: CorpusStore, all_mapped: None) -> 
 
 def test_without_disk_space_ids_stay_in_memory(store: CorpusStore, all_mapped: None) -> None:
     info = store.add_text(TALE, "a")
-    (store.root / f"{info.sha256}.ids").mkdir()  # as good as a disk that is full
+    (store.root / f"{info.sha256}.ids").mkdir()  # prevents writing the file, like a full disk
     assert not isinstance(assert_encoded(store, info.sha256, CLEAN), np.memmap)
-    assert len(list(store.root.iterdir())) == 3  # the text, its facts, that folder
+    assert len(list(store.root.iterdir())) == 3  # the text, its metadata and that folder
 
 
 def test_two_processes_can_encode_a_text_at_once(store: CorpusStore, all_mapped: None) -> None:

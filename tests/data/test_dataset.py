@@ -75,7 +75,7 @@ def test_negative_ids_are_rejected() -> None:
         Dataset.from_ids(IDS - 1, 0.1).check(MODEL, TrainConfig())
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="what is mapped is read from /proc")
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc/self/smaps")
 def test_memory_mapped_ids_are_not_loaded_completely(tmp_path: Path) -> None:
     path, random = tmp_path / "ids", torch.Generator().manual_seed(7)
 

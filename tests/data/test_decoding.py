@@ -17,7 +17,7 @@ from nanollm.data import decoding as plaintext
 from nanollm.data.decoding import TextCounter, chunk_text, decode_file, oddity
 from nanollm.errors import InputError
 
-# Much of what a border can cut apart: line ends, characters of two, three and four bytes.
+# Sequences that a chunk boundary can split: line endings and characters of two, three and four bytes.
 texts = st.text(st.one_of(st.sampled_from("\r\n\r\nab é漢🦊"), st.characters(exclude_categories=["Cs"])))
 chunks = st.integers(1, 7)
 NO_LIMIT = 10**9
@@ -62,8 +62,8 @@ def test_utf16_without_bom_is_little_endian() -> None:
 
 @given(st.binary(max_size=40), chunks)
 @example(b"caf\xe9", 1)
-@example(b"12345\xf0\x9f\xa6", 3)  # the last character is cut short
-@example(b"\xed\xa0\x80", 2)  # half of a pair
+@example(b"12345\xf0\x9f\xa6", 3)  # the last character is incomplete
+@example(b"\xed\xa0\x80", 2)  # an unpaired surrogate
 def test_the_error_names_the_first_invalid_byte(data: bytes, chunk: int) -> None:
     try:
         expected = data.decode("utf-8")

@@ -35,7 +35,7 @@ SAMPLES = {
 def test_the_original_encoding_is_suggested(tmp_path: Path, encoding: str, before: int) -> None:
     """For any position of the first distinctive byte. Another encoding may give the same text."""
     path = tmp_path / "old.txt"
-    before = 0 if encoding.startswith("utf-16") else before  # there the first byte tells
+    before = 0 if encoding.startswith("utf-16") else before  # in UTF-16 the first byte is distinctive
     path.write_bytes(("x" * before + " " + SAMPLES[encoding] * 30).encode(encoding))
     found = likely_encodings(path)
     shown = " ".join(SAMPLES[encoding].split())

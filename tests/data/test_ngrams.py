@@ -72,7 +72,7 @@ class TestCounting:
         def check(train: list[int]) -> None:
             ids = np.array(train, dtype=np.int64)
             tables = [baselines._count(ids, order, V) for order in (1, 2, 3)]
-            keys = np.arange(V**3)  # every history of two, with every character after it
+            keys = np.arange(V**3)  # every pair followed by every character
             for probabilities in baselines._probabilities(tables, keys):
                 assert (probabilities > 0).all()
                 np.testing.assert_allclose(probabilities.reshape(-1, V).sum(axis=1), 1)
@@ -90,7 +90,7 @@ def test_noise_is_unpredictable_and_a_rule_is_predictable() -> None:
     noise = np.random.default_rng(0).integers(0, V, 200_000)
     for loss in losses(measure_baselines(*split(noise, 0.1), V)):
         assert loss == pytest.approx(math.log(V), abs=0.01)
-    rule = np.tile([0, 1, 0, 2, 3], 20_000)  # after 0 comes 1 or 2: only the pair before tells
+    rule = np.tile([0, 1, 0, 2, 3], 20_000)  # 0 is followed by 1 or 2, depending on the preceding pair
     found = measure_baselines(*split(rule, 0.1), V)
     assert found.unigram == pytest.approx(-(0.4 * math.log(0.4) + 0.6 * math.log(0.2)), abs=0.01)
     assert found.bigram == pytest.approx(0.4 * math.log(2), abs=0.01)
@@ -108,9 +108,9 @@ def test_too_many_distinct_trigrams_limit_counting_to_the_start(monkeypatch: pyt
     monkeypatch.setattr(baselines, "MAX_DISTINCT", 30)
     monkeypatch.setattr(baselines, "_CHUNK", 10)
     ids = np.random.default_rng(0).integers(0, 1000, 500)
-    ids[-2:] = ids[40:42]  # what is predicted follows the same two characters
+    ids[-2:] = ids[40:42]  # the predicted character has the same history
     found = measure_baselines(ids, ids[:50], 1000)
-    assert found.counted == 42  # the first whole number of pieces of 10 trigrams with more than 30 different ones
+    assert found.counted == 42  # the end of the first chunk of 10 trigrams with more than 30 distinct ones in total
     assert losses(found) == pytest.approx(slowly(ids[:42].tolist(), ids[:50].tolist(), 1000))
 
 

@@ -31,7 +31,9 @@ def test_the_summary_matches_the_store(corpora: CorpusStore) -> None:
     assert facts.baselines == corpora.baselines(info.sha256) and facts.info is info
     losses = [loss for _, loss in baseline_rows(facts.baselines)]
     assert len(losses) == 4 and losses == sorted(losses, reverse=True)
-    assert facts.entropy == pytest.approx(facts.baselines.unigram, abs=0.05)  # such a text is the same everywhere
+    assert facts.entropy == pytest.approx(
+        facts.baselines.unigram, abs=0.05
+    )  # random text has the same statistics everywhere
     assert dict(facts.odd) == {"\u200b": 1}
 
     about = json.loads(json.dumps(as_json(facts)))

@@ -91,7 +91,7 @@ def test_concurrent_results_are_all_cached() -> None:
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"a": 1}', "null", pytest.param("[" * 100_000, id="deep")])
 def test_a_damaged_cache_is_replaced(damage: str) -> None:
-    calibration._cache("another shape", {})  # makes the file
+    calibration._cache("another shape", {})  # creates the file
     calibration._file().write_text(damage)
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
     assert len(cached_results()) >= 1

@@ -20,7 +20,7 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import load_checkpoint, load_model, read_tensors, save_checkpoint, write_tensors
 from tests.conftest import random_model
 
-VOCABULARY = '\n "\\,/:abdegist{}\u00e9\u2028🦊'  # what JSON must escape, and the digest's own words
+VOCABULARY = '\n "\\,/:abdegist{}\u00e9\u2028🦊'  # characters that JSON escapes, and those in the digest's key
 CONFIG = ModelConfig(len(VOCABULARY), embedding_dim=8, num_layers=2, ffn_hidden_dim=12, context_length=6)
 
 
@@ -161,7 +161,7 @@ def test_a_file_with_valid_digest_but_wrong_content_is_rejected(
 
 
 def test_deeply_nested_metadata_are_rejected(tmp_path: Path) -> None:
-    unsigned = {"nanollm": "[" * 100_000, "digest": "0" * 64}  # more brackets than Python opens
+    unsigned = {"nanollm": "[" * 100_000, "digest": "0" * 64}  # nested too deeply for the JSON parser
     content = serialize_tensors({"a": torch.zeros(1)}, unsigned)
     path = tmp_path / "deep.safetensors"
     path.write_bytes(content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode()))

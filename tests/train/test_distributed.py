@@ -227,7 +227,7 @@ def test_the_number_of_processes_may_change_and_is_recorded(together: Together) 
     process = together.start("run", new=False)
     together.reached("run", run.status().step + 15)
     assert "world_size 2 (it began with 1), so the curve goes another way from here: dropout" in run.status().reason
-    os.kill(ranks_of(process)[1], signal.SIGTERM)  # any rank may be asked
+    os.kill(ranks_of(process)[1], signal.SIGTERM)  # any rank may receive the signal
     assert together.ended("run", process).status().state == "paused"
     assert TrainState.load(run.resume_files()[0], run.train_config).step == run.status().step
     together.alone("run", run.status().step + 5)
@@ -268,7 +268,7 @@ def test_only_the_first_machine_needs_the_text_and_the_run_folder(together: Toge
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     here = ("--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}")
-    # The second one's command comes first: it is the number that counts.
+    # The second machine is started first: the rank is determined by its number, not by the order.
     second = together.start("run", *here, "--node-rank=1", num_steps=20, home=elsewhere)
     first = together.start("run", *here, "--node-rank=0", num_steps=20)
     run = together.ended("run", first)

@@ -132,7 +132,7 @@ def test_resumed_equals_uninterrupted(
     assert second.step == stop_after
     rest = list(train(second, data, config))
 
-    # Between the two halves one Checkpoint (resume) may be missing: the file that the break itself wrote.
+    # One Checkpoint (resume) may be missing between the halves: the file written at the interruption.
     without = lambda rows: [row for row in rows if ("kind", "resume") not in row]  # noqa: E731
     assert without(curve([*seen, *rest])) == without(expected)
     assert_same_weights(whole.model, second.model)
@@ -309,7 +309,7 @@ def test_evaluation_reads_the_same_amount_for_any_window(monkeypatch: pytest.Mon
 def test_an_interrupted_evaluation_restores_the_model() -> None:
     model = random_model(ModelConfig(5, 8, 1, 8, context_length=4)).train()
     with pytest.raises(IndexError):
-        evaluate(model, torch.full((50,), 5))  # no such character
+        evaluate(model, torch.full((50,), 5))  # not in the vocabulary
     assert model.training and torch.is_grad_enabled()
 
 
@@ -318,7 +318,9 @@ def test_without_a_validation_split_val_loss_is_none(text: str) -> None:
     events = list(train(state, data, config))
     assert all(e.val_loss is None for e in events if isinstance(e, Eval))
     last = next(event for event in reversed(events) if isinstance(event, Eval))
-    assert last.train_loss == evaluate(state.model, data.train)  # of all, not of as little as there is to validate on
+    assert last.train_loss == evaluate(
+        state.model, data.train
+    )  # on the whole split, because there is no validation split
     assert isinstance(events[-1], End) and events[-1].reason == "completed"
 
 
@@ -356,7 +358,7 @@ def test_one_step_matches_adamw(text: str) -> None:
     gradient = model.blocks[0].feed_forward.up.weight.grad.clone()
     events = train(state, data, TrainConfig(**{**vars(config), "log_interval": 1}))
     next(e for e in events if isinstance(e, Step))
-    # With both moments corrected for their start at zero, the first update is g / (|g| + 1e-8).
+    # With bias correction, the first update is g / (|g| + 1e-8).
     expected = before * (1 - rate * config.weight_decay) - rate * gradient / (gradient.abs() + 1e-8)
     torch.testing.assert_close(model.blocks[0].feed_forward.up.weight.detach(), expected, atol=1e-6, rtol=1e-5)
 

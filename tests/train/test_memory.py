@@ -22,7 +22,7 @@ from tests.run_folders import make
 
 GB = 10**9
 
-# Takes some training steps on random ids, saves what it is asked to, and prints by how much its memory grew.
+# Trains a few steps on random ids, writes checkpoints, and prints the growth of its peak memory.
 GROWTH = """
 import json, sys, tempfile
 import torch
@@ -82,10 +82,13 @@ class TestEstimate:
                 assert training_bytes(replace(model, **{size: more}), train) >= estimate, (size, model, train)
             if train.batch_size < 4096:
                 assert training_bytes(model, replace(train, batch_size=train.batch_size + 1)) >= estimate
-        assert time.process_time() - began < 20  # 30,000 estimates, about 1 on a quiet machine
+        assert time.process_time() - began < 20  # 30,000 estimates; takes about 1 s on an idle machine
 
     def test_auto_uses_the_more_expensive_precision(self) -> None:
-        for context_length in (32, 2048):  # where float32 takes more, and where bf16 with its scores does
+        for context_length in (
+            32,
+            2048,
+        ):  # float32 needs more memory with the first, bf16 (which stores the scores) with the second
             model = ModelConfig(embedding_dim=64, context_length=context_length)
             auto, *each = (
                 training_bytes(model, TrainConfig(batch_size=256, precision=p)) for p in ("auto", "float32", "bf16")
@@ -167,7 +170,7 @@ class TestAvailable:
         assert available_bytes(proc, cgroups) == 2 * GB
         (folder / limit).write_text("max\n" if limit == "memory.max" else "9223372036854771712\n")
         assert available_bytes(proc, cgroups) == 16_000_000 * 1024
-        (folder / limit).write_text(f"{GB}\n")  # lowered below what is in use
+        (folder / limit).write_text(f"{GB}\n")  # below the current usage
         assert available_bytes(proc, cgroups) == 0
 
     def test_without_proc_the_total_memory_is_used(self, tmp_path: Path) -> None:

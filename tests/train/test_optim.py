@@ -51,7 +51,7 @@ def test_adamw_is_bit_identical_to_pytorch() -> None:
         reference.step()
         assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True))
     held = reference.state_dict()["state"]
-    for index, slots in enumerate(optimizer.state):  # so resume files of both are the same
+    for index, slots in enumerate(optimizer.state):  # so that resume files are compatible
         assert all(torch.equal(slots[name], held[index][name]) for name in ("step", "exp_avg", "exp_avg_sq"))
 
 
