@@ -31,7 +31,8 @@ def test_a_worker_in_training(make: Callable[..., Run], launcher: Launcher, time
         ended, taken = end(run), run.status().step
         status = run.status()
         assert ended < 10
-        assert (status.state, status.reason) == ("paused", "Its process was asked to end, and saved everything first.")
+        assert status.state == "paused"
+        assert status.reason == "The worker process was terminated and saved its state first."
         newest = run.resume_files()[0]
         assert TrainState.load(newest, run.train_config).step == status.step >= taken - 1
         # Buried by the process that started it, which goes on.

@@ -45,7 +45,7 @@ def test_a_dead_worker_is_lost_whoever_has_its_number(store, bystander, monkeypa
 
 def test_a_stalled_worker_that_is_not_our_child_is_only_asked(store, bystander, monkeypatch) -> None:
     run, launcher = died(store, bystander, 0.0), Launcher(store, run_seconds=1)
-    monkeypatch.setattr(liveness, "silence", lambda folder: 3600.0)
+    monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
     with liveness.Heartbeat(run.folder):
         (run.folder / run_files.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
         launcher.advance()

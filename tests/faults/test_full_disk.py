@@ -58,7 +58,7 @@ def until(reached):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
-FULL = "Its files could not be written (No space left on device): make room; resume "
+FULL = "The run folder could not be written (No space left on device): free disk space, then resume "
 """
 
 FULL = """
@@ -133,7 +133,7 @@ assert waiting.status().reason == "It waits because its folder cannot be written
 assert lost.status().reason == "Its process ended, and its folder cannot be written: make it writable, then resume."
 assert before == {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
 mount("-o", "remount,bind,rw", str(disk))
-assert waiting.status().reason == "" and "without a word" in lost.status().reason
+assert waiting.status().reason == "" and "ended unexpectedly" in lost.status().reason
 launcher.pause(waiting.id)
 launcher.resume(run.id)
 until(lambda: run.status().state == "completed" and not run.alive())

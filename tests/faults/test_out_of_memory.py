@@ -74,7 +74,7 @@ def test_b5_it_fails_alone(tmp_path: Path, text: str) -> None:
         resource.prlimit(liveness.owner_pid(large.folder), resource.RLIMIT_AS, (ROOM, ROOM))
         until(lambda: looked_at(large) == "failed")
         until(lambda: looked_at(small) == "completed")
-    assert large.status().reason == "There was not enough memory: choose a smaller batch_size or a smaller model."
+    assert large.status().reason == "Out of memory: use a smaller batch_size or a smaller model."
     log = (large.folder / run_files.LOG).read_text()
     assert "Traceback" in log and "allocate" in log  # for developers
     assert large.status().step == 0

@@ -56,7 +56,7 @@ def test_a_run_that_continues_another_says_so_in_every_state():
         sentences = status_text.run_sentences(run(parent=parent), status)
         assert sentences == f"{status_text.state_sentence(status).rstrip()} {parent.describe()}"
         assert status_text.run_sentences(run(parent=None), status) == status_text.state_sentence(status)
-    assert parent.describe().startswith("Continues “nano · tale.txt” from step 1,000, with a schedule of its own")
+    assert parent.describe().startswith("Continues “nano · tale.txt” from step 1,000 with its own learning-rate")
 
 
 def test_the_large_numbers():

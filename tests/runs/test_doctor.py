@@ -149,7 +149,7 @@ class TestFollowing:
             mended = apply_advice(store, ill, index, corpora)
             assert mended.status().state == "queued" and (mended.parent is not None) == one.continues
             asked = {**mended.model_config.__dict__, **mended.train_config.__dict__}
-            assert all(asked[setting] == value for setting, value in advice.settings.items())
+            assert all(asked[setting] == value for setting, value in one.settings.items())
 
     def test_a_model_too_large_for_its_text_is_followed_by_a_real_nano(self, store, corpora) -> None:
         text = corpora.add_text("to be or not to be, that is the question\n" * 40, "short")

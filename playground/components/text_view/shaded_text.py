@@ -7,16 +7,17 @@ from typing import Any
 
 import gradio as gr
 
+from playground.components import sentences
 from playground.components.factory import component
 
-TEMPLATE = """
-<div class="shaded-text" data-panel="{panel}" data-place="{place}" data-follows="{follows}">
-  <div class="writing" tabindex="0" role="group" aria-label="{label}"><span class="letters"></span><span
-    class="note">{note}</span></div>
+TEMPLATE = f"""
+<div class="shaded-text" data-panel="{{panel}}" data-place="{{place}}" data-follows="{{follows}}">
+  <div class="writing" tabindex="0" role="group" aria-label="{{label}}"><span class="letters"></span><span
+    class="note">{{note}}</span></div>
   <div class="writing-row">
-    <span class="legend"><i aria-hidden="true"></i>shaded by surprise</span>
-    <button type="button" class="ghost copy" disabled>Copy</button>
-    <button type="button" class="ghost download" disabled>Download</button>
+    <span class="legend"><i aria-hidden="true"></i>{sentences.SURPRISAL}</span>
+    <button type="button" class="ghost copy" disabled>{sentences.COPY}</button>
+    <button type="button" class="ghost download" disabled>{sentences.DOWNLOAD}</button>
   </div>
 </div>
 """
@@ -26,9 +27,10 @@ def shaded_text(
     elem_id: str, label: str, *, panel: str = "", note: str = "", frame: Callable[[Any], Any] | None = None
 ) -> gr.HTML:
     """A text with clickable characters. The value is None, from `wire_format.shaded_value`, or [{"note": sentence}].
-    Looking at a character shows it in the choice_panel with the id `panel`. With `frame`, a function from questions to
-    finished values, the text follows a selection: `followed` says how; then it fires `ask` with an EventData that is a
-    question, `leave` when nobody waits for an answer any more, and `settle` with the question that it went back to.
+
+    Clicking a character shows it in the choice_panel with the id `panel`. With `frame`, a function from generation
+    requests to finished values, the text follows the selection (followed_text.js). It then fires `ask` with a request
+    as EventData, `leave` when no response is needed any more, and `settle` with the request whose text it shows again.
     """
     return component(
         "components/text_view/shaded_text.js",
