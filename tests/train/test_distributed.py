@@ -226,7 +226,7 @@ def test_the_number_of_processes_may_change_and_is_recorded(together: Together) 
     assert run.status().state == "paused"
     process = together.start("run", new=False)
     together.reached("run", run.status().step + 15)
-    assert "world_size 2 (it began with 1), so the curve goes another way from here: dropout" in run.status().reason
+    assert "world_size 2 (before: 1), so the curve differs from here on: dropout" in run.status().reason
     os.kill(ranks_of(process)[1], signal.SIGTERM)  # any rank may receive the signal
     assert together.ended("run", process).status().state == "paused"
     assert TrainState.load(run.resume_files()[0], run.train_config).step == run.status().step
