@@ -23,6 +23,7 @@ from nanollm.cli import settings_reference as reference
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
+from tests import module_map
 from tests.conftest import ROOT
 
 DOCUMENTS = ("README.md", "TRAINING.md")
@@ -73,7 +74,9 @@ TINY_SCALE = ["--num-steps-scale", "0.001"]
 
 
 def text_of(document: str) -> str:
-    return (ROOT / document).read_text(encoding="utf-8")
+    """Return a document without the generated list of modules, whose docstrings name commands too."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.sub(f"{module_map.BEGIN}.*?{module_map.END}", "", text, flags=re.S)
 
 
 def shell_commands(text: str) -> list[str]:
