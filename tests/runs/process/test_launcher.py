@@ -199,7 +199,7 @@ class TestLiveness:
         os.kill(pid_of(run), signal.SIGSTOP)
         monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
         launch.stop(run.id)
-        assert state(run) == "stopped" and "stopped moving" in run.status().reason and not run.alive()
+        assert state(run) == "stopped" and "made no progress" in run.status().reason and not run.alive()
 
     def test_no_process_is_ended_for_a_number_on_disk(self, store: RunStore, launch: Launcher, monkeypatch) -> None:
         run = make(store)
@@ -269,7 +269,7 @@ class TestWishes:
     def test_a_stopped_run_goes_on_only_from_a_file(self, store: RunStore, launch: Launcher) -> None:
         run = make(store)
         write_status(run.folder, "stopped", step=10)
-        with pytest.raises(InputError, match="no file to go on from"):
+        with pytest.raises(InputError, match="no resume file"):
             launch.resume(run.id)
         (run.folder / "resume_00000010.safetensors").touch()
         launch.resume(run.id)

@@ -102,7 +102,7 @@ def asking(run: Run, request: str, step: int) -> Callable[[], None]:
         count["step"] += 1
         if count["step"] == step:
             (run.folder / run_files.CONTROL / request).touch()
-            self._looked = 0.0
+            self._checked = 0.0
         unchanged(self)
 
     return check  # type: ignore[return-value]
@@ -218,7 +218,7 @@ class TestGoingOn:
         status = work(run, corpora.root)
         assert (status.state, status.reason) == (
             "completed",
-            f"Resumed with threads 1 (it began with 2), machine another processor (it began with {here}), "
+            f"Resumed with threads 1 (before: 2), machine another processor (before: {here}), "
             "so the curve may differ in the last digits.",
         )
 
@@ -307,7 +307,7 @@ import sys, time, types
 from nanollm.runs.process import worker
 class Training:
     def __init__(self, *_): pass
-    def go(self, between_steps): time.sleep(60)
+    def execute(self, between_steps): time.sleep(60)
 sys.modules["nanollm.runs.process.training"] = types.SimpleNamespace(Training=Training)
 worker.GRACE_SECONDS = 0.2
 worker.main()
@@ -317,7 +317,7 @@ worker.main()
         time.sleep(0.2)
         child.terminate()
         assert child.wait(timeout=8) == 0
-        assert run.status().state == "paused" and "had to end before it could save" in run.status().reason
+        assert run.status().state == "paused" and "ended before it could save" in run.status().reason
 
     def test_a_rate_far_too_high_ends_as_diverged(self, make, corpora: CorpusStore) -> None:
         run = make(learning_rate=1e6, warmup_steps=0, grad_clip=0.0)

@@ -93,7 +93,7 @@ def test_what_has_nothing_to_show_is_not_exported(shipped: Run, store: RunStore,
     with pytest.raises(InputError, match="no snapshot yet"):
         export(make(store), tmp_path / "run.zip")
     (tmp_path / "there.zip").touch()
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         export(make(store), tmp_path / "there.zip")
     with pytest.raises(InputError, match="choose another folder"):
         export(shipped, tmp_path / "there.zip" / "run.zip")
