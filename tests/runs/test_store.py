@@ -1,4 +1,4 @@
-"""Finding, making, naming and deleting run folders. Nothing here trains, and nothing here needs torch."""
+"""store.py: finding, creating, renaming and deleting runs, without training."""
 
 from __future__ import annotations
 
