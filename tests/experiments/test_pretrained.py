@@ -79,12 +79,12 @@ def files(folder: Path) -> dict[str, int]:
 
 
 class TestListing:
-    def test_ones_own_come_first_then_the_largest(self, built: Fixture) -> None:
+    def test_users_runs_come_first_then_the_largest(self, built: Fixture) -> None:
         listed = built.store.list()
         assert [run.id for run in listed] == [built.own.id, "pretrained-small", "pretrained-nano"]
         assert [run.read_only for run in listed] == [False, True, True]
 
-    def test_a_shipped_run_is_a_run_like_any_other(self, built: Fixture) -> None:
+    def test_a_pretrained_run_behaves_like_any_run(self, built: Fixture) -> None:
         for preset, source in built.sources.items():
             run = built.shipped(preset)
             assert run.status().state == "completed" and run.status().step == STEPS[preset]

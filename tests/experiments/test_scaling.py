@@ -344,7 +344,7 @@ class TestTraining:
         experiment = prepare(store, corpus, Plan(("nano",), 0.002, (1, 2)))
         first, second = experiment.runs()
         about = json.loads((first.folder / "run.json").read_text())
-        about["corpus"]["sha256"] = "ab" * 32  # its text is gone
+        about["corpus"]["sha256"] = "ab" * 32  # its text is missing
         (first.folder / "run.json").write_text(json.dumps(about))
         launcher = Launcher(store, home / "texts")
         moments = list(run_experiment(experiment, launcher))

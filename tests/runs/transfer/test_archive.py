@@ -70,7 +70,7 @@ def test_it_can_be_forked_but_not_trained_on(
 def test_what_only_this_machine_should_know_stays_here(store: RunStore, corpora, tmp_path: Path, text: str) -> None:
     run = _trained(store, corpora, corpora.add_text(text[:5000], "tale.txt"))
     about = json.loads((run.folder / "run.json").read_text())
-    (run.folder / "run.json").write_text(json.dumps({**about, "owner": "somebody", "look": "a key"}))
+    (run.folder / "run.json").write_text(json.dumps({**about, "owner": "alice", "look": "a key"}))
     (run.folder / "worker.log").write_text("/a/path")
     with zipfile.ZipFile(export(store.get(run.id), tmp_path / "run.zip")) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
