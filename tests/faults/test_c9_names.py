@@ -52,7 +52,15 @@ def test_nothing_lies_outside(tmp_path: Path, name: str) -> None:
         assert "visible character" in str(error)
     assert 0 < len(store.get(run.id).title) <= 200 and store.get(run.id).title.isprintable()
     launcher = Launcher(all_runs, all_corpora.root)
-    for act in (all_runs.get, all_runs.delete, launcher.stop, launcher.resume, all_corpora.get, all_corpora.delete, corpora.get):
+    for act in (
+        all_runs.get,
+        all_runs.delete,
+        launcher.stop,
+        launcher.resume,
+        all_corpora.get,
+        all_corpora.delete,
+        corpora.get,
+    ):
         with pytest.raises(InputError) as caught:
             act(name)
         assert "outside" not in str(caught.value) and len(str(caught.value)) < 200
