@@ -132,9 +132,9 @@ class TestPrepare:
     def test_a_folder_that_holds_something_else_is_refused(self, store: RunStore, tmp_path: Path) -> None:
         prepare(store, TEXT, Plan(), store.root / "mine")
         for other in (Plan(num_steps_scale=0.5), Plan(seeds=(7,)), Plan(("nano",))):
-            with pytest.raises(InputError, match="name another"):
+            with pytest.raises(InputError, match="choose another name"):
                 prepare(store, TEXT, other, store.root / "mine")
-        with pytest.raises(InputError, match="name another"):
+        with pytest.raises(InputError, match="choose another name"):
             prepare(store, CorpusRef("other.txt", "cd" * 32, 50_000, 40), Plan(), store.root / "mine")
         (tmp_path / "thesis.txt").touch()
         with pytest.raises(InputError, match="no experiment"):
