@@ -137,12 +137,12 @@ class TestPrepare:
         with pytest.raises(InputError, match="choose another name"):
             prepare(store, CorpusRef("other.txt", "cd" * 32, 50_000, 40), Plan(), store.root / "mine")
         (tmp_path / "thesis.txt").touch()
-        with pytest.raises(InputError, match="no experiment"):
+        with pytest.raises(InputError, match="not an experiment"):
             prepare(RunStore(tmp_path), TEXT, Plan(), tmp_path)
 
     def test_one_that_is_refused_leaves_nothing_behind(self, store: RunStore) -> None:
         short = CorpusRef("short.txt", "cd" * 32, 100, 40)  # enough for nano's window, too short for small's
-        with pytest.raises(InputError, match="too short"):
+        with pytest.raises(InputError, match="too few"):
             prepare(store, short, Plan())
         assert store.list() == [] and experiments(store.root) == []
 
