@@ -63,7 +63,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Iterator[Pa
     """A page started like on a Hugging Face Space."""
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(ROOT / "checkpoints" / "pretrained", home / "checkpoints" / "pretrained")
-    space = {"SYSTEM": "spaces", "SPACE_ID": "somebody/nano-llm", "SPACE_HOST": "somebody-nano-llm.hf.space"}
+    space = {"SYSTEM": "spaces", "SPACE_ID": "alice/nano-llm", "SPACE_HOST": "alice-nano-llm.hf.space"}
     with serve(home, public=True, env={**space, "PYTHONPATH": str(outside.parent)}) as page:
         yield page
 
