@@ -52,18 +52,18 @@ COVERED_ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     "python -m tests.benchmarks.sampling": (("tests/test_benchmarks.py", "test_sampling"),),
     "python -m tests.benchmarks.distributed": (("tests/test_benchmarks.py", "test_distributed"),),
     "torchrun --nproc-per-node 2 -m nanollm train --preset medium --corpus my.txt --run-dir checkpoints/together": (
-        ("tests/train/test_distributed.py", "test_two_processes_make_the_run_that_one_makes"),
+        ("tests/train/test_distributed.py", "test_two_processes_reproduce_the_run_of_one"),
     ),
     "torchrun --nproc-per-node 2 -m nanollm train --run-dir checkpoints/together --resume": (
         (
             "tests/train/test_distributed.py",
-            "test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted",
+            "test_a_paused_and_killed_run_equals_an_uninterrupted_one",
         ),
     ),
     **{
         f"torchrun --nnodes 2 --node-rank {rank} --nproc-per-node 1 --master-addr first --master-port 29400 "
         "-m nanollm train --corpus my.txt --run-dir checkpoints/apart": (
-            ("tests/train/test_distributed.py", "test_machines_meet_and_only_the_first_has_text_and_folder"),
+            ("tests/train/test_distributed.py", "test_only_the_first_machine_needs_the_text_and_the_run_folder"),
         )
         for rank in (0, 1)
     },
