@@ -1,7 +1,7 @@
 // @ts-check
 // value: {text, parts, models: [{title, step, slot, parameters, loss, choices, bits}]} or null. textContent only.
 
-import * as reading from "../components/text_view/probabilities.js";
+import { finePercent, glyph, number, signed } from "../services/format.js";
 import { dot, make } from "../services/dom.js";
 
 export function mount({ element, props, watch }) {
@@ -16,9 +16,8 @@ export function mount({ element, props, watch }) {
   let characters = [];
   let looking = null;
 
-  const name = (model) => `${model.title} · step ${model.step.toLocaleString("en")}`;
+  const name = (model) => `${model.title} · step ${number(model.step)}`;
   const pair = () => [models[Number(first.value)], models[Number(second.value)]];
-  const signed = (amount) => `${amount < 0 ? "−" : "+"}${Math.abs(amount).toFixed(3)}`;
 
   function unpacked({ bits, ...rest }, parts) {
     const { buffer } = Uint8Array.from(atob(bits), (byte) => byte.charCodeAt(0));
@@ -94,7 +93,7 @@ export function mount({ element, props, watch }) {
         const row = make("tr");
         row.append(
           make("th", "", kind),
-          make("td", "quiet", places.length.toLocaleString("en")),
+          make("td", "quiet", number(places.length)),
           make("td", "", signed(mean(places))),
         );
         return row;
@@ -103,10 +102,10 @@ export function mount({ element, props, watch }) {
   }
 
   function say() {
-    Array.from(letters.children).forEach((letter, i) => letter.classList.toggle("looking", i === looking));
+    for (const [i, letter] of Array.from(letters.children).entries()) letter.classList.toggle("looking", i === looking);
     if (looking === null) return void (said.textContent = "Click a character to see how likely each of them found it.");
-    const shares = models.map((model) => `${model.title} ${reading.percent(2 ** -model.bits[looking])}`);
-    said.textContent = `${reading.glyph(characters[looking])}: ${shares.join(", ")}`;
+    const shares = models.map((model) => `${model.title} ${finePercent(2 ** -model.bits[looking])}`);
+    said.textContent = `${glyph(characters[looking])}: ${shares.join(", ")}`;
   }
 
   function look(index) {

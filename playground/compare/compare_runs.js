@@ -3,7 +3,7 @@
 
 import { dot, make } from "../services/dom.js";
 import { onRuns, runs } from "../services/runs.js";
-import { compare } from "./compare.js";
+import { lineup } from "./lineup.js";
 
 export function mount({ element, props, trigger, watch }) {
   const chips = element.querySelector(".chips");
@@ -30,7 +30,7 @@ export function mount({ element, props, trigger, watch }) {
         .lineup()
         .slice(0, USUAL)
         .map((row) => row.id);
-    const first = compare.lineup();
+    const first = lineup(runs());
     const rows = [...first, ...runs().filter((row) => !first.includes(row))];
     const known = JSON.stringify(rows.map((row) => [row.id, row.title, row.slot]));
     if (chips.dataset.known !== known) {

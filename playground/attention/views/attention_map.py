@@ -50,7 +50,7 @@ def layout(ctx: Context) -> Parts:
     reading = attention_text(elem_id="attention-reading", glances=GLANCES, frame=_frame(ctx))
     heatmap = plotly_chart(
         label="The chosen head: rows look, columns are looked at", elem_id="attention-heatmap", height=560, square=True,
-        empty="The chosen head appears here, large.", fill="heatmap",
+        empty="The chosen head appears here, large.", fill="attention/figures.js:heatmap",
     )  # fmt: skip
     with gr.Row(elem_classes="footer-row"):
         save = gr.Button("Save as HTML", size="sm", elem_id="attention-save")
