@@ -1,3 +1,5 @@
+"""`python -m nanollm`: see nanollm/cli/main.py."""
+
 import sys
 
 from nanollm.cli.main import main

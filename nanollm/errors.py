@@ -9,5 +9,5 @@ class InputError(ValueError):
     """
 
 
-class OutOfReach(Exception):
+class PeerLostError(Exception):
     """Another of the processes that train together has ended or fallen silent."""

@@ -23,13 +23,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def remedy(error: OSError) -> str:
+def disk_error_hint(error: OSError) -> str:
     """What may help where the disk refused something, as the end of a sentence: the reason, and what to do."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     return f"({error.strerror or error}): {'make room' if full else 'choose another place, or make it writable'}."
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
+def write_atomic(path: str | Path, content: bytes) -> None:
     """Replace a file: a reader finds the old content or the new, even after a power cut.
 
     Raises OSError, and leaves the old file as it was, if the disk refuses. A process that is killed here leaves a file
@@ -47,10 +47,10 @@ def write_whole(path: str | Path, content: bytes) -> None:
         with suppress(OSError):
             aside.unlink()
         raise
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make renames and new names in a folder survive a power cut, where the system can."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)

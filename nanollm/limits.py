@@ -31,7 +31,7 @@ class Limits:
     texts: int | None = None  # that one visitor keeps
     disk_bytes: int | None = None  # of all that people bring and train; beyond it the oldest goes first
     prompt: int = 20_000  # characters
-    length: int = 100_000  # characters to be written
+    max_length: int = 100_000  # characters to be written
 
     def require_vocabulary(self, vocab_size: int) -> None:
         """Raise InputError for a text of more different characters."""
@@ -50,7 +50,7 @@ class Limits:
         _within("parameters", model.num_parameters, self.parameters, "choose a smaller embedding_dim or fewer layers")
         megabytes = None if self.training_bytes is None else self.training_bytes / 1e6
         _within("MB of memory", needed_bytes / 1e6, megabytes, "choose a smaller batch_size or a smaller model")
-        seconds = expected_seconds(model, train)
+        seconds = estimated_seconds(model, train)
         if self.run_seconds is not None and seconds > self.run_seconds:
             raise InputError(
                 f"This training would take about {_minutes(seconds)} here, and {_minutes(self.run_seconds)} are "
@@ -62,13 +62,13 @@ class Limits:
         if self.queue_seconds is not None and seconds > self.queue_seconds:
             raise InputError(f"The line is full for about {_minutes(seconds)}: try again later.")
 
-    def require_writing(self, prompt: str, max_length: float = 0) -> None:
+    def require_generation(self, prompt: str, max_length: float = 0) -> None:
         """Raise InputError for a longer prompt, or for more characters to be written."""
         _within("characters of prompt", len(prompt), self.prompt, "shorten it")
-        _within("characters to be written", max_length, self.length, "ask for fewer")
+        _within("characters to be written", max_length, self.max_length, "ask for fewer")
 
 
-def expected_seconds(model: ModelConfig, train: TrainConfig, done: int = 0) -> float:
+def estimated_seconds(model: ModelConfig, train: TrainConfig, done: int = 0) -> float:
     """Seconds that training will take from step `done` on, as far as can be told before it was tried."""
     steps = max(0, train.num_steps - done)
     forward = steps * train.batch_size * model.context_length * model.flops_per_character
@@ -89,7 +89,7 @@ PUBLIC = Limits(
     texts=10,
     disk_bytes=2 * 10**9,
     prompt=2_000,
-    length=2_000,
+    max_length=2_000,
 )
 
 

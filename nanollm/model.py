@@ -31,7 +31,9 @@ class Trace:
     """What forward() saw on its way, if asked: pass an empty one and read it afterwards."""
 
     attention: list[Tensor] = field(default_factory=list)  # a layer: (B, H, T, T), row t sums to 1 over columns ≤ t
-    gathered: list[Tensor] = field(default_factory=list)  # a layer: (B, H, T, K), what each head hands to the output
+    head_outputs: list[Tensor] = field(
+        default_factory=list
+    )  # a layer: (B, H, T, K), what each head hands to the output
     residual: list[Tensor] = field(default_factory=list)  # (B, T, D) before each layer, and after the last
     weights: bool = True  # False leaves `attention` empty: nothing of the size T² is held
 
@@ -81,36 +83,38 @@ class CausalSelfAttention(nn.Module):
         self.qkv = nn.Linear(config.embedding_dim, 3 * config.embedding_dim, bias=False)
         self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
 
-    def forward(self, x: Tensor, turn: Tensor | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
+    def forward(
+        self, x: Tensor, freqs_cis: Tensor | None, layer: int, trace: Trace | None, cache: Cache | None
+    ) -> Tensor:
         """What attention adds to the stream (B, T, D), given a normalised copy x (B, T, D) of it.
 
-        `turn` (T, K / 2) complex: how queries and keys turn at these positions; None where positions are learned. With
+        `freqs_cis` (T, K / 2) complex rotates queries and keys at these positions; None with learned positions. With
         a cache, the T characters follow those that it holds of this layer.
         """
         B, T, D = x.shape
         # (B, T, 3D) → (3, B, H, T, K): queries, keys and values of each head
         q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
         if self.qk_norm:
-            q, k = to_unit_variance(q), to_unit_variance(k)
-        if turn is not None:
-            q, k = rotate(q, turn), rotate(k, turn)
+            q, k = rms_normalize(q), rms_normalize(k)
+        if freqs_cis is not None:
+            q, k = rotate(q, freqs_cis), rotate(k, freqs_cis)
         if cache is not None:
             k, v = cache.extend(layer, k, v)
         wanted = trace is not None and trace.weights
         begins = k.shape[2] == T  # nothing was read before
         if not wanted and begins and (q.dtype == torch.float32 or q.is_cuda):
-            gathered = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            head_outputs = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:
             weights = attention_weights(q, k)  # (B, H, T, S)
-            gathered = weights @ v  # (B, H, T, K)
+            head_outputs = weights @ v  # (B, H, T, K)
             if trace is not None and wanted:
                 trace.attention.append(weights)
         if trace is not None:
-            trace.gathered.append(gathered)
-        return self.output(gathered.transpose(1, 2).reshape(B, T, D))  # heads side by side
+            trace.head_outputs.append(head_outputs)
+        return self.output(head_outputs.transpose(1, 2).reshape(B, T, D))  # heads side by side
 
 
-def to_unit_variance(x: Tensor) -> Tensor:
+def rms_normalize(x: Tensor) -> Tensor:
     """Each vector of (…, K) scaled so that its mean square is 1: a product QKᵀ/√K is then √K times a cosine.
 
     Henry et al. 2020, "Query-Key Normalization for Transformers": no score can run away, so learning can be faster.
@@ -177,9 +181,11 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config)
         self.dropout = Dropout(config.dropout)
 
-    def forward(self, x: Tensor, turn: Tensor | None, layer: int, trace: Trace | None, cache: Cache | None) -> Tensor:
+    def forward(
+        self, x: Tensor, freqs_cis: Tensor | None, layer: int, trace: Trace | None, cache: Cache | None
+    ) -> Tensor:
         """The stream (B, T, D) after this layer, from what it is before it; the rest as in CausalSelfAttention."""
-        x = x + self.dropout(self.attention(self.attention_norm(x), turn, layer, trace, cache))
+        x = x + self.dropout(self.attention(self.attention_norm(x), freqs_cis, layer, trace, cache))
         return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
 
 
@@ -277,13 +283,13 @@ class TransformerLanguageModel(nn.Module):
 
         forward() runs all layers. Whoever has changed something inside a layer runs only those after it.
         """
-        turn = None
+        freqs_cis = None
         if self.positions is None:
-            turn = rotary_turn(start, start + x.shape[1], self.config.head_dim, x.device)
+            freqs_cis = rotary_frequencies(start, start + x.shape[1], self.config.head_dim, x.device)
         for layer in range(first, len(self.blocks)):
             if trace is not None:
                 trace.residual.append(x)
-            x = self.blocks[layer](x, turn, layer, trace, cache)
+            x = self.blocks[layer](x, freqs_cis, layer, trace, cache)
         if trace is not None:
             trace.residual.append(x)
         return x
@@ -293,7 +299,7 @@ class TransformerLanguageModel(nn.Module):
         return F.linear(self.norm(x), self.embedding.weight)  # (…, D) · (V, D)ᵀ → (…, V)
 
 
-def rotary_turn(start: int, end: int, head_dim: int, device: torch.device | None = None) -> Tensor:
+def rotary_frequencies(start: int, end: int, head_dim: int, device: torch.device | None = None) -> Tensor:
     """e^(iθ) of the angle θ by which each pair of numbers turns at positions start … end - 1: (T, K / 2) complex."""
     pairs = torch.arange(0, head_dim, 2, dtype=torch.float32, device=device)
     speed = ROTARY_BASE ** (-pairs / head_dim)  # (K / 2,) radians a position
@@ -301,17 +307,17 @@ def rotary_turn(start: int, end: int, head_dim: int, device: torch.device | None
     return torch.polar(torch.ones_like(angle), angle)
 
 
-def rotate(x: Tensor, turn: Tensor) -> Tensor:
+def rotate(x: Tensor, freqs_cis: Tensor) -> Tensor:
     """Turn x (B, H, T, K) by its position: neighbours (x[2i], x[2i + 1]) are a complex number, multiplied by e^(iθ).
 
     A query's product with a key then depends on their distance alone: (R_m q) · (R_n k) = q · R_(n-m) k.
     """
     pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))  # (B, H, T, K) → (B, H, T, K / 2) complex
-    return torch.view_as_real(pairs * turn).flatten(-2).to(x.dtype)
+    return torch.view_as_real(pairs * freqs_cis).flatten(-2).to(x.dtype)
 
 
 @contextmanager
-def undisturbed(model: TransformerLanguageModel) -> Iterator[None]:
+def evaluation_mode(model: TransformerLanguageModel) -> Iterator[None]:
     """Inside, the model reads without dropout or gradients; afterwards it is as it was. Not to be yielded out of."""
     was_training = model.training
     model.eval()

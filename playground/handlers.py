@@ -7,7 +7,7 @@ import html
 import inspect
 import logging
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gradio as gr
 
@@ -16,19 +16,24 @@ from nanollm.errors import InputError
 log = logging.getLogger("nanollm.page")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-# For events that no visitor waits for: no queue, no spinner, no place in the public API (and no toast).
-QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
-# For every listener to a change that others listen to, too. The default for changes, "always_last", repeats a deferred
-# event for all of its listeners, not for the one that was busy: two of them keep each other going for ever.
-EACH: dict[str, Any] = dict(trigger_mode="multiple")
-REFUSED = "That did not work"
-DEFECT = "Something went wrong on our side; nothing of yours is lost. The server's log says more."
+# For events that start without a click, such as timers: no queue, no spinner, not part of the public API. Gradio shows
+# no toast for an unqueued event.
+UNQUEUED: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
+# For what a user clicks: the same, but queued.
+QUEUED: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
+# For every listener to a change that has other listeners. With the default for changes, "always_last", Gradio repeats a
+# deferred event for all of its listeners, not only for the one that was busy: two such listeners trigger each other
+# forever.
+MULTIPLE: dict[str, Any] = dict(trigger_mode="multiple")
+ERROR_TITLE = "That did not work"
+INTERNAL_ERROR = "Something went wrong on the server. Your runs and texts are safe. The server log has the details."
 
 
-def polite(handler: Function) -> Function:
-    """A handler whose failures are sentences: InputError's own as a toast, for anything else DEFECT, logged in full.
+def report_errors(handler: Function) -> Function:
+    """Decorate a handler so that its exceptions appear as toasts.
 
-    Works on functions and on generators. The event must be queued: Gradio shows no toast otherwise.
+    An InputError shows its own message. Any other exception is logged with its traceback and shows INTERNAL_ERROR.
+    Works on functions and generators. The event must be queued: Gradio shows no toast otherwise.
     """
     if inspect.isgeneratorfunction(handler):
 
@@ -37,35 +42,36 @@ def polite(handler: Function) -> Function:
             try:
                 yield from handler(*args, **kwargs)
             except Exception as error:
-                raise spoken(error) from None
+                raise error_toast(error) from None
 
-        return generator  # type: ignore[return-value]
+        return cast(Function, generator)
 
     @functools.wraps(handler)
     def function(*args: Any, **kwargs: Any) -> Any:
         try:
             return handler(*args, **kwargs)
         except Exception as error:
-            raise spoken(error) from None
+            raise error_toast(error) from None
 
-    return function  # type: ignore[return-value]
+    return cast(Function, function)
 
 
-def spoken(error: Exception) -> gr.Error:
-    """The error as the page shows it: one sentence, never a traceback."""
-    return gr.Error(html.escape(sentence(error), quote=False), duration=6, title=REFUSED, print_exception=False)
+def error_toast(error: Exception) -> gr.Error:
+    """Convert an exception to the error that Gradio shows as a toast: one sentence, never a traceback."""
+    message = html.escape(error_message(error), quote=False)
+    return gr.Error(message, duration=6, title=ERROR_TITLE, print_exception=False)
 
 
 def warn(message: str) -> None:
-    """A toast. Gradio reads its text as HTML, and a sentence may quote a title or a text."""
-    gr.Warning(html.escape(message, quote=False), duration=6, title=REFUSED)
+    """Show a warning toast. The message is escaped, because Gradio reads it as HTML and it may quote user text."""
+    gr.Warning(html.escape(message, quote=False), duration=6, title=ERROR_TITLE)
 
 
-def sentence(error: Exception) -> str:
-    """What to tell the person; a defect of ours goes to the log with its traceback and gets a general sentence."""
+def error_message(error: Exception) -> str:
+    """Return the sentence to show for an exception; log any that is neither InputError nor gr.Error."""
     if isinstance(error, gr.Error):
         return str(error.message)
     if isinstance(error, InputError):
         return str(error)
     log.error("a handler failed", exc_info=error)
-    return DEFECT
+    return INTERNAL_ERROR

@@ -19,12 +19,12 @@ from playground.components.factory import browser_call
 from playground.components.plotly_chart import plotly_route
 from playground.context import TABS, Context
 from playground.corpus import tab as corpus
-from playground.handlers import EACH, QUIET, polite, warn
+from playground.handlers import MULTIPLE, UNQUEUED, report_errors, warn
 from playground.public.disk_quota import Janitor
 from playground.public.request_filter import guarded, queued_by
 from playground.sample import tab as sample
-from playground.selection import chosen
-from playground.services.catalogue import news
+from playground.selection import parse_selection
+from playground.services.catalogue import changed_rows
 from playground.services.gradio_internals import event_data
 from playground.services.static_files import asset, module_names, module_root, module_routes
 from playground.settings import Settings
@@ -76,7 +76,7 @@ def build(ctx: Context) -> gr.Blocks:
             MODULES[name].wire(ctx, parts[name], parts)
         _wire_runs(ctx, rows, runs)
     # Where strangers come, nobody walks round the queue.
-    return demo.queue(max_size=ctx.settings.most_waiting, api_open=not ctx.settings.public)
+    return demo.queue(max_size=ctx.settings.queue_size, api_open=not ctx.settings.public)
 
 
 def launch_options(settings: Settings, demo: gr.Blocks) -> dict[str, Any]:
@@ -94,7 +94,7 @@ def serve(settings: Settings) -> None:
     Training goes on without it; where the machine is shared, it is saved instead, and goes on with the next start.
     """
     ctx = Context.open(settings)
-    janitor = Janitor(ctx.house, ctx.texts, settings.uploads, ctx.store.lately) if settings.public else None
+    janitor = Janitor(ctx.all_runs, ctx.all_corpora, settings.uploads, ctx.runs.lately) if settings.public else None
     demo = build(ctx)
     ctx.launcher.watch()
     if janitor:
@@ -107,7 +107,7 @@ def serve(settings: Settings) -> None:
         print(f"nano-llm is at {address}  (Ctrl+C ends it; training {after})", flush=True)
         demo.block_thread()
     finally:
-        ctx.pace.give_way()
+        ctx.step_times.stop()
         if janitor:
             janitor.close()
             ctx.launcher.suspend()
@@ -118,7 +118,7 @@ def serve(settings: Settings) -> None:
 def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:
     """Opening the page: the address says what to show, else the newest run's last snapshot in Sample."""
 
-    @polite
+    @report_errors
     def restore(request: gr.Request) -> tuple[Any, ...]:
         query = request.query_params
         known = ctx.catalogue.rows(fresh=True)
@@ -148,8 +148,8 @@ def _step(query: Any) -> int | None:
 
 def _wire_address(ctx: Context, runs: gr.HTML) -> None:
     """Selection and tab go into the address; the sidebar marks the chosen run."""
-    ctx.selection.change(None, ctx.selection, runs, js=CHOSE, api_visibility="private", **EACH)
-    ctx.tab.change(None, ctx.tab, None, js=OPENED, api_visibility="private", **EACH)
+    ctx.selection.change(None, ctx.selection, runs, js=CHOSE, api_visibility="private", **MULTIPLE)
+    ctx.tab.change(None, ctx.tab, None, js=OPENED, api_visibility="private", **MULTIPLE)
 
 
 def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
@@ -161,25 +161,25 @@ def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
         known = ctx.catalogue.rows()
         now = hashlib.sha1(json.dumps(known).encode(), usedforsecurity=False).hexdigest()
         before = seen["rows"] if seen["mark"] == mark else []
-        return gr.skip() if now == mark else (news(before, known), {"mark": now, "rows": known}, now)
+        return gr.skip() if now == mark else (changed_rows(before, known), {"mark": now, "rows": known}, now)
 
-    gr.Timer(1).tick(tell, [seen, mark], [rows, seen, mark], **QUIET)
+    gr.Timer(1).tick(tell, [seen, mark], [rows, seen, mark], **UNQUEUED)
 
     def pick(event: gr.EventData) -> dict[str, Any]:
-        return {"run": chosen(event_data(event))[0], "step": None}
+        return {"run": parse_selection(event_data(event))[0], "step": None}
 
-    @polite
+    @report_errors
     def rename(event: gr.EventData) -> list[dict[str, Any]]:
-        ctx.store.rename(chosen(event_data(event))[0], str(event_data(event).get("title", "")))
+        ctx.runs.rename(parse_selection(event_data(event))[0], str(event_data(event).get("title", "")))
         return ctx.catalogue.rows(fresh=True)
 
-    @polite
+    @report_errors
     def remove(selection: Any, event: gr.EventData) -> tuple[Any, Any]:
-        run, _ = chosen(event_data(event))
-        ctx.store.delete(run)
-        return ctx.catalogue.rows(fresh=True), NOTHING if chosen(selection)[0] == run else gr.skip()
+        run, _ = parse_selection(event_data(event))
+        ctx.runs.delete(run)
+        return ctx.catalogue.rows(fresh=True), NOTHING if parse_selection(selection)[0] == run else gr.skip()
 
-    runs.pick(pick, None, ctx.selection, **QUIET)
+    runs.pick(pick, None, ctx.selection, **UNQUEUED)
     queued: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
     runs.rename(rename, None, rows, **queued)
     runs.remove(remove, ctx.selection, [rows, ctx.selection], **queued)

@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 
-def chosen(selection: Any) -> tuple[str | None, int | None]:
-    """Run and step of the time bar's value. It comes from a browser, so anything odd counts as nothing chosen."""
+def parse_selection(selection: Any) -> tuple[str | None, int | None]:
+    """Return run id and step of the time bar's value, {"run": str | None, "step": int | None}.
+
+    The value comes from a browser, so anything malformed counts as None.
+    """
     if not isinstance(selection, dict):
         return None, None
     run, step = selection.get("run"), selection.get("step")
-    whole = isinstance(step, int) and not isinstance(step, bool)
-    return (run if isinstance(run, str) else None), (step if whole else None)
+    is_step = isinstance(step, int) and not isinstance(step, bool)
+    return (run if isinstance(run, str) else None), (step if is_step else None)

@@ -28,12 +28,12 @@ class Settings:
     public: bool = field(default_factory=_public)  # visitors are strangers to each other, and there are many
 
     @property
-    def writers(self) -> int:
+    def concurrent_generations(self) -> int:
         """Models that write at the same time. Strangers who write take turns: their threads rest most of the time."""
         return 24 if self.public else 4
 
     @property
-    def most_waiting(self) -> int:
+    def queue_size(self) -> int:
         """Events that may wait in Gradio's queue."""
         return 256 if self.public else 64
 

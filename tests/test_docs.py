@@ -246,7 +246,7 @@ class TestReference:
     def test_the_tables_are_those_of_the_code(self) -> None:
         """If not: python -m nanollm.cli.settings_reference TRAINING.md"""
         training = text_of("TRAINING.md")
-        assert reference.put_into(training) == training
+        assert reference.insert_tables(training) == training
 
     def test_every_setting_is_in_it_with_its_own_words(self) -> None:
         tables = reference.tables()
@@ -256,7 +256,7 @@ class TestReference:
 
     def test_a_file_without_its_marks_is_left_alone(self) -> None:
         with pytest.raises(ValueError):
-            reference.put_into("no marks here")
+            reference.insert_tables("no marks here")
 
 
 def test_the_troubleshooting_quotes_what_people_really_see() -> None:

@@ -38,12 +38,12 @@ def test_a_refusal_says_what_was_asked_what_is_possible_and_what_to_do(settings,
 
 
 def test_texts_and_prompts() -> None:
-    limits = Limits(vocabulary=3, prompt=5, length=10)
+    limits = Limits(vocabulary=3, prompt=5, max_length=10)
     limits.require_vocabulary(3)
-    limits.require_writing("12345", 10)
+    limits.require_generation("12345", 10)
     with pytest.raises(InputError, match="4 different characters, the limit is 3"):
         limits.require_vocabulary(4)
     with pytest.raises(InputError, match="6 characters of prompt are more than the 5"):
-        limits.require_writing("123456")
+        limits.require_generation("123456")
     with pytest.raises(InputError, match="11 characters to be written are more than the 10"):
-        limits.require_writing("", 11)
+        limits.require_generation("", 11)

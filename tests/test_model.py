@@ -19,9 +19,9 @@ from nanollm.model import (
     Trace,
     TransformerLanguageModel,
     attention_weights,
-    rotary_turn,
+    rms_normalize,
+    rotary_frequencies,
     rotate,
-    to_unit_variance,
 )
 from nanollm.train.step import arithmetic
 from tests.conftest import random_model
@@ -108,7 +108,7 @@ def test_layer_norm_is_its_formula() -> None:
 def test_rotary_products_depend_on_distance_alone(m: int, n: int, shift: int) -> None:
     generator = torch.Generator().manual_seed(m * 41 + n)
     q, k = torch.randn(1, 1, 1, 8, generator=generator), torch.randn(1, 1, 1, 8, generator=generator)
-    at = lambda x, position: rotate(x, rotary_turn(position, position + 1, 8))  # noqa: E731
+    at = lambda x, position: rotate(x, rotary_frequencies(position, position + 1, 8))  # noqa: E731
     here = (at(q, m) * at(k, n)).sum()
     there = (at(q, m + shift) * at(k, n + shift)).sum()
     torch.testing.assert_close(here, there, atol=1e-4, rtol=1e-4)
@@ -126,11 +126,11 @@ def test_attention_is_its_formula() -> None:
     """softmax(QKᵀ/√K)V with nothing but the past, written out place by place."""
     generator = torch.Generator().manual_seed(3)
     q, k, v = torch.randn(3, 1, 1, 9, 4, generator=generator)
-    gathered = attention_weights(q, k) @ v
+    head_outputs = attention_weights(q, k) @ v
     for t in range(9):
         shares = torch.exp(torch.tensor([(q[0, 0, t] @ k[0, 0, s]).item() / 2 for s in range(t + 1)]))
         expected = sum(share * v[0, 0, s] for s, share in enumerate(shares / shares.sum()))
-        torch.testing.assert_close(gathered[0, 0, t], expected)
+        torch.testing.assert_close(head_outputs[0, 0, t], expected)
 
 
 def test_dropout_acts_in_training_only() -> None:
@@ -167,7 +167,7 @@ def test_dropout_follows_the_global_seed() -> None:
 def test_cosine_similarity_sees_no_length(factor: float) -> None:
     generator = torch.Generator().manual_seed(7)
     q, k = (torch.randn(1, 2, 5, 16, generator=generator) for _ in range(2))
-    scores = to_unit_variance(factor * q) @ to_unit_variance(k).mT / 4
+    scores = rms_normalize(factor * q) @ rms_normalize(k).mT / 4
     cosine = F.cosine_similarity(q[..., :, None, :], k[..., None, :, :], dim=-1)
     torch.testing.assert_close(scores, 4 * cosine, atol=1e-3, rtol=1e-3)
 

@@ -1,1 +1,1 @@
-"""The command line: `python -m nanollm`."""
+"""The command line: one module per command, plus argument lookup, progress bars and exit statuses."""

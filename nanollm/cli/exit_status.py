@@ -1,34 +1,45 @@
-"""How a command ends: with an exit status, and whatever went wrong said in one sentence.
+"""Exit statuses and one-sentence errors, shared by all commands.
 
-0: done; 2: the request was wrong, or the disk refused; 130: Ctrl-C. A command itself may return another.
+0: success; 2: invalid request or disk error; 130: Ctrl-C. A command may return other values itself.
 """
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 from nanollm.errors import InputError
 
 
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser that reports an error as one sentence."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message.rstrip('.')}: see {self.prog} --help.\n")
+
+
 def status_of(command: Callable[[], int]) -> int:
-    """The exit status of a command, after what went wrong was said in one sentence on stderr."""
+    """Run a command and return its exit status; errors are printed to stderr as one sentence."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows a question mark
+        sys.stdout.reconfigure(errors="replace")  # print "?" for characters that the terminal cannot encode
     try:
         status = command()
         sys.stdout.flush()
         return status
     except InputError as error:
         print(error, file=sys.stderr)
-    except BrokenPipeError:  # whoever reads stdout has seen enough; unread, Python would complain when it ends
+    except BrokenPipeError:
+        # The reader closed the pipe (for example `| head`). Without the redirect, Python would report an error when it
+        # flushes stdout at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except OSError as error:
         print(f"{error.filename or 'A file'}: {error.strerror or error}.", file=sys.stderr)
     except KeyboardInterrupt:
         print(file=sys.stderr)
-        return 130  # as shells count it
+        return 130  # 128 + SIGINT, the shell convention
     return 2

@@ -1,4 +1,4 @@
-"""`python -m nanollm.experiments.pretrained`: make the pretrained models from finished runs."""
+"""`python -m nanollm.experiments.pretrained`: build the pretrained models from finished runs."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from nanollm.cli.exit_status import status_of
-from nanollm.cli.main import CHECKPOINTS, CORPORA, Parser
+from nanollm.cli.exit_status import Parser, status_of
+from nanollm.cli.lookup import CHECKPOINTS, CORPORA
 from nanollm.data.corpus import CorpusStore
 from nanollm.experiments.pretrained import described, runs_in, ship
 from nanollm.runs import folder as names
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Turn finished runs into the models that come with nano-llm."""
+    """Build the pretrained models from finished runs."""
     parser = Parser(prog="python -m nanollm.experiments.pretrained", description=main.__doc__)
     parser.add_argument(
         "--from", dest="sources", nargs="+", type=Path, required=True, metavar="DIR",
-        help="folders of finished runs, or of a scaling experiment (of each preset, its first run)",
+        help="folders of finished runs, or of a scaling experiment (the first run of each preset)",
     )  # fmt: skip
     parser.add_argument(
-        "--to", type=Path, default=CHECKPOINTS / names.SHIPPED, help="where they go (default: checkpoints/pretrained)"
+        "--to", type=Path, default=CHECKPOINTS / names.SHIPPED, help="output folder (default: checkpoints/pretrained)"
     )
     parser.add_argument(
-        "--corpora", type=Path, default=CORPORA, help="where their text is kept (default: data/corpora)"
+        "--corpora", type=Path, default=CORPORA, help="folder with their training text (default: data/corpora)"
     )
-    parser.add_argument("--corpus-name", help="what their text is called (default: as it was called in training)")
-    parser.add_argument("--machine", default="", help="where they were trained, for runs that do not say so themselves")
+    parser.add_argument("--corpus-name", help="display name of the text (default: its name in the runs)")
+    parser.add_argument("--machine", default="", help="training machine, for runs that did not record it")
     arguments = parser.parse_args(argv)
     return status_of(lambda: _ship(arguments))
 
 
 def _ship(arguments: argparse.Namespace) -> int:
-    said = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
-    for folder in ship(runs_in(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **said):
+    labels = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
+    for folder in ship(runs_in(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **labels):
         print(described(folder))
     return 0

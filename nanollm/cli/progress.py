@@ -1,4 +1,4 @@
-"""How training looks on a terminal: a bar that fills, or, where stderr is none, a line whenever there is news."""
+"""Training progress on stderr: a progress bar on a terminal, otherwise one line per update."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BAR_WIDTH = 24
 
 
 class Progress:
-    """One run in this process: a bar on a terminal, else a line for each evaluation."""
+    """Progress of one run in this process: a bar on a terminal, otherwise one line per evaluation."""
 
     def __init__(self, run: Run) -> None:
         self.run = run
@@ -23,7 +23,7 @@ class Progress:
         self.terminal = sys.stderr.isatty()
 
     def __call__(self, event: Event) -> None:
-        """To be called with every event."""
+        """Show one training event; call it with every event."""
         if isinstance(event, Start):
             self.steps_before = event.step
             print(f"{self.run.title}: {event.parameters:,} parameters, {event.threads} threads", file=sys.stderr)
@@ -42,58 +42,58 @@ class Progress:
         left = (time.monotonic() - self.began) / max(1, done - self.steps_before) * (steps - done)
         val = f"  validation {self.val_loss:.3f}" if self.val_loss is not None else ""
         return (
-            f"{filled(done / steps)} {done:,}/{steps:,}  loss {event.loss:.3f}{val}"
+            f"{progress_bar(done / steps)} {done:,}/{steps:,}  loss {event.loss:.3f}{val}"
             f"  {event.tokens_per_second:,.0f} characters/s  {clock(left)} left"
         )
 
 
 class ExperimentProgress:
-    """Several runs in processes of their own: one bar for all of them, else a line when one begins, ends or waits."""
+    """Progress of several runs in worker processes: one bar for all, plus a line when the state of a run changes."""
 
     def __init__(self) -> None:
         self.terminal = sys.stderr.isatty()
-        self._told: dict[str, str] = {}
+        self._shown: dict[str, str] = {}
 
     def __call__(self, moment: Moment) -> None:
-        """To be called with every moment of drive()."""
+        """Show the progress of an experiment; call it with everything that drive() yields."""
         for run, status in zip(moment.runs, moment.statuses, strict=True):
-            if self._told.get(run.id) == status.state or status.state == "queued":
+            if self._shown.get(run.id) == status.state or status.state == "queued":
                 continue
-            self._told[run.id] = status.state
-            if not (self.terminal and status.state == "running"):  # the bar says that
-                self._say(f"{run.title}: {_standing(status)}")
+            self._shown[run.id] = status.state
+            if not (self.terminal and status.state == "running"):  # shown by the bar
+                self._print(f"{run.title}: {_state_line(status)}")
         if self.terminal and moment.active:
             _redraw(self._bar(moment), last=False)
 
-    def _say(self, sentence: str) -> None:
-        print(f"\r{sentence}\033[K" if self.terminal else sentence, file=sys.stderr, flush=True)
+    def _print(self, line: str) -> None:
+        print(f"\r{line}\033[K" if self.terminal else line, file=sys.stderr, flush=True)
 
     def _bar(self, moment: Moment) -> str:
-        over = sum(status.state == "completed" for status in moment.statuses)
+        completed = sum(status.state == "completed" for status in moment.statuses)
         left = f"  {clock(moment.seconds_left)} left" if moment.seconds_left is not None else ""
         now = ""
         for run, status in zip(moment.runs, moment.statuses, strict=True):
             if status.state == "running":
                 loss = f"  validation {status.val_loss:.3f}" if status.val_loss is not None else ""
                 now = f"  {run.preset} {status.step:,}/{status.num_steps:,}{loss}"
-        return f"{filled(moment.done)} {over} of {len(moment.runs)} done{now}{left}"
+        return f"{progress_bar(moment.done)} {completed} of {len(moment.runs)} done{now}{left}"
 
 
-def filled(share: float) -> str:
-    """A bar filled to a share from 0 to 1."""
-    blocks = int(BAR_WIDTH * min(1.0, max(0.0, share)))
-    return f"{'█' * blocks}{'░' * (BAR_WIDTH - blocks)}"
+def progress_bar(fraction: float) -> str:
+    """A text progress bar; `fraction` is clamped to 0 to 1."""
+    filled = int(BAR_WIDTH * min(1.0, max(0.0, fraction)))
+    return f"{'█' * filled}{'░' * (BAR_WIDTH - filled)}"
 
 
 def clock(seconds: float) -> str:
-    """A time as minutes and seconds, with hours where there are any: 4:05, 1:02:03."""
+    """Format a duration as m:ss or h:mm:ss: 4:05, 1:02:03."""
     minutes, rest = divmod(round(max(0.0, seconds)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _standing(status: Status) -> str:
-    loss = f", validation loss {status.val_loss:.4f} at best" if status.val_loss is not None else ""
+def _state_line(status: Status) -> str:
+    loss = f", best validation loss {status.val_loss:.4f}" if status.val_loss is not None else ""
     took = f" in {clock(status.seconds)}" if status.seconds is not None and status.state == "completed" else ""
     reason = f": {status.reason}" if status.reason else ""
     return f"{status.state} at step {status.step:,} of {status.num_steps:,}{took}{loss}{reason}"

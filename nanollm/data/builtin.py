@@ -52,19 +52,19 @@ BUILTINS = (
 )
 
 
-def named(name: object) -> Builtin | None:
+def builtin_by_id(name: object) -> Builtin | None:
     """The built-in text that the command line calls so; None for any other word."""
     return next((builtin for builtin in BUILTINS if builtin.id == name), None)
 
 
-def of_digest(sha256: object) -> Builtin | None:
+def builtin_by_digest(sha256: object) -> Builtin | None:
     """The built-in text with this digest, where that says which one it is; what Python brings differs with each."""
-    return named("tiny-shakespeare") if sha256 == SHAKESPEARE_SHA256 else None
+    return builtin_by_id("tiny-shakespeare") if sha256 == SHAKESPEARE_SHA256 else None
 
 
-def lacking(store: CorpusStore, sha256: object) -> Builtin | None:
+def missing_builtin(store: CorpusStore, sha256: object) -> Builtin | None:
     """The built-in text with this digest if it is still to be fetched; None if it is here, or nobody knows it."""
-    builtin = of_digest(sha256)
+    builtin = builtin_by_digest(sha256)
     if builtin is not None:
         with suppress(InputError):
             store.get(str(sha256))
@@ -72,7 +72,7 @@ def lacking(store: CorpusStore, sha256: object) -> Builtin | None:
     return builtin
 
 
-def bring(
+def add_by_name(
     store: CorpusStore, name: str | Path, *, encoding: str | None = None, progress: Progress | None = None
 ) -> CorpusInfo:
     """Keep a text in the store by the name that somebody typed: that of a built-in text, else of a file.
@@ -80,7 +80,7 @@ def bring(
     A file that is called like a built-in text goes by ./NAME. `progress` hears how far a download is. Raises
     InputError if there is no such text, or it cannot be had.
     """
-    builtin = named(str(name))
+    builtin = builtin_by_id(str(name))
     return store.add_file(name, encoding=encoding) if builtin is None else add(store, builtin, progress)
 
 

@@ -30,8 +30,8 @@ from typing import BinaryIO, TypeVar
 
 import numpy as np
 
-from nanollm.data.decoding import CHUNK, Survey, pieces_of_file, pieces_of_text, require_size
-from nanollm.data.ngrams import Baselines, measure
+from nanollm.data.decoding import CHUNK, TextCounter, chunk_text, decode_file, require_size
+from nanollm.data.ngrams import Baselines, measure_baselines
 from nanollm.data.token_file import map_ids, write_ids
 from nanollm.errors import InputError
 from nanollm.files import read_json
@@ -67,14 +67,14 @@ class CorpusInfo:
 
 
 def read_file(path: str | Path, *, encoding: str | None = None, limit: int = LOCAL.text_bytes) -> Iterator[str]:
-    """The text of a file in pieces, cleaned; only Survey.require_text() is still to be asked.
+    """The text of a file in pieces, cleaned; only TextCounter.require_text() is still to be asked.
 
-    Raises InputError as pieces_of_file() does, for too many bytes before any is read, and if the file cannot be read.
+    Raises InputError as decode_file() does, for too many bytes before any is read, and if the file cannot be read.
     """
     try:
         with open(path, "rb") as file:
             require_size(os.fstat(file.fileno()).st_size, limit)
-            yield from pieces_of_file(file, encoding=encoding, limit=limit)
+            yield from decode_file(file, encoding=encoding, limit=limit)
     except OSError as error:
         raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror or error}.") from error
 
@@ -95,7 +95,7 @@ class CorpusStore:
     def add(self, data: bytes, name: str, *, encoding: str | None = None, builtin: str = "") -> CorpusInfo:
         """Decode, clean and keep a file's content; the same text again only renames it. Raises InputError, OSError."""
         require_size(len(data), self.limits.text_bytes)
-        pieces = pieces_of_file(io.BytesIO(data), encoding=encoding, limit=self.limits.text_bytes)
+        pieces = decode_file(io.BytesIO(data), encoding=encoding, limit=self.limits.text_bytes)
         return self._keep(pieces, _last_part(name), builtin)
 
     def add_file(self, path: str | Path, name: str | None = None, *, encoding: str | None = None) -> CorpusInfo:
@@ -106,10 +106,10 @@ class CorpusStore:
     def add_text(self, text: str, name: str, *, builtin: str = "") -> CorpusInfo:
         """Keep a text under its digest. Raises InputError if it is empty, or more than the limits allow."""
         require_size(len(text), self.limits.text_bytes)  # each character takes a byte or more
-        return self._keep(pieces_of_text(text), name, builtin)
+        return self._keep(chunk_text(text), name, builtin)
 
     def _keep(self, pieces: Iterable[str], name: str, builtin: str = "") -> CorpusInfo:
-        survey, digest = Survey(), hashlib.sha256()
+        survey, digest = TextCounter(), hashlib.sha256()
         with self._aside() as file:
             for piece in pieces:
                 content = survey.add(piece)
@@ -206,7 +206,7 @@ class CorpusStore:
         with suppress(KeyError, TypeError):  # not measured yet, or by another version
             return Baselines(**known[asked])
         tokenizer, ids = self.encoded(sha256)
-        measured = measure(*split(ids, validation_fraction), tokenizer.vocab_size)
+        measured = measure_baselines(*split(ids, validation_fraction), tokenizer.vocab_size)
         with suppress(OSError), self._aside() as file:
             file.write(json.dumps({**known, asked: asdict(measured)}).encode())
             _into_place(file, path)
@@ -251,7 +251,7 @@ class CorpusStore:
         if digest.hexdigest() != info.sha256:
             raise InputError(f"The text {info.name!r} was changed on disk: bring it again.")
 
-    def _survey(self, info: CorpusInfo) -> Survey:
+    def _survey(self, info: CorpusInfo) -> TextCounter:
         """What a text consists of, counted once for each version of its file."""
         with self._open(info) as file:
             facts = os.fstat(file.fileno())
@@ -291,8 +291,8 @@ class CorpusStore:
 
 
 @lru_cache(maxsize=16)
-def _survey_of(store: CorpusStore, info: CorpusInfo, changed: int, size: int) -> Survey:
-    return Survey(store._pieces(info))
+def _survey_of(store: CorpusStore, info: CorpusInfo, changed: int, size: int) -> TextCounter:
+    return TextCounter(store._pieces(info))
 
 
 def _bundled_info() -> CorpusInfo:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from nanollm.config import ModelConfig, TrainConfig, require_enough_text
 from nanollm.data.corpus import split
-from nanollm.data.token_file import give_back, stretches
+from nanollm.data.token_file import iter_chunks, release_pages
 from nanollm.errors import InputError
 
 
@@ -34,7 +34,7 @@ class Dataset:
         array = ids.cpu().numpy() if isinstance(ids, Tensor) else np.asanyarray(ids)
         if array.ndim != 1 or not np.issubdtype(array.dtype, np.integer):
             raise InputError("The tokens must be one row of whole numbers: use tokenizer.encode(text).")
-        ends = [(int(piece.min()), int(piece.max())) for piece in stretches(array)] or [(0, 0)]
+        ends = [(int(piece.min()), int(piece.max())) for piece in iter_chunks(array)] or [(0, 0)]
         lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
         return cls(*split(array, validation_fraction), lowest, highest)
 
@@ -44,21 +44,23 @@ class Dataset:
         if not 0 <= self.lowest <= self.highest < model.vocab_size:
             raise InputError(f"Every token must be from 0 to {model.vocab_size - 1}: encode with its tokenizer.")
 
-    def watched(self, between_steps: Callable[[], None]) -> WatchedDataset:
+    def with_hook(self, between_steps: Callable[[], None]) -> HookedDataset:
         """The same, with somebody looking over one's shoulder."""
-        return WatchedDataset(self.train, self.val, self.lowest, self.highest, between_steps)
+        return HookedDataset(self.train, self.val, self.lowest, self.highest, between_steps)
 
     def batch(self, batch_size: int, context_length: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Windows drawn at random places, as int64: what is read (B, T), and at each place what follows (B, T)."""
         starts = torch.randint(len(self.train) - context_length, (batch_size, 1), generator=generator)
         places = starts + torch.arange(context_length + 1)  # (B, T + 1)
         windows = torch.from_numpy(self.train[places.numpy()].astype(np.int64, copy=False))
-        give_back(self.train)  # a tenth of a millisecond; without it, 200 steps of nano hold all of a text of 400 MB
+        release_pages(
+            self.train
+        )  # a tenth of a millisecond; without it, 200 steps of nano hold all of a text of 400 MB
         return windows[:, :-1], windows[:, 1:]
 
 
 @dataclass(frozen=True)
-class WatchedDataset(Dataset):
+class HookedDataset(Dataset):
     """A Dataset that calls `between_steps` before it draws a batch.
 
     That is the one moment in a step when nothing has changed yet: an exception raised there leaves a TrainState from

@@ -28,10 +28,10 @@ _MARKS = {
 
 
 class WrongEncodingError(InputError):
-    """The bytes make no text in the encoding that they were read in; readings() knows others."""
+    """The bytes make no text in the encoding that they were read in; likely_encodings() knows others."""
 
 
-def pieces_of_file(file: BinaryIO, *, encoding: str | None, limit: int) -> Iterator[str]:
+def decode_file(file: BinaryIO, *, encoding: str | None, limit: int) -> Iterator[str]:
     """The text of a file, piece by piece, with all line ends as newlines.
 
     UTF-8 (with or without its mark) and UTF-16 with its mark are recognised; everything else needs `encoding` said.
@@ -62,7 +62,7 @@ def pieces_of_file(file: BinaryIO, *, encoding: str | None, limit: int) -> Itera
         size += len(data)
 
 
-def pieces_of_text(text: str) -> Iterator[str]:
+def chunk_text(text: str) -> Iterator[str]:
     """The same of a text that is at hand."""
     newlines = io.IncrementalNewlineDecoder(None, translate=True)
     for start in range(0, len(text), CHUNK):
@@ -90,7 +90,7 @@ def _decoder(encoding: str, head: bytes) -> codecs.IncrementalDecoder:
         raise InputError(f"There is no encoding {encoding!r}: try latin-1.") from error
 
 
-class Survey:
+class TextCounter:
     """What a text consists of, counted while its pieces pass by."""
 
     def __init__(self, pieces: Iterable[str] = ()) -> None:

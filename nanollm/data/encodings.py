@@ -48,7 +48,7 @@ _NO_TEXT = ("Cc", "Cn", "Co")  # control characters, and code points that stand 
 
 
 @dataclass(frozen=True)
-class Reading:
+class EncodingGuess:
     """One way to read a file."""
 
     encoding: str  # as Python calls it
@@ -56,18 +56,18 @@ class Reading:
     excerpt: str  # what it makes of the first place where encodings differ, on one line
 
 
-def readings(path: str | Path) -> list[Reading]:
+def likely_encodings(path: str | Path) -> list[EncodingGuess]:
     """The MOST likely ways in which the file's bytes make a text, the likeliest first; empty for plain ASCII.
 
     Of those that read alike there is only one. Only the first place that tells is looked at: that the rest can be
     read, too, is only known when it was. Raises InputError if the file cannot be read.
     """
     data = _first_telling(path)
-    found: dict[str, Reading] = {}
+    found: dict[str, EncodingGuess] = {}
     for encoding, label in ENCODINGS.items() if data else ():
         text = _read(data, encoding)
         if text and text not in found:
-            found[text] = Reading(encoding, label, _excerpt(text))
+            found[text] = EncodingGuess(encoding, label, _excerpt(text))
     return [found[text] for text in sorted(found, key=_unlikeliness)[:MOST]]
 
 

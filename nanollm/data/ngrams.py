@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nanollm.data.token_file import stretches
+from nanollm.data.token_file import iter_chunks
 from nanollm.errors import InputError
 
 ORDERS = (1, 2, 3)  # unigram, bigram, trigram
@@ -44,7 +44,7 @@ class Baselines:
     counted: int  # characters of the training text, from its beginning, that were counted; all unless MAX_DISTINCT
 
 
-def measure(
+def measure_baselines(
     train_ids: np.ndarray | Sequence[int], validation_ids: np.ndarray | Sequence[int], vocab_size: int
 ) -> Baselines:
     """Count n-grams in the ids (N,) of a training text and predict the ids (M,) that follow it.
@@ -73,7 +73,7 @@ def measure(
     return Baselines(uniform, unigram, bigram, trigram, counted)
 
 
-class Counts:
+class NgramCounts:
     """The n-grams of one order in a text. A key is the n ids of an n-gram as the digits of a number to base V."""
 
     def __init__(self, keys: np.ndarray, counts: np.ndarray, vocab_size: int, characters: int) -> None:
@@ -96,7 +96,7 @@ class Counts:
         return np.where(known, (count + followers * lower) / np.where(known, total + followers, 1), lower)
 
 
-def _probabilities(tables: Sequence[Counts], keys: np.ndarray) -> Iterator[np.ndarray]:
+def _probabilities(tables: Sequence[NgramCounts], keys: np.ndarray) -> Iterator[np.ndarray]:
     """For each order from the unigram on, the probability (K,) of the last character of each of the trigrams (K,)."""
     vocab_size = tables[0].vocab_size
     probabilities = np.full(len(keys), 1 / vocab_size)
@@ -105,7 +105,7 @@ def _probabilities(tables: Sequence[Counts], keys: np.ndarray) -> Iterator[np.nd
         yield probabilities
 
 
-def _count(ids: np.ndarray, order: int, vocab_size: int, most: float = math.inf) -> Counts:
+def _count(ids: np.ndarray, order: int, vocab_size: int, most: float = math.inf) -> NgramCounts:
     """Count the n-grams of a text, or of so much of its beginning as has more than `most` different ones.
 
     Raises InputError for ids out of range.
@@ -115,8 +115,8 @@ def _count(ids: np.ndarray, order: int, vocab_size: int, most: float = math.inf)
         more = _distinct(_keys(chunk, order, vocab_size), vocab_size**order)
         keys, counts = _merged((keys, counts), more) if len(keys) else more
         if len(keys) > most:
-            return Counts(keys, counts, vocab_size, min(len(ids), number * _CHUNK + order - 1))
-    return Counts(keys, counts, vocab_size, len(ids))
+            return NgramCounts(keys, counts, vocab_size, min(len(ids), number * _CHUNK + order - 1))
+    return NgramCounts(keys, counts, vocab_size, len(ids))
 
 
 def _row(ids: np.ndarray | Sequence[int]) -> np.ndarray:
@@ -129,7 +129,7 @@ def _row(ids: np.ndarray | Sequence[int]) -> np.ndarray:
 
 def _chunks(ids: np.ndarray, order: int) -> Iterator[np.ndarray]:
     """The ids in pieces that overlap, so that each n-gram lies in exactly one of them."""
-    return stretches(ids, _CHUNK, order - 1)
+    return iter_chunks(ids, _CHUNK, order - 1)
 
 
 def _keys(ids: np.ndarray, order: int, vocab_size: int) -> np.ndarray:

@@ -18,7 +18,7 @@ _BAR = 24
 
 
 @dataclass(frozen=True)
-class TextFacts:
+class TextSummary:
     """What a text is made of, and what can be expected of it."""
 
     info: CorpusInfo
@@ -29,9 +29,9 @@ class TextFacts:
     odd: list[tuple[str, int]]  # those of them that oddity() has a word for
 
 
-def text_facts(corpora: CorpusStore, info: CorpusInfo) -> TextFacts:
+def summarize(corpora: CorpusStore, info: CorpusInfo) -> TextSummary:
     """Count a text. Raises InputError if it is gone, or was changed on disk."""
-    return TextFacts(
+    return TextSummary(
         info,
         corpora.entropy(info.sha256),
         corpora.baselines(info.sha256, TrainConfig().validation_fraction),
@@ -47,7 +47,7 @@ def one_sentence(info: CorpusInfo) -> str:
     return f"{info.characters:,} characters, {info.vocab_size:,} different; {said}."
 
 
-def ladder(baselines: Baselines) -> list[tuple[str, float]]:
+def baseline_rows(baselines: Baselines) -> list[tuple[str, float]]:
     """What each way to count loses, in nats a character, from knowing nothing on; what was not measured is left out."""
     rows = (
         ("guessing blindly", baselines.uniform),
@@ -58,26 +58,26 @@ def ladder(baselines: Baselines) -> list[tuple[str, float]]:
     return [(name, loss) for name, loss in rows if loss is not None]
 
 
-def as_json(facts: TextFacts) -> dict[str, Any]:
+def as_json(facts: TextSummary) -> dict[str, Any]:
     """For machines."""
     return {
         **{"name": facts.info.name, "sha256": facts.info.sha256},
         **{"characters": facts.info.characters, "vocab_size": facts.info.vocab_size},
         **{"entropy": facts.entropy, "baselines": asdict(facts.baselines)},
-        "presets": {plan.preset: {"enough": plan.enough, "readings": round(plan.readings, 2)} for plan in facts.plans},
+        "presets": {plan.preset: {"enough": plan.enough, "readings": round(plan.epochs, 2)} for plan in facts.plans},
         "frequencies": dict(facts.frequencies),
         "odd": {character: oddity(character) for character, _ in facts.odd},
     }
 
 
-def as_lines(facts: TextFacts) -> list[str]:
+def as_lines(facts: TextSummary) -> list[str]:
     """For a terminal."""
     return [
         one_sentence(facts.info),
         f"Its characters carry {facts.entropy:.3f} nats each (their entropy): {_choices(facts.entropy)}.",
         "",
         "On its end, which is kept back to judge by, a model must do better than (nats a character):",
-        *(f"  {name:20} {loss:6.3f}  {_choices(loss)}" for name, loss in ladder(facts.baselines)),
+        *(f"  {name:20} {loss:6.3f}  {_choices(loss)}" for name, loss in baseline_rows(facts.baselines)),
         *_counted(facts),
         "",
         *(f"  {plan.preset:20} {plan.sentence()}" for plan in facts.plans),
@@ -91,14 +91,14 @@ def _choices(loss: float) -> str:
     return f"choosing among {math.exp(loss):.1f}"
 
 
-def _counted(facts: TextFacts) -> list[str]:
+def _counted(facts: TextSummary) -> list[str]:
     """Says so if only a part of the text could be counted."""
     learned, _ = split(range(facts.info.characters), TrainConfig().validation_fraction)
     counted = facts.baselines.counted
     return [f"  (counted in the first {counted:,} characters)"] if counted < len(learned) else []
 
 
-def _table(facts: TextFacts) -> list[str]:
+def _table(facts: TextSummary) -> list[str]:
     most, characters = facts.frequencies[0][1], facts.info.characters
     rows = [
         f"{visible(character):>6} {count:>11,} {count / characters:6.1%} {'█' * round(_BAR * count / most)}"

@@ -68,7 +68,7 @@ def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, np.memmap] | None:
         return None
 
 
-def give_back(ids: np.ndarray) -> None:
+def release_pages(ids: np.ndarray) -> None:
     """Of ids (N,) mapped from a file, hand in the pages read so far; they are read again where they are wanted again.
 
     A look at one place brings its neighbourhood in, 64 KB to 2 MB on Linux: a few hundred places are all of a large
@@ -79,8 +79,8 @@ def give_back(ids: np.ndarray) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def stretches(ids: np.ndarray, length: int = LENGTH, overlap: int = 0) -> Iterator[np.ndarray]:
+def iter_chunks(ids: np.ndarray, length: int = LENGTH, overlap: int = 0) -> Iterator[np.ndarray]:
     """Ids (N,) in pieces of `length`, each with the first `overlap` of those that follow it."""
     for start in range(0, len(ids) - overlap, length):
         yield np.asarray(ids[start : start + length + overlap])
-        give_back(ids)
+        release_pages(ids)

@@ -15,7 +15,7 @@ from pathlib import Path
 from nanollm.charts.base import DARK, LIGHT, Figure, Palette, plotly_js
 from nanollm.experiments.results import SAMPLE, Result, figures, results, samples, write_results
 from nanollm.experiments.scaling import Experiment
-from nanollm.files import write_whole
+from nanollm.files import write_atomic
 
 REPORT = "report.html"
 _COUNTS = {1: "One point is", 2: "Two points are", 3: "Three points are", 4: "Four points are"}
@@ -44,7 +44,7 @@ def write(experiment: Experiment) -> Path:
     texts = samples(experiment)
     write_results(experiment, texts)
     path = experiment.folder / REPORT
-    write_whole(path, page(experiment, texts).encode())
+    write_atomic(path, page(experiment, texts).encode())
     return path
 
 

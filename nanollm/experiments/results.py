@@ -18,7 +18,7 @@ from nanollm.charts.base import LIGHT, Figure, Palette, references_of
 from nanollm.charts.scaling import Course, SizePoint, course_figure, size_figure
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import Experiment, training_flops
-from nanollm.files import write_whole
+from nanollm.files import write_atomic
 from nanollm.inference.generate import generate_text
 from nanollm.runs.record import Run
 from nanollm.runs.table import harmless
@@ -178,8 +178,8 @@ def write_results(experiment: Experiment, texts: dict[str, str]) -> None:
         "sampling": {**SAMPLE, "max_length": SAMPLE_LENGTH},
         "runs": [{**asdict(r), "curve": _curve(runs[r.run]), "sample": texts.get(r.run, "")} for r in found],
     }
-    write_whole(experiment.folder / "results.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
-    write_whole(experiment.folder / "results.csv", to_csv(found).encode())
+    write_atomic(experiment.folder / "results.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
+    write_atomic(experiment.folder / "results.csv", to_csv(found).encode())
 
 
 def read_results(folder: Path) -> dict[str, Any]:

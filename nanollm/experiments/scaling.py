@@ -18,7 +18,7 @@ from typing import Any
 
 from nanollm.config import PRESETS, TrainConfig, preset
 from nanollm.errors import InputError
-from nanollm.files import remedy
+from nanollm.files import disk_error_hint
 from nanollm.runs import folder as names
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, Status
@@ -124,7 +124,7 @@ class Experiment:
             self.folder.mkdir(parents=True, exist_ok=True)
             names.write_json(self.folder / EXPERIMENT, about)
         except OSError as error:
-            raise InputError(f"The experiment cannot be saved {remedy(error)}") from error
+            raise InputError(f"The experiment cannot be saved {disk_error_hint(error)}") from error
 
     def runs(self) -> list[Run]:
         """Its runs, from the first preset to the last, those left out that were deleted since."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.context_window import blocks, chunks, last_window, losses, standard_error, windows
-from nanollm.model import Trace, TransformerLanguageModel, undisturbed
+from nanollm.model import Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import read_tensors, write_tensors
 
@@ -124,18 +124,18 @@ def measure_means(
     """
     read, config = windows(model, ids, max_characters)[:, :-1], model.config
     on = {"dtype": torch.float64, "device": read.device}  # sums of many numbers
-    gathered = torch.zeros(config.num_layers, config.heads, config.head_dim, **on)
+    head_outputs = torch.zeros(config.num_layers, config.heads, config.head_dim, **on)
     stream = torch.zeros(config.num_layers + 1, config.embedding_dim, **on)
-    with undisturbed(model):
+    with evaluation_mode(model):
         for batch in chunks(read):
             trace = Trace(weights=False)
             model(batch, trace=trace)
-            gathered += torch.stack([x.double().sum(dim=(0, 2)) for x in trace.gathered]) / read.numel()
+            head_outputs += torch.stack([x.double().sum(dim=(0, 2)) for x in trace.head_outputs]) / read.numel()
             stream += torch.stack([x.double().sum(dim=(0, 1)) for x in trace.residual]) / read.numel()
         outputs = [block.attention.output for block in blocks(model)]
         weight = torch.stack([output.weight for output in outputs]).double()  # (L, D, D)
         bias = torch.stack([output.bias for output in outputs]).double()  # (L, D)
-        heads = torch.einsum("ldhk,lhk->lhd", weight.unflatten(-1, (config.heads, config.head_dim)), gathered)
+        heads = torch.einsum("ldhk,lhk->lhd", weight.unflatten(-1, (config.heads, config.head_dim)), head_outputs)
         # What a layer adds to the stream is what its heads, their bias and its feed-forward block add.
         feed_forwards = stream.diff(dim=0) - heads.sum(dim=1) - bias
     return Means(heads.float().cpu().numpy(), feed_forwards.float().cpu().numpy(), read.numel())
@@ -203,7 +203,7 @@ def rank_heads(
 
 def _rank(model: TransformerLanguageModel, read: Tensor, means: Means | None) -> Iterator[HeadEffect]:
     batches: list[tuple[Tensor, Trace, np.ndarray]] = []  # what follows (n, T), the trace, each window's loss (n,)
-    with undisturbed(model):
+    with evaluation_mode(model):
         for batch in chunks(read):
             trace, following = Trace(weights=False), batch[:, 1:]
             logits = model(batch[:, :-1], trace=trace)
@@ -211,7 +211,7 @@ def _rank(model: TransformerLanguageModel, read: Tensor, means: Means | None) ->
     for layer in range(model.config.num_layers):
         for head in range(model.config.heads):
             part = Part("head", layer, head)
-            with undisturbed(model):
+            with evaluation_mode(model):
                 rises = [
                     _mean_losses(_logits_without(model, part, trace, means), following) - before
                     for following, trace, before in batches
@@ -223,9 +223,11 @@ def _rank(model: TransformerLanguageModel, read: Tensor, means: Means | None) ->
 def _logits_without(model: TransformerLanguageModel, head: Part, trace: Trace, means: Means | None) -> Tensor:
     """What the model says without a head (B, T, V), from a trace of what it did with it."""
     block = blocks(model)[head.layer]
-    gathered = trace.gathered[head.layer].clone()  # (B, H, T, K)
-    gathered[:, head.head] = 0
-    x = trace.residual[head.layer] + block.attention.output(gathered.transpose(1, 2).flatten(2))  # heads side by side
+    head_outputs = trace.head_outputs[head.layer].clone()  # (B, H, T, K)
+    head_outputs[:, head.head] = 0
+    x = trace.residual[head.layer] + block.attention.output(
+        head_outputs.transpose(1, 2).flatten(2)
+    )  # heads side by side
     x = x + _mean_of(head, means, x)
     x = x + block.feed_forward(block.feed_forward_norm(x))
     return model.unembed(model.run_blocks(x, head.layer + 1))
@@ -237,7 +239,7 @@ def _mean_losses(logits: Tensor, following: Tensor) -> np.ndarray:
 
 
 def _read(model: TransformerLanguageModel, ids: Tensor) -> Reading:
-    with undisturbed(model):
+    with evaluation_mode(model):
         logits = model(ids)  # (1, T, V)
         following = losses(logits[:, :-1], ids[:, 1:])[0]
         return Reading(following.cpu().numpy(), logits[0, -1].float().softmax(dim=-1).cpu().numpy())

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from nanollm.explain.context_window import last_window
-from nanollm.model import Trace, TransformerLanguageModel, undisturbed
+from nanollm.model import Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 
 
@@ -41,7 +41,7 @@ def attention_map(model: TransformerLanguageModel, tokenizer: CharTokenizer, tex
     Raises InputError if the text is empty or has characters that the vocabulary lacks.
     """
     window, trace = last_window(model, tokenizer, text), Trace()
-    with undisturbed(model):
+    with evaluation_mode(model):
         model(window.ids, trace=trace)
     weights = torch.cat(trace.attention)  # L × (1, H, T, T) → (L, H, T, T)
     return AttentionMap(weights.float().cpu().numpy(), window.text, window.skipped)

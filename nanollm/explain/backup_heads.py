@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nanollm.explain.ablation import Means, Part, ablate, rank_heads
 from nanollm.explain.context_window import chunks, losses, standard_error, whole_numbers, windows
-from nanollm.model import TransformerLanguageModel, undisturbed
+from nanollm.model import TransformerLanguageModel, evaluation_mode
 
 SOUGHT_BY, JUDGED_BY = 4_096, 32_768  # characters: few by which a pair is sought among hundreds, many that decide
 CLEARLY = 2.0  # standard errors that a backup must be away from chance
@@ -67,6 +67,6 @@ def _judged(model: TransformerLanguageModel, read: Tensor, pair: tuple[Part, Par
 
 def _paid(model: TransformerLanguageModel, read: Tensor) -> np.ndarray:
     """What each window of (N, T + 1) cost, in nats a character: (N,)."""
-    with undisturbed(model):
+    with evaluation_mode(model):
         paid = [losses(model(batch[:, :-1]), batch[:, 1:]).double().mean(dim=1) for batch in chunks(read)]
         return np.concatenate([each.cpu().numpy() for each in paid])

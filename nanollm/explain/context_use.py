@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from nanollm.explain.context_window import chunks, losses, standard_error, whole_numbers
-from nanollm.model import TransformerLanguageModel, undisturbed
+from nanollm.model import TransformerLanguageModel, evaluation_mode
 
 METER_CHARACTERS = 16_384  # read in all: about half a second for the largest preset, on two cores
 FEWEST = 8  # places, if there are: an uncertainty wants several
@@ -58,7 +58,7 @@ def context_meter(
     lengths = np.array([*(2**power for power in range(T.bit_length()) if 2**power < T), T])
     places = min(max(FEWEST, max_characters // int(lengths.sum())), len(row) - T)
     targets = torch.linspace(T, len(row) - 1, places).long()  # (M,)
-    with undisturbed(model):
+    with evaluation_mode(model):
         shorter = [_paid(model, row, targets, length)[:, -1] for length in lengths[:-1].tolist()]
         along = _paid(model, row, targets, T)  # (M, T)
     cut = np.stack([*shorter, along[:, -1]], axis=1)  # (M, K)

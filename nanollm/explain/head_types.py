@@ -18,7 +18,7 @@ from torch import Tensor
 from nanollm.errors import InputError
 from nanollm.explain.context_window import windows
 from nanollm.inference.generate import require_vocabulary
-from nanollm.model import Trace, TransformerLanguageModel, undisturbed
+from nanollm.model import Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 
 PATTERNS = (
@@ -135,7 +135,7 @@ class _Tally:
     def add(self, ids: Tensor, targets: np.ndarray) -> None:
         """One window, ids (1, T), and where each pattern would look in it: targets (P, T, T) of bool."""
         trace, T = Trace(), ids.shape[1]
-        with undisturbed(self.model):
+        with evaluation_mode(self.model):
             self.model(ids, trace=trace)
         attention = torch.cat(trace.attention).float().cpu().numpy()  # (L, H, T, T)
         flat = targets.reshape(len(PATTERNS), T * T).T.astype(np.float32)  # (T², P)

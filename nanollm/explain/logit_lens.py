@@ -16,7 +16,7 @@ from torch import Tensor
 
 from nanollm.errors import InputError
 from nanollm.explain.context_window import blocks, last_window, require_place
-from nanollm.model import EPSILON, Trace, TransformerLanguageModel, undisturbed
+from nanollm.model import EPSILON, Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 
 
@@ -64,7 +64,7 @@ def logit_lens(model: TransformerLanguageModel, tokenizer: CharTokenizer, text: 
     Raises InputError if the text is empty or has characters that the vocabulary lacks.
     """
     window, trace = last_window(model, tokenizer, text), Trace(weights=False)
-    with undisturbed(model):
+    with evaluation_mode(model):
         model(window.ids, trace=trace)
         said = model.unembed(torch.cat(trace.residual)).float().softmax(dim=-1)  # (L + 1, T, V)
     return LogitLens(said.cpu().numpy(), window.text, window.skipped)
@@ -83,16 +83,16 @@ def contributions(
     if len(character) != 1:
         raise InputError("Choose one character whose logit is to be shared out.")
     id = int(tokenizer.encode(character)[0])
-    with undisturbed(model):
+    with evaluation_mode(model):
         logits = model(window.ids, trace=trace)
         direction = _direction(model, id, trace.residual[-1][0, place])
         embedding = model.embedding.weight[window.ids[0, place]]
         position = model.positions.weight[place] if model.positions is not None else torch.zeros_like(embedding)
         heads, biases, feed_forwards = [], [], []
-        for block, x, gathered in zip(blocks(model), trace.residual, trace.gathered, strict=False):
+        for block, x, head_outputs in zip(blocks(model), trace.residual, trace.head_outputs, strict=False):
             output = block.attention.output
             by_head = output.weight.unflatten(1, (model.config.heads, model.config.head_dim))  # (D, D) → (D, H, K)
-            added = torch.einsum("dhk,hk->hd", by_head, gathered[0, :, place])  # (H, D)
+            added = torch.einsum("dhk,hk->hd", by_head, head_outputs[0, :, place])  # (H, D)
             middle = x[0, place] + added.sum(dim=0) + output.bias  # the stream between attention and feed-forward
             heads.append(added)
             biases.append(output.bias)

@@ -14,7 +14,7 @@ from nanollm.errors import InputError
 from nanollm.explain.context_window import CHUNK
 from nanollm.inference.generate import first_character, require_vocabulary, window_start
 from nanollm.inference.sampling import check_candidates
-from nanollm.model import TransformerLanguageModel, undisturbed
+from nanollm.model import TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 
 NUMBERS = 2**22  # logits that are judged at a time: 32 MB of them, each several times over
@@ -55,7 +55,7 @@ def surprisal(
     device = model.embedding.weight.device
     ids = torch.as_tensor(tokenizer.encode(text).astype(np.int64), device=device)
     before = torch.as_tensor(tokenizer.encode(first_character(tokenizer)).astype(np.int64), device=device)
-    with undisturbed(model):
+    with evaluation_mode(model):
         judged = [_judge(model(before[None])[0], ids[:1], k)]
         at_once = min(CHUNK, 4 * NUMBERS // model.config.vocab_size)
         for windows, targets, kept in _windows(ids, model.config.context_length, at_once):

@@ -256,6 +256,6 @@ def generate_texts(
 
 
 if __name__ == "__main__":
-    from nanollm.cli.generate import main
+    from nanollm.cli.sample import main
 
     sys.exit(main())

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nanollm.files import read_json as read_json  # at home here too, beside write_json
-from nanollm.files import write_whole
+from nanollm.files import write_atomic
 
 RUN = "run.json"  # what was asked for; written once, later only its title changes
 STATUS = "status.json"  # state, step, reason
@@ -46,7 +46,7 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
     content = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False).encode("utf-8", "replace")
     content = content.ljust(_ROOM - 1) + b"\n"
     try:
-        write_whole(path, content)
+        write_atomic(path, content)
     except OSError:
         if not path.is_file() or path.stat().st_size < len(content):
             raise

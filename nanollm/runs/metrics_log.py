@@ -14,7 +14,7 @@ from typing import BinaryIO
 
 from nanollm.config import TrainConfig
 from nanollm.train.events import Eval, Event, Resume, Step, from_json, to_json
-from nanollm.train.workload import evaluations_after
+from nanollm.train.workload import remaining_evaluations
 
 _RECENT = 20  # Step events that the speed is taken from
 # Step events that are held of one run. A chart draws some hundreds; a million would take seconds to parse and 500 MB.
@@ -93,7 +93,7 @@ class Pace:
         if self.step_seconds is None:
             return None
         steps = max(0, train.num_steps - step)
-        return steps * self.step_seconds + evaluations_after(step, train) * self.evaluation_seconds
+        return steps * self.step_seconds + remaining_evaluations(step, train) * self.evaluation_seconds
 
 
 class EventLog:

@@ -18,7 +18,7 @@ from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset, require_enough_text, to_dict
 from nanollm.errors import InputError
-from nanollm.files import remedy, sync_folder
+from nanollm.files import disk_error_hint, fsync_folder
 from nanollm.limits import LOCAL, Limits
 from nanollm.runs import folder as names
 from nanollm.runs import titles
@@ -209,7 +209,7 @@ class RunStore:
         except Timeout as error:
             raise InputError("The runs are busy at this moment: try again.") from error
         except OSError as error:
-            raise InputError(f"The folder of the runs cannot be written {remedy(error)}") from error
+            raise InputError(f"The folder of the runs cannot be written {disk_error_hint(error)}") from error
         try:
             yield
         finally:
@@ -240,7 +240,7 @@ class RunStore:
         try:
             return self.get(self._write_new(about, queued, weights))
         except OSError as error:
-            raise InputError(f"The run cannot be saved {remedy(error)}") from error
+            raise InputError(f"The run cannot be saved {disk_error_hint(error)}") from error
 
     def _write_new(self, about: dict[str, Any], queued: bool, weights: Path | None) -> str:
         """Write a new folder aside and give it its name at the end, so that nobody meets it half-made."""
@@ -271,7 +271,7 @@ class RunStore:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise
             else:
-                sync_folder(self.root)
+                fsync_folder(self.root)
                 return run_id
 
     def _of(self, about: Mapping[str, Any]) -> list[Run]:

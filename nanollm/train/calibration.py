@@ -21,10 +21,10 @@ import torch
 from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig
-from nanollm.files import read_json, write_whole
+from nanollm.files import read_json, write_atomic
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.optim import Optimizer
-from nanollm.train.step import take_step
+from nanollm.train.step import training_step
 
 ROUNDS = 3
 WORTH_A_THREAD = 1.15  # more threads must be so much faster: the page and other runs want processors too
@@ -33,20 +33,20 @@ WORTH_A_THREAD = 1.15  # more threads must be so much faster: the page and other
 def resolve(model: ModelConfig, config: TrainConfig, device: torch.device | None = None) -> TrainConfig:
     """The config with "auto" replaced by what is fastest here for this shape. Changes no random state, no weight.
 
-    Tried once for each machine, torch and shape (a few steps each way), then read from remembered().
+    Tried once for each machine, torch and shape (a few steps each way), then read from cached_results().
     """
     if "auto" not in (config.precision, config.threads):
         return config
     device = device or torch.device("cpu")
-    key = key_of(model, config, device)
-    found = remembered().get(key, {})
+    key = cache_key(model, config, device)
+    found = cached_results().get(key, {})
     if not _is_answer(found):
         found = _try(model, config, device)
         _remember(key, found)
     return replace(config, precision=found["precision"], threads=found["threads"])
 
 
-def remembered() -> dict[str, dict]:
+def cached_results() -> dict[str, dict]:
     """What was found out so far on this machine; empty if there is no file, or none that can be read."""
     with suppress(RuntimeError):
         return read_json(_file())
@@ -87,7 +87,7 @@ def _stepper(model: ModelConfig, config: TrainConfig, device: torch.device) -> C
 
     def step(precision: str) -> float:
         began = time.perf_counter()
-        loss, _ = take_step(trained, optimizer, ids, ids, 0, precision, pieces=config.accumulation_steps)
+        loss, _ = training_step(trained, optimizer, ids, ids, 0, precision, micro_batches=config.accumulation_steps)
         loss.item()  # a GPU has computed it only now
         return time.perf_counter() - began
 
@@ -96,31 +96,31 @@ def _stepper(model: ModelConfig, config: TrainConfig, device: torch.device) -> C
 
 def _thread_counts() -> list[int]:
     """1, 2, 4 … and as many as there are processors."""
-    most = processors()
+    most = available_cpus()
     return sorted({min(most, 2**k) for k in range(most.bit_length() + 1)})
 
 
 def _threads(config: TrainConfig) -> int:
-    return processors() if config.threads == "auto" else config.threads
+    return available_cpus() if config.threads == "auto" else config.threads
 
 
-def machine(device: torch.device) -> str:
+def device_name(device: torch.device) -> str:
     """The name of what computes: the GPU's, or the processor's where the system tells it."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
 
 
-def processors() -> int:
+def available_cpus() -> int:
     """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def key_of(model: ModelConfig, config: TrainConfig, device: torch.device) -> str:
+def cache_key(model: ModelConfig, config: TrainConfig, device: torch.device) -> str:
     """All that decides how long a step takes."""
     shape = (model.vocab_size, model.embedding_dim, model.num_layers, model.ffn_hidden_dim, model.heads)
     similarity = "cosine" if model.qk_norm else "dot"  # as in the keys of earlier versions
     kind = (model.context_length, config.batch_size, bool(model.dropout), model.position, similarity)
     asked = (config.optimizer, config.precision, config.threads, config.accumulation_steps)
-    where = machine(device) if device.type == "cuda" else f"{machine(device)} x{processors()}"
+    where = device_name(device) if device.type == "cuda" else f"{device_name(device)} x{available_cpus()}"
     return " ".join(map(str, (where, torch.__version__, *shape, *kind, *asked)))
 
 
@@ -154,4 +154,4 @@ def _remember(key: str, found: dict) -> None:
         file = _file()
         file.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(file.with_suffix(".lock"), timeout=5):  # or of two answers at once, one would be lost
-            write_whole(file, json.dumps({**remembered(), key: found}, indent=1).encode())
+            write_atomic(file, json.dumps({**cached_results(), key: found}, indent=1).encode())

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from nanollm.config import ModelConfig, TrainConfig, current_names, to_dict
 from nanollm.errors import InputError
-from nanollm.files import write_whole
+from nanollm.files import write_atomic
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
@@ -145,7 +145,7 @@ def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mappin
         raise AssertionError("the digest's place must be unique")  # quotes inside the JSON are escaped, so it is
     digest = hashlib.sha256(content).hexdigest().encode()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content.replace(_UNSIGNED, b'"digest":"' + digest + b'"'))
+    write_atomic(path, content.replace(_UNSIGNED, b'"digest":"' + digest + b'"'))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -24,7 +24,7 @@ from torch import Tensor
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from nanollm.errors import InputError, OutOfReach
+from nanollm.errors import InputError, PeerLostError
 
 TIMEOUT_SECONDS = 300.0  # a rank that is silent for so long has hung; evaluating and saving must fit in
 TIMEOUT_VARIABLE = "NANOLLM_RANK_TIMEOUT"
@@ -34,22 +34,22 @@ TIMEOUT_VARIABLE = "NANOLLM_RANK_TIMEOUT"
 class Ranks:
     """This process's place among those that train together.
 
-    Every method but share() must be called by all of them, and raises OutOfReach when one is gone or silent.
+    Every method but share() must be called by all of them, and raises PeerLostError when one is gone or silent.
     """
 
     rank: int = 0
     world_size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one process that writes, measures and is asked to pause."""
         return self.rank == 0
 
-    def share(self, batch: Tensor) -> Tensor:
+    def shard(self, batch: Tensor) -> Tensor:
         """This rank's rows of a batch (B, T) that all ranks have drawn alike: (B / world_size, T)."""
         return batch if self.world_size == 1 else batch.chunk(self.world_size)[self.rank]
 
-    def average(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its mean over all ranks.
 
         All travel as one: a message costs more than what is in it as long as a model is small (PyTorch's
@@ -64,7 +64,7 @@ class Ranks:
         for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
             tensor.copy_(mean.view_as(tensor))
 
-    def most(self, number: int) -> int:
+    def all_reduce_max(self, number: int) -> int:
         """The largest of the ranks' numbers."""
         if self.world_size == 1:
             return number
@@ -73,7 +73,7 @@ class Ranks:
             dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
         return int(tensor)
 
-    def led(self, numbers: Sequence[float | None]) -> list[float | None]:
+    def broadcast(self, numbers: Sequence[float | None]) -> list[float | None]:
         """The first rank's numbers; the others say only how many they expect."""
         if self.world_size == 1:
             return list(numbers)
@@ -83,7 +83,7 @@ class Ranks:
             dist.broadcast(tensor, src=0)
         return [None if math.isnan(number) else number for number in tensor.tolist()]
 
-    def all_states(self, state: Tensor) -> list[Tensor]:
+    def all_gather(self, state: Tensor) -> list[Tensor]:
         """Every rank's state (S,), uint8 on the processor, in the order of the ranks."""
         if self.world_size == 1:
             return [state]
@@ -93,32 +93,32 @@ class Ranks:
             dist.all_gather(states, own)
         return [state.cpu() for state in states]
 
-    def handed_out(self, content: bytes = b"") -> bytes:
+    def broadcast_bytes(self, content: bytes = b"") -> bytes:
         """The first rank's bytes, at every rank."""
         if self.world_size == 1:
             return content
         size = torch.tensor(len(content), device=_device())
         with _talking():
             dist.broadcast(size, src=0)
-        own = torch.frombuffer(bytearray(content), dtype=torch.uint8) if self.leads else torch.empty(int(size))
+        own = torch.frombuffer(bytearray(content), dtype=torch.uint8) if self.is_main else torch.empty(int(size))
         tensor = own.to(_device(), torch.uint8)
         with _talking():
             dist.broadcast(tensor, src=0)
         return tensor.cpu().numpy().tobytes()
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = Ranks()
 
 
 @contextmanager
-def joined() -> Iterator[Ranks]:
-    """This process among those that torchrun started; ALONE where nobody did.
+def process_group() -> Iterator[Ranks]:
+    """This process among those that torchrun started; SINGLE_PROCESS where nobody did.
 
     Raises InputError if the others cannot be reached.
     """
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     if world_size == 1 or "RANK" not in os.environ:
-        yield ALONE
+        yield SINGLE_PROCESS
         return
     if torch.cuda.is_available():
         torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
@@ -160,7 +160,7 @@ def _fresh(store: Store, rank: int, world_size: int) -> Store:
     return PrefixStore(name, store)
 
 
-def leave(status: int) -> NoReturn:
+def exit_now(status: int) -> NoReturn:
     """End this process at once with an exit status: an orderly end may abort, as gloo does not join all its threads."""
     sys.stdout.flush()
     sys.stderr.flush()
@@ -172,15 +172,15 @@ def _talking() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # what gloo and nccl raise, a timeout included
-        raise OutOfReach(f"Another of the processes ended or fell silent ({error}).") from error
+        raise PeerLostError(f"Another of the processes ended or fell silent ({error}).") from error
 
 
-def processes_here() -> int:
+def local_world_size() -> int:
     """How many of the processes run on this machine, and so share its processors."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
 
 
-def restarted() -> bool:
+def was_restarted() -> bool:
     """Whether torchrun has started these processes again after one of them ended."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 

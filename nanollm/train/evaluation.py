@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanollm.data.token_file import give_back
-from nanollm.model import TransformerLanguageModel, undisturbed
-from nanollm.train.memory import EVALUATED_AT_ONCE
+from nanollm.data.token_file import release_pages
+from nanollm.model import TransformerLanguageModel, evaluation_mode
+from nanollm.train.memory import EVAL_CHARACTERS_PER_PASS
 from nanollm.train.workload import MAX_EVAL_CHARACTERS
 
 
@@ -26,7 +26,7 @@ def evaluate(
     row = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
     device = model.embedding.weight.device
     total, count = 0.0, 0
-    with undisturbed(model):
+    with evaluation_mode(model):
         for windows in _passes(row, model.config.context_length, max_characters):
             chunk = torch.from_numpy(windows).to(device)
             logits = model(chunk[:, :-1])
@@ -41,11 +41,11 @@ def _passes(row: np.ndarray, T: int, max_characters: int) -> Iterator[np.ndarray
     Where the ids are mapped from a file, only those of one pass are in memory.
     """
     full = max(0, len(row) - 1) // T  # windows; each begins with the target of the one before it
-    most, at_once = max(1, max_characters // T), max(1, EVALUATED_AT_ONCE // T)
+    most, at_once = max(1, max_characters // T), max(1, EVAL_CHARACTERS_PER_PASS // T)
     chosen = (torch.arange(full) if full <= most else torch.linspace(0, full - 1, most).long()).numpy()
     for start in range(0, len(chosen), at_once):
         places = T * chosen[start : start + at_once, None] + np.arange(T + 1)  # (B, T + 1)
         yield row[places].astype(np.int64, copy=False)
-        give_back(row)
+        release_pages(row)
     if full <= most and len(rest := row[full * T :]) > 1:
         yield rest[None].astype(np.int64)

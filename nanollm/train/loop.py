@@ -1,7 +1,7 @@
 """Training, as a generator of events: `for event in train(state, data, config): ...`, and `break` to stop.
 
 train() never touches a file. When the state is worth keeping it yields a Checkpoint event, and whoever drives it writes
-the file (keep() does) before asking for more.
+the file (write_checkpoint() does) before asking for more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from nanollm.data.dataset import Dataset as Dataset  # at home here too, beside 
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.calibration import machine, resolve
+from nanollm.train.calibration import device_name, resolve
 from nanollm.train.checkpoint import FINAL_NAME, resume_name, save_checkpoint, snapshot_name
 from nanollm.train.checkpoint import load_checkpoint as load_checkpoint  # at home here too, beside train_with_config
 from nanollm.train.device import free_memory, random_state, set_random_state
@@ -32,7 +32,7 @@ from nanollm.train.events import Checkpoint, End, Eval, Event, Start, Step
 from nanollm.train.memory import require_memory
 from nanollm.train.optim import learning_rate_at
 from nanollm.train.state import TrainState as TrainState  # at home here too
-from nanollm.train.step import take_step
+from nanollm.train.step import training_step
 from nanollm.train.workload import MAX_EVAL_CHARACTERS, snapshot_steps
 
 GONE_ASTRAY = 3.0  # times ln V: no model that still learns is so much worse than guessing
@@ -100,7 +100,7 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
         logging, saving = last or step % config.log_interval == 0, step % config.checkpoint_interval == 0
         judging = last or step in snapshots or step % config.eval_interval == 0
         looking = logging or saving or judging
-        healthy = not looking or (state.finite() and state.mean_loss() < worst_loss)
+        healthy = not looking or (state.is_finite() and state.mean_loss() < worst_loss)
         state.seconds += time.perf_counter() - started  # by now a GPU has done what it was asked to do
         if not looking:
             continue
@@ -109,7 +109,7 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
         if logging or not healthy:
             speed = (step - logged_at) * characters_a_step / max(1e-9, state.seconds - logged_seconds)
             loss = state.mean_loss()
-            state.begin_stretch()  # before the event, at which the driver may save the state
+            state.reset_running_loss()  # before the event, at which the driver may save the state
             logged_at, logged_seconds = step, state.seconds
             yield Step(
                 step=step,
@@ -134,18 +134,25 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
 def _step(state: TrainState, data: Dataset, config: TrainConfig) -> Tensor:
     """One optimizer step; returns the gradient's length before clipping. A non-finite gradient changes no weight."""
     ids, targets = data.batch(config.batch_size, state.model.config.context_length, state.data_generator)
-    pieces, ranks = config.accumulation_steps, state.ranks
-    loss, grad_norm = take_step(
-        state.model, state.optimizer, ids, targets, state.step, config.precision, pieces=pieces, ranks=ranks
+    micro_batches, ranks = config.accumulation_steps, state.ranks
+    loss, grad_norm = training_step(
+        state.model,
+        state.optimizer,
+        ids,
+        targets,
+        state.step,
+        config.precision,
+        micro_batches=micro_batches,
+        ranks=ranks,
     )
-    state.count(loss, grad_norm)
+    state.record_step(loss, grad_norm)
     return grad_norm
 
 
 def _judge(state: TrainState, data: Dataset, snapshots: frozenset[int]) -> Iterator[Event]:
     """Measure; then ask for a snapshot, if one is due or no step was better so far."""
     former = state.best_step
-    event = judge(state, data)
+    event = measure_losses(state, data)
     yield event
     if event.best or state.step in snapshots:
         kind = "snapshot" if state.step in snapshots else "best"
@@ -153,15 +160,15 @@ def _judge(state: TrainState, data: Dataset, snapshots: frozenset[int]) -> Itera
         yield Checkpoint(state.step, snapshot_name(state.step), kind, replaces=outdone)
 
 
-def judge(state: TrainState, data: Dataset) -> Eval:
+def measure_losses(state: TrainState, data: Dataset) -> Eval:
     """Measure both losses of the model as it is now, and remember in the state whether no step was better."""
     losses: tuple[float | None, float | None] = (None, None)
-    if state.ranks.leads:
+    if state.ranks.is_main:
         # As many characters of both, so that both losses are equally certain; all, where nothing was kept back.
         as_many = min(len(data.val) or MAX_EVAL_CHARACTERS, MAX_EVAL_CHARACTERS)
         train_loss = evaluate(state.model, data.train, max_characters=as_many)
         losses = train_loss, evaluate(state.model, data.val)
-    state.train_loss, state.val_loss = state.ranks.led(losses)
+    state.train_loss, state.val_loss = state.ranks.broadcast(losses)
     best = state.val_loss is not None and (state.best_val_loss is None or state.val_loss < state.best_val_loss)
     if best:
         state.best_val_loss, state.best_step = state.val_loss, state.step
@@ -181,11 +188,11 @@ def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:
         train_characters=len(data.train),
         val_characters=len(data.val),
         world_size=state.ranks.world_size,
-        machine=machine(state.model.embedding.weight.device),
+        machine=device_name(state.model.embedding.weight.device),
     )
 
 
-def keep(
+def write_checkpoint(
     folder: str | Path,
     event: Checkpoint,
     state: TrainState,
@@ -255,7 +262,7 @@ def train_with_config(
     reason = "completed"
     for event in train(state, data, train_config):
         if isinstance(event, Checkpoint) and folder is not None:
-            keep(folder, event, state, train_config, tokenizer)
+            write_checkpoint(folder, event, state, train_config, tokenizer)
         elif isinstance(event, End):
             reason = event.reason
     return TrainResult(

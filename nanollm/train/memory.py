@@ -15,7 +15,7 @@ from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
 
 RUNTIME = 20_000_000  # bytes that torch takes for itself with the first step, whatever the model: 10 to 45 MB
-EVALUATED_AT_ONCE = 8192  # characters that evaluate() reads in one pass
+EVAL_CHARACTERS_PER_PASS = 8192  # characters that evaluate() reads in one pass
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
@@ -86,7 +86,7 @@ def _activations(model: ModelConfig, batch_size: int, precision: str) -> int:
 
 def _evaluation(model: ModelConfig) -> int:
     """The widest layer of a forward pass that keeps nothing, and the logits."""
-    rows = max(EVALUATED_AT_ONCE, model.context_length)
+    rows = max(EVAL_CHARACTERS_PER_PASS, model.context_length)
     return 4 * rows * (8 * model.embedding_dim + 2 * model.ffn_hidden_dim + 2 * model.vocab_size)
 
 

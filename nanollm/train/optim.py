@@ -49,7 +49,7 @@ class Optimizer:
         return {
             f"{number}.{index}.{slot}": tensor
             for number, part in enumerate(self.parts)
-            for index, slots in enumerate(part.memory)
+            for index, slots in enumerate(part.state)
             for slot, tensor in slots.items()
         }
 
@@ -74,7 +74,7 @@ class AdamW:
     def __init__(self, parameters: Iterable[Tensor], config: TrainConfig) -> None:
         self.config = config
         self.parameters = sorted(parameters, key=lambda p: p.dim() < 2)  # matrices first, as in all resume files
-        self.memory = [
+        self.state = [
             {"step": torch.zeros((), device=p.device), "exp_avg": _zeros_like(p), "exp_avg_sq": _zeros_like(p)}
             for p in self.parameters
         ]
@@ -82,7 +82,7 @@ class AdamW:
     @torch.no_grad()
     def step(self, rate: float, bad: Tensor | None = None) -> None:
         """Update at a learning rate; where `bad` is 1, not at all."""
-        learning = [row for row in zip(self.parameters, self.memory, strict=True) if row[0].grad is not None]
+        learning = [row for row in zip(self.parameters, self.state, strict=True) if row[0].grad is not None]
         for decay, rows in (
             (self.config.weight_decay, [row for row in learning if row[0].dim() >= 2]),
             (0.0, [row for row in learning if row[0].dim() < 2]),
@@ -117,14 +117,14 @@ class Muon:
 
     def __init__(self, matrices: Iterable[Tensor], config: TrainConfig) -> None:
         self.parameters, self.config = list(matrices), config
-        self.memory = [{"momentum": _zeros_like(p)} for p in self.parameters]
+        self.state = [{"momentum": _zeros_like(p)} for p in self.parameters]
 
     @torch.no_grad()
     def step(self, rate: float, bad: Tensor | None = None) -> None:
         """Update at a learning rate; where `bad` is 1, not at all."""
         good = 1 - bad if bad is not None else 1.0
         by_shape: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
-        for p, slots in zip(self.parameters, self.memory, strict=True):
+        for p, slots in zip(self.parameters, self.state, strict=True):
             if p.grad is None:
                 continue
             gradient = p.grad.nan_to_num(0.0, 0.0, 0.0)
@@ -136,7 +136,7 @@ class Muon:
                 part, update = (part, update) if flat else (part.T, update.T)
                 by_shape[part.shape].append((part, update))
         for (rows, columns), pairs in by_shape.items():
-            updates = orthogonal(torch.stack([update for _, update in pairs]))  # (n, rows, columns)
+            updates = orthogonalize(torch.stack([update for _, update in pairs]))  # (n, rows, columns)
             length = ADAMW_SHARE * math.sqrt(max(rows, columns))
             for (part, _), update in zip(pairs, updates, strict=True):
                 part.mul_(1 - rate * self.config.weight_decay * good)
@@ -156,7 +156,7 @@ def _square_parts(matrix: Tensor) -> list[Tensor]:
     return list(matrix.split(columns)) if rows == 3 * columns else [matrix]
 
 
-def orthogonal(matrices: Tensor) -> Tensor:
+def orthogonalize(matrices: Tensor) -> Tensor:
     """(n, rows ≤ columns, columns), each with its singular values brought near 1: UΣVᵀ becomes about UVᵀ.
 
     Newton–Schulz iteration with the coefficients of Jordan et al. 2024, which trade exactness (0.7 … 1.2) for speed.

@@ -12,7 +12,7 @@ from nanollm.config import ModelConfig, TrainConfig, current_names, to_dict
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.checkpoint import read_tensors, require_finite, require_size, write_tensors
-from nanollm.train.distributed import ALONE, Ranks
+from nanollm.train.distributed import SINGLE_PROCESS, Ranks
 from nanollm.train.optim import Optimizer
 
 RECENT = 50  # final_loss is the mean of so many last steps
@@ -32,7 +32,7 @@ class TrainState:
     loss_sum: Tensor  # over the steps since the last Step event
     grad_norm_sum: Tensor  # over the same steps: finite as long as every gradient was
     recent: Tensor  # losses of the last steps
-    ranks: Ranks = ALONE
+    ranks: Ranks = SINGLE_PROCESS
     step: int = 0
     seconds: float = 0.0
     loss_count: int = 0
@@ -42,7 +42,7 @@ class TrainState:
     best_step: int | None = None
 
     @classmethod
-    def new(cls, model: TransformerLanguageModel, config: TrainConfig, ranks: Ranks = ALONE) -> TrainState:
+    def new(cls, model: TransformerLanguageModel, config: TrainConfig, ranks: Ranks = SINGLE_PROCESS) -> TrainState:
         """The state before the first step; everything random from here on follows from config.seed.
 
         Ranks draw the same windows, and each its own dropout.
@@ -59,7 +59,7 @@ class TrainState:
             ranks=ranks,
         )
 
-    def count(self, loss: Tensor, grad_norm: Tensor) -> None:
+    def record_step(self, loss: Tensor, grad_norm: Tensor) -> None:
         """Take note of one more step: its loss and its gradient's length, both () and neither waited for."""
         self.step += 1
         self.loss_sum = self.loss_sum + loss
@@ -71,7 +71,7 @@ class TrainState:
         """Mean training loss since the last Step event, nats a character; waits for the device."""
         return float(self.loss_sum) / self.loss_count
 
-    def begin_stretch(self) -> None:
+    def reset_running_loss(self) -> None:
         """Forget the losses and gradients that a Step event has told."""
         self.loss_sum, self.grad_norm_sum = torch.zeros_like(self.loss_sum), torch.zeros_like(self.grad_norm_sum)
         self.loss_count = 0
@@ -80,7 +80,7 @@ class TrainState:
         """Mean training loss of the last 50 steps (of all, if there were fewer), nats a character."""
         return float(self.recent.nanmean())
 
-    def finite(self) -> bool:
+    def is_finite(self) -> bool:
         """Whether every weight is a number, and every gradient since the last Step event was: if not, it has diverged.
 
         A step whose gradient is not finite has harmed nothing, but whoever skips learns nothing either.
@@ -91,24 +91,24 @@ class TrainState:
     def save(self, path: str | Path) -> None:
         """Write a file from which load() goes on as if nothing had happened.
 
-        While the first of several ranks saves, the others must call random_states().
+        While the first of several ranks saves, the others must call gather_random_states().
         Raises OSError; InputError, having written nothing, if a weight or an optimizer's number is not finite.
         """
         tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.model.state_dict().items()}
         tensors |= {f"optimizer.{name}": t.detach().cpu().contiguous() for name, t in self.optimizer.tensors().items()}
         require_finite(tensors, "Training has come to numbers that are not finite, so it was not saved")
         tensors |= {"data_random": self.data_generator.get_state()}
-        tensors |= self.random_states()
+        tensors |= self.gather_random_states()
         tensors |= {name: getattr(self, name).cpu() for name in _RUNNING}
         write_tensors(path, tensors, {"model": to_dict(self.model.config), **{k: getattr(self, k) for k in _SCALARS}})
 
-    def random_states(self) -> dict[str, Tensor]:
+    def gather_random_states(self) -> dict[str, Tensor]:
         """What every rank's dropout goes on from, by the name in a resume file."""
-        return {_random_name(rank): state for rank, state in enumerate(self.ranks.all_states(self.global_random))}
+        return {_random_name(rank): state for rank, state in enumerate(self.ranks.all_gather(self.global_random))}
 
     @classmethod
     def load(
-        cls, path: str | Path, config: TrainConfig, device: torch.device | str = "cpu", ranks: Ranks = ALONE
+        cls, path: str | Path, config: TrainConfig, device: torch.device | str = "cpu", ranks: Ranks = SINGLE_PROCESS
     ) -> TrainState:
         """The state that save() wrote, to go on with: bit by bit, on such a device and as many ranks as saved it.
 

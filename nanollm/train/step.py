@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nanollm.model import TransformerLanguageModel
-from nanollm.train.distributed import ALONE, Ranks
+from nanollm.train.distributed import SINGLE_PROCESS, Ranks
 from nanollm.train.optim import Optimizer
 
 
-def take_step(
+def training_step(
     model: TransformerLanguageModel,
     optimizer: Optimizer,
     ids: Tensor,
@@ -21,25 +21,29 @@ def take_step(
     step: int,
     precision: str,
     *,
-    pieces: int = 1,
-    ranks: Ranks = ALONE,
+    micro_batches: int = 1,
+    ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[Tensor, Tensor]:
     """Learn from windows ids (B, T) and the characters that follow, targets (B, T), as step number `step` from 0.
 
     Where several processes train together, this one computes its share of the batch only; and it computes that in so
-    many `pieces`, one after the other, whose gradients add up (less memory, the same step).
+    many `micro_batches`, one after the other, whose gradients add up (less memory, the same step).
     Returns the loss before the update in nats a character, and the gradient's length before clipping, both still on
     the model's device: nothing here waits for it.
     """
     device = model.embedding.weight.device
     total = torch.zeros((), device=device)
-    for read, follows in zip(ranks.share(ids).chunk(pieces), ranks.share(targets).chunk(pieces), strict=True):
+    for read, follows in zip(
+        ranks.shard(ids).chunk(micro_batches), ranks.shard(targets).chunk(micro_batches), strict=True
+    ):
         with arithmetic(precision, device):
             logits = model(read.to(device))  # (b, T, V)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), follows.to(device).flatten()) / pieces
+        loss = F.cross_entropy(logits.float().flatten(0, 1), follows.to(device).flatten()) / micro_batches
         loss.backward()
         total += loss.detach()
-    ranks.average([total, *(parameter.grad for parameter in optimizer.parameters if parameter.grad is not None)])
+    ranks.all_reduce_mean(
+        [total, *(parameter.grad for parameter in optimizer.parameters if parameter.grad is not None)]
+    )
     with arithmetic(precision, device):  # Muon's own products
         return total, optimizer.step(step)
 

@@ -19,7 +19,7 @@ def step_seconds(preset_name: str, vocab_size: int) -> float | None:
     """Seconds of one training step of a preset on this machine; measured now if it was not before."""
     model, train = make_configs(preset(preset_name), vocab_size)
     calibration.resolve(model, train, best_device())
-    found = calibration.remembered().get(calibration.key_of(model, train, best_device()), {})
+    found = calibration.cached_results().get(calibration.cache_key(model, train, best_device()), {})
     return found.get("seconds")
 
 

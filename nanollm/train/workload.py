@@ -24,32 +24,32 @@ def snapshot_steps(num_steps: int) -> frozenset[int]:
     return frozenset({0, num_steps, *(int(step) for step in rounded if step < num_steps)})
 
 
-def evaluations_after(step: int, train: TrainConfig) -> int:
+def remaining_evaluations(step: int, train: TrainConfig) -> int:
     """How many times a run is judged after a step, with all that comes with it; -1 for the step: in all of its life."""
     every = train.eval_interval
     others = sum(later > step and later % every > 0 for later in snapshot_steps(train.num_steps))
     return max(0, train.num_steps // every - step // every) + others
 
 
-def evaluated_characters(characters: int, train: TrainConfig) -> int:
+def characters_per_evaluation(characters: int, train: TrainConfig) -> int:
     """How many characters an evaluation reads of a text of so many: as much of both splits, all where none is kept."""
     kept_back = int(characters * train.validation_fraction)
     judged_by = min(kept_back, MAX_EVAL_CHARACTERS)
     return 2 * judged_by or min(characters, MAX_EVAL_CHARACTERS)
 
 
-def characters_left(step: int, model: ModelConfig, train: TrainConfig, characters: int) -> float:
+def remaining_characters(step: int, model: ModelConfig, train: TrainConfig, characters: int) -> float:
     """What a run on a text of so many characters still reads after a step (-1: before the first).
 
     Counted in characters that are learned from: that many take as long.
     """
     learned = max(0, train.num_steps - max(0, step)) * train.batch_size * model.context_length
-    return learned + JUDGING * evaluations_after(step, train) * evaluated_characters(characters, train)
+    return learned + JUDGING * remaining_evaluations(step, train) * characters_per_evaluation(characters, train)
 
 
 def run_seconds(step_seconds: float, model: ModelConfig, train: TrainConfig, characters: int) -> float:
     """How long a whole run on a text of so many characters takes, where a step takes so many seconds."""
-    return characters_left(-1, model, train, characters) * step_seconds / (train.batch_size * model.context_length)
+    return remaining_characters(-1, model, train, characters) * step_seconds / (train.batch_size * model.context_length)
 
 
 def duration(seconds: float | None) -> str:

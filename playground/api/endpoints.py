@@ -16,8 +16,8 @@ from nanollm.inference.generate import stream_text
 from nanollm.inference.sampling import check_candidates
 from playground.compare.columns import Seat, caution, seats, take_pens
 from playground.context import Context
-from playground.handlers import polite
-from playground.services.streaming import Pen, together
+from playground.handlers import report_errors
+from playground.services.streaming import TokenStream, run_streams
 
 MOST_TOLD = 100_000  # candidates in one answer: while it is put into words, nobody else is answered
 
@@ -43,8 +43,8 @@ def publish(ctx: Context) -> None:
         """Train a preset on the text with this sha256, with `settings` over the preset's; returns run and state."""
         if settings is not None and not isinstance(settings, dict):
             raise InputError('settings must be an object such as {"num_steps": 500}.')
-        with ctx.making:
-            run = ctx.store.create(settings=settings or {}, corpus=ctx.corpora.get(text), preset=preset)
+        with ctx.run_creation_lock:
+            run = ctx.runs.create(settings=settings or {}, corpus=ctx.corpora.get(text), preset=preset)
         ctx.launcher.start(run.id)
         return _state(run.id)
 
@@ -69,16 +69,16 @@ def publish(ctx: Context) -> None:
         """
         loaded = ctx.models.get(run, _step(step))
         dials: dict[str, Any] = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
-        pen = Pen(stream_text(loaded.model, loaded.tokenizer, _text(prompt), **dials))
-        ctx.limits.require_writing(prompt, max_length)
-        with ctx.desks.at(None, secrets.token_hex(8)) as called_off:
-            for _ in together([pen], called_off):
-                yield prompt + "".join(pen.written)
+        pen = TokenStream(stream_text(loaded.model, loaded.tokenizer, _text(prompt), **dials))
+        ctx.limits.require_generation(prompt, max_length)
+        with ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
+            for _ in run_streams([pen], cancelled):
+                yield prompt + "".join(pen.generated)
 
     def score(run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
         """How surprising each character of a text is: loss (nats a character), and by character its bits, probability
         and rank (1: the model's likeliest), and so many of the likeliest as [character, probability]."""
-        ctx.limits.require_writing(_text(text))
+        ctx.limits.require_generation(_text(text))
         loaded = ctx.models.get(run, _step(step))
         check_candidates(candidates)
         if len(text) * min(candidates, loaded.tokenizer.vocab_size) > MOST_TOLD:
@@ -115,8 +115,8 @@ def publish(ctx: Context) -> None:
         if problem := next((seat.problem for seat in taken if seat.problem), ""):
             raise InputError(problem)
         warning = caution(seat.run for seat in taken)
-        with ctx.desks.at(None, secrets.token_hex(8)) as called_off:
-            for _ in together([seat.pen for seat in taken if seat.pen], called_off):
+        with ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
+            for _ in run_streams([seat.pen for seat in taken if seat.pen], cancelled):
                 yield {"models": [_compared(seat, prompt) for seat in taken], "caution": warning}
 
     def attention(run: str, text: str, layer: int = 1, head: int = 1, step: int | None = None) -> dict[str, Any]:
@@ -130,12 +130,12 @@ def publish(ctx: Context) -> None:
         return {"characters": found.characters, "skipped": found.skipped, "weights": rows}
 
     def _state(run_id: str) -> dict[str, Any]:
-        return {"run": run_id, "state": ctx.store.get(run_id).status().state}
+        return {"run": run_id, "state": ctx.runs.get(run_id).status().state}
 
     for endpoint in (runs, texts, corpus, start_run, stop_run):
-        gr.api(polite(endpoint), api_name=endpoint.__name__)
-    for endpoint in (sample, compare, ctx.shares.fair(score), ctx.shares.fair(attention)):
-        gr.api(polite(endpoint), api_name=endpoint.__name__, **ctx.writing)
+        gr.api(report_errors(endpoint), api_name=endpoint.__name__)
+    for endpoint in (sample, compare, ctx.fair_queue.fair(score), ctx.fair_queue.fair(attention)):
+        gr.api(report_errors(endpoint), api_name=endpoint.__name__, **ctx.generation_concurrency)
 
 
 def _seats(ctx: Context, runs: Any, steps: Any) -> list[Seat]:
@@ -154,7 +154,7 @@ def _compared(seat: Seat, prompt: str) -> dict[str, Any]:
         "parameters": seat.run.model_config.num_parameters,
         "val_loss": seat.snapshot.val_loss,
         "text": prompt + seat.text,
-        "characters_per_second": round(seat.pen.speed, 1),
+        "characters_per_second": round(seat.pen.tokens_per_second, 1),
     }
 
 

@@ -15,8 +15,8 @@ from nanollm.explain.head_types import PATTERNS, head_scores
 from nanollm.explain.logit_lens import contributions, logit_lens
 from playground.attention.components.switches import part_named
 from playground.context import Context
-from playground.handlers import polite
-from playground.services.generation_request import MOST
+from playground.handlers import report_errors
+from playground.services.generation_request import MAX_PROMPT
 from playground.services.inspections import View
 from playground.services.models import version
 
@@ -38,7 +38,7 @@ def publish_inside(ctx: Context) -> None:
         if kind not in KINDS:
             raise InputError('kind must be "mean" or "zero".')
         view = _view(ctx, run, step, text)
-        means = ctx.inside.means(view)[0] if kind == "mean" else None
+        means = ctx.inspections.means(view)[0] if kind == "mean" else None
         off = [part_named(label) for label in parts]
         found = switch_off(view.loaded.model, view.loaded.tokenizer, view.typed, off, means)
         tell = lambda reading: _reading(reading, view.loaded.tokenizer.characters)  # noqa: E731
@@ -55,7 +55,7 @@ def publish_inside(ctx: Context) -> None:
     def rank(run: str, step: int | None = None) -> list[dict[str, Any]]:
         """Every head, the most missed first: how much the loss on held-out text rises without it, ± error, in nats."""
         view = _view(ctx, run, step, None)
-        kept = ctx.inside.findings(view)
+        kept = ctx.inspections.findings(view)
         effects = kept.effects if kept else _ranked(ctx, view)
         found = sorted(effects, key=lambda effect: -effect.increase)
         return [{"head": e.part.label, "increase": _number(e.increase), "error": _number(e.error)} for e in found]
@@ -65,7 +65,7 @@ def publish_inside(ctx: Context) -> None:
         chance would give. Without a text: on what the run held out."""
         view = _view(ctx, run, step, text)
         model, tokenizer = view.loaded.model, view.loaded.tokenizer
-        found = ctx.inside.head_scores(view)[0] if text is None else head_scores(model, tokenizer, view.typed)
+        found = ctx.inspections.head_scores(view)[0] if text is None else head_scores(model, tokenizer, view.typed)
         return {
             "patterns": list(PATTERNS),
             "names": found.names,
@@ -107,9 +107,9 @@ def publish_inside(ctx: Context) -> None:
             },
         }
 
-    fair = ctx.shares.fair
+    fair = ctx.fair_queue.fair
     for endpoint in (fair(ablation), rank, fair(names), fair(lens)):
-        gr.api(polite(endpoint), api_name=endpoint.__name__, **ctx.writing)
+        gr.api(report_errors(endpoint), api_name=endpoint.__name__, **ctx.generation_concurrency)
 
 
 def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
@@ -123,15 +123,15 @@ def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
         return View(found, snapshot, ctx.models.at(snapshot), version(snapshot), "", "")
     if not isinstance(text, str):
         raise InputError("A text is expected here.")
-    if len(text) > MOST:
-        raise InputError(f"A text of at most {MOST:,} characters is expected.")
-    return ctx.inside.view({"run": run, "step": step}, text)
+    if len(text) > MAX_PROMPT:
+        raise InputError(f"A text of at most {MAX_PROMPT:,} characters is expected.")
+    return ctx.inspections.view({"run": run, "step": step}, text)
 
 
 def _ranked(ctx: Context, view: View) -> Iterable[HeadEffect]:
     """Measured now, on what the run held out. Raises InputError where that is not here."""
-    ids = ctx.inside.held_out(view.run, view.loaded)
-    return ctx.shares.each(rank_heads(view.loaded.model, ids, ctx.inside.means(view)[0]))
+    ids = ctx.inspections.held_out(view.run, view.loaded)
+    return ctx.fair_queue.each(rank_heads(view.loaded.model, ids, ctx.inspections.means(view)[0]))
 
 
 def _reading(reading: Reading, characters: tuple[str, ...]) -> dict[str, Any]:

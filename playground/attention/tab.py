@@ -20,7 +20,7 @@ from playground.components.factory import browser_call
 from playground.components.no_model import empty
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import EACH, QUIET, polite, sentence
+from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
 
 TEXT = "The old clock said that the old cl"  # there is something to look for, and layers that do not agree
 NO_MODEL = "Nothing to look into yet. Bring a text, train a model on it, and every head of it appears here."
@@ -92,9 +92,9 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     _wire_whole(ctx, parts)
     _wire_address(ctx, parts)
 
-    @polite
+    @report_errors
     def drop_unknown(selection: Any, text: str) -> str:
-        unknown = ctx.inside.unknown(selection, text)
+        unknown = ctx.inspections.unknown(selection, text)
         return "".join(character for character in text if character not in unknown)
 
     parts.drop.click(drop_unknown, [ctx.selection, parts.text], parts.text, api_visibility="private")
@@ -112,13 +112,13 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
         if tab != "attention":
             return gr.skip()
         try:
-            with ctx.shares.turn():
-                view = ctx.inside.view(selection, text)
+            with ctx.fair_queue.turn():
+                view = ctx.inspections.view(selection, text)
                 effects, rank = ranking.known(ctx, view, request.session_hash)
                 frame = looking.framed(ctx, view, effects)
             return frame, rank, view.about, "", gr.Button(visible=False), gr.skip()
         except Exception as error:
-            ctx.desks.call_off(request.session_hash, ranking.PLACE)
+            ctx.active_streams.cancel(request.session_hash, ranking.PLACE)
             return _refused(ctx, selection, text, error)
 
     def show(selection: Any, tab: Any, text: Any, head: Any, lens: Any, *values: Any) -> Any:
@@ -127,23 +127,29 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
         its = parts.lenses[lens]
         try:
             own = dict(zip(asked, values, strict=True))
-            view = ctx.inside.view(selection, text)
-            with ctx.shares.turn():
+            view = ctx.inspections.view(selection, text)
+            with ctx.fair_queue.turn():
                 return LENSES[lens].show(ctx, its, view, head, *(own[part] for part in its.asked))
         except Exception as error:
-            sentence(error)  # a defect goes to the log; what is wrong with the question, look() has said already
+            error_message(error)  # a defect goes to the log; what is wrong with the question, look() has said already
             return gr.skip() if _unreadable(ctx, selection, text) else dict.fromkeys(its.shown)
 
     # What the time bar brings, the text view asks for: it knows which frames are here already.
-    ctx.selection.change(None, ctx.tab, None, js=MOVED, api_visibility="private", **EACH)
+    ctx.selection.change(None, ctx.tab, None, js=MOVED, api_visibility="private", **MULTIPLE)
     for moment in (reading.ask, *_opened(ctx, parts)):
-        moment(look, inputs[:3], grid, **QUIET, **EACH).then(show, inputs, shown, **QUIET)
-    reading.turn(show, inputs, shown, **QUIET, **EACH)
-    parts.text.change(look, inputs[:3], grid, trigger_mode="always_last", **QUIET).then(show, inputs, shown, **QUIET)
+        moment(look, inputs[:3], grid, **UNQUEUED, **MULTIPLE).then(show, inputs, shown, **UNQUEUED)
+    reading.turn(show, inputs, shown, **UNQUEUED, **MULTIPLE)
+    parts.text.change(look, inputs[:3], grid, trigger_mode="always_last", **UNQUEUED).then(
+        show, inputs, shown, **UNQUEUED
+    )
     # One at a time, the newest last: a late answer must not overwrite the one to a later question.
-    gr.on([part.change for part in (parts.lens, *asked)], show, inputs, shown, trigger_mode="always_last", **QUIET)
+    gr.on([part.change for part in (parts.lens, *asked)], show, inputs, shown, trigger_mode="always_last", **UNQUEUED)
     parts.grid.change(
-        lambda *values: show(*values) if values[4] in OF_ONE_HEAD else gr.skip(), inputs, shown, **QUIET, **EACH
+        lambda *values: show(*values) if values[4] in OF_ONE_HEAD else gr.skip(),
+        inputs,
+        shown,
+        **UNQUEUED,
+        **MULTIPLE,
     )
 
 
@@ -156,22 +162,22 @@ def _wire_whole(ctx: Context, parts: Parts) -> None:
             if tab != "attention" or not opened:
                 return gr.skip()
             try:
-                with ctx.shares.turn():
-                    return what(ctx, parts.whole, ctx.inside.view(selection, text))
+                with ctx.fair_queue.turn():
+                    return what(ctx, parts.whole, ctx.inspections.view(selection, text))
             except Exception as error:
-                sentence(error)
+                error_message(error)
                 return gr.skip() if _unreadable(ctx, selection, text) else dict.fromkeys(parts.whole.shown)
 
         return show
 
     show_map, show_meter = shows(whole.show_map), shows(whole.show_meter)
-    parts.text.change(shows(whole.show_meter_of_text), inputs, parts.whole.shown, **QUIET, **EACH)
-    opening = parts.whole.fold.expand(lambda: True, None, parts.whole.opened, js=FOLD.format("'open'"), **QUIET)
-    parts.whole.fold.collapse(lambda: False, None, parts.whole.opened, js=FOLD.format("''"), **QUIET)
+    parts.text.change(shows(whole.show_meter_of_text), inputs, parts.whole.shown, **UNQUEUED, **MULTIPLE)
+    opening = parts.whole.fold.expand(lambda: True, None, parts.whole.opened, js=FOLD.format("'open'"), **UNQUEUED)
+    parts.whole.fold.collapse(lambda: False, None, parts.whole.opened, js=FOLD.format("''"), **UNQUEUED)
     moments = parts.lenses["looks"].reading.whole, *_opened(ctx, parts)
-    moving = [moment(show_map, inputs, parts.whole.shown, **QUIET, **EACH) for moment in moments]
-    for shown in (opening.then(show_map, inputs, parts.whole.shown, **QUIET), *moving):
-        shown.then(show_meter, inputs, parts.whole.shown, **QUIET)
+    moving = [moment(show_map, inputs, parts.whole.shown, **UNQUEUED, **MULTIPLE) for moment in moments]
+    for shown in (opening.then(show_map, inputs, parts.whole.shown, **UNQUEUED), *moving):
+        shown.then(show_meter, inputs, parts.whole.shown, **UNQUEUED)
 
 
 def _opened(ctx: Context, parts: Parts) -> tuple[Any, ...]:
@@ -182,18 +188,18 @@ def _opened(ctx: Context, parts: Parts) -> tuple[Any, ...]:
 def _unreadable(ctx: Context, selection: Any, text: Any) -> bool:
     """Whether only the text is the matter. What was seen of the text before stays then: somebody is typing."""
     try:
-        return not text or bool(ctx.inside.unknown(selection, text))
+        return not text or bool(ctx.inspections.unknown(selection, text))
     except InputError:
         return False
 
 
 def _refused(ctx: Context, selection: Any, text: Any, error: Exception) -> tuple[Any, ...]:
     """Updates where a text cannot be shown: the sentence, and the offer to drop what the model does not know."""
-    problem, no_drop = sentence(error), gr.Button(visible=False)
+    problem, no_drop = error_message(error), gr.Button(visible=False)
     if not _unreadable(ctx, selection, text):  # there is no model
         return {"note": problem}, gr.Button(interactive=False), "", "", no_drop, gr.skip()
     if text == TEXT:  # nobody typed it: let the model have a text that it can read
-        return *[gr.skip()] * 3, "", no_drop, ctx.inside.example(selection, TEXT)
+        return *[gr.skip()] * 3, "", no_drop, ctx.inspections.example(selection, TEXT)
     return *[gr.skip()] * 3, problem, gr.Button(visible=bool(text)), gr.skip()
 
 
@@ -213,5 +219,5 @@ def _wire_address(ctx: Context, parts: Parts) -> None:
 
     ctx.demo.load(restore, None, [parts.grid, parts.lens], api_visibility="private", show_progress="hidden")
     remember = browser_call("attention/inspection_store.js", "remember", "head")
-    parts.grid.change(None, parts.grid, None, js=remember, api_visibility="private", **EACH)
-    parts.lens.change(None, parts.lens, None, js=TURNED, api_visibility="private", **EACH)
+    parts.grid.change(None, parts.grid, None, js=remember, api_visibility="private", **MULTIPLE)
+    parts.lens.change(None, parts.lens, None, js=TURNED, api_visibility="private", **MULTIPLE)

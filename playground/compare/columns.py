@@ -9,10 +9,10 @@ from typing import Any
 from nanollm.errors import InputError
 from nanollm.runs.store import Run, Snapshot
 from playground.context import Context
-from playground.handlers import sentence
-from playground.selection import chosen
-from playground.services.generation_request import Question
-from playground.services.streaming import Pen
+from playground.handlers import error_message
+from playground.selection import parse_selection
+from playground.services.generation_request import GenerationRequest
+from playground.services.streaming import TokenStream
 
 COLUMNS = 4
 FEWEST = 2
@@ -25,14 +25,14 @@ class Seat:
 
     run: Run | None = None
     snapshot: Snapshot | None = None
-    pen: Pen[str] | None = None
+    pen: TokenStream[str] | None = None
     problem: str = ""
     unknown: str = ""  # characters of the prompt that the model has never seen
 
     @property
     def text(self) -> str:
         """What it has written so far."""
-        return "".join(self.pen.written) if self.pen else ""
+        return "".join(self.pen.generated) if self.pen else ""
 
 
 def seats(ctx: Context, asked: Any) -> list[Seat]:
@@ -59,10 +59,10 @@ def take_pens(ctx: Context, asked: dict[str, Any], taken: Sequence[Seat]) -> Non
         if seat.run is None or seat.snapshot is None:
             continue
         try:
-            question = Question.of({**asked, "run": seat.run.id, "step": seat.snapshot.step})
+            question = GenerationRequest.of({**asked, "run": seat.run.id, "step": seat.snapshot.step})
             seat.pen = _pen(ctx, seat, question)
         except Exception as error:
-            seat.problem = sentence(error)
+            seat.problem = error_message(error)
 
 
 def facts(seat: Seat, speed: str = "–") -> list[list[str]]:
@@ -95,19 +95,19 @@ def caution(runs: Iterable[Run | None]) -> str:
 
 def _seat(ctx: Context, model: Any) -> Seat:
     try:
-        return Seat(*ctx.models.find(*chosen(model)))
+        return Seat(*ctx.models.find(*parse_selection(model)))
     except Exception as error:
-        return Seat(problem=sentence(error))
+        return Seat(problem=error_message(error))
 
 
-def _pen(ctx: Context, seat: Seat, question: Question) -> Pen[str]:
+def _pen(ctx: Context, seat: Seat, question: GenerationRequest) -> TokenStream[str]:
     from nanollm.inference.generate import stream_text  # torch is only worth its second when somebody writes
 
     assert seat.snapshot is not None
-    ctx.limits.require_writing(question.given, question.max_length)
+    ctx.limits.require_generation(question.full_prompt, question.max_length)
     loaded = ctx.models.at(seat.snapshot)
     seat.unknown = "".join(loaded.tokenizer.unknown(question.prompt))
-    return Pen(stream_text(loaded.model, loaded.tokenizer, question.prompt, **question.dials))
+    return TokenStream(stream_text(loaded.model, loaded.tokenizer, question.prompt, **question.sampling))
 
 
 def _loss(loss: float | None) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 
 from nanollm.runs.store import Run
 from playground.components.factory import component
-from playground.components.text_view.shaded_text import BITS, TOP
+from playground.services.wire_format import BIT_STEPS, MAX_UINT16
 from playground.train.status_text import choices
 
 TEMPLATE = """
@@ -57,12 +57,12 @@ def difference(elem_id: str, note: str) -> gr.HTML:
 
 def scored(text: str, scores: Sequence[Score]) -> dict[str, Any]:
     """A text with the bits that each of its characters has for each model: u16, little-endian, in parts of a bit."""
-    return {"text": text, "parts": BITS, "models": [_model(score) for score in scores]}
+    return {"text": text, "parts": BIT_STEPS, "models": [_model(score) for score in scores]}
 
 
 def _model(score: Score) -> dict[str, Any]:
     loss = float(score.bits.mean()) * math.log(2)
-    packed = np.minimum(np.rint(score.bits * BITS), TOP).astype("<u2")
+    packed = np.minimum(np.rint(score.bits * BIT_STEPS), MAX_UINT16).astype("<u2")
     return {
         "title": score.run.title,
         "step": score.step,

@@ -17,7 +17,7 @@ from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.run_table import run_table, sheet
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import EACH, QUIET
+from playground.handlers import MULTIPLE, UNQUEUED
 
 if TYPE_CHECKING:
     from nanollm.charts.scaling import Course
@@ -65,12 +65,12 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
 
     asked, shown = [ctx.tab, view, parts.runs, parts.axis], [parts.caution, parts.chart, parts.table]
     for moment in (parts.runs.change, parts.runs.news, parts.axis.change, view.change, ctx.tab.change):
-        moment(draw, asked, shown, **QUIET, **EACH)
+        moment(draw, asked, shown, **UNQUEUED, **MULTIPLE)
 
 
 def chosen_runs(ctx: Context, ids: Any) -> list[Run]:
     """The runs that a browser has chosen, as far as they are still here, in its order."""
-    known = {run.id: run for run in ctx.store.list()}
+    known = {run.id: run for run in ctx.runs.list()}
     ids = dict.fromkeys(id for id in ids if isinstance(id, str)) if isinstance(ids, list) else ()
     return [known[id] for id in ids if id in known]
 

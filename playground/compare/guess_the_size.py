@@ -16,9 +16,9 @@ from playground.compare.compare_blind import blind, cards
 from playground.compare.texts import PLACE
 from playground.compare.texts import Parts as Columns
 from playground.context import Context
-from playground.handlers import EACH, QUIET, polite
+from playground.handlers import MULTIPLE, UNQUEUED, report_errors
 from playground.services.gradio_internals import event_data
-from playground.services.streaming import together
+from playground.services.streaming import run_streams
 
 LENGTH = 400  # characters at most: who guesses has read enough by then
 ALIKE = "These models are of one size and have learned for equally long: choose others in Texts."
@@ -60,7 +60,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     said = [parts.round, parts.secret, stop]
     writing: dict[str, Any] = dict(show_progress="hidden", api_visibility="private")
 
-    @polite
+    @report_errors
     def begin(
         request: gr.Request, before: Round | None, count: Any, prompt: Any, temperature: Any, top_k: Any,
         length: Any, *models: Any,
@@ -71,7 +71,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
 
     question = [part for part in columns.question if part is not columns.fold.seed]
     parts.round.begin(
-        begin, [parts.secret, *question], said, **ctx.writing, **writing, **EACH,
+        begin, [parts.secret, *question], said, **ctx.generation_concurrency, **writing, **MULTIPLE,
     )  # fmt: skip
 
     def guess(event: gr.EventData, now: Round | None) -> tuple[Any, Any]:
@@ -83,7 +83,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
         now.correct += chosen == now.right
         return now.cards(over=True, chosen=chosen), now
 
-    parts.round.guess(guess, parts.secret, [parts.round, parts.secret], **QUIET, **EACH)
+    parts.round.guess(guess, parts.secret, [parts.round, parts.secret], **UNQUEUED, **MULTIPLE)
 
 
 def riddle(taken: Sequence[Seat]) -> tuple[str, int]:
@@ -106,7 +106,7 @@ def riddle(taken: Sequence[Seat]) -> tuple[str, int]:
 
 def _write(ctx: Context, session: str | None, asked: dict[str, Any], before: Round | None) -> Iterator[tuple[Any, ...]]:
     """Updates for the cards, the secret and Stop."""
-    called_off = ctx.desks.begin(session, PLACE)
+    cancelled = ctx.active_streams.begin(session, PLACE)
     try:
         taken = seats(ctx, asked)
         random.SystemRandom().shuffle(taken)
@@ -116,13 +116,13 @@ def _write(ctx: Context, session: str | None, asked: dict[str, Any], before: Rou
         now.texts = _level(taken)
         stop = gr.Button(interactive=True)
         yield now.cards(), now, stop
-        for _ in together([seat.pen for seat in taken if seat.pen], called_off):
+        for _ in run_streams([seat.pen for seat in taken if seat.pen], cancelled):
             now.texts = _level(taken)
             yield now.cards(), gr.skip(), stop
         now.open = True
         yield now.cards(over=True), now, gr.Button(interactive=False)
     finally:
-        ctx.desks.end(session, PLACE, called_off)
+        ctx.active_streams.end(session, PLACE, cancelled)
 
 
 def _begun(ctx: Context, asked: dict[str, Any], taken: list[Seat]) -> Round:
@@ -149,5 +149,5 @@ def _size_and_age(seat: Seat) -> str:
 
 def _level(taken: list[Seat]) -> list[str]:
     """What they have written, as far as the slowest has come: a large model writes slowly, which would tell."""
-    length = min(len(seat.pen.written) for seat in taken if seat.pen)
+    length = min(len(seat.pen.generated) for seat in taken if seat.pen)
     return [seat.text[:length] for seat in taken]

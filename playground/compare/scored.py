@@ -13,7 +13,7 @@ from playground.compare.compare_difference import Score, difference, scored
 from playground.compare.texts import Parts as Columns
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import polite, sentence
+from playground.handlers import error_message, report_errors
 from playground.services import fetching
 
 MOST = 5_000  # characters
@@ -53,8 +53,8 @@ def layout(ctx: Context) -> Parts:
 def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     inputs = [parts.text, columns.count, *columns.models]
 
-    @polite
-    @ctx.shares.fair
+    @report_errors
+    @ctx.fair_queue.fair
     def score(text: Any, count: Any, *models: Any) -> tuple[Any, str]:
         taken = seats(ctx, in_columns(count, models))
         scores = score_all(ctx, taken, _shown(text))
@@ -64,10 +64,10 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     # Another moment or model may come while one is scored: the last one counts.
     parts.score.click(
         score, inputs, [parts.shown, parts.problem], show_progress="hidden", trigger_mode="always_last",
-        api_visibility="private", **ctx.writing,
+        api_visibility="private", **ctx.generation_concurrency,
     )  # fmt: skip
 
-    @polite
+    @report_errors
     def take(count: Any, *models: Any) -> str:
         return held_out(ctx, seats(ctx, in_columns(count, models)))
 
@@ -91,7 +91,7 @@ def score_all(ctx: Context, taken: list[Seat], text: str) -> list[Score]:
             bits = surprisal(loaded.model, loaded.tokenizer, text).bits
             scores.append(Score(seat.run, seat.snapshot.step, ctx.catalogue.slot(seat.run.id), bits))
         except InputError as error:
-            seat.problem = f"{seat.run.title}: {sentence(error)}" if text else sentence(error)
+            seat.problem = f"{seat.run.title}: {error_message(error)}" if text else error_message(error)
     return scores
 
 
@@ -103,7 +103,7 @@ def held_out(ctx: Context, taken: list[Seat]) -> str:
             continue
         try:
             loaded = ctx.models.at(seat.snapshot)
-            ids = ctx.inside.held_out(seat.run, loaded)
+            ids = ctx.inspections.held_out(seat.run, loaded)
             return loaded.tokenizer.decode(ids[:EXAMPLE]).strip()
         except InputError as error:
             problem = error

@@ -16,7 +16,7 @@ from playground.compare.columns import COLUMNS, FEWEST
 from playground.components.factory import browser_call
 from playground.components.no_model import empty
 from playground.context import Context
-from playground.handlers import EACH, QUIET, polite
+from playground.handlers import MULTIPLE, UNQUEUED, report_errors
 
 NO_MODEL = "Nothing to compare yet. One trained model is enough: at two moments of its training."
 VIEWS = {
@@ -70,8 +70,8 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     scored.wire(ctx, parts.scored, parts.texts)
     blind.wire(ctx, parts.blind, parts.texts)
     _wire_experiments(ctx, parts)
-    ctx.linked(parts.prompt, "prompt", "compare")
-    parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **EACH)
+    ctx.link_to_url(parts.prompt, "prompt", "compare")
+    parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **MULTIPLE)
 
     def restore(request: gr.Request) -> Any:
         view = request.query_params.get("view", "")
@@ -89,9 +89,9 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
         found = [(_title(one), one.name) for one in _experiments(ctx)]
         return gr.Dropdown(choices=found, visible=bool(found))
 
-    ctx.tab.change(offer, ctx.tab, parts.experiment, **QUIET, **EACH)
+    ctx.tab.change(offer, ctx.tab, parts.experiment, **UNQUEUED, **MULTIPLE)
 
-    @polite
+    @report_errors
     def open_one(name: Any) -> list[Any]:
         found = next((one for one in _experiments(ctx) if one.name == name), None)
         if found is None:
@@ -111,7 +111,7 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
 
 def _experiments(ctx: Context) -> list[Experiment]:
     """Those of which whoever asks sees a run."""
-    return [one for one in experiments(ctx.settings.checkpoints, ctx.store) if one.runs()]
+    return [one for one in experiments(ctx.settings.checkpoints, ctx.runs) if one.runs()]
 
 
 def members(experiment: Experiment) -> list[dict[str, Any]]:

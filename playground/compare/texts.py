@@ -14,9 +14,9 @@ from playground.components import sampling_controls as dials
 from playground.components.factory import browser_call
 from playground.components.text import line, numbers, writing, written
 from playground.context import Context
-from playground.handlers import EACH, QUIET, polite
+from playground.handlers import MULTIPLE, UNQUEUED, report_errors
 from playground.services.gradio_internals import event_data
-from playground.services.streaming import together
+from playground.services.streaming import run_streams
 from playground.shell.time_bar import time_bar
 
 PLACE = "compare"
@@ -64,7 +64,7 @@ def layout(ctx: Context) -> Parts:
         columns = [_column(index) for index in range(COLUMNS)]
     count = column_count("compare-count")
     with gr.Column(elem_classes="compare-view when-texts", min_width=0):
-        fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
+        fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
     return Parts(ask, knobs, warning, columns, count, fold)
 
 
@@ -87,20 +87,25 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", *(f"model{i}" for i in range(COLUMNS))]
     follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
     press = browser_call("compare/compare.js", "press", *names)
-    gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **EACH)
-    gr.on(ask.asking, None, parts.question, None, js=press, api_visibility="private", **EACH)
+    gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **MULTIPLE)
+    gr.on(ask.asking, None, parts.question, None, js=press, api_visibility="private", **MULTIPLE)
     bar_moved = browser_call("compare/compare.js", "together", "selection", "tab", *names[-COLUMNS:], returns=True)
     ctx.selection.change(
-        None, [ctx.selection, ctx.tab, *parts.models], parts.models, js=bar_moved, api_visibility="private", **EACH
+        None,
+        [ctx.selection, ctx.tab, *parts.models],
+        parts.models,
+        js=bar_moved,
+        api_visibility="private",
+        **MULTIPLE,
     )
 
     def tell(event: gr.EventData) -> list[Any]:
         taken = seats(ctx, event_data(event))
         return [*_each(map(facts, taken)), caution(seat.run for seat in taken)]
 
-    parts.count.tell(tell, None, [*(column.facts for column in parts.columns), parts.caution], **QUIET, **EACH)
+    parts.count.tell(tell, None, [*(column.facts for column in parts.columns), parts.caution], **UNQUEUED, **MULTIPLE)
 
-    @polite
+    @report_errors
     def write(request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
         yield from _write(ctx, request.session_hash, event_data(event))
 
@@ -112,22 +117,22 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
             *(column.facts for column in parts.columns),
             parts.caution, ask.problem, ask.drop, ask.stop,
         ],
-        **ctx.writing,
+        **ctx.generation_concurrency,
         show_progress="hidden",
         api_visibility="private",
-        **EACH,
+        **MULTIPLE,
     )  # fmt: skip
 
-    def call_off(request: gr.Request) -> None:
-        ctx.desks.call_off(request.session_hash, PLACE)
+    def cancel(request: gr.Request) -> None:
+        ctx.active_streams.cancel(request.session_hash, PLACE)
 
-    ask.stop.click(call_off, **QUIET, **EACH)
+    ask.stop.click(cancel, **UNQUEUED, **MULTIPLE)
 
 
 def _wire_drop(ctx: Context, parts: Parts) -> None:
     """Drop what any of the models has never seen from the prompt, then write."""
 
-    @polite
+    @report_errors
     def without_unknown(prompt: str, count: Any, *models: Any) -> str:
         asked = {"prompt": prompt, "temperature": 0, "top_k": 1, "max_length": 1, "seed": 0}
         taken = seats(ctx, in_columns(count, models))
@@ -143,7 +148,7 @@ def _wire_drop(ctx: Context, parts: Parts) -> None:
 def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[list[Any]]:
     """Updates for the columns' texts and facts, the line of caution, the problem, its removal, and Stop."""
     no_stop = gr.Button(interactive=False)
-    called_off = ctx.desks.begin(session, PLACE)
+    cancelled = ctx.active_streams.begin(session, PLACE)
     try:
         taken = seats(ctx, asked)
         take_pens(ctx, asked, taken)
@@ -153,12 +158,12 @@ def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[list[Any]]
         told = _each(facts(seat, "…" if seat.pen else "–") for seat in taken)
         beside = [*told, *about, gr.Button(interactive=bool(pens))]
         yield [*_texts(taken, prompt), *beside]
-        for _ in together(pens, called_off):
+        for _ in run_streams(pens, cancelled):
             yield [*_texts(taken, prompt), *beside]
-        speeds = _each(facts(seat, f"{seat.pen.speed:,.0f}" if seat.pen else "–") for seat in taken)
+        speeds = _each(facts(seat, f"{seat.pen.tokens_per_second:,.0f}" if seat.pen else "–") for seat in taken)
         yield [*_texts(taken, prompt), *speeds, *about, no_stop]
     finally:
-        ctx.desks.end(session, PLACE, called_off)
+        ctx.active_streams.end(session, PLACE, cancelled)
 
 
 def _texts(taken: list[Seat], prompt: Any) -> list[Any]:

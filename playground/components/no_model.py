@@ -6,7 +6,7 @@ import gradio as gr
 
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import QUIET
+from playground.handlers import UNQUEUED
 
 
 def empty(ctx: Context, place: str, sentence: str) -> None:
@@ -14,4 +14,4 @@ def empty(ctx: Context, place: str, sentence: str) -> None:
     with gr.Column(elem_id=f"{place}-empty", elem_classes="when-no-runs"):
         line(f"{place}-none", sentence, "lead")
         bring = gr.Button("Bring a text →", variant="primary", elem_id=f"{place}-bring")
-    bring.click(lambda: ctx.show("corpus"), None, ctx.tabs, **QUIET)
+    bring.click(lambda: ctx.open_tab("corpus"), None, ctx.tabs, **UNQUEUED)

@@ -11,8 +11,8 @@ import gradio as gr
 from nanollm.config import MAX_SEED
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import EACH, polite
-from playground.selection import chosen
+from playground.handlers import MULTIPLE, report_errors
+from playground.selection import parse_selection
 
 MOODS = {"greedy": (0.0, 1), "careful": (0.5, 20), "balanced": (0.8, 40), "wild": (1.3, 100)}
 
@@ -100,7 +100,7 @@ def wire_dials(dials: Dials) -> None:
             both,
             dials.mood,
             js=f"(temperature, topK) => Object.entries({moods}).find({mood})?.[0] ?? null",
-            **EACH,
+            **MULTIPLE,
         )
 
 
@@ -114,9 +114,9 @@ def wire_seed(fold: Fold, place: str) -> None:
 def wire_drop(ctx: Context, text: gr.Textbox, drop: gr.Button, button: str) -> None:
     """Drop what the chosen model has never seen from a text, then press the button with the id `button`."""
 
-    @polite
+    @report_errors
     def without_unknown(selection: Any, text: str) -> str:
-        unknown = ctx.models.get(*chosen(selection)).tokenizer.unknown(text)
+        unknown = ctx.models.get(*parse_selection(selection)).tokenizer.unknown(text)
         return "".join(character for character in text if character not in unknown)
 
     drop.click(without_unknown, [ctx.selection, text], text, api_visibility="private").success(

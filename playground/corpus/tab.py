@@ -9,16 +9,16 @@ from typing import Any
 import gradio as gr
 
 from nanollm.config import TrainConfig
-from nanollm.data.builtin import named
+from nanollm.data.builtin import builtin_by_id
 from nanollm.data.corpus import CorpusInfo
 from nanollm.data.decoding import WrongEncodingError
-from nanollm.data.encodings import readings
+from nanollm.data.encodings import likely_encodings
 from nanollm.errors import InputError
 from playground.components.text import line
 from playground.context import Context
 from playground.corpus.text_card import described, outlook, text_card, text_outlook
 from playground.corpus.text_list import listed, text_list
-from playground.handlers import EACH, QUIET, polite, sentence, warn
+from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors, warn
 from playground.services.fetching import FETCHING, brought
 from playground.services.gradio_internals import event_data
 
@@ -83,8 +83,8 @@ def _wire_sources(ctx: Context, parts: Parts) -> None:
         try:
             return _shown(ctx, parts, bring()) | _settled(parts) | {parts.upload: None}
         except Exception as error:
-            message = sentence(error)
-            others = readings(path) if path and isinstance(error, WrongEncodingError) else []
+            message = error_message(error)
+            others = likely_encodings(path) if path and isinstance(error, WrongEncodingError) else []
             choices = [(f"{one.excerpt}\n{one.label}", one.encoding) for one in others]
             return {
                 parts.problem: message,
@@ -117,13 +117,13 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
     """The texts at hand: choose, bring one of ours, rename, delete."""
     shown = [parts.texts, parts.card, parts.problem, parts.readings, parts.refused, parts.fetching]
 
-    @polite
+    @report_errors
     def pick(event: gr.EventData) -> dict[Any, Any]:
         return _shown(ctx, parts, ctx.corpora.get(_asked(event).get("sha256", ""))) | _settled(parts)
 
     def bring(event: gr.EventData) -> Iterator[dict[Any, Any]]:
         try:
-            builtin = named(_asked(event).get("builtin"))
+            builtin = builtin_by_id(_asked(event).get("builtin"))
             if builtin is None:
                 raise InputError("This text is not one of ours.")
             for news in brought(ctx, builtin):
@@ -132,21 +132,21 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
                 else:
                     yield {parts.fetching: news}
         except Exception as error:
-            warn(message := sentence(error))
+            warn(message := error_message(error))
             yield {parts.problem: message, parts.fetching: ""}
 
-    @polite
+    @report_errors
     def rename(texts: Any, event: gr.EventData) -> dict[Any, Any]:
         asked = _asked(event)
         ctx.corpora.rename(asked.get("sha256", ""), str(asked.get("name", "")))
         return _shown(ctx, parts, _chosen(ctx, texts))
 
-    @polite
+    @report_errors
     def remove(texts: Any, event: gr.EventData) -> dict[Any, Any]:
         ctx.delete_text(_asked(event).get("sha256", ""))
         return _shown(ctx, parts, _chosen(ctx, texts))
 
-    @polite
+    @report_errors
     def arrive(texts: Any) -> dict[Any, Any]:
         return _shown(ctx, parts, _chosen(ctx, texts))
 
@@ -163,20 +163,20 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
     parts.texts.rename(rename, parts.texts, shown[:2], **PRIVATE)
     _counting(ctx, parts, parts.texts.remove(remove, parts.texts, shown[:2], **PRIVATE))
     _counting(ctx, parts, ctx.demo.load(arrive, parts.texts, shown[:2], **PRIVATE))
-    ctx.tab.change(refresh, [ctx.tab, parts.texts], shown[:2], **QUIET, **EACH)
+    ctx.tab.change(refresh, [ctx.tab, parts.texts], shown[:2], **UNQUEUED, **MULTIPLE)
 
 
 def _wire_card(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
-    @polite
+    @report_errors
     def turn(texts: Any, event: gr.EventData) -> dict[str, Any]:
         wanted = _asked(event).get("page")
         return described(ctx.corpora, _chosen(ctx, texts), wanted if isinstance(wanted, int) else 0)
 
-    @polite
+    @report_errors
     def lead_to_training(texts: Any) -> tuple[Any, Any]:
         info = _chosen(ctx, texts)
         choices = [(one.name, one.sha256) for one in ctx.corpora.list()]
-        return gr.Dropdown(choices=choices, value=info.sha256), ctx.show("train")
+        return gr.Dropdown(choices=choices, value=info.sha256), ctx.open_tab("train")
 
     parts.card.turn(turn, parts.texts, parts.card, **PRIVATE)
     parts.train.click(lead_to_training, parts.texts, [page["train"].form.corpus, ctx.tabs], **PRIVATE)
@@ -188,12 +188,12 @@ def _counting(ctx: Context, parts: Parts, shown: Any) -> None:
     def count(texts: Any) -> Iterator[dict[str, Any] | None]:
         try:
             info = _chosen(ctx, texts)
-            entropy, seconds = ctx.corpora.entropy(info.sha256), ctx.pace.get(info.vocab_size)
+            entropy, seconds = ctx.corpora.entropy(info.sha256), ctx.step_times.get(info.vocab_size)
             yield outlook(info, entropy, None, seconds)
             baselines = ctx.corpora.baselines(info.sha256, TrainConfig().validation_fraction)
             yield outlook(info, entropy, baselines, seconds)
         except Exception as error:
-            sentence(error)  # logs a defect of ours; what is wrong with the text was said when it was to be shown
+            error_message(error)  # logs a defect of ours; what is wrong with the text was said when it was to be shown
             yield None
 
     shown.success(count, parts.texts, parts.outlook, concurrency_id="count", **PRIVATE)
@@ -206,14 +206,14 @@ def _wire_pace(ctx: Context, parts: Parts) -> None:
         if tab != "corpus":
             return gr.skip(), gr.skip()
         info = _chosen(ctx, texts)
-        seconds, counted = ctx.pace.get(info.vocab_size), ctx.counts.get(info.sha256, patience=0)
+        seconds, counted = ctx.step_times.get(info.vocab_size), ctx.baselines.get(info.sha256, patience=0)
         if counted is None or told == (now := [info.sha256, seconds]):
             return gr.skip(), gr.skip()
         return outlook(info, ctx.corpora.entropy(info.sha256), counted, seconds), now
 
     told = gr.State(None)
-    ctx.tab.change(lambda tab: gr.Timer(active=tab == "corpus"), ctx.tab, parts.timer, **QUIET, **EACH)
-    parts.timer.tick(paced, [ctx.tab, parts.texts, told], [parts.outlook, told], **QUIET, **EACH)
+    ctx.tab.change(lambda tab: gr.Timer(active=tab == "corpus"), ctx.tab, parts.timer, **UNQUEUED, **MULTIPLE)
+    parts.timer.tick(paced, [ctx.tab, parts.texts, told], [parts.outlook, told], **UNQUEUED, **MULTIPLE)
 
 
 def _shown(ctx: Context, parts: Parts, info: CorpusInfo) -> dict[Any, Any]:

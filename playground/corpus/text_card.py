@@ -12,7 +12,7 @@ from nanollm.data.corpus import CorpusInfo, CorpusStore, split
 from nanollm.data.decoding import oddity
 from nanollm.data.ngrams import Baselines
 from nanollm.data.planning import plans
-from nanollm.data.summary import ladder, one_sentence
+from nanollm.data.summary import baseline_rows, one_sentence
 from nanollm.tokenizer import visible
 from nanollm.train.workload import duration, run_seconds
 from playground.components.factory import component
@@ -91,5 +91,5 @@ def outlook(
         seconds, configs = step_seconds.get(plan.preset), make_configs(preset(plan.preset), info.vocab_size)
         time = f" About {duration(run_seconds(seconds, *configs, info.characters))} here." if seconds else ""
         sizes.append([plan.preset, plan.sentence() + time])
-    ways = [[name, loss, choices(loss)] for name, loss in ladder(baselines)] if baselines else []
+    ways = [[name, loss, choices(loss)] for name, loss in baseline_rows(baselines)] if baselines else []
     return {"sizes": sizes, "ways": ways, "entropy": f"{entropy:.2f}", "choices": choices(entropy)}

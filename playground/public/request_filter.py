@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from playground.handlers import DEFECT
+from playground.handlers import INTERNAL_ERROR
 from playground.public.index_page import Front
 from playground.public.visitor import Visitor, of
 from playground.services.gradio_internals import install, queued_requests
@@ -200,7 +200,7 @@ class Gate:
         except Exception:
             if not answer.withheld:
                 log.exception("a request failed")
-                answer.withhold(500, DEFECT)
+                answer.withhold(500, INTERNAL_ERROR)
         finally:
             for count in counts:
                 count[key] -= 1
@@ -293,7 +293,7 @@ class _Answer:
         status = message["status"]
         ours = Headers(raw=message["headers"]).get("content-type", "").startswith("application/json")
         if status >= 500 and status != 503 and not ours:
-            self.withhold(500, DEFECT)
+            self.withhold(500, INTERNAL_ERROR)
         elif status == 503:
             self.withhold(503, FULL)
         elif status == 413:

@@ -9,16 +9,16 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.data.builtin import lacking
+from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import split
 from nanollm.errors import InputError
 from nanollm.explain.memorization import MIN_LENGTH, Memorization, TrainingText, memorization
 from playground.context import Context
-from playground.handlers import EACH, sentence
+from playground.handlers import MULTIPLE, error_message
 from playground.sample.copies import copies
-from playground.selection import chosen
+from playground.selection import parse_selection
 from playground.services import fetching
-from playground.services.generation_request import MOST
+from playground.services.generation_request import MAX_PROMPT
 from playground.services.gradio_internals import event_data
 
 TEXTS = 2  # training texts kept ready to be searched: 8 bytes a character and their own
@@ -43,7 +43,7 @@ def layout(place: str) -> Parts:
 def wire(ctx: Context, parts: Parts) -> None:
     @lru_cache(maxsize=TEXTS)
     def prepared(sha256: str, validation_fraction: float) -> tuple[TrainingText, str]:
-        text: Any = ctx.texts.read(sha256)  # cut as its ids were when it was learned from
+        text: Any = ctx.all_corpora.read(sha256)  # cut as its ids were when it was learned from
         learned, held_out = split(text, validation_fraction)
         return TrainingText(learned), held_out
 
@@ -51,20 +51,20 @@ def wire(ctx: Context, parts: Parts) -> None:
         asked = event_data(event)
         stamp = asked.get("stamp")
         try:
-            run, _ = ctx.models.find(*chosen(selection))
+            run, _ = ctx.models.find(*parse_selection(selection))
             if not run.corpus:
                 raise InputError(UNKNOWN)
-            if lacking(ctx.texts, run.corpus["sha256"]):
+            if missing_builtin(ctx.all_corpora, run.corpus["sha256"]):
                 raise InputError(LACKING)
             prompt, written = _written(asked)
             training, held_out = prepared(run.corpus["sha256"], run.train_config.validation_fraction)
             return {"stamp": stamp, **_value(memorization(training, written, held_out), prompt)}
         except Exception as error:
-            return {"stamp": stamp, "said": sentence(error), "rows": [], "spans": []}
+            return {"stamp": stamp, "said": error_message(error), "rows": [], "spans": []}
 
     parts.copies.check(
         check, ctx.selection, parts.copies, concurrency_id="copies", show_progress="hidden",
-        api_visibility="private", **EACH,
+        api_visibility="private", **MULTIPLE,
     )  # fmt: skip
     seen = "() => { setTimeout(() => document.dispatchEvent(new Event('nano:copies')), 100); }"
     parts.fold.expand(None, None, None, js=seen, api_visibility="private")
@@ -76,7 +76,7 @@ def wire(ctx: Context, parts: Parts) -> None:
 def _written(asked: dict[str, Any]) -> tuple[int, str]:
     """Length of the prompt, and what was written after it. It comes from a browser."""
     text, prompt = asked.get("text"), asked.get("prompt")
-    if not isinstance(text, str) or not isinstance(prompt, int) or not 0 <= prompt <= len(text) <= 2 * MOST:
+    if not isinstance(text, str) or not isinstance(prompt, int) or not 0 <= prompt <= len(text) <= 2 * MAX_PROMPT:
         raise InputError("There is no text to look for: let the model write some.")
     return prompt, text[prompt:]
 

@@ -13,8 +13,8 @@ from playground.components.sampling_controls import problem_row, wire_drop
 from playground.components.text import line
 from playground.components.text_view.shaded_text import shaded_text
 from playground.context import Context
-from playground.handlers import EACH, polite, sentence
-from playground.selection import chosen
+from playground.handlers import MULTIPLE, error_message, report_errors
+from playground.selection import parse_selection
 
 MOST = 5_000  # characters that are shown; each brings along what else could have stood there
 # Like all that looks inside, a text that was scored follows the time bar: at once where it is seen, else once it is.
@@ -47,33 +47,33 @@ def layout(panel: str) -> Parts:
 
 
 def wire(ctx: Context, parts: Parts) -> None:
-    from playground.services.generation import read, reading
+    from playground.services.generation import score_text, scored_value
 
-    @polite
-    @ctx.shares.fair
+    @report_errors
+    @ctx.fair_queue.fair
     def score(selection: Any, text: Any) -> tuple[Any, ...]:
-        loaded = ctx.models.get(*chosen(selection))
+        loaded = ctx.models.get(*parse_selection(selection))
         text = text if isinstance(text, str) else ""
         try:
             loaded.tokenizer.encode(text)  # an unknown character is named even where it would not be shown
-            scores = read(loaded, text[:MOST])
+            scores = score_text(loaded, text[:MOST])
         except InputError as error:
             unknown = bool(loaded.tokenizer.unknown(text))
-            return gr.skip(), "", sentence(error), gr.Button(visible=unknown)
+            return gr.skip(), "", error_message(error), gr.Button(visible=unknown)
         about = told(scores.bits_per_character, len(text))
-        return reading(loaded, text[:MOST], scores), about, "", gr.Button(visible=False)
+        return scored_value(loaded, text[:MOST], scores), about, "", gr.Button(visible=False)
 
     parts.score.click(
         score,
         [ctx.selection, parts.text],
         [parts.shown, parts.about, parts.problem, parts.drop],
-        **ctx.writing,
+        **ctx.generation_concurrency,
         show_progress="hidden",
         trigger_mode="always_last",  # another moment may come while one is scored
         api_visibility="private",
     )
     for moment in (ctx.selection.change, ctx.tab.change, parts.fold.expand):
-        moment(None, js=AGAIN, api_visibility="private", **EACH)
+        moment(None, js=AGAIN, api_visibility="private", **MULTIPLE)
     wire_drop(ctx, parts.text, parts.drop, "score-button")
 
 

@@ -16,12 +16,12 @@ from playground.components.text import line
 from playground.components.text_view.choice_panel import choice_panel
 from playground.components.text_view.shaded_text import shaded_text
 from playground.context import Context
-from playground.handlers import EACH, QUIET, polite, sentence
+from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
 from playground.sample import copying, scoring
-from playground.services.generation import Draft
-from playground.services.generation_request import Question
+from playground.services.generation import Generation
+from playground.services.generation_request import GenerationRequest
 from playground.services.gradio_internals import event_data
-from playground.services.streaming import together
+from playground.services.streaming import run_streams
 
 NO_MODEL = "No model has been trained here yet. Bring a text, train one on it, and it writes here."
 WAITING = "First words in a moment. They will appear by themselves."
@@ -65,7 +65,7 @@ def layout(ctx: Context) -> Parts:
             knobs = dials.dials(PLACE)
             output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, frame=_frame(ctx))
             about = line("sample-about")
-            fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.length)
+            fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
             copied = copying.layout(TEXT)
             score = scoring.layout(PANEL)
             python, call = _in_python()
@@ -92,21 +92,21 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     dials.wire_drop(ctx, ask.prompt, ask.drop, f"{PLACE}-write")
     turned = "(temperature, top_k) => ({ temperature, top_k })"
     for slider in (knobs.temperature, knobs.top_k):
-        slider.change(None, [knobs.temperature, knobs.top_k], parts.panel, js=turned, **EACH)
-    ctx.linked(ask.prompt, "prompt", "sample")
+        slider.change(None, [knobs.temperature, knobs.top_k], parts.panel, js=turned, **MULTIPLE)
+    ctx.link_to_url(ask.prompt, "prompt", "sample")
     copying.wire(ctx, parts.copying)
     scoring.wire(ctx, parts.score)
 
     def call(asked: Any) -> str:
         try:
-            return _call(ctx, Question.of(asked)) if asked else ""
+            return _call(ctx, GenerationRequest.of(asked)) if asked else ""
         except Exception as error:
-            return f"# {sentence(error)}"
+            return f"# {error_message(error)}"
 
     # After what the text does at these moments: only it knows what was settled in it by choosing.
     asking = browser_call("components/text_view/texts.js", "question", returns=True, place=f"'{TEXT}'")
     for moment in (parts.python.expand, ctx.selection.change, parts.output.settle):
-        moment(call, ctx.selection, parts.call, js=asking, **QUIET, **EACH)
+        moment(call, ctx.selection, parts.call, js=asking, **UNQUEUED, **MULTIPLE)
 
 
 def _wire_writing(ctx: Context, parts: Parts) -> None:
@@ -115,10 +115,10 @@ def _wire_writing(ctx: Context, parts: Parts) -> None:
     here = {"place": f"'{TEXT}'", "tab": "'sample'"}
     follow = browser_call("services/requests.js", "follow", "selection", "open", *ASKED, **here)
     press = browser_call("services/requests.js", "press", "selection", *ASKED, **here)
-    gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **EACH)
-    gr.on(parts.ask.asking, None, [ctx.selection, *parts.asked], None, js=press, api_visibility="private", **EACH)
+    gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **MULTIPLE)
+    gr.on(parts.ask.asking, None, [ctx.selection, *parts.asked], None, js=press, api_visibility="private", **MULTIPLE)
 
-    @polite
+    @report_errors
     def write(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
         yield from _write(ctx, request.session_hash, event_data(event))
 
@@ -126,53 +126,53 @@ def _wire_writing(ctx: Context, parts: Parts) -> None:
         write,
         None,
         [parts.output, parts.about, parts.ask.problem, parts.ask.drop, parts.ask.stop, parts.call],
-        **ctx.writing,
+        **ctx.generation_concurrency,
         show_progress="hidden",
         api_visibility="private",
-        **EACH,
+        **MULTIPLE,
     )
 
-    def call_off(request: gr.Request) -> None:
-        ctx.desks.call_off(request.session_hash, PLACE)
+    def cancel(request: gr.Request) -> None:
+        ctx.active_streams.cancel(request.session_hash, PLACE)
 
     for moment in (parts.ask.stop.click, parts.output.leave):
-        moment(call_off, **QUIET, **EACH)
+        moment(cancel, **UNQUEUED, **MULTIPLE)
 
     def settle(event: gr.EventData) -> list[Any]:
-        question = Question.of(event_data(event))
+        question = GenerationRequest.of(event_data(event))
         return [question.prompt, question.temperature, question.top_k, question.max_length, question.seed]
 
-    parts.output.settle(settle, None, parts.asked, **QUIET, **EACH)
+    parts.output.settle(settle, None, parts.asked, **UNQUEUED, **MULTIPLE)
 
 
 def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[tuple[Any, ...]]:
     """Updates for output, about, problem, drop, stop and call, about twenty a second; each brings what was added."""
     no_drop, no_stop = gr.Button(visible=False), gr.Button(interactive=False)
-    called_off = ctx.desks.begin(session, PLACE)
+    cancelled = ctx.active_streams.begin(session, PLACE)
     try:
-        question = Question.of(asked)
-        ctx.limits.require_writing(question.given, question.max_length)
+        question = GenerationRequest.of(asked)
+        ctx.limits.require_generation(question.full_prompt, question.max_length)
         try:
             loaded = ctx.models.get(question.run, question.step)
         except InputError as error:
             yield [{"note": str(error)}], "", "", no_drop, no_stop, ""
             return
         try:
-            draft = Draft(loaded, question)
+            generation = Generation(loaded, question)
         except InputError as error:
-            unknown = bool(loaded.tokenizer.unknown(question.given))
+            unknown = bool(loaded.tokenizer.unknown(question.full_prompt))
             yield gr.skip(), gr.skip(), str(error), gr.Button(visible=unknown), no_stop, gr.skip()
             return
         about = f"{loaded.info.model_config.num_parameters:,} parameters"
         stop = gr.Button(interactive=True)
-        yield draft.value(), about, "", no_drop, stop, _call(ctx, question)
-        for _ in together([draft.pen], called_off):
-            yield draft.value(), gr.skip(), gr.skip(), no_drop, stop, gr.skip()
+        yield generation.value(), about, "", no_drop, stop, _call(ctx, question)
+        for _ in run_streams([generation.stream], cancelled):
+            yield generation.value(), gr.skip(), gr.skip(), no_drop, stop, gr.skip()
         # Gradio repeats the last update when a generator ends: not the whole text.
-        told = f"{about}, {draft.pen.speed:,.0f} characters a second"
+        told = f"{about}, {generation.stream.tokens_per_second:,.0f} characters a second"
         yield gr.skip(), told, gr.skip(), no_drop, no_stop, gr.skip()
     finally:
-        ctx.desks.end(session, PLACE, called_off)
+        ctx.active_streams.end(session, PLACE, cancelled)
 
 
 def _frame(ctx: Context) -> Any:
@@ -180,20 +180,20 @@ def _frame(ctx: Context) -> Any:
 
     async def frame(asked: Any) -> list[dict[str, Any]]:
         try:
-            return await ctx.frames.frame(Question.of(asked))
+            return await ctx.frames.frame(GenerationRequest.of(asked))
         except Exception as error:
-            return [{"note": sentence(error)}]
+            return [{"note": error_message(error)}]
 
     return frame
 
 
-def _call(ctx: Context, question: Question) -> str:
+def _call(ctx: Context, question: GenerationRequest) -> str:
     """What to type to have this very text in a notebook."""
     _, snapshot = ctx.models.find(question.run, question.step)
     path = snapshot.path.relative_to(ctx.settings.home)
-    dials = "\n".join(f"    {name}={value!r}," for name, value in question.onward.items())
+    dials = "\n".join(f"    {name}={value!r}," for name, value in question.remaining_sampling.items())
     return (
         "from nanollm import generate_text, load_model\n\n"
         f"loaded = load_model({path.as_posix()!r})\n"
-        f"print(generate_text(\n    loaded.model, loaded.tokenizer, {question.given!r},\n{dials}\n))\n"
+        f"print(generate_text(\n    loaded.model, loaded.tokenizer, {question.full_prompt!r},\n{dials}\n))\n"
     )

@@ -1,4 +1,4 @@
-"""The list of runs as the time bar and the sidebar show it: read once for everybody, shown to whom it is for."""
+"""The list of runs for the time bar and the sidebar: read once for all visitors, filtered per visitor."""
 
 from __future__ import annotations
 
@@ -9,71 +9,74 @@ from collections.abc import Callable
 from threading import Lock
 from typing import Any
 
-from nanollm.data.builtin import lacking
+from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import Run, RunStore, Snapshot
 from playground.public.ownership import owns, sees
 from playground.public.visitor import Visitor
 
 log = logging.getLogger("nanollm.page")
-MOST_VISITORS = 2000  # whose colours are remembered
+MAX_VISITORS = 2000  # whose run colors are remembered
 
 
-def news(known: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]] | dict[str, Any]:
-    """What to send to somebody who knows these rows: only those that changed, or all where some came or went."""
+def changed_rows(known: list[dict[str, Any]], rows: list[dict[str, Any]]) -> list[dict[str, Any]] | dict[str, Any]:
+    """Return the update for a browser that has the rows `known`.
+
+    That is {"changed": rows that differ} if both lists hold the same runs, else all rows.
+    """
     if [row["id"] for row in known] != [row["id"] for row in rows]:
         return rows
     return {"changed": [row for row, before in zip(rows, known, strict=True) if row != before]}
 
 
 class Catalogue:
-    """Rows about runs, at most `max_age` seconds old, and the colour that each run keeps while it exists.
+    """Rows about runs, at most `max_age` seconds old, and a stable color slot for each run.
 
-    `who` tells who asks where they are strangers to each other: then each sees what VisitorStore shows them, in colours
-    that count their runs alone.
+    On a public page `visitor` returns the current visitor. Each then sees what VisitorStore shows them, with color
+    slots that count only the runs they see.
     """
 
     def __init__(
-        self, store: RunStore, corpora: CorpusStore, max_age: float = 0.5, who: Callable[[], Visitor] | None = None
-    ):
-        self._store = store
+        self, runs: RunStore, corpora: CorpusStore, max_age: float = 0.5, visitor: Callable[[], Visitor] | None = None
+    ) -> None:
+        self._runs = runs
         self._corpora = corpora
         self._max_age = max_age
-        self._who = who
+        self._visitor = visitor
         self._lock = Lock()
         self._rows: list[tuple[Run, dict[str, Any]]] = []  # of all runs
         self._read_at = float("-inf")
         self._slots: OrderedDict[str, dict[str, int]] = OrderedDict()  # by owner, then by run
-        self._snapshots: dict[str, tuple[tuple, list[Snapshot]]] = {}
+        self._snapshots: dict[str, tuple[tuple[Any, ...], list[Snapshot]]] = {}
 
     def rows(self, fresh: bool = False) -> list[dict[str, Any]]:
-        """One JSON-ready row a run, newest first; `fresh` reads anew, for handlers that just changed something."""
-        visitor = self._who() if self._who else None
+        """Return one JSON-ready row per run, newest first. `fresh` reads the folder again, after a change."""
+        visitor = self._visitor() if self._visitor else None
         with self._lock:
             if fresh or time.monotonic() - self._read_at > self._max_age:
                 self._rows = self._read()
                 self._read_at = time.monotonic()
-            seen = [(run, row) for run, row in self._rows if visitor is None or sees(visitor, run)]
-            slots = self._assign_slots(visitor.owner if visitor else "", [run.id for run, _ in reversed(seen)])
+            visible = [(run, row) for run, row in self._rows if visitor is None or sees(visitor, run)]
+            slots = self._assign_slots(visitor.owner if visitor else "", [run.id for run, _ in reversed(visible)])
         return [
             row
             | {
                 "slot": slots[run.id],
                 "mine": not run.read_only and (visitor is None or owns(visitor, run)),
-                "look": run.look if visitor else "",  # whoever sees it has this key, or is its owner
+                "look": run.look if visitor else "",  # the key for sharing a view; visible runs are shared or owned
             }
-            for run, row in seen
+            for run, row in visible
         ]
 
     def slot(self, run_id: str) -> int:
-        """The run's colour: slot % 5 counts through the five run colours, from 5 on they are dashed."""
-        owner = self._who().owner if self._who else ""
+        """Return the run's color slot: slot % 5 selects one of the five run colors, slots from 5 on are dashed."""
+        owner = self._visitor().owner if self._visitor else ""
         if run_id not in self._slots.get(owner, {}):
             self.rows(fresh=True)
         return self._slots.get(owner, {}).get(run_id, 0)
 
     def _read(self) -> list[tuple[Run, dict[str, Any]]]:
-        runs = self._store.list()
+        runs = self._runs.list()
         present = {run.id for run in runs}
         self._snapshots = {run_id: known for run_id, known in self._snapshots.items() if run_id in present}
         rows = []
@@ -85,7 +88,7 @@ class Catalogue:
         return rows
 
     def _assign_slots(self, owner: str, oldest_first: list[str]) -> dict[str, int]:
-        """Runs keep their slot; a new one takes the lowest that is free. Whoever was here longest ago is forgotten."""
+        """Keep each run's slot and give new runs the lowest free one. Forgets the least recent owners."""
         slots = {run_id: slot for run_id, slot in self._slots.get(owner, {}).items() if run_id in set(oldest_first)}
         for run_id in oldest_first:
             if run_id not in slots:
@@ -93,7 +96,7 @@ class Catalogue:
                 slots[run_id] = next(slot for slot in range(len(taken) + 1) if slot not in taken)
         self._slots[owner] = slots
         self._slots.move_to_end(owner)
-        while len(self._slots) > MOST_VISITORS:
+        while len(self._slots) > MAX_VISITORS:
             self._slots.popitem(last=False)
         return slots
 
@@ -114,11 +117,11 @@ class Catalogue:
             "steps": [snapshot.step for snapshot in snapshots],
             "best": best,
             "loss": status.val_loss,
-            "lacks": missing.id if (missing := lacking(self._corpora, run.corpus.get("sha256"))) else None,
+            "lacks": missing.id if (missing := missing_builtin(self._corpora, run.corpus.get("sha256"))) else None,
         }
 
-    def _snapshots_of(self, run: Run, progress: tuple) -> list[Snapshot]:
-        """The run's snapshots, looked up again only when it moved or a file came or went."""
+    def _snapshots_of(self, run: Run, progress: tuple[Any, ...]) -> list[Snapshot]:
+        """The run's snapshots, cached until its progress or its folder changes."""
         key = (*progress, run.folder.stat().st_mtime_ns)
         known = self._snapshots.get(run.id)
         if known is None or known[0] != key:

@@ -9,13 +9,13 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, named
+from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, builtin_by_id
 from nanollm.data.corpus import CorpusInfo
 from nanollm.errors import InputError
 from playground.components.factory import component
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import EACH, sentence, warn
+from playground.handlers import MULTIPLE, error_message, warn
 from playground.services.gradio_internals import event_data
 
 OFFER = f"Fetch its training text ({SHAKESPEARE_BYTES / 1e6:.1f} MB)"
@@ -53,18 +53,24 @@ def layout(name: str) -> Parts:
 def wire(ctx: Context, parts: Parts, models: Sequence[Any], runs: str = CHOSEN) -> None:
     """Offer it for the runs that `models` hold; `runs` is the script that names them, CHOSEN or IN_COLUMNS."""
     gr.on(
-        [model.change for model in models], None, list(models), parts.offer, js=runs, api_visibility="private", **EACH
+        [model.change for model in models],
+        None,
+        list(models),
+        parts.offer,
+        js=runs,
+        api_visibility="private",
+        **MULTIPLE,
     )
 
     def fetch(event: gr.EventData) -> Iterator[str]:
-        builtin = named(event_data(event).get("builtin"))
+        builtin = builtin_by_id(event_data(event).get("builtin"))
         try:
             if builtin is None:
                 raise InputError("This text is not one of ours.")
             for news in brought(ctx, builtin):
                 yield "" if isinstance(news, CorpusInfo) else news
         except Exception as error:
-            warn(message := sentence(error))
+            warn(message := error_message(error))
             yield message
 
     parts.offer.fetch(fetch, None, parts.news, **FETCHING)
@@ -79,7 +85,7 @@ def brought(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
 
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        job = pool.submit(add, ctx.texts, builtin, tell)  # for everybody
+        job = pool.submit(add, ctx.all_corpora, builtin, tell)  # for everybody
         while wait([job], NEWS_SECONDS).not_done:
             yield far["now"]
         yield job.result()

@@ -1,4 +1,4 @@
-"""The frames of the time bar: the same question put to one snapshot after another, each answered once for everybody."""
+"""Time-bar frames: generations for one snapshot after another, computed once and cached for all visitors."""
 
 from __future__ import annotations
 
@@ -15,82 +15,82 @@ from typing import Any
 from nanollm.errors import InputError
 from nanollm.limits import Limits
 from playground.public.fair_queue import ENOUGH
-from playground.services.generation_request import Question
+from playground.services.generation_request import GenerationRequest
 from playground.services.models import Models, Version, version
 
-LENGTH = 400  # characters of a frame; who rests on one gets the rest written on
-CAPACITY = 64 * 2**20  # bytes of frames that are kept, over all visitors
-MOST_WAITING = 64  # over all visitors
+FRAME_LENGTH = 400  # characters; for a snapshot on which the time bar rests, the page generates the rest
+CAPACITY = 64 * 2**20  # bytes of cached frames, for all visitors together
+MAX_WAITING = 64  # for all visitors together
 
-Key = tuple[Question, Version]
+Key = tuple[GenerationRequest, Version]
 
 
 class Frames:
-    """Finished answers by question. One is computed at a time, as one more among those who write at the moment.
+    """Computes frames one at a time, beside the other generations, and caches them.
 
-    `who` names the visitor for whom a task is at work: each may have `most` questions waiting. A page has one.
+    `visitor` returns the visitor of the current task; each may have `max_waiting` requests waiting.
     """
 
-    def __init__(self, models: Models, limits: Limits, who: Callable[[], str], most: int) -> None:
-        self._models, self._limits, self._who, self._most = models, limits, who, most
-        self._kept: OrderedDict[Key, tuple[int, list[dict[str, Any]]]] = OrderedDict()
+    def __init__(self, models: Models, limits: Limits, visitor: Callable[[], str], max_waiting: int) -> None:
+        self._models, self._limits, self._visitor, self._max_waiting = models, limits, visitor, max_waiting
+        self._cache: OrderedDict[Key, tuple[int, list[dict[str, Any]]]] = OrderedDict()
         self._size = 0
         self._lock = Lock()
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="frames")
-        self._waiting: Counter[str] = Counter()  # questions, by visitor
+        self._waiting: Counter[str] = Counter()  # requests by visitor
 
-    async def frame(self, question: Question) -> list[dict[str, Any]]:
-        """The value of a shaded_text.
+    async def frame(self, request: GenerationRequest) -> list[dict[str, Any]]:
+        """Return the value of a shaded_text with the first FRAME_LENGTH generated characters.
 
-        Raises InputError as a Draft does, for too long a prompt, and where too many are waiting.
+        Raises InputError as Generation does, for a prompt over the limit, and if too many requests are waiting.
         """
-        self._limits.require_writing(question.given)
-        question = replace(question, max_length=min(question.max_length, LENGTH))
-        visitor = self._who()
-        if self._waiting[visitor] >= self._most:
+        self._limits.require_generation(request.full_prompt)
+        request = replace(request, max_length=min(request.max_length, FRAME_LENGTH))
+        visitor = self._visitor()
+        if self._waiting[visitor] >= self._max_waiting:
             raise InputError(ENOUGH)
-        if self._waiting.total() >= MOST_WAITING:
-            raise InputError("Many want to travel at this moment: try again in a while.")
+        if self._waiting.total() >= MAX_WAITING:
+            raise InputError("The server is busy. Try again in a moment.")
         self._waiting[visitor] += 1
         try:
-            if (known := await asyncio.to_thread(self._known, question)) is not None:  # past those that are computed
-                return known
-            return await asyncio.wrap_future(self._worker.submit(copy_context().run, self._compute, question))
+            # Cached frames do not wait for the ones that are being computed.
+            if (cached := await asyncio.to_thread(self._cached, request)) is not None:
+                return cached
+            return await asyncio.wrap_future(self._worker.submit(copy_context().run, self._compute, request))
         finally:
             self._waiting[visitor] -= 1
-            self._waiting += Counter()  # forgets who waits no more
+            self._waiting += Counter()  # removes visitors whose count is 0
 
-    def _known(self, question: Question) -> list[dict[str, Any]] | None:
-        """The frame, if it was computed before."""
-        key = self._key(question)
+    def _cached(self, request: GenerationRequest) -> list[dict[str, Any]] | None:
+        key = self._key(request)
         with self._lock:
-            if key not in self._kept:
+            if key not in self._cache:
                 return None
-            self._kept.move_to_end(key)
-            return self._kept[key][1]
+            self._cache.move_to_end(key)
+            return self._cache[key][1]
 
-    def _compute(self, question: Question) -> list[dict[str, Any]]:
-        from playground.services.generation import Draft
+    def _compute(self, request: GenerationRequest) -> list[dict[str, Any]]:
+        from playground.services.generation import Generation  # imports torch
 
-        if (known := self._known(question)) is not None:  # somebody asked the same a moment earlier
-            return known
-        key = self._key(question)
-        draft = Draft(self._models.get(question.run, question.step), question)
-        while not draft.pen.finished:
-            draft.pen.advance(1.0)
-        value = draft.value()
-        self._keep(key, value)
+        if (cached := self._cached(request)) is not None:  # computed while this request was waiting
+            return cached
+        key = self._key(request)
+        generation = Generation(self._models.get(request.run, request.step), request)
+        while not generation.stream.finished:
+            generation.stream.advance(1.0)
+        value = generation.value()
+        self._store(key, value)
         return value
 
-    def _key(self, question: Question) -> Key:
-        """The question, and the version of the file that it is put to. Raises InputError where that is gone."""
-        return question, version(self._models.find(question.run, question.step)[1])
+    def _key(self, request: GenerationRequest) -> Key:
+        """The request and the version of the snapshot's file. Raises InputError if the file is gone."""
+        return request, version(self._models.find(request.run, request.step)[1])
 
-    def _keep(self, key: Key, value: list[dict[str, Any]]) -> None:
+    def _store(self, key: Key, value: list[dict[str, Any]]) -> None:
         size = len(json.dumps(value))
         with self._lock:
-            self._kept[key] = (size, value)
+            self._cache[key] = (size, value)
             self._size += size
             while self._size > CAPACITY:
-                _, (gone, _) = self._kept.popitem(last=False)
-                self._size -= gone
+                _, (oldest, _) = self._cache.popitem(last=False)
+                self._size -= oldest

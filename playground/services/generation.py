@@ -1,4 +1,4 @@
-"""An answer in the making: what was given, scored, then what the snapshot writes, piece by piece."""
+"""Streaming generations: a scored prompt followed by sampled characters, as the shaded_text component shows them."""
 
 from __future__ import annotations
 
@@ -12,64 +12,66 @@ from nanollm.inference.generate import stream_samples
 from nanollm.inference.sampling import Sampled
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import LoadedModel
-from playground.components.text_view.shaded_text import CANDIDATES, piece, shaded
-from playground.services.generation_request import Question
-from playground.services.streaming import Pen
+from playground.services.generation_request import GenerationRequest
+from playground.services.streaming import TokenStream
+from playground.services.wire_format import CANDIDATES, pack_scores, shaded_value
 
 _stamps = count(1)
 
 
-class Draft:
-    """One answer: let its `pen` advance, and `value` is what a shaded_text shows of it.
+class Generation:
+    """One generation: advance its `stream`; `value()` is what a shaded_text shows of it.
 
-    Raises InputError for a prompt with characters that the model has never seen.
+    Raises InputError for a prompt with characters that are not in the model's vocabulary.
     """
 
-    def __init__(self, loaded: LoadedModel, question: Question) -> None:
-        self.loaded, self.question = loaded, question
-        tokenizer, given = loaded.tokenizer, question.given
-        self.pen = Pen(stream_samples(loaded.model, tokenizer, given, **question.onward, candidates=CANDIDATES))
+    def __init__(self, loaded: LoadedModel, request: GenerationRequest) -> None:
+        self.loaded, self.request = loaded, request
+        tokenizer, prompt = loaded.tokenizer, request.full_prompt
+        settings = request.remaining_sampling
+        self.stream = TokenStream(stream_samples(loaded.model, tokenizer, prompt, **settings, candidates=CANDIDATES))
         self._stamp = next(_stamps)
-        self._pieces = [scored(tokenizer, given, read(loaded, given))] if given else []
+        self._pieces = [pack_scored(tokenizer, prompt, score_text(loaded, prompt))] if prompt else []
         self._sent = 0
 
     def value(self) -> list[dict[str, Any]]:
-        """What is written by now."""
-        fresh = self.pen.written[self._sent :]
+        """The text so far."""
+        fresh = self.stream.generated[self._sent :]
         if fresh:
-            self._pieces.append(drawn(self.loaded.tokenizer, fresh))
+            self._pieces.append(pack_sampled(self.loaded.tokenizer, fresh))
             self._sent += len(fresh)
-        return shaded(
+        return shaded_value(
             self._stamp,
             self.loaded.tokenizer.characters,
             self._pieces,
-            prompt=len(self.question.prompt),
-            question=self.question.as_dict(),
-            finished=self.pen.finished,
+            prompt=len(self.request.prompt),
+            question=self.request.as_dict(),
+            finished=self.stream.finished,
         )
 
 
-def read(loaded: LoadedModel, text: str) -> Surprisal:
-    """The scores of a text, with the candidates that a shaded_text shows."""
+def score_text(loaded: LoadedModel, text: str) -> Surprisal:
+    """Score a text with the alternatives that a shaded_text shows."""
     return surprisal(loaded.model, loaded.tokenizer, text, candidates=CANDIDATES)
 
 
-def reading(loaded: LoadedModel, text: str, scores: Surprisal) -> list[dict[str, Any]]:
-    """The value of a shaded_text that shows somebody's text as the model read it."""
-    return shaded(next(_stamps), loaded.tokenizer.characters, [scored(loaded.tokenizer, text, scores)], finished=True)
+def scored_value(loaded: LoadedModel, text: str, scores: Surprisal) -> list[dict[str, Any]]:
+    """Build the value of a shaded_text that shows a scored text."""
+    pieces = [pack_scored(loaded.tokenizer, text, scores)]
+    return shaded_value(next(_stamps), loaded.tokenizer.characters, pieces, finished=True)
 
 
-def scored(tokenizer: CharTokenizer, text: str, scores: Surprisal) -> dict[str, str]:
-    """A text that was read, as a piece."""
-    likeliest = scores.candidate_ids, scores.candidate_probabilities
-    return piece(text, scores.probabilities, scores.ranks, *likeliest, tokenizer.vocab_size)
+def pack_scored(tokenizer: CharTokenizer, text: str, scores: Surprisal) -> dict[str, str]:
+    """Pack a scored text as one piece."""
+    candidates = scores.candidate_ids, scores.candidate_probabilities
+    return pack_scores(text, scores.probabilities, scores.ranks, *candidates, tokenizer.vocab_size)
 
 
-def drawn(tokenizer: CharTokenizer, samples: list[Sampled]) -> dict[str, str]:
-    """Characters that were written, as a piece."""
-    likeliest = min(CANDIDATES, tokenizer.vocab_size)  # the drawn one may come behind them, with a rank of its own
-    rows = np.array([sampled.candidates[:likeliest] for sampled in samples])  # (N, k, 3): id and two probabilities
-    return piece(
+def pack_sampled(tokenizer: CharTokenizer, samples: list[Sampled]) -> dict[str, str]:
+    """Pack sampled characters as one piece."""
+    k = min(CANDIDATES, tokenizer.vocab_size)  # the sampled character is not necessarily one of the candidates
+    rows = np.array([sampled.candidates[:k] for sampled in samples])  # (N, k, 3): id and two probabilities
+    return pack_scores(
         "".join(tokenizer.characters[sampled.id] for sampled in samples),
         np.array([sampled.probability for sampled in samples]),
         np.array([sampled.rank for sampled in samples]),

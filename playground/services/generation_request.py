@@ -1,4 +1,4 @@
-"""What is asked of a snapshot: go on from this prompt, with these dials. The same question has the same answer."""
+"""A request to generate text: snapshot, prompt and sampling settings. Equal requests produce equal texts."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import Any
 
 from nanollm.errors import InputError
 from nanollm.inference.sampling import check_sampling
+from playground.selection import parse_selection
 
-MOST = 20_000  # characters of a prompt; reading them takes seconds, and somebody waits
+MAX_PROMPT = 20_000  # characters; the model needs seconds to read them while the user waits
 
 
 @dataclass(frozen=True)
-class Question:
-    """A snapshot, a prompt and the dials. `kept`: what was settled of the answer, by choosing in it: it goes on there.
+class GenerationRequest:
+    """A snapshot (run and step), a prompt and sampling settings.
 
-    Values come from a browser. Raises InputError for those that cannot be asked; settings that cannot be sampled with
-    included.
+    `kept` is generated text that the user kept when choosing another character in it: generation continues after it.
+    Raises InputError for a prompt that is no text or too long, and for invalid sampling settings.
     """
 
     run: str | None
@@ -30,41 +31,37 @@ class Question:
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not isinstance(self.kept, str):
-            raise InputError("The prompt must be a text.")
-        if len(self.prompt) + len(self.kept) > MOST:
-            raise InputError(f"The prompt is longer than {MOST:,} characters: shorten it.")
-        check_sampling(**self.dials)
+            raise InputError("The prompt must be text.")
+        if len(self.prompt) + len(self.kept) > MAX_PROMPT:
+            raise InputError(f"The prompt is longer than {MAX_PROMPT:,} characters. Shorten it.")
+        check_sampling(**self.sampling)
 
     @classmethod
-    def of(cls, asked: Any) -> Question:
-        """The question in a browser's dictionary. Raises InputError where it is none."""
+    def of(cls, values: Any) -> GenerationRequest:
+        """Parse a request from a browser's dictionary. Raises InputError if it is malformed."""
         names = {field.name for field in fields(cls)}
         try:
-            question = cls(**{name: value for name, value in asked.items() if name in names})
+            request = cls(**{name: value for name, value in values.items() if name in names})
         except (AttributeError, TypeError):
-            raise InputError("That is no question: a run, a prompt and the dials are expected.") from None
-        known = isinstance(question.run, str) or question.run is None
-        return replace(question, run=question.run if known else None, step=_whole(question.step))
+            raise InputError("Not a generation request: expected run, prompt and sampling settings.") from None
+        run, step = parse_selection({"run": request.run, "step": request.step})
+        return replace(request, run=run, step=step)
 
     @property
-    def given(self) -> str:
-        """The text that the snapshot goes on from."""
+    def full_prompt(self) -> str:
+        """The text that generation continues: the prompt and the kept text."""
         return self.prompt + self.kept
 
     @property
-    def dials(self) -> dict[str, Any]:
-        """The settings of sampling, by the names that the core has for them."""
+    def sampling(self) -> dict[str, Any]:
+        """The sampling settings, as keyword arguments of `generate_text`."""
         return {name: getattr(self, name) for name in ("temperature", "top_k", "max_length", "seed")}
 
     @property
-    def onward(self) -> dict[str, Any]:
-        """The dials for what is still to be written behind `given`."""
-        return {**self.dials, "max_length": max(0, self.max_length - len(self.kept))}
+    def remaining_sampling(self) -> dict[str, Any]:
+        """The sampling settings for what is still to be generated after `full_prompt`."""
+        return {**self.sampling, "max_length": max(0, self.max_length - len(self.kept))}
 
     def as_dict(self) -> dict[str, Any]:
-        """As JSON takes it; `of` makes the same question of it."""
+        """Return the request as JSON-ready fields; `of` restores it."""
         return asdict(self)
-
-
-def _whole(value: Any) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None

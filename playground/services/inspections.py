@@ -21,9 +21,9 @@ from nanollm.explain.head_types import HeadScores, head_scores
 from nanollm.explain.logit_lens import LogitLens
 from nanollm.runs.store import Run, Snapshot
 from nanollm.train.checkpoint import LoadedModel, load_model
-from playground.attention.components.attention_grid import packed
-from playground.selection import chosen
+from playground.selection import parse_selection
 from playground.services.models import Models, Version, version
+from playground.services.wire_format import pack_attention
 
 Value = TypeVar("Value")
 
@@ -33,7 +33,7 @@ THE_TEXT = "the text above alone"
 NEEDED = 2  # characters of held-out text: one to read, one to guess
 
 
-class Kept(Generic[Value]):
+class LRUCache(Generic[Value]):
     """Results by what they follow from, the least recently asked for given up first."""
 
     def __init__(self, capacity: int) -> None:
@@ -118,28 +118,28 @@ class View:
         return f"Shown: the last {size} of {total:,} characters. {why} no more at once."
 
 
-class Inside:
+class Inspections:
     """The models behind the page, looked into."""
 
     def __init__(self, models: Models, corpora: CorpusStore) -> None:
         self._models = models
         self._corpora = corpora
-        self._frames: Kept[dict[str, Any]] = Kept(64)  # up to 0.8 MB each
-        self._held_out: Kept[np.ndarray] = Kept(4)
-        self._measured: Kept[Means] = Kept(32)
-        self._findings: Kept[Findings] = Kept(64)
-        self._scores: Kept[HeadScores] = Kept(256)
-        self._rankings: Kept[tuple[list[HeadEffect], str]] = Kept(256)  # and what they were judged by
-        self._maps: Kept[Maps] = Kept(8)
-        self._meters: Kept[ContextMeter] = Kept(64)
-        self.written: Kept[str] = Kept(64)  # by untouched models
-        self.lenses: Kept[LogitLens] = Kept(16)  # up to 0.5 MB each
+        self._frames: LRUCache[dict[str, Any]] = LRUCache(64)  # up to 0.8 MB each
+        self._held_out: LRUCache[np.ndarray] = LRUCache(4)
+        self._measured: LRUCache[Means] = LRUCache(32)
+        self._findings: LRUCache[Findings] = LRUCache(64)
+        self._scores: LRUCache[HeadScores] = LRUCache(256)
+        self._rankings: LRUCache[tuple[list[HeadEffect], str]] = LRUCache(256)  # and what they were judged by
+        self._maps: LRUCache[Maps] = LRUCache(8)
+        self._meters: LRUCache[ContextMeter] = LRUCache(64)
+        self.written: LRUCache[str] = LRUCache(64)  # by untouched models
+        self.lenses: LRUCache[LogitLens] = LRUCache(16)  # up to 0.5 MB each
         self.ranked_now: dict[str | None, Hashable] = {}  # the key of the ranking that a visitor has under way
 
     def view(self, selection: Any, text: Any) -> View:
         """What a selection and a text come to. Raises InputError where there is no snapshot, or for an unknown
         character, even if it lies before the window."""
-        run, snapshot = self._models.find(*chosen(selection))
+        run, snapshot = self._models.find(*parse_selection(selection))
         file, loaded = version(snapshot), self._models.at(snapshot)
         typed = text if isinstance(text, str) else ""
         if not typed:
@@ -149,12 +149,12 @@ class Inside:
 
     def unknown(self, selection: Any, text: Any) -> str:
         """The characters of a text that the chosen model does not know."""
-        return "".join(self._models.get(*chosen(selection)).tokenizer.unknown(str(text)))
+        return "".join(self._models.get(*parse_selection(selection)).tokenizer.unknown(str(text)))
 
     def example(self, selection: Any, text: str) -> str:
         """A text as long as `text` that the chosen model can read: what its run held out, else `text` as far as it
         goes."""
-        run, snapshot = self._models.find(*chosen(selection))
+        run, snapshot = self._models.find(*parse_selection(selection))
         loaded = self._models.at(snapshot)
         try:
             return loaded.tokenizer.decode(self.held_out(run, loaded)[: len(text)])
@@ -171,7 +171,7 @@ class Inside:
         def make() -> dict[str, Any]:
             seen = self.attention(view)
             told = {"stamp": view.stamp, "step": view.snapshot.step}
-            return {**packed(seen.weights, seen.characters), **told}
+            return {**pack_attention(seen.weights, seen.characters), **told}
 
         return self._frames.get((view.file, view.text), make)
 

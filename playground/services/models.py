@@ -1,4 +1,4 @@
-"""Models by the run and snapshot that a selection names: loaded once for everybody who looks at them."""
+"""Model cache: each snapshot is loaded once for all visitors."""
 
 from __future__ import annotations
 
@@ -12,56 +12,56 @@ from nanollm.runs.store import Run, RunStore, Snapshot
 if TYPE_CHECKING:
     from nanollm.train.checkpoint import LoadedModel
 
-ROOM = 256 * 2**20  # bytes of models that are kept loaded
-OBJECTS = 2**18  # bytes of a model besides its weights
+CAPACITY = 256 * 2**20  # bytes of loaded models
+OVERHEAD = 2**18  # bytes of a model besides its weights
 
-Version = tuple[str, int, int]  # a file, when it was written, and its size
+Version = tuple[str, int, int]  # path, modification time and size of a file
 
 
 class Models:
-    """Loaded models, the least recently used given up first. A file that was written anew is loaded anew."""
+    """An LRU cache of loaded models. A file that has been rewritten is loaded again."""
 
-    def __init__(self, store: RunStore, room: int = ROOM):
-        """Keeps as many as have room in so many bytes, but always the one that was asked for last."""
-        self._store = store
-        self._room = room
+    def __init__(self, runs: RunStore, capacity: int = CAPACITY) -> None:
+        """Cache up to `capacity` bytes of models, but always the most recent one."""
+        self._runs = runs
+        self._capacity = capacity
         self._loaded: OrderedDict[Version, LoadedModel] = OrderedDict()
         self._lock = Lock()
 
     def get(self, run_id: str | None, step: int | None) -> LoadedModel:
-        """The model of one snapshot (`step` None: the run's last). Raises InputError if it is gone or damaged."""
+        """Return the model of one snapshot (`step` None: the last). Raises InputError if it is missing or damaged."""
         return self.at(self.find(run_id, step)[1])
 
     def find(self, run_id: str | None, step: int | None) -> tuple[Run, Snapshot]:
-        """The run and the snapshot that a selection names. Raises InputError where there is none yet or no more."""
+        """Return the run and the snapshot that a selection names. Raises InputError if either does not exist."""
         if run_id is None:
-            raise InputError("There is no trained model yet: bring a text in Corpus and train one.")
-        run = self._store.get(run_id)
+            raise InputError("There is no trained model yet. Add a text in Corpus and train one.")
+        run = self._runs.get(run_id)
         return run, run.snapshot(step)
 
     def at(self, snapshot: Snapshot) -> LoadedModel:
-        """The model in one snapshot's file, from memory while the file is the one that was read."""
-        from nanollm.train.checkpoint import load_model  # torch is only worth its second when somebody wants a model
+        """Return the model in one snapshot's file, from the cache if the file has not changed."""
+        from nanollm.train.checkpoint import load_model  # imports torch, which takes a second
 
         key = version(snapshot)
         with self._lock:
             if key not in self._loaded:
                 self._loaded[key] = load_model(snapshot.path)
-                while len(self._loaded) > 1 and sum(map(_weight, self._loaded.values())) > self._room:
+                while len(self._loaded) > 1 and sum(map(_size, self._loaded.values())) > self._capacity:
                     self._loaded.popitem(last=False)
             self._loaded.move_to_end(key)
             return self._loaded[key]
 
 
 def version(snapshot: Snapshot) -> Version:
-    """Which file of which time a snapshot is now. Raises InputError if it is gone."""
+    """Identify the current content of a snapshot's file. Raises InputError if the file is gone."""
     try:
         stat = snapshot.path.stat()
     except OSError:
-        raise InputError("This snapshot is no longer here: choose another on the time bar.") from None
+        raise InputError("This snapshot no longer exists. Choose another one on the time bar.") from None
     return str(snapshot.path), stat.st_mtime_ns, stat.st_size
 
 
-def _weight(loaded: LoadedModel) -> int:
-    """Bytes that a model takes: its weights, twice over where it writes, and the objects around them."""
-    return 12 * loaded.model.config.num_parameters + OBJECTS
+def _size(loaded: LoadedModel) -> int:
+    """Bytes of a loaded model: its weights, up to two more copies for sampling, and other objects."""
+    return 12 * loaded.model.config.num_parameters + OVERHEAD

@@ -1,9 +1,9 @@
-"""Text on its way to the page: a model writes thousands of characters a second, a page wants about twenty updates.
+"""Streaming generated text to the page: thousands of characters per second in about twenty updates per second.
 
-Of a stream's outputs, those that are dictionaries on their way (a button, a value with fields) are in every update. In
-the browser Gradio makes each update of the one before, in place: a gr.skip() that comes before the page has taken in
-the button before it would take its place. And what a write says of Stop is said again by the next one's next update,
-should the first one's last come late.
+Every update of a stream repeats the outputs that are dictionaries (a button, a value with fields). Gradio's frontend
+builds each update from the previous one in place, so a gr.skip() that arrives before the page has applied such an
+output would replace it. For the same reason the state of the Stop button is part of every update: the last update of a
+cancelled stream may arrive after the first one of the next stream.
 """
 
 from __future__ import annotations
@@ -17,30 +17,30 @@ from threading import Condition, Event
 from typing import Any, Generic, TypeVar
 
 INTERVAL = 0.05  # seconds between two updates
-LAST_WORDS = 1.0  # seconds that a write which is called off has for its last update
+CANCEL_TIMEOUT = 1.0  # seconds that a new stream waits for the last update of the one it replaces
 
-Stroke = TypeVar("Stroke")  # whatever the core yields a character: the character itself, or all that is known of it
+Token = TypeVar("Token")  # what the core yields per character: the character itself, or a record about it
 
 
 @dataclass
-class Pen(Generic[Stroke]):
-    """One model writing: the characters still to come, those so far, and the time that the writing itself took."""
+class TokenStream(Generic[Token]):
+    """One generation in progress: its token iterator, the tokens so far and the time spent generating them."""
 
-    strokes: Iterator[Stroke]
-    written: list[Stroke] = field(default_factory=list)
+    tokens: Iterator[Token]
+    generated: list[Token] = field(default_factory=list)
     seconds: float = 0.0
     finished: bool = False
 
     @property
-    def speed(self) -> float:
-        """Characters a second; 0 before the first."""
-        return len(self.written) / self.seconds if self.seconds else 0.0
+    def tokens_per_second(self) -> float:
+        """Generation speed; 0 before the first token."""
+        return len(self.generated) / self.seconds if self.seconds else 0.0
 
     def advance(self, seconds: float) -> None:
-        """Write for about so long: at least one character, at most to the end."""
+        """Generate for about `seconds`: at least one token, at most up to the end."""
         began = time.perf_counter()
-        for stroke in self.strokes:
-            self.written.append(stroke)
+        for token in self.tokens:
+            self.generated.append(token)
             if time.perf_counter() - began >= seconds:
                 break
         else:
@@ -48,71 +48,74 @@ class Pen(Generic[Stroke]):
         self.seconds += time.perf_counter() - began
 
 
-def together(pens: Sequence[Pen[Any]], called_off: Event | None = None) -> Iterator[None]:
-    """Let all pens write side by side, each its share of every interval, and yield after each interval.
+def run_streams(streams: Sequence[TokenStream[Any]], cancelled: Event | None = None) -> Iterator[None]:
+    """Advance all streams in equal shares of an interval and yield after each one, until all finish or are cancelled.
 
-    The first interval is as short as it can be: who waits, waits for the first character.
+    The first interval is as short as possible, so that the first characters appear at once.
     """
-    called_off = called_off or Event()
+    cancelled = cancelled or Event()
     interval = 0.0
-    while not called_off.is_set() and (writing := [pen for pen in pens if not pen.finished]):
-        for pen in takewhile(lambda _: not called_off.is_set(), writing):
-            pen.advance(interval / len(writing))
+    while not cancelled.is_set() and (unfinished := [stream for stream in streams if not stream.finished]):
+        for stream in takewhile(lambda _: not cancelled.is_set(), unfinished):
+            stream.advance(interval / len(unfinished))
         yield
         interval = INTERVAL
 
 
-class Desks:
-    """Who is writing what at the moment: each visitor one text a place, and any of them can be called off.
+class ActiveStreams:
+    """The generations in progress: one per session and place, each of which can be cancelled.
 
-    Gradio's own `cancels` drops what was under way without a last update, and two streams into one component overtake
-    each other. Here a write that is called off ends by itself, with its last update, and the next begins after it.
+    Gradio's own `cancels` ends a generator without a last update, and two generators that update one component
+    overtake each other. Here a cancelled generation ends by itself with a last update, and the next starts after it.
     """
 
-    def __init__(self, who: Callable[[], str] = str, most: int = 64) -> None:
-        """`who` names the visitor that a thread is at work for: each may have `most` texts in the making."""
-        self._who, self._most = who, most
-        self._writing: dict[tuple[str | None, str], Event] = {}
-        self._under_way: dict[str, list[Event]] = {}  # by visitor, the oldest first
+    def __init__(self, visitor: Callable[[], str] = str, most: int = 64) -> None:
+        """`visitor` returns the visitor of the current thread; each may run `most` generations at once."""
+        self._visitor, self._most = visitor, most
+        self._active: dict[tuple[str | None, str], Event] = {}
+        self._by_visitor: dict[str, list[Event]] = {}  # oldest first
         self._changed = Condition()
 
     def begin(self, session: str | None, place: str) -> Event:
-        """What `together` is to watch; whatever the visitor was writing there before is called off and comes to its
-        end first, and the oldest of what they write elsewhere is called off if that is too much."""
+        """Register a generation and return its cancellation event, for `run_streams`.
+
+        Cancels the session's earlier generation at this place and waits for its last update. Also cancels the
+        visitor's oldest generation if there are too many.
+        """
         with self._changed:
-            if earlier := self._writing.get((session, place)):
+            if earlier := self._active.get((session, place)):
                 earlier.set()
-            self._writing[session, place] = called_off = Event()
-            mine = self._under_way.setdefault(self._who(), [])
-            mine.append(called_off)
+            self._active[session, place] = cancelled = Event()
+            mine = self._by_visitor.setdefault(self._visitor(), [])
+            mine.append(cancelled)
             for oldest in mine[: -self._most]:
                 oldest.set()
-            self._changed.wait_for(lambda: earlier not in mine, LAST_WORDS)
-            return called_off
+            self._changed.wait_for(lambda: earlier not in mine, CANCEL_TIMEOUT)
+            return cancelled
 
-    def end(self, session: str | None, place: str, called_off: Event) -> None:
-        """Forget a write that is over."""
+    def end(self, session: str | None, place: str, cancelled: Event) -> None:
+        """Remove a generation that has ended."""
         with self._changed:
-            if self._writing.get((session, place)) is called_off:
-                del self._writing[session, place]
-            for visitor, mine in list(self._under_way.items()):
-                if called_off in mine:
-                    mine.remove(called_off)
+            if self._active.get((session, place)) is cancelled:
+                del self._active[session, place]
+            for visitor, mine in list(self._by_visitor.items()):
+                if cancelled in mine:
+                    mine.remove(cancelled)
                     if not mine:
-                        del self._under_way[visitor]
+                        del self._by_visitor[visitor]
             self._changed.notify_all()
 
     @contextmanager
     def at(self, session: str | None, place: str) -> Iterator[Event]:
-        """begin() and end() around a write."""
-        called_off = self.begin(session, place)
+        """Context manager that calls begin() and end()."""
+        cancelled = self.begin(session, place)
         try:
-            yield called_off
+            yield cancelled
         finally:
-            self.end(session, place, called_off)
+            self.end(session, place, cancelled)
 
-    def call_off(self, session: str | None, place: str) -> None:
-        """Let the visitor's write there end now, if there is one."""
+    def cancel(self, session: str | None, place: str) -> None:
+        """Cancel the session's generation at this place, if there is one."""
         with self._changed:
-            if called_off := self._writing.get((session, place)):
-                called_off.set()
+            if cancelled := self._active.get((session, place)):
+                cancelled.set()

@@ -10,7 +10,7 @@ import gradio as gr
 from nanollm.runs.table import tabulate
 from playground.components.run_table import run_table, sheet
 from playground.context import Context
-from playground.handlers import EACH, QUIET
+from playground.handlers import MULTIPLE, UNQUEUED
 
 
 @dataclass
@@ -31,11 +31,11 @@ def wire(ctx: Context, parts: Parts, timer: gr.Timer) -> None:
     def tell(tab: Any, opened: Any, shown: Any) -> Any:
         if tab != "train" or not opened:
             return gr.skip()
-        now = sheet(tabulate(ctx.store.list()))
+        now = sheet(tabulate(ctx.runs.list()))
         return gr.skip() if now == shown else (now, now)
 
     asked, told = [ctx.tab, parts.open, parts.shown], [parts.table, parts.shown]
-    parts.fold.expand(lambda: True, None, parts.open, **QUIET).then(tell, asked, told, **QUIET)
-    parts.fold.collapse(lambda: False, None, parts.open, **QUIET)
+    parts.fold.expand(lambda: True, None, parts.open, **UNQUEUED).then(tell, asked, told, **UNQUEUED)
+    parts.fold.collapse(lambda: False, None, parts.open, **UNQUEUED)
     for moment in (timer.tick, ctx.tab.change):
-        moment(tell, asked, told, **QUIET, **EACH)
+        moment(tell, asked, told, **UNQUEUED, **MULTIPLE)

@@ -14,8 +14,8 @@ from nanollm.errors import InputError
 from nanollm.runs.transfer.archive import export, import_
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import QUIET, polite
-from playground.selection import chosen
+from playground.handlers import UNQUEUED, report_errors
+from playground.selection import parse_selection
 
 KEPT = "A run as one file: settings, curve and snapshots, to be kept or carried elsewhere. The text stays behind."
 NO_RUN = "No run is chosen: choose one above, or start one."
@@ -45,14 +45,14 @@ def layout(ctx: Context) -> Parts:
 def wire(ctx: Context, parts: Parts) -> None:
     shelf = tempfile.TemporaryDirectory(prefix="nanollm-")  # gone with the page's process
 
-    @polite
-    @ctx.shares.fair
+    @report_errors
+    @ctx.fair_queue.fair
     def download(selection: Any, request: gr.Request) -> str:
         """The chosen run as a zip; Gradio makes a copy of its own for the browser."""
-        run_id, _ = chosen(selection)
+        run_id, _ = parse_selection(selection)
         if run_id is None:
             raise InputError(NO_RUN)
-        run = ctx.store.get(run_id)
+        run = ctx.runs.get(run_id)
         if not ctx.may_change(run):
             raise InputError(NOT_YOURS)
         folder = tempfile.mkdtemp(prefix=f"{request.session_hash}-", dir=shelf.name)
@@ -62,16 +62,16 @@ def wire(ctx: Context, parts: Parts) -> None:
         for folder in Path(shelf.name).glob(f"{request.session_hash}-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    @polite
+    @report_errors
     def bring(path: Any) -> dict[str, Any]:
         if ctx.settings.public:
             raise InputError(NOT_HERE)
-        run = import_(ctx.house, str(path))
+        run = import_(ctx.all_runs, str(path))
         ctx.catalogue.rows(fresh=True)
         return {"run": run.id, "step": None}
 
     hidden: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
     parts.download.click(download, ctx.selection, parts.ready, concurrency_id="carry", **hidden).success(
         None, js="() => document.getElementById('train-downloaded').click()", api_visibility="private"
-    ).then(clear, None, None, **QUIET)
+    ).then(clear, None, None, **UNQUEUED)
     parts.bring.upload(bring, parts.bring, ctx.selection, concurrency_id="carry", **hidden)

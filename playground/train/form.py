@@ -13,7 +13,7 @@ from nanollm.data.corpus import CorpusInfo
 from nanollm.errors import InputError
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import EACH, QUIET, sentence
+from playground.handlers import MULTIPLE, UNQUEUED, error_message
 from playground.train.problem import problem_line
 from playground.train.settings_form import (
     FIELDS,
@@ -89,7 +89,7 @@ def wire(ctx: Context, parts: Parts, onward_text: gr.Dropdown) -> None:
             recipe = Recipe.of(preset, values)
             return _outcome(ctx, chosen_text(ctx, sha256), recipe)
         except Exception as error:
-            told = sentence(error)
+            told = error_message(error)
             return "", {"text": told, "fields": blamed(told, recipe.settings if recipe else {})}, ""
 
     def arrive(tab: Any, sha256: Any) -> tuple[Any, ...]:
@@ -104,7 +104,7 @@ def wire(ctx: Context, parts: Parts, onward_text: gr.Dropdown) -> None:
     def cards(sha256: Any, shown: Any = None) -> tuple[Any, Any]:
         with suppress(InputError):
             info = chosen_text(ctx, sha256)
-            paces, lacks = ctx.pace.get(info.vocab_size), ctx.pace.lacks(info.vocab_size)
+            paces, lacks = ctx.step_times.get(info.vocab_size), ctx.step_times.pending(info.vocab_size)
             made = [choice(name, info.vocab_size, info.characters, paces.get(name), lacks) for name in PRESETS]
             if made != shown:
                 return gr.Radio(choices=made), made
@@ -118,19 +118,19 @@ def wire(ctx: Context, parts: Parts, onward_text: gr.Dropdown) -> None:
     # Start waits for the card's fields: the former card's would count as settings that were changed.
     parts.preset.input(None, None, parts.start, js=WAIT, api_visibility="private")
     filled = parts.preset.input(
-        lambda preset: list(defaults(preset).values()), parts.preset, parts.fields, **QUIET, **EACH
+        lambda preset: list(defaults(preset).values()), parts.preset, parts.fields, **UNQUEUED, **MULTIPLE
     )
     filled.then(None, None, parts.start, js=READY, api_visibility="private")
-    filled.then(judge, asked, outcome, **QUIET)
-    parts.corpus.change(cards, parts.corpus, timed, **QUIET, **EACH).then(judge, asked, outcome, **QUIET)
+    filled.then(judge, asked, outcome, **UNQUEUED)
+    parts.corpus.change(cards, parts.corpus, timed, **UNQUEUED, **MULTIPLE).then(judge, asked, outcome, **UNQUEUED)
     for field in parts.fields:
         # Gradio's Textbox fires `input` for keys that print a character only: not for Backspace, and not for a paste.
         moved = field.change if isinstance(field, gr.Textbox) else field.input
-        moved(judge, asked, outcome, trigger_mode="always_last", **QUIET)
+        moved(judge, asked, outcome, trigger_mode="always_last", **UNQUEUED)
     ctx.tab.change(
-        arrive, [ctx.tab, parts.corpus], [parts.corpus, onward_text, *timed], **QUIET, **EACH
-    ).then(judge, asked, outcome, **QUIET)  # fmt: skip
-    parts.timer.tick(paced, [ctx.tab, parts.corpus, parts.cards], timed, **QUIET, **EACH)
+        arrive, [ctx.tab, parts.corpus], [parts.corpus, onward_text, *timed], **UNQUEUED, **MULTIPLE
+    ).then(judge, asked, outcome, **UNQUEUED)  # fmt: skip
+    parts.timer.tick(paced, [ctx.tab, parts.corpus, parts.cards], timed, **UNQUEUED, **MULTIPLE)
 
 
 def chosen_text(ctx: Context, sha256: Any) -> CorpusInfo:
@@ -141,7 +141,7 @@ def chosen_text(ctx: Context, sha256: Any) -> CorpusInfo:
 def _outcome(ctx: Context, corpus: CorpusInfo, recipe: Recipe) -> tuple[str, dict[str, Any], str]:
     """What the settings come to: the size in a sentence, no problem (at most a hint), the command."""
     model, train = recipe.configs(corpus.vocab_size)
-    ctx.store.require(corpus, model, train)
+    ctx.runs.require(corpus, model, train)
     changed = ", ".join(f"{name} {value}" for name, value in recipe.settings.items() if value is not None)
     size = f"{model.num_parameters:,} parameters, {train.num_steps:,} steps"
     told = caution(train)

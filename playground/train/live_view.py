@@ -118,14 +118,14 @@ def look(ctx: Context, run_id: str | None, corpus: CorpusInfo, wanted: Wanted, b
 
     `before` is the stamp of what is shown. Raises InputError if the run is gone.
     """
-    run = ctx.store.get(run_id) if run_id else None
+    run = ctx.runs.get(run_id) if run_id else None
     # Whoever has only the models that came along, and another text in hand, sees what awaits a curve of their own.
     if run is None or (run.read_only and run.corpus.get("sha256") != corpus.sha256):
         return _without_run(ctx, corpus, wanted, before, run)
     status, curve, slot = run.status(), run.curve(), ctx.catalogue.slot(run.id)
     laid, counted = _laid(ctx, wanted, run), run.baselines or _counted_before(ctx, run, status)
     overlays, references = _lines(ctx, laid), references_of(run.model_config.vocab_size, counted)
-    wait = estimated_wait(ctx.house, run.id) if status.state == "queued" else None
+    wait = estimated_wait(ctx.all_runs, run.id) if status.state == "queued" else None
     samples = newest_samples(run)
     lines = _ends([RunLine(curve), *overlays])
     note = "" if curve.steps or curve.eval_steps else READY_SOON.get(status.state, "")
@@ -200,7 +200,7 @@ def buttons(offered: tuple[str, ...], status: Status | None = None) -> list[gr.B
 
 def _without_run(ctx: Context, corpus: CorpusInfo, wanted: Wanted, before: str, other: Run | None) -> View | None:
     """The reference lines of a text on which there is no run yet; `other` is chosen, but learned another text."""
-    counted, overlays = ctx.counts.get(corpus.sha256), _lines(ctx, _laid(ctx, wanted))
+    counted, overlays = ctx.baselines.get(corpus.sha256), _lines(ctx, _laid(ctx, wanted))
     stamp = Shown(
         _short(corpus.sha256, counted, wanted.chart, wanted.num_steps, _ends(overlays), other and other.id)
     ).stamp()
@@ -222,7 +222,7 @@ def _without_run(ctx: Context, corpus: CorpusInfo, wanted: Wanted, before: str, 
 def _counted_before(ctx: Context, run: Run, status: Status) -> Baselines | None:
     """What counting achieves on the text of a run whose worker has not written that down yet: so the lines stay."""
     same = run.train_config.validation_fraction == TrainConfig().validation_fraction
-    return ctx.counts.get(str(run.corpus.get("sha256"))) if status.active and same else None
+    return ctx.baselines.get(str(run.corpus.get("sha256"))) if status.active and same else None
 
 
 def _short(*parts: Any) -> str:
@@ -240,7 +240,7 @@ def _laid(ctx: Context, wanted: Wanted, run: Run | None = None) -> list[Run]:
     laid = []
     for run_id in wanted.overlays:
         with suppress(InputError):
-            laid.append(ctx.store.get(run_id))
+            laid.append(ctx.runs.get(run_id))
     return [other for other in laid if run is None or other.id != run.id]
 
 

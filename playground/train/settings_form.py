@@ -39,7 +39,7 @@ PURPOSES = {
     "medium": "The best writer; wants much text",
 }
 
-# What a card says in place of a time that is not known: see aside.Pace.lacks().
+# What a card says in place of a time that is not known: see background.StepTimeJobs.pending().
 UNTIMED = {"measuring": "measuring its time", "training": "time measured once nothing trains"}
 
 FIELDS: dict[str, Field] = {f.name: f for f in (*fields(ModelConfig), *fields(TrainConfig)) if f.name in NAMES}

@@ -13,8 +13,8 @@ from nanollm.runs.doctor import follow
 from playground.components.plotly_chart import plotly_chart
 from playground.components.text import line, numbers
 from playground.context import Context
-from playground.handlers import EACH, QUIET, polite, sentence
-from playground.selection import chosen
+from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
+from playground.selection import parse_selection
 from playground.services.gradio_internals import event_data
 from playground.train import all_runs, form
 from playground.train import export_import as carry
@@ -123,12 +123,12 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 
 
 def _wire_start(ctx: Context, parts: form.Parts) -> None:
-    @polite
+    @report_errors
     def start(sha256: Any, preset: Any, *values: Any) -> dict[str, Any]:
         recipe = Recipe.of(preset, values)
-        with ctx.making:
+        with ctx.run_creation_lock:
             corpus = chosen_text(ctx, sha256)
-            run = ctx.store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
+            run = ctx.runs.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
         return _begun(ctx, run.id)
 
     parts.start.click(None, None, parts.start, js=STARTING, api_visibility="private")
@@ -147,26 +147,30 @@ def _wire_live(ctx: Context, parts: Parts) -> None:
             return gr.skip()
         before = progress.get("stamp", "") if isinstance(progress, dict) else ""
         try:
-            view = live.look(ctx, chosen(selection)[0], chosen_text(ctx, sha256), live.Wanted.of(*wanted), before)
+            view = live.look(
+                ctx, parse_selection(selection)[0], chosen_text(ctx, sha256), live.Wanted.of(*wanted), before
+            )
         except Exception as error:
-            view = live.gone(sentence(error), before)
+            view = live.gone(error_message(error), before)
         return view.updates() if view else gr.skip()
 
     def others(tab: Any, laid: Any) -> Any:
         return _laid_over(ctx, laid) if tab == "train" else gr.skip()
 
     timers = [parts.timer, parts.form.timer]
-    ctx.tab.change(lambda tab: [gr.Timer(active=tab == "train")] * 2, ctx.tab, timers, **QUIET, **EACH)
+    ctx.tab.change(lambda tab: [gr.Timer(active=tab == "train")] * 2, ctx.tab, timers, **UNQUEUED, **MULTIPLE)
     for moment in (ctx.selection.change, ctx.tab.change, parts.form.corpus.change):
-        moment(look, inputs, parts.shown, **QUIET, **EACH)
+        moment(look, inputs, parts.shown, **UNQUEUED, **MULTIPLE)
     for dial in (parts.axis, parts.scale):
-        dial.input(look, inputs, parts.shown, **QUIET, **EACH)
-    parts.overlays.change(look, inputs, parts.shown, **QUIET, **EACH)
-    parts.timer.tick(look, inputs, parts.shown, **QUIET, **EACH)
+        dial.input(look, inputs, parts.shown, **UNQUEUED, **MULTIPLE)
+    parts.overlays.change(look, inputs, parts.shown, **UNQUEUED, **MULTIPLE)
+    parts.timer.tick(look, inputs, parts.shown, **UNQUEUED, **MULTIPLE)
     for moment in (parts.overlays.focus, ctx.tab.change, ctx.selection.change):
-        moment(others, [ctx.tab, parts.overlays], parts.overlays, **QUIET, **EACH)
-    parts.health_fold.expand(lambda: True, None, parts.health_open, **QUIET).then(look, inputs, parts.shown, **QUIET)
-    parts.health_fold.collapse(lambda: False, None, parts.health_open, **QUIET)
+        moment(others, [ctx.tab, parts.overlays], parts.overlays, **UNQUEUED, **MULTIPLE)
+    parts.health_fold.expand(lambda: True, None, parts.health_open, **UNQUEUED).then(
+        look, inputs, parts.shown, **UNQUEUED
+    )
+    parts.health_fold.collapse(lambda: False, None, parts.health_open, **UNQUEUED)
     all_runs.wire(ctx, parts.table, parts.form.timer)
     carry.wire(ctx, parts.carry)
     _wire_acts(ctx, parts, look, inputs)
@@ -176,18 +180,18 @@ def _wire_acts(ctx: Context, parts: Parts, look: Any, inputs: list[Any]) -> None
     """Pause, Resume, Stop: each shows at once what came of it."""
 
     def resume(run_id: str) -> None:
-        ctx.pace.give_way()
+        ctx.step_times.stop()
         ctx.launcher.resume(run_id)
 
     acts = (ctx.launcher.pause, resume, ctx.launcher.stop)
     for button, action in zip(parts.controls[:3], acts, strict=True):
 
-        @polite
+        @report_errors
         def act(selection: Any, action: Any = action) -> None:
             action(_chosen_run(selection))
 
         button.click(act, ctx.selection, None, **QUEUED, concurrency_id="control").then(
-            look, inputs, parts.shown, **QUIET
+            look, inputs, parts.shown, **UNQUEUED
         )
 
 
@@ -196,35 +200,35 @@ def _wire_controls(ctx: Context, parts: Parts) -> None:
 
     def fork(run_id: str, step: int | None, asked: tuple[Any, ...]) -> dict[str, Any]:
         *values, text = asked
-        parent, settings = ctx.store.get(run_id), onward(values)
-        with ctx.making:
+        parent, settings = ctx.runs.get(run_id), onward(values)
+        with ctx.run_creation_lock:
             corpus = ctx.corpora.get(text) if isinstance(text, str) and text else None
-            run = ctx.store.fork(parent, corpora=ctx.corpora, settings=settings, corpus=corpus, step=step)
+            run = ctx.runs.fork(parent, corpora=ctx.corpora, settings=settings, corpus=corpus, step=step)
         return _begun(ctx, run.id)
 
-    @polite
+    @report_errors
     def more(selection: Any, *asked: Any) -> dict[str, Any]:
         return fork(_chosen_run(selection), None, asked)
 
-    @polite
+    @report_errors
     def fork_from_here(selection: Any, *asked: Any) -> dict[str, Any]:
-        return fork(_chosen_run(selection), chosen(selection)[1], asked)
+        return fork(_chosen_run(selection), parse_selection(selection)[1], asked)
 
-    @polite
+    @report_errors
     def take_advice(selection: Any, event: gr.EventData) -> dict[str, Any]:
         wanted = event_data(event).get("index")
-        with ctx.making:
-            run = follow(ctx.store, ctx.store.get(_chosen_run(selection)), wanted, ctx.corpora)
+        with ctx.run_creation_lock:
+            run = follow(ctx.runs, ctx.runs.get(_chosen_run(selection)), wanted, ctx.corpora)
         return _begun(ctx, run.id)
 
     def with_parent(selection: Any, laid: Any) -> Any:
         """Parent and child on one chart."""
-        run = ctx.store.get(_chosen_run(selection))
+        run = ctx.runs.get(_chosen_run(selection))
         return _laid_over(ctx, laid, run.parent.run if run.parent else None)
 
     for button, act in zip(parts.controls[3:], (more, fork_from_here), strict=True):
         laid = button.click(act, [ctx.selection, *parts.onward], ctx.selection, **QUEUED, concurrency_id="start")
-        laid.success(with_parent, [ctx.selection, parts.overlays], parts.overlays, **QUIET)
+        laid.success(with_parent, [ctx.selection, parts.overlays], parts.overlays, **UNQUEUED)
         laid.success(None, None, parts.onward, js=EMPTIED, api_visibility="private")  # they were for this one run
     parts.doctor.follow(take_advice, ctx.selection, ctx.selection, **QUEUED, concurrency_id="start")
 
@@ -244,13 +248,13 @@ def _laid_over(ctx: Context, laid: Any, *more: str | None) -> gr.Dropdown:
 
 def _begun(ctx: Context, run_id: str) -> dict[str, Any]:
     """The selection of a run that was just queued, already in the list; nothing is measured beside its training."""
-    ctx.pace.give_way()
+    ctx.step_times.stop()
     ctx.catalogue.rows(fresh=True)
     return {"run": run_id, "step": None}
 
 
 def _chosen_run(selection: Any) -> str:
-    run_id, _ = chosen(selection)
+    run_id, _ = parse_selection(selection)
     if run_id is None:
         raise InputError(NO_RUN)
     return run_id

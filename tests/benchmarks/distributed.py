@@ -30,9 +30,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
 from nanollm.model import TransformerLanguageModel
-from nanollm.train.distributed import Ranks, joined, leave
+from nanollm.train.distributed import Ranks, exit_now, process_group
 from nanollm.train.optim import Optimizer
-from nanollm.train.step import arithmetic, take_step
+from nanollm.train.step import arithmetic, training_step
 
 VOCAB_SIZE = 65
 WAYS = {
@@ -85,7 +85,7 @@ class TimedRanks(Ranks):
     seconds: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
 
-    def average(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
         began = time.perf_counter()
         super().average(tensors)
         self.seconds.append(time.perf_counter() - began)
@@ -102,7 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.way:
         measure(arguments.way, arguments.preset, arguments.steps)
-        leave(0)
+        exit_now(0)
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for _ in range(arguments.rounds):
         for way in WAYS:
@@ -147,7 +147,7 @@ def measure(way: str, preset_name: str, steps: int) -> None:
     _, threads, kind = WAYS[way]
     torch.set_num_threads(threads)
     model_config, config = make_configs(preset(preset_name), VOCAB_SIZE)
-    with joined() as joint:
+    with process_group() as joint:
         ranks = TimedRanks(joint.rank, joint.world_size)
         torch.manual_seed(config.seed)
         step = taker(kind, model_config, config, ranks if kind == "ours" else joint)
@@ -157,7 +157,7 @@ def measure(way: str, preset_name: str, steps: int) -> None:
             began = time.perf_counter()
             step(ids[:, :-1], ids[:, 1:])
             times.append(time.perf_counter() - began)
-        if joint.leads:
+        if joint.is_main:
             waiting, size = ranks.seconds[3:] or [0.0], (ranks.sizes or [0])[0] * (joint.world_size > 1)
             print(
                 json.dumps({"step": statistics.median(times[3:]), "waiting": statistics.median(waiting), "bytes": size})
@@ -167,17 +167,17 @@ def measure(way: str, preset_name: str, steps: int) -> None:
 def taker(
     kind: str, model_config: ModelConfig, config: TrainConfig, ranks: Ranks
 ) -> Callable[[Tensor, Tensor], object]:
-    """How a step is taken: by take_step, by what it was before it knew of ranks, or through PyTorch's wrapper."""
+    """How a step is taken: by training_step, by what it was before it knew of ranks, or through PyTorch's wrapper."""
     model = TransformerLanguageModel.from_config(model_config).train()
     optimizer = Optimizer(model, config)
     if kind == "ours":
-        return lambda ids, targets: take_step(model, optimizer, ids, targets, 0, "bf16", ranks=ranks)
+        return lambda ids, targets: training_step(model, optimizer, ids, targets, 0, "bf16", ranks=ranks)
     wrapped = DistributedDataParallel(model) if kind == "ddp" else model
 
     def step(ids: Tensor, targets: Tensor) -> None:
         with arithmetic("bf16", torch.device("cpu")):
-            logits = wrapped(ranks.share(ids))
-        F.cross_entropy(logits.float().flatten(0, 1), ranks.share(targets).flatten()).backward()
+            logits = wrapped(ranks.shard(ids))
+        F.cross_entropy(logits.float().flatten(0, 1), ranks.shard(targets).flatten()).backward()
         optimizer.step(0)
 
     return step

@@ -71,23 +71,23 @@ def measure() -> Iterator[tuple[str, str, float, float]]:
 
 def _view(ctx: Context, model: str) -> View:
     """The last snapshot with our example, judged by the bundled text."""
-    view = ctx.inside.view({"run": f"pretrained-{model}", "step": None}, TEXT)
+    view = ctx.inspections.view({"run": f"pretrained-{model}", "step": None}, TEXT)
     text, tokenizer = BUNDLED.read_text(encoding="utf-8"), view.loaded.tokenizer
     unknown = set(tokenizer.unknown(text))
     ids = tokenizer.encode("".join(character for character in text if character not in unknown))
-    ctx.inside._held_out.put(view.run.id, ids)
+    ctx.inspections._held_out.put(view.run.id, ids)
     return view
 
 
 def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[str, Callable[[], object]]]:
     head = {"layer": 1, "head": 1}
     asked: dict[Any, tuple[Any, ...]] = {looking: (), mattering: (OFF, "mean", 42), naming: (), layering: (None, None)}
-    yield "frame", lambda: ctx.inside.frame(view)
+    yield "frame", lambda: ctx.inspections.frame(view)
     for module, values in asked.items():
         yield module.__name__.rsplit(".", 1)[-1], lambda m=module, v=values: m.show(ctx, layouts[m], view, head, *v)
     yield "map", lambda: whole.show_map(ctx, layouts[whole], view)
     yield "meter", lambda: whole.show_meter(ctx, layouts[whole], view)
-    ids, means = ctx.inside.judged_by(view)[0], ctx.inside.means(view)[0]
+    ids, means = ctx.inspections.judged_by(view)[0], ctx.inspections.means(view)[0]
     assert len(ids) > RANK_CHARACTERS, "the page takes no more"
     yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))
 

@@ -31,7 +31,7 @@ from nanollm.inference.generate import generate, generate_many
 from nanollm.inference.numpy_engine import Weights
 from nanollm.inference.weight_cache import weights_of
 from nanollm.model import TransformerLanguageModel
-from nanollm.train.calibration import processors
+from nanollm.train.calibration import available_cpus
 from tests.benchmarks.training import Reference
 from tests.conftest import random_model
 
@@ -190,7 +190,7 @@ def batch(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
             pass
         return (time.perf_counter() - began) / C / num_samples
 
-    torch.set_num_threads(processors())
+    torch.set_num_threads(available_cpus())
     try:
         measured = in_turns({"one": lambda: way(1), "many": lambda: way(STREAMS)}, rounds)
     finally:
@@ -198,7 +198,7 @@ def batch(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
     return {
         "context_length": C,
         "streams": STREAMS,
-        "threads": processors(),
+        "threads": available_cpus(),
         "characters_per_second": 1 / statistics.median(measured["many"]),
         "times_one_stream": median_ratio(measured["one"], measured["many"]),
     }

@@ -35,11 +35,11 @@ from nanollm.runs.process.training import Training
 from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.calibration import processors, resolve
+from nanollm.train.calibration import available_cpus, resolve
 from nanollm.train.events import Checkpoint, Eval, Event, Step
 from nanollm.train.loop import TrainState, evaluate, set_seed, train
 from nanollm.train.optim import Optimizer
-from nanollm.train.step import take_step
+from nanollm.train.step import training_step
 from nanollm.train.workload import snapshot_steps
 
 # The shape of PERFORMANCE.md's comparison, and the presets at their own.
@@ -181,11 +181,11 @@ def steps(rounds: int) -> dict[str, dict[str, Any]]:
         count = min(100, max(3, int(0.5 / (model.flops_per_character * 3 * ids.numel() / 1e11))))
         seconds = alternating(
             {
-                "reference": timed(count, processors(), lambda r=reference, i=ids: r.step(i, i)),
+                "reference": timed(count, available_cpus(), lambda r=reference, i=ids: r.step(i, i)),
                 "ours": timed(
                     count,
                     int(config.threads),
-                    lambda m=ours, o=optimizer, i=ids, p=config.precision: take_step(m, o, i, i, 0, p),
+                    lambda m=ours, o=optimizer, i=ids, p=config.precision: training_step(m, o, i, i, 0, p),
                 ),
             },
             rounds,
@@ -197,7 +197,7 @@ def steps(rounds: int) -> dict[str, dict[str, Any]]:
             "ratio": seconds["reference"] / seconds["ours"],
             "precision": config.precision,
             "threads": config.threads,
-            "share_of_peak": flops / seconds["ours"] / matmul_peak(config.precision, processors()),
+            "share_of_peak": flops / seconds["ours"] / matmul_peak(config.precision, available_cpus()),
         }
     return results
 
@@ -220,7 +220,7 @@ def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
     def reference_round() -> float:
         once = timed(
             200,
-            processors(),
+            available_cpus(),
             lambda: reference.step(*data.batch(config.batch_size, model.context_length, generator)),
         )
         return once() * config.num_steps
@@ -308,10 +308,10 @@ def profiled() -> dict[str, dict[str, float]]:
         ids = torch.randint(65, (config.batch_size, model.context_length))
         ours = TransformerLanguageModel.from_config(model).train()
         optimizer = Optimizer(ours, config)
-        take_step(ours, optimizer, ids, ids, 0, config.precision)
+        training_step(ours, optimizer, ids, ids, 0, config.precision)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             for _ in range(5):
-                take_step(ours, optimizer, ids, ids, 0, config.precision)
+                training_step(ours, optimizer, ids, ids, 0, config.precision)
         spent: dict[str, float] = defaultdict(float)
         for row in profile.key_averages():
             spent[next((kind for kind, names in KINDS.items() if any(n in row.key for n in names)), "rest")] += (

@@ -146,7 +146,7 @@ class Visitor:
         with self.account.timed("attention"):
             await self.call("attention", model["id"], text, 1, 1, None)
 
-    async def news(self) -> None:
+    async def changed_rows(self) -> None:
         with self.account.timed("news"):
             (await self.web.post("/gradio_api/run/predict", json=self._news)).raise_for_status()
 
@@ -158,7 +158,7 @@ class Visitor:
             await doing()
             for _ in range(self.draw.randrange(1, 5)):
                 await asyncio.sleep(1)
-                await self.news()
+                await self.changed_rows()
         await self.web.aclose()
 
 
@@ -201,7 +201,7 @@ async def soak(page: Page, sessions: int, uploads: int) -> dict[str, float]:
             visitor = Visitor(page.address, account, 10**7 + number)
             async with visiting(visitor):
                 await visitor.open()
-                await visitor.news()
+                await visitor.changed_rows()
                 if number * uploads // sessions != (number + 1) * uploads // sessions:
                     text = f"{number} " + "a text that somebody brought, and then left. " * 400
                     with account.timed("bring a text"):

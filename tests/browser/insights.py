@@ -306,7 +306,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         shutil.copytree(ROOT / "checkpoints" / "pretrained", Path(home) / "checkpoints" / "pretrained")
         corpora = CorpusStore(Path(home) / "data" / "corpora")
-        text = corpora.read(builtin.add(corpora, builtin.named("tiny-shakespeare")).sha256)
+        text = corpora.read(builtin.add(corpora, builtin.builtin_by_id("tiny-shakespeare")).sha256)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         with serve(Path(home)) as page:
             learned, held_out = split(text, 0.1)  # type: ignore[type-var]

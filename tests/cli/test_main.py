@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
+from nanollm.cli import lookup
 from nanollm.cli import main as cli
 from nanollm.cli.exit_status import status_of
-from nanollm.cli.train_arguments import add_train_arguments
+from nanollm.cli.train import add_setting_arguments
 from nanollm.runs.store import Run, RunStore
 from tests.conftest import ROOT
 
@@ -39,8 +40,8 @@ def nanollm(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     said, told = io.StringIO(), io.StringIO()
     with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(told):
         patch.chdir(home)
-        patch.setattr(cli, "CHECKPOINTS", home / "checkpoints")
-        patch.setattr(cli, "CORPORA", home / "data" / "corpora")
+        patch.setattr(lookup, "CHECKPOINTS", home / "checkpoints")
+        patch.setattr(lookup, "CORPORA", home / "data" / "corpora")
         try:
             status = cli.main(arguments)
         except SystemExit as ended:  # argparse's
@@ -89,7 +90,7 @@ def test_the_old_name_of_a_flag_gets_an_error_with_the_new_one(home: Path, flags
 @pytest.mark.parametrize(("flags", "qk_norm"), [(["--qk-norm"], True), (["--qk-norm", "false"], False), ([], False)])
 def test_a_flag_for_a_yes_or_no_needs_no_value(flags: list[str], qk_norm: bool) -> None:
     parser = argparse.ArgumentParser()
-    add_train_arguments(parser, "")
+    add_setting_arguments(parser)
     assert getattr(parser.parse_args(flags), "qk_norm", False) is qk_norm
 
 
@@ -183,7 +184,7 @@ def test_or_forked_earlier_with_another_text_by_its_folder(home: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [
-        (["--preset", "nano"], "leave --preset out"),
+        (["--preset", "nano"], "omit --preset"),
         (["--step", "700"], "no snapshot of step 700"),
         (["--num-layers", "3"], "leave num_layers out"),
         (["--corpus", "dogs.txt"], "never seen ('D' 'g' 'u')"),

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from nanollm.data import builtin
-from nanollm.data.builtin import BUILTINS, VARIABLE, add, bring, download, lacking, named
+from nanollm.data.builtin import BUILTINS, VARIABLE, add, add_by_name, builtin_by_id, download, missing_builtin
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.tokenizer import CharTokenizer
@@ -140,7 +140,7 @@ def test_whatever_a_server_does_there_is_one_sentence_and_nothing_left(
         monkeypatch.setenv(VARIABLE, address)
         began = time.monotonic()
         with pytest.raises(InputError, match=sentence) as refused:
-            bring(store, "tiny-shakespeare")
+            add_by_name(store, "tiny-shakespeare")
         assert time.monotonic() - began < 2
     assert str(refused.value).count("\n") == 0 and len(str(refused.value)) < 250
     assert not store.root.exists() or list(store.root.iterdir()) == []
@@ -152,7 +152,7 @@ def test_where_there_is_no_network_it_says_so(store: CorpusStore, monkeypatch: p
     for place, why in ((refused, "refused"), ("http://nowhere.invalid/input.txt", "could not be fetched")):
         monkeypatch.setenv(VARIABLE, place)
         with pytest.raises(InputError, match=f"{why}.*set {VARIABLE} to the file"):
-            bring(store, "tiny-shakespeare")
+            add_by_name(store, "tiny-shakespeare")
     for address in ("https://", "http://[", "gopher://x/y", "no address"):
         with pytest.raises(InputError, match="could not be fetched"):
             download(address, **FACTS)
@@ -163,11 +163,11 @@ def test_what_was_fetched_once_is_not_fetched_again(store: CorpusStore, monkeypa
     monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", FACTS["sha256"])
     with serving(whole(PLAY)) as address:
         monkeypatch.setenv(VARIABLE, address)
-        info = bring(store, "tiny-shakespeare")
+        info = add_by_name(store, "tiny-shakespeare")
     assert (info.name, info.builtin, info.sha256) == ("Tiny Shakespeare", "tiny-shakespeare", FACTS["sha256"])
     assert store.read(info.sha256) == PLAY.decode()
     store.rename(info.sha256, "the plays")
-    assert bring(store, "tiny-shakespeare") == store.get(info.sha256)  # the server is gone
+    assert add_by_name(store, "tiny-shakespeare") == store.get(info.sha256)  # the server is gone
 
 
 def test_a_local_copy_is_taken_if_it_is_one(
@@ -177,21 +177,21 @@ def test_a_local_copy_is_taken_if_it_is_one(
     path.write_bytes(PLAY)
     monkeypatch.setenv(VARIABLE, str(path))
     with pytest.raises(InputError, match="not Tiny Shakespeare"):
-        bring(store, "tiny-shakespeare")
+        add_by_name(store, "tiny-shakespeare")
     monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", FACTS["sha256"])
     monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", FACTS["size"])
-    assert store.read(bring(store, "tiny-shakespeare").sha256) == PLAY.decode()
+    assert store.read(add_by_name(store, "tiny-shakespeare").sha256) == PLAY.decode()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "missing"))
     store.delete(FACTS["sha256"])
     with pytest.raises(InputError, match=r"missing.*cannot be read"):
-        bring(store, "tiny-shakespeare")
+        add_by_name(store, "tiny-shakespeare")
 
 
 @pytest.mark.parametrize(("name", "least"), [("python-documentation", 300_000), ("python-source", 3_000_000)])
 def test_what_python_brings_is_an_ordinary_text(store: CorpusStore, name: str, least: int) -> None:
-    info = bring(store, name)
+    info = add_by_name(store, name)
     assert least < info.characters <= builtin.SOURCE_BYTES and 90 < info.vocab_size < 300
-    assert bring(store, name).sha256 == info.sha256 == store.get(info.sha256).sha256  # in a fixed order
+    assert add_by_name(store, name).sha256 == info.sha256 == store.get(info.sha256).sha256  # in a fixed order
     text = store.read(info.sha256)
     assert ("def " if name == "python-source" else "for_stmt ::=") in text
     assert store.rename(info.sha256, "mine").name == "mine"
@@ -204,7 +204,7 @@ def test_a_python_without_them_says_so(store: CorpusStore, tmp_path: Path, monke
     monkeypatch.setattr(builtin.sysconfig, "get_path", lambda _: str(tmp_path / "python311.zip"))
     for name in ("python-documentation", "python-source"):
         with pytest.raises(InputError, match=r"This Python comes without .* take another text"):
-            bring(store, name)
+            add_by_name(store, name)
 
 
 def test_the_source_of_python_is_read_in_a_fixed_order_and_past_what_cannot_be_read(
@@ -226,30 +226,38 @@ def test_the_source_of_python_is_read_in_a_fixed_order_and_past_what_cannot_be_r
 @pytest.mark.skipif(not Path(LOCAL_COPY).is_file(), reason=f"{VARIABLE} names no file")
 def test_the_real_one_is_what_is_asked_for(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, LOCAL_COPY)
-    info = bring(store, "tiny-shakespeare")
+    info = add_by_name(store, "tiny-shakespeare")
     assert (info.characters, info.vocab_size) == (builtin.SHAKESPEARE_BYTES, 65)
-    assert builtin.of_digest(info.sha256) is named("tiny-shakespeare") and lacking(store, info.sha256) is None
+    assert (
+        builtin.builtin_by_digest(info.sha256) is builtin_by_id("tiny-shakespeare")
+        and missing_builtin(store, info.sha256) is None
+    )
 
 
 def test_what_is_lacking_is_known_by_its_digest_until_it_is_here(store: CorpusStore, monkeypatch) -> None:
-    assert lacking(store, builtin.SHAKESPEARE_SHA256) is named("tiny-shakespeare")
-    assert lacking(store, "ab" * 32) is lacking(store, None) is lacking(store, store.list()[0].sha256) is None
+    assert missing_builtin(store, builtin.SHAKESPEARE_SHA256) is builtin_by_id("tiny-shakespeare")
+    assert (
+        missing_builtin(store, "ab" * 32)
+        is missing_builtin(store, None)
+        is missing_builtin(store, store.list()[0].sha256)
+        is None
+    )
     monkeypatch.setattr(
         builtin, "SHAKESPEARE_SHA256", store.add_text("somebody brought it by hand", "input.txt").sha256
     )
-    assert lacking(store, builtin.SHAKESPEARE_SHA256) is None
+    assert missing_builtin(store, builtin.SHAKESPEARE_SHA256) is None
 
 
 def test_a_name_is_a_built_in_text_or_a_file(store: CorpusStore, tmp_path: Path, monkeypatch) -> None:
-    assert bring(store, "sample").bundled
-    assert [b.id for b in BUILTINS if named(b.id) is b] == [
+    assert add_by_name(store, "sample").bundled
+    assert [b.id for b in BUILTINS if builtin_by_id(b.id) is b] == [
         "sample", "tiny-shakespeare", "python-documentation", "python-source",
     ]  # fmt: skip
     monkeypatch.chdir(tmp_path)
     Path("sample").write_text("my own sample")
-    assert bring(store, "./sample").name == "sample" and named("./sample") is None
+    assert add_by_name(store, "./sample").name == "sample" and builtin_by_id("./sample") is None
     with pytest.raises(InputError, match="cannot be read"):
-        bring(store, "shakespeare")
+        add_by_name(store, "shakespeare")
 
 
 def test_the_bundled_text_is_large_enough_to_learn_from(store: CorpusStore) -> None:

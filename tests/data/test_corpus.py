@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from nanollm.data import corpus
 from nanollm.data import decoding as plaintext
 from nanollm.data.corpus import CorpusStore, split
-from nanollm.data.ngrams import measure
+from nanollm.data.ngrams import measure_baselines
 from nanollm.errors import InputError
 from nanollm.limits import LOCAL, Limits
 from nanollm.tokenizer import CharTokenizer
@@ -128,8 +128,8 @@ def test_a_text_changed_on_disk_is_noticed(store: CorpusStore) -> None:
 
 def read(data: bytes, encoding: str | None = None) -> str:
     """The text that a file of these bytes would be kept as."""
-    pieces = list(plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=LOCAL.text_bytes))
-    plaintext.Survey(pieces).require_text()
+    pieces = list(plaintext.decode_file(io.BytesIO(data), encoding=encoding, limit=LOCAL.text_bytes))
+    plaintext.TextCounter(pieces).require_text()
     return "".join(pieces)
 
 
@@ -338,9 +338,11 @@ def test_two_processes_may_encode_a_text_at_once(store: CorpusStore, all_mapped:
 def test_plain_counting_is_done_once_for_each_split(store: CorpusStore, text: str, monkeypatch) -> None:
     info = store.add_text(text[::2], "every second character")
     tokenizer, ids = store.encoded(info.sha256)
-    expected = {fraction: measure(*split(ids, fraction), tokenizer.vocab_size) for fraction in (0.1, 0.25, 0.0)}
+    expected = {
+        fraction: measure_baselines(*split(ids, fraction), tokenizer.vocab_size) for fraction in (0.1, 0.25, 0.0)
+    }
     assert {fraction: store.baselines(info.sha256, fraction) for fraction in expected} == expected
-    monkeypatch.setattr(corpus, "measure", lambda *_: pytest.fail("counted again"))
+    monkeypatch.setattr(corpus, "measure_baselines", lambda *_: pytest.fail("counted again"))
     assert {fraction: CorpusStore(store.root).baselines(info.sha256, fraction) for fraction in expected} == expected
     monkeypatch.undo()
     path = store.root / f"{info.sha256}.counted"

@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nanollm.data import decoding as plaintext
-from nanollm.data.decoding import Survey, oddity, pieces_of_file, pieces_of_text
+from nanollm.data.decoding import TextCounter, chunk_text, decode_file, oddity
 from nanollm.errors import InputError
 
 # Much of what a border can cut apart: line ends, characters of two, three and four bytes.
@@ -31,7 +31,7 @@ def chunks_of(size: int) -> Iterator[None]:
 
 
 def read(data: bytes, encoding: str | None = None, *, limit: int = NO_LIMIT) -> str:
-    return "".join(pieces_of_file(io.BytesIO(data), encoding=encoding, limit=limit))
+    return "".join(decode_file(io.BytesIO(data), encoding=encoding, limit=limit))
 
 
 def with_newlines(text: str) -> str:
@@ -46,7 +46,7 @@ def test_borders_leave_no_trace(text: str, chunk: int) -> None:
         assert read(codecs.BOM_UTF8 + text.encode()) == with_newlines(text)
         assert read(codecs.BOM_UTF16_LE + text.encode("utf-16-le")) == with_newlines(text)
         assert read(codecs.BOM_UTF16_BE + text.encode("utf-16-be")) == with_newlines(text)
-        assert "".join(pieces_of_text(text)) == with_newlines(text)
+        assert "".join(chunk_text(text)) == with_newlines(text)
 
 
 @given(texts, chunks, st.sampled_from(["utf-8", "UTF-16", "utf_16_be", "utf-32", "utf-32-le", "gb18030"]))
@@ -90,14 +90,14 @@ def test_what_is_no_encoding_is_said_to_be_none(encoding: str) -> None:
 
 def test_an_endless_file_ends_at_the_limit() -> None:
     with open("/dev/zero", "rb") as endless, pytest.raises(InputError, match="the limit is 1 MB"):
-        for _ in pieces_of_file(endless, encoding=None, limit=2**20):
+        for _ in decode_file(endless, encoding=None, limit=2**20):
             pass
     assert read(b"four", limit=4) == "four"
 
 
 @given(st.lists(texts, max_size=6))
 def test_a_survey_counts_everything(pieces: list[str]) -> None:
-    survey, text = Survey(pieces), "".join(pieces)
+    survey, text = TextCounter(pieces), "".join(pieces)
     assert (survey.characters, survey.bytes) == (len(text), len(text.encode()))
     assert survey.vocabulary() == "".join(sorted(set(text)))
     counted = survey.frequencies()
@@ -110,16 +110,16 @@ def test_a_survey_counts_everything(pieces: list[str]) -> None:
 def test_a_survey_says_what_is_no_text() -> None:
     for empty in ([], [""], [" \n", "\t\u3000"]):
         with pytest.raises(InputError, match="empty"):
-            Survey(empty).require_text()
+            TextCounter(empty).require_text()
     with pytest.raises(InputError, match="NUL"):
-        Survey(["a", "b\0"]).require_text()
+        TextCounter(["a", "b\0"]).require_text()
     with pytest.raises(InputError, match="Character 3 of this text is half of a pair"):
-        Survey(["ab", "c\ud800"])
+        TextCounter(["ab", "c\ud800"])
 
 
 @given(texts)
 def test_entropy_is_between_nothing_and_the_vocabulary(text: str) -> None:
-    survey = Survey([text])
+    survey = TextCounter([text])
     counted = Counter(text)
     expected = -sum(count / len(text) * math.log(count / len(text)) for count in counted.values())
     assert survey.entropy() == pytest.approx(expected)
@@ -140,9 +140,9 @@ def test_entropy_is_between_nothing_and_the_vocabulary(text: str) -> None:
 )
 def test_odd_characters_are_named(character: str, words: str) -> None:
     assert oddity(character) == words
-    assert Survey([f"a {character}\n{character}\t"]).odd() == [(character, 2)]
+    assert TextCounter([f"a {character}\n{character}\t"]).odd() == [(character, 2)]
 
 
 @given(st.text("abcé漢🦊 \n\t.—“”’", min_size=1))
 def test_honest_characters_are_not_odd(text: str) -> None:
-    assert Survey([text]).odd() == []
+    assert TextCounter([text]).odd() == []

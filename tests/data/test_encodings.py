@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.data.encodings import ENCODINGS, readings
+from nanollm.data.encodings import ENCODINGS, likely_encodings
 from nanollm.errors import InputError
 
 SAMPLES = {
@@ -37,7 +37,7 @@ def test_what_was_written_is_offered(tmp_path: Path, encoding: str, before: int)
     path = tmp_path / "old.txt"
     before = 0 if encoding.startswith("utf-16") else before  # there the first byte tells
     path.write_bytes(("x" * before + " " + SAMPLES[encoding] * 30).encode(encoding))
-    found = readings(path)
+    found = likely_encodings(path)
     shown = " ".join(SAMPLES[encoding].split())
     telling = next((place for place, c in enumerate(shown) if not c.isascii()), 0)
     right = [shown[telling : telling + 15].replace("\x85", " ") in one.excerpt for one in found]
@@ -49,16 +49,16 @@ def test_what_was_written_is_offered(tmp_path: Path, encoding: str, before: int)
 def test_no_two_offers_read_alike(tmp_path: Path) -> None:
     path = tmp_path / "old.txt"
     path.write_bytes(b"caf\xe9 au lait")
-    assert [one.encoding for one in readings(path) if one.excerpt == "café au lait"] == ["cp1252"]
+    assert [one.encoding for one in likely_encodings(path) if one.excerpt == "café au lait"] == ["cp1252"]
 
 
 @pytest.mark.parametrize("content", [b"", b"plain", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, bytes(99)])
 def test_where_no_encoding_makes_a_text_nothing_is_offered(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
-    assert readings(path) == []
+    assert likely_encodings(path) == []
 
 
 def test_a_file_that_went_gets_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
-        readings(tmp_path / "gone.txt")
+        likely_encodings(tmp_path / "gone.txt")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from nanollm.data import ngrams as baselines
 from nanollm.data.corpus import split
-from nanollm.data.ngrams import Baselines, measure
+from nanollm.data.ngrams import Baselines, measure_baselines
 from nanollm.errors import InputError
 from nanollm.tokenizer import CharTokenizer
 
@@ -60,7 +60,7 @@ class TestCounting:
     def test_it_is_what_the_formula_says(self) -> None:
         @given(IDS, IDS.filter(lambda ids: len(ids) > 1))
         def check(train: list[int], validation: list[int]) -> None:
-            found = measure(train, validation, V)
+            found = measure_baselines(train, validation, V)
             assert found.uniform == math.log(V) and found.counted == len(train)
             if len(train[-2:] + validation) > 2:
                 assert losses(found) == pytest.approx(slowly(train, validation, V))
@@ -81,17 +81,17 @@ class TestCounting:
 
 
 def test_where_nothing_is_kept_back_only_the_vocabulary_counts() -> None:
-    assert measure([0, 1, 2, 1], [], V) == Baselines(math.log(V), None, None, None, 4)
-    assert measure([], [0, 1], V) == Baselines(math.log(V), None, None, None, 0)
-    assert measure([], [0, 1, 2], V).trigram == pytest.approx(math.log(V))
+    assert measure_baselines([0, 1, 2, 1], [], V) == Baselines(math.log(V), None, None, None, 4)
+    assert measure_baselines([], [0, 1], V) == Baselines(math.log(V), None, None, None, 0)
+    assert measure_baselines([], [0, 1, 2], V).trigram == pytest.approx(math.log(V))
 
 
 def test_noise_cannot_be_predicted_and_a_rule_can() -> None:
     noise = np.random.default_rng(0).integers(0, V, 200_000)
-    for loss in losses(measure(*split(noise, 0.1), V)):
+    for loss in losses(measure_baselines(*split(noise, 0.1), V)):
         assert loss == pytest.approx(math.log(V), abs=0.01)
     rule = np.tile([0, 1, 0, 2, 3], 20_000)  # after 0 comes 1 or 2: only the pair before tells
-    found = measure(*split(rule, 0.1), V)
+    found = measure_baselines(*split(rule, 0.1), V)
     assert found.unigram == pytest.approx(-(0.4 * math.log(0.4) + 0.6 * math.log(0.2)), abs=0.01)
     assert found.bigram == pytest.approx(0.4 * math.log(2), abs=0.01)
     assert found.trigram == pytest.approx(0, abs=0.01)
@@ -99,7 +99,7 @@ def test_noise_cannot_be_predicted_and_a_rule_can() -> None:
 
 def test_the_more_is_counted_the_better_on_real_text(text: str) -> None:
     tokenizer = CharTokenizer.from_text(text)
-    found = measure(*split(tokenizer.encode(text), 0.1), tokenizer.vocab_size)
+    found = measure_baselines(*split(tokenizer.encode(text), 0.1), tokenizer.vocab_size)
     assert found.trigram and found.bigram and found.unigram
     assert 1.5 < found.trigram < found.bigram < found.unigram < found.uniform == math.log(tokenizer.vocab_size)
 
@@ -109,7 +109,7 @@ def test_a_text_of_too_many_different_trigrams_is_counted_from_its_beginning(mon
     monkeypatch.setattr(baselines, "_CHUNK", 10)
     ids = np.random.default_rng(0).integers(0, 1000, 500)
     ids[-2:] = ids[40:42]  # what is predicted follows the same two characters
-    found = measure(ids, ids[:50], 1000)
+    found = measure_baselines(ids, ids[:50], 1000)
     assert found.counted == 42  # the first whole number of pieces of 10 trigrams with more than 30 different ones
     assert losses(found) == pytest.approx(slowly(ids[:42].tolist(), ids[:50].tolist(), 1000))
 
@@ -119,7 +119,7 @@ def test_every_vocabulary_is_counted() -> None:
     for vocab_size in (1, 2, 161, 162, 2000, 20_000):
         ids = (vocab_size * draw.random(3000) ** 3).astype(np.uint16)
         train, validation = split(ids, 0.1)
-        assert losses(measure(train, validation, vocab_size)) == pytest.approx(
+        assert losses(measure_baselines(train, validation, vocab_size)) == pytest.approx(
             slowly(train.tolist(), validation.tolist(), vocab_size)
         )
 
@@ -128,6 +128,6 @@ def test_every_vocabulary_is_counted() -> None:
 def test_ids_that_are_none_get_a_sentence(ids: list, why: str) -> None:
     for train, validation in ((ids * 3, [0] * 3), ([0] * 3, ids * 3)):
         with pytest.raises(InputError, match=why):
-            measure(train, validation, V)
+            measure_baselines(train, validation, V)
     with pytest.raises(InputError, match="at least one"):
-        measure([], [], 0)
+        measure_baselines([], [], 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nanollm.config import PRESETS
-from nanollm.data.planning import MAX_READINGS, plans, verdict
+from nanollm.data.planning import MAX_EPOCHS, plans, verdict
 
 
 def test_every_preset_has_a_plan_and_more_text_is_never_worse() -> None:
@@ -13,11 +13,11 @@ def test_every_preset_has_a_plan_and_more_text_is_never_worse() -> None:
     for characters in (1, 100, 10_000, 119_842, 1_115_394, 200_000_000):
         made = plans(characters, 65)
         assert [plan.preset for plan in made] == list(PRESETS)
-        readings = [plan.readings for plan in made]
-        assert all(now <= then for now, then in zip(readings, before, strict=True))
-        before = readings
+        epochs = [plan.epochs for plan in made]
+        assert all(now <= then for now, then in zip(epochs, before, strict=True))
+        before = epochs
         for plan in made:
-            assert plan.sentence() and plan.enough == (not plan.problem and plan.readings <= MAX_READINGS)
+            assert plan.sentence() and plan.enough == (not plan.problem and plan.epochs <= MAX_EPOCHS)
 
 
 @pytest.mark.parametrize(
@@ -36,5 +36,5 @@ def test_the_verdict_names_the_sizes(characters: int, said: str) -> None:
 def test_a_plan_counts_how_often_the_text_is_read() -> None:
     nano = next(plan for plan in plans(100_000, 65) if plan.preset == "nano")
     steps, batch, window = (PRESETS["nano"][name] for name in ("num_steps", "batch_size", "context_length"))
-    assert nano.readings == pytest.approx(steps * batch * window / 90_000)
+    assert nano.epochs == pytest.approx(steps * batch * window / 90_000)
     assert "window of 64" in plans(60, 65)[1].problem

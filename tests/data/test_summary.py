@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
+from nanollm.cli import lookup
 from nanollm.cli import main as cli
 from nanollm.data.builtin import VARIABLE
 from nanollm.data.corpus import CorpusStore
-from nanollm.data.summary import as_json, as_lines, ladder, one_sentence, text_facts
+from nanollm.data.summary import as_json, as_lines, baseline_rows, one_sentence, summarize
 
 TALE = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(cli, "CORPORA", tmp_path / "data" / "corpora")
+    monkeypatch.setattr(lookup, "CORPORA", tmp_path / "data" / "corpora")
     monkeypatch.setenv(VARIABLE, str(tmp_path / "nowhere.txt"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -26,9 +27,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_facts_are_those_of_the_store(corpora: CorpusStore) -> None:
     info = corpora.add_text(TALE + "\u200b", "tale")
-    facts = text_facts(corpora, info)
+    facts = summarize(corpora, info)
     assert facts.baselines == corpora.baselines(info.sha256) and facts.info is info
-    losses = [loss for _, loss in ladder(facts.baselines)]
+    losses = [loss for _, loss in baseline_rows(facts.baselines)]
     assert len(losses) == 4 and losses == sorted(losses, reverse=True)
     assert facts.entropy == pytest.approx(facts.baselines.unigram, abs=0.05)  # such a text is the same everywhere
     assert dict(facts.odd) == {"\u200b": 1}
@@ -44,14 +45,14 @@ def test_the_facts_are_those_of_the_store(corpora: CorpusStore) -> None:
 
 
 def test_a_text_too_short_to_be_judged_is_described_too(corpora: CorpusStore) -> None:
-    facts = text_facts(corpora, corpora.add_text("ab", "short"))
-    assert ladder(facts.baselines) == [("guessing blindly", math.log(2))]
+    facts = summarize(corpora, corpora.add_text("ab", "short"))
+    assert baseline_rows(facts.baselines) == [("guessing blindly", math.log(2))]
     assert "too little for any size" in as_lines(facts)[0] and facts.entropy == pytest.approx(math.log(2))
 
 
 def test_a_text_of_one_character_holds_no_surprise(corpora: CorpusStore) -> None:
-    facts = text_facts(corpora, corpora.add_text("a" * 1000, "same"))
-    assert facts.entropy == 0 and [loss for _, loss in ladder(facts.baselines)] == pytest.approx([0] * 4)
+    facts = summarize(corpora, corpora.add_text("a" * 1000, "same"))
+    assert facts.entropy == 0 and [loss for _, loss in baseline_rows(facts.baselines)] == pytest.approx([0] * 4)
 
 
 def test_whoever_looks_at_a_file_keeps_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -59,7 +60,7 @@ def test_whoever_looks_at_a_file_keeps_nothing(home: Path, capsys: pytest.Captur
     assert cli.main(["corpus", "old.txt", "--encoding", "latin-1", "--json"]) == 0
     about = json.loads(capsys.readouterr().out)
     assert about["characters"] == 10_000 and about["frequencies"]["é"] == 2000 and about["name"] == "old.txt"
-    assert not cli.CORPORA.exists()
+    assert not lookup.CORPORA.exists()
     assert cli.main(["corpus", "old.txt"]) == 2
     assert "not valid UTF-8" in capsys.readouterr().err
 
@@ -69,7 +70,7 @@ def test_built_in_texts_go_by_their_names(home: Path, capsys: pytest.CaptureFixt
     told = capsys.readouterr().out
     assert told[: len(told) // 2] == told[len(told) // 2 :] and "enough for sprint and nano" in told
     assert cli.main(["corpus", "python-documentation", "--json"]) == 0
-    info = CorpusStore(cli.CORPORA).get(json.loads(capsys.readouterr().out)["sha256"])
+    info = CorpusStore(lookup.CORPORA).get(json.loads(capsys.readouterr().out)["sha256"])
     assert info.builtin == "python-documentation"
     for command in (["corpus"], ["train", "--corpus"], ["scale", "--corpus"]):
         assert cli.main([*command, "tiny-shakespeare"]) == 2

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from nanollm.data import corpus
 from nanollm.data import decoding as plaintext
 from nanollm.data.corpus import CorpusStore
-from nanollm.data.encodings import readings
+from nanollm.data.encodings import likely_encodings
 from nanollm.errors import InputError
 
 MARKS = [b"", b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE]
@@ -50,8 +50,8 @@ def test_any_bytes_in_any_encoding(
         patch.setattr(plaintext, "CHUNK", chunk)
         patch.setattr(corpus, "CHUNK", chunk)
         try:
-            pieces = list(plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=99))
-            plaintext.Survey(pieces).require_text()
+            pieces = list(plaintext.decode_file(io.BytesIO(data), encoding=encoding, limit=99))
+            plaintext.TextCounter(pieces).require_text()
         except InputError as error:
             assert 0 < len(str(error)) < 200
             with pytest.raises(InputError):
@@ -74,9 +74,9 @@ def test_pieces_say_what_the_whole_says(encoding: str) -> None:
                 expected = data.decode(encoding)
             except UnicodeDecodeError:
                 with pytest.raises(InputError, match="is not valid"):
-                    list(plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=99))
+                    list(plaintext.decode_file(io.BytesIO(data), encoding=encoding, limit=99))
             else:
-                pieces = plaintext.pieces_of_file(io.BytesIO(data), encoding=encoding, limit=99)
+                pieces = plaintext.decode_file(io.BytesIO(data), encoding=encoding, limit=99)
                 assert "".join(pieces) == expected.replace("\r", "\n")
 
 
@@ -86,7 +86,7 @@ def test_what_is_offered_instead_can_be_read(tmp_path_factory: pytest.TempPathFa
     """These are short: all of the file was looked at before it was offered."""
     path = Path(tmp_path_factory.getbasetemp()) / "offered.txt"
     path.write_bytes(data)
-    found = readings(path)
+    found = likely_encodings(path)
     assert len({reading.excerpt for reading in found if len(reading.excerpt) < 22}) <= len(found) <= 17
     for reading in found:
         assert "\0" not in reading.excerpt and "\n" not in reading.excerpt

@@ -113,9 +113,9 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strangers]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), public=True)
     ctx = Context.open(settings)
     owner = of({"x-nano-visitor": ANNA}).owner
-    info = ctx.texts.add_text(GREEK, TITLE)
-    run = ctx.house.create(settings={**TINY, "num_steps": 3}, corpus=info, title=TITLE, owner=owner)
-    work(run, ctx.texts.root)
+    info = ctx.all_corpora.add_text(GREEK, TITLE)
+    run = ctx.all_runs.create(settings={**TINY, "num_steps": 3}, corpus=info, title=TITLE, owner=owner)
+    work(run, ctx.all_corpora.root)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gate.Bucket, "take", lambda self: True)  # so many calls at once are refused otherwise
         demo = build(ctx)

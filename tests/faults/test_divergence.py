@@ -15,7 +15,7 @@ from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import load_model, read_tensors
 from nanollm.train.events import Checkpoint, End, Event
-from nanollm.train.loop import Dataset, TrainState, keep, set_seed, train
+from nanollm.train.loop import Dataset, TrainState, set_seed, train, write_checkpoint
 from tests.faults.conftest import TINY
 
 WAYS = [
@@ -66,7 +66,7 @@ def test_b6_a_gradient_that_is_not_finite_though_the_loss_is(tmp_path, text: str
     for event in train(state, data, config):
         happened.append(event)
         if isinstance(event, Checkpoint):
-            keep(tmp_path, event, state, config)
+            write_checkpoint(tmp_path, event, state, config)
     assert state.step <= config.log_interval
     assert happened[-1] == End(state.step, "diverged")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())

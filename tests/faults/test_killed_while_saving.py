@@ -23,7 +23,7 @@ from nanollm.runs.record import Run
 from nanollm.train.checkpoint import read_tensors
 from nanollm.train.events import Checkpoint, Step
 from nanollm.train.loop import TrainState
-from nanollm.train.step import take_step
+from nanollm.train.step import training_step
 from tests.faults.conftest import until
 
 
@@ -67,7 +67,7 @@ def test_a4_a_resume_file_of_10_MB_is_soon_written(tmp_path: Path) -> None:
     model_config, config = make_configs({**preset("medium"), "threads": 1, "precision": "float32"}, 65)
     state = TrainState.new(TransformerLanguageModel.from_config(model_config), config)
     ids = torch.zeros((1, 2), dtype=torch.int64)
-    take_step(state.model, state.optimizer, ids, ids, 0, "float32")  # from here on there are moments to be saved
+    training_step(state.model, state.optimizer, ids, ids, 0, "float32")  # from here on there are moments to be saved
     computing, waiting = [], []
     for _ in range(50):
         began, began_computing = time.perf_counter(), time.process_time()

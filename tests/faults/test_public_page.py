@@ -254,7 +254,7 @@ def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
         await ann.open()
         await greedy.open()
         flood = [greedy.write() for _ in range(25)] + [greedy.look() for _ in range(25)]
-        await asyncio.gather(*flood, ann.write(), ann.look(), ann.news())
+        await asyncio.gather(*flood, ann.write(), ann.look(), ann.changed_rows())
         return calm, hurried
 
     calm, hurried = in_a_loop(both())

@@ -27,7 +27,7 @@ from nanollm.inference.torch_engine import TorchEngine
 from nanollm.inference.weight_cache import weights_of
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.loop import TrainState
-from nanollm.train.step import take_step
+from nanollm.train.step import training_step
 from tests.conftest import ROOT, random_model
 from tests.strategies import model_configs
 
@@ -167,7 +167,7 @@ def test_a_seed_means_the_same_text_in_both_engines() -> None:
 
 def trained(model: TransformerLanguageModel) -> None:
     state = TrainState.new(model, make_configs({"warmup_steps": 1, "precision": "float32"}, 20)[1])
-    take_step(model, state.optimizer, torch.tensor([[1, 2]]), torch.tensor([[2, 3]]), 1, "float32")
+    training_step(model, state.optimizer, torch.tensor([[1, 2]]), torch.tensor([[2, 3]]), 1, "float32")
     model.eval()
 
 

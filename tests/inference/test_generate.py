@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from nanollm.cli import generate as generate_command
+from nanollm.cli import sample as generate_command
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.inference.generate import (

@@ -31,4 +31,4 @@ def test_the_home_may_be_named_from_where_one_stands(monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NANOLLM_HOME", "here")
     settings = Settings()
-    assert Context.open(settings).store.root.relative_to(settings.home) == Path("checkpoints")
+    assert Context.open(settings).runs.root.relative_to(settings.home) == Path("checkpoints")

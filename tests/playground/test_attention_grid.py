@@ -14,10 +14,11 @@ from nanollm.charts.attention import brightest
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Part
-from playground.attention.components.attention_grid import chosen_head, packed, ranked
+from playground.attention.components.attention_grid import chosen_head, ranked
 from playground.attention.components.layers import chosen_place
 from playground.attention.components.switches import part_named, parts_off
 from playground.components.bars import percent, signed
+from playground.services.wire_format import pack_attention
 
 
 def unpacked(value: dict) -> np.ndarray:
@@ -38,7 +39,7 @@ def unpacked(value: dict) -> np.ndarray:
 def test_what_the_browser_unpacks_is_what_was_packed(layers: int, heads: int, T: int, seed: int) -> None:
     weights = np.tril(np.random.default_rng(seed).exponential(size=(layers, heads, T, T)))
     weights /= weights.sum(axis=-1, keepdims=True)
-    value = packed(weights, ["x"] * T)
+    value = pack_attention(weights, ["x"] * T)
     # Half of a 255th of the root: the weight w is off by at most √w / 255 and a little.
     assert np.abs(unpacked(value) - weights).max() <= 1 / 255 + 1e-5
     assert value["brightest"] == [brightest(head) for layer in weights for head in layer]
@@ -46,7 +47,7 @@ def test_what_the_browser_unpacks_is_what_was_packed(layers: int, heads: int, T:
 
 def test_small_weights_stay_apart_and_few_bytes_are_sent() -> None:
     weights = np.tril(np.full((6, 4, 192, 192), 1 / 192, dtype=np.float32))
-    value = packed(weights, list("a <\n") * 48)
+    value = pack_attention(weights, list("a <\n") * 48)
     assert unpacked(value)[5, 3, 191, 0] == pytest.approx(1 / 192, abs=2e-3)
     assert len(value["weights"]) < 600_000  # the shape of medium: a byte a weight, and nothing for the future
 

@@ -31,7 +31,7 @@ from playground.attention.views import logit_lens as layering
 from playground.attention.views import model_overview as whole
 from playground.attention.views import ranking
 from playground.context import Context
-from playground.services.inspections import Kept, View
+from playground.services.inspections import LRUCache, View
 from playground.settings import Settings
 from tests import run_folders
 from tests.conftest import ROOT, random_model
@@ -56,15 +56,15 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 
 def view(ctx: Context, text: str = "the cat sat", step: int | None = None) -> View:
-    return ctx.inside.view({"run": ctx.store.list()[0].id, "step": step}, text)
+    return ctx.inspections.view({"run": ctx.runs.list()[0].id, "step": step}, text)
 
 
 def test_a_snapshot_that_went_a_moment_ago_is_still_looked_into(ctx: Context) -> None:
     """A best one that is outdone is removed while somebody looks at it."""
     seen = view(ctx)
     gone = replace(seen, snapshot=replace(seen.snapshot, path=seen.snapshot.path.with_name("gone")))
-    assert ctx.inside.frame(gone) == ctx.inside.frame(seen)
-    assert ctx.inside.meter(gone)[1] == ctx.inside.meter(seen)[1] and ctx.inside.ranking(gone) is None
+    assert ctx.inspections.frame(gone) == ctx.inspections.frame(seen)
+    assert ctx.inspections.meter(gone)[1] == ctx.inspections.meter(seen)[1] and ctx.inspections.ranking(gone) is None
 
 
 @pytest.fixture(scope="module")
@@ -87,19 +87,19 @@ def test_a_long_text_is_looked_at_from_its_end(ctx: Context) -> None:
 
 
 def test_a_model_that_cannot_read_our_example_gets_one_of_its_own(ctx: Context) -> None:
-    selection = {"run": ctx.store.list()[0].id, "step": None}
-    example = ctx.inside.example(selection, "The old clock said")
+    selection = {"run": ctx.runs.list()[0].id, "step": None}
+    example = ctx.inspections.example(selection, "The old clock said")
     assert example in TEXT and len(example) == len("The old clock said")
 
 
 def test_frames_are_kept_and_a_file_written_anew_is_read_anew(ctx: Context) -> None:
     seen = view(ctx, step=0)
-    assert ctx.inside.frame(seen) is ctx.inside.frame(view(ctx, step=0))
-    assert ctx.inside.frame(seen) is not ctx.inside.frame(view(ctx, step=4))
+    assert ctx.inspections.frame(seen) is ctx.inspections.frame(view(ctx, step=0))
+    assert ctx.inspections.frame(seen) is not ctx.inspections.frame(view(ctx, step=4))
 
 
 def test_what_was_asked_for_longest_ago_is_given_up_first() -> None:
-    kept: Kept[int] = Kept(2)
+    kept: LRUCache[int] = LRUCache(2)
     made: list[int] = []
 
     def make(value: int) -> int:
@@ -115,7 +115,7 @@ def test_held_out_is_what_the_run_holds_out(ctx: Context) -> None:
     seen = view(ctx)
     _, ids = ctx.corpora.encoded(seen.run.corpus["sha256"])
     expected = split(ids, seen.run.train_config.validation_fraction)[1]
-    np.testing.assert_array_equal(ctx.inside.held_out(seen.run, seen.loaded), expected)
+    np.testing.assert_array_equal(ctx.inspections.held_out(seen.run, seen.loaded), expected)
 
 
 def test_a_model_with_another_alphabet_reads_the_same_held_out_text(ctx: Context, tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_a_model_with_another_alphabet_reads_the_same_held_out_text(ctx: Context
     config = ModelConfig(wider.vocab_size, 16, 1, 16, num_heads=2, context_length=32)
     save_checkpoint(run.folder / snapshot_name(0), random_model(config), step=0, tokenizer=wider)
     run_folders.write(run, run_folders.step(0))
-    seen = ctx.inside._read_held_out(run, type(ctx.models)(store).get(run.id, 0))
+    seen = ctx.inspections._read_held_out(run, type(ctx.models)(store).get(run.id, 0))
     assert wider.decode(seen) == TEXT[len(TEXT) - len(seen) :]
 
 
@@ -144,7 +144,7 @@ def test_switching_off_shows_what_the_core_finds(ctx: Context, parts: dict[str, 
     off = ["L1·H2", "L2·FF"]
     shown = mattering.show(ctx, its, seen, None, off, kind, 7)
     model, tokenizer = seen.loaded.model, seen.loaded.tokenizer
-    means = measure_means(model, ctx.inside.held_out(seen.run, seen.loaded)) if kind == "mean" else None
+    means = measure_means(model, ctx.inspections.held_out(seen.run, seen.loaded)) if kind == "mean" else None
     found = switch_off(model, tokenizer, seen.text, [Part("head", 0, 1), Part("feed_forward", 1)], means)
     rises = [reading.loss - found.untouched.loss for reading in (*found.alone, found.together)]
     rows = shown[its.effects]["rows"]
@@ -190,16 +190,16 @@ def test_kept_means_are_used_and_their_lack_is_said(ctx: Context, tmp_path: Path
     save_checkpoint(run.folder / snapshot_name(0), model, step=0, tokenizer=tokenizer)
     run_folders.write(run, run_folders.step(0))
     other = Context.open(Settings(home=tmp_path))
-    other.models._store = store
-    seen = other.inside.view({"run": run.id, "step": 0}, "the cat")
-    means, lack = other.inside.means(seen)
+    other.models._runs = store
+    seen = other.inspections.view({"run": run.id, "step": 0}, "the cat")
+    means, lack = other.inspections.means(seen)
     assert means is None and "its text is not here" in lack
     kept = measure_means(model, tokenizer.encode(TEXT))
     save_means(run.snapshot(0).means_path, kept)
-    means, lack = other.inside.means(seen)
+    means, lack = other.inspections.means(seen)
     assert means is not None and lack == ""
     np.testing.assert_array_equal(means.heads, kept.heads)
-    assert other.inside.judged_by(seen)[1] == "the text above alone"
+    assert other.inspections.judged_by(seen)[1] == "the text above alone"
 
 
 def test_shares_come_to_the_logit_and_a_click_picks_the_character(ctx: Context, parts: dict[str, Any]) -> None:
@@ -231,7 +231,7 @@ def test_a_planted_head_is_named_and_a_random_one_is_not(ctx: Context, parts: di
     save_checkpoint(run.folder / snapshot_name(0), planted.model, step=0, tokenizer=tokenizer)
     run_folders.write(run, run_folders.step(0))
     other = Context.open(Settings(home=tmp_path))
-    shown = naming.show(other, its, other.inside.view({"run": run.id, "step": 0}, TEXT), {"layer": 1, "head": 2})
+    shown = naming.show(other, its, other.inspections.view({"run": run.id, "step": 0}, TEXT), {"layer": 1, "head": 2})
     assert shown[its.name] == "L1·H2: previous character"
     assert shown[its.all_names]["of"]["L1·H2"] == "previous character"
     best = max(shown[its.scores]["rows"], key=lambda row: row["value"])
@@ -239,8 +239,8 @@ def test_a_planted_head_is_named_and_a_random_one_is_not(ctx: Context, parts: di
 
 
 def test_curves_and_the_sentence_on_induction(ctx: Context) -> None:
-    run = ctx.store.list()[0]
-    found = [ctx.inside.head_scores(view(ctx, step=step))[0] for step in STEPS]
+    run = ctx.runs.list()[0]
+    found = [ctx.inspections.head_scores(view(ctx, step=step))[0] for step in STEPS]
     figure = naming._curves(run, list(STEPS), found)
     assert set(figure["heads"]) == {"L1·H1", "L1·H2", "L2·H1", "L2·H2"}
     assert figure["heads"]["L2·H1"][0]["x"] == [1, 4, 9]  # step 0 stands where 1 would
@@ -283,13 +283,13 @@ def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
     seen = view(ctx)
     found, button = ranking.known(ctx, seen, None)
     assert found["said"] == ranking.UNRANKED and button.interactive
-    ids, where = ctx.inside.judged_by(seen)
-    effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inside.means(seen)[0]))
-    ctx.inside.keep_ranking(seen, effects, where)
+    ids, where = ctx.inspections.judged_by(seen)
+    effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inspections.means(seen)[0]))
+    ctx.inspections.keep_ranking(seen, effects, where)
     found, button = ranking.known(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
     most = max(effects, key=lambda effect: effect.increase)
     assert len(found["of"]) == 4 and most.part.label in found["said"] and not button.interactive
-    assert found["stamp"] == ctx.inside.frame(seen)["stamp"] != ctx.inside.frame(view(ctx, step=0))["stamp"]
+    assert found["stamp"] == ctx.inspections.frame(seen)["stamp"] != ctx.inspections.frame(view(ctx, step=0))["stamp"]
     assert ranking.known(ctx, view(ctx, step=0), None)[0]["said"] == ranking.UNRANKED
 
 
@@ -319,7 +319,7 @@ def textless(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 
 def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context) -> None:
-    inside, one, other = textless.inside, view(textless, "the cat sat"), view(textless, "the mat ran")
+    inside, one, other = textless.inspections, view(textless, "the cat sat"), view(textless, "the mat ran")
     ids, where = inside.judged_by(one)
     inside.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
     said = ranking.known(textless, one, None)[0]["said"]
@@ -350,9 +350,9 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: 
     assert mattering.show(textless, parts["mattering"], seen, None, [], "mean", 1)[parts["mattering"].pair] == ""
     save_findings(seen.snapshot.findings_path, found)
     try:
-        scores, where = textless.inside.head_scores(seen)
+        scores, where = textless.inspections.head_scores(seen)
         np.testing.assert_array_equal(scores.scores, found.scores.scores)
-        assert where == textless.inside.meter(seen)[1] == "text that it never trained on"
+        assert where == textless.inspections.meter(seen)[1] == "text that it never trained on"
         told, button = ranking.known(textless, seen, None)
         assert len(told["of"]) == 2 and not button.interactive and "±" in told["said"]
         assert naming.known(textless, seen) is not None
@@ -361,7 +361,7 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: 
             assert "L1·H1 and L1·H2 stand in for each other" in shown[parts["mattering"].pair]
             assert "0.260 ± 0.010 more" in shown[parts["mattering"].pair]
             assert shown[parts["mattering"].both].interactive == offered
-        assert textless.inside.key(seen) == textless.inside.key(view(textless, "the rat"))
+        assert textless.inspections.key(seen) == textless.inspections.key(view(textless, "the rat"))
     finally:
         seen.snapshot.findings_path.unlink()
 
@@ -369,8 +369,8 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: 
 @pytest.mark.skipif(not (ROOT / "checkpoints" / "pretrained").is_dir(), reason="no models are shipped yet")
 def test_an_imported_run_has_its_bars_at_once(tmp_path: Path) -> None:
     ctx, shipped = Context.open(Settings(home=tmp_path)), RunStore(ROOT / "checkpoints").get("pretrained-nano")
-    run = import_(ctx.store, export(shipped, tmp_path / "run.zip"))
-    seen = ctx.inside.view({"run": run.id, "step": None}, "the cat sat")
+    run = import_(ctx.runs, export(shipped, tmp_path / "run.zip"))
+    seen = ctx.inspections.view({"run": run.id, "step": None}, "the cat sat")
     found, button = ranking.known(ctx, seen, None)
     assert len(found["of"]) == run.model_config.num_layers * run.model_config.heads and not button.interactive
     assert naming.known(ctx, seen) is not None

@@ -27,9 +27,9 @@ from playground.compare.columns import COLUMNS, NOT_LOSSES, Seat, caution, facts
 from playground.compare.compare_difference import Score
 from playground.compare.compare_difference import scored as packed
 from playground.compare.tab import members
-from playground.components.text_view.shaded_text import BITS
 from playground.context import Context
-from playground.services.streaming import together
+from playground.services.streaming import run_streams
+from playground.services.wire_format import BIT_STEPS
 from playground.settings import Settings
 from tests.experiments.test_scaling import recorded
 from tests.run_folders import checkpoint, evaluated, make, write
@@ -46,14 +46,14 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
     corpus = CorpusStore(ctx.settings.corpora).add_text(TEXT, "cats")
     for width in (16, 32):
         settings = {**QUICK, "embedding_dim": width}
-        work(ctx.store.create(settings=settings, corpus=corpus, preset="nano", queued=False), ctx.settings.corpora)
+        work(ctx.runs.create(settings=settings, corpus=corpus, preset="nano", queued=False), ctx.settings.corpora)
     return ctx
 
 
 @pytest.fixture(scope="module")
 def runs(ctx: Context) -> list[Run]:
     """The smaller one, then the larger."""
-    return sorted(ctx.store.list(), key=lambda run: run.model_config.num_parameters)
+    return sorted(ctx.runs.list(), key=lambda run: run.model_config.num_parameters)
 
 
 def asked(runs: list[Run], prompt: str = "the ", steps: list[int] | None = None, **dials: Any) -> dict[str, Any]:
@@ -65,7 +65,7 @@ def written(ctx: Context, question: dict[str, Any]) -> list[Seat]:
     """The seats of a question when everybody has finished."""
     taken = seats(ctx, question)
     take_pens(ctx, question, taken)
-    for _ in together([seat.pen for seat in taken if seat.pen]):
+    for _ in run_streams([seat.pen for seat in taken if seat.pen]):
         pass
     return taken
 
@@ -131,23 +131,23 @@ class TestCaution:
         assert caution(runs) == caution([]) == caution([None, runs[0]]) == ""
 
     def test_different_texts_cannot(self, ctx: Context, runs: list[Run]) -> None:
-        other = make(ctx.store)
+        other = make(ctx.runs)
         assert other.model_config.vocab_size != runs[0].model_config.vocab_size
         told = caution([*runs, other])
         assert "different texts" in told and "different characters" in told and NOT_LOSSES in told
-        ctx.store.delete(other.id)
+        ctx.runs.delete(other.id)
 
     def test_nor_can_models_that_know_different_characters(self, ctx: Context, runs: list[Run]) -> None:
-        forked = ctx.store.create(settings=QUICK, corpus=ctx.corpora.get(runs[0].corpus["sha256"]), queued=False)
+        forked = ctx.runs.create(settings=QUICK, corpus=ctx.corpora.get(runs[0].corpus["sha256"]), queued=False)
         forked.model_config = ModelConfig(vocab_size=99, embedding_dim=16, num_layers=1, ffn_hidden_dim=16)
         assert "different characters" in caution([runs[0], forked]) and "texts" not in caution([runs[0], forked])
-        ctx.store.delete(forked.id)
+        ctx.runs.delete(forked.id)
 
     def test_a_text_that_is_not_known_may_be_another(self, ctx: Context, runs: list[Run]) -> None:
-        folder = ctx.store.root / "bare"
+        folder = ctx.runs.root / "bare"
         checkpoint(folder, "final", 5)
         assert "not known" in caution([Run.open(folder), runs[0]])
-        ctx.store.delete("bare")
+        ctx.runs.delete("bare")
 
 
 class TestBlindRound:
@@ -203,8 +203,8 @@ class TestScored:
         for run, model in zip(runs, sent["models"], strict=True):
             loaded = ctx.models.get(run.id, None)
             bits = surprisal(loaded.model, loaded.tokenizer, text).bits
-            unpacked = np.frombuffer(base64.b64decode(model["bits"]), "<u2") / BITS
-            assert unpacked == pytest.approx(bits, abs=0.6 / BITS)
+            unpacked = np.frombuffer(base64.b64decode(model["bits"]), "<u2") / BIT_STEPS
+            assert unpacked == pytest.approx(bits, abs=0.6 / BIT_STEPS)
             assert float(model["loss"]) == pytest.approx(bits.mean() * math.log(2), abs=1e-3)
 
     def test_who_cannot_read_it_says_so(self, ctx: Context, runs: list[Run]) -> None:
@@ -226,8 +226,8 @@ class TestScored:
         run = object.__new__(Run)
         run.title, run.model_config = "x", ModelConfig(vocab_size=9, embedding_dim=8, num_layers=1, ffn_hidden_dim=8)
         (model,) = packed("x" * len(bits), [Score(run, 1, 0, np.array(bits))])["models"]
-        unpacked = np.frombuffer(base64.b64decode(model["bits"]), "<u2") / BITS
-        assert unpacked == pytest.approx(np.minimum(bits, 65535 / BITS), abs=0.6 / BITS)
+        unpacked = np.frombuffer(base64.b64decode(model["bits"]), "<u2") / BIT_STEPS
+        assert unpacked == pytest.approx(np.minimum(bits, 65535 / BIT_STEPS), abs=0.6 / BIT_STEPS)
 
 
 class TestCurves:
@@ -242,28 +242,28 @@ class TestCurves:
             assert len(figure["data"]) == 2 * len(runs) + 4
 
     def test_runs_that_cannot_be_compared_are_not_held_against_counting(self, ctx: Context, runs: list[Run]) -> None:
-        other = make(ctx.store)
+        other = make(ctx.runs)
         write(other, evaluated(0, 3.0), evaluated(10, 2.0))
         figure = curves.curves(ctx, [*runs, other], "steps")
         assert figure and len(figure["data"]) == 2 * 3
         write(other, evaluated(20, 99.0))  # nor is all else pressed to the floor by one that diverged
         figure = curves.curves(ctx, [*runs, other], "steps")
         assert figure and figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] < 10
-        ctx.store.delete(other.id)
+        ctx.runs.delete(other.id)
 
     def test_a_long_run_is_thinned_to_its_ends(self, ctx: Context) -> None:
-        run = make(ctx.store)
+        run = make(ctx.runs)
         write(run, *(evaluated(number, 3.0) for number in range(0, 5010, 10)))
         figure = curves.curves(ctx, [run], "steps")
         assert figure
         x = figure["data"][1]["x"]
         assert len(x) <= curves.MOST_POINTS + 1 and (x[0], x[-1]) == (0, 5000)
-        ctx.store.delete(run.id)
+        ctx.runs.delete(run.id)
 
     def test_nothing_measured_is_no_figure(self, ctx: Context) -> None:
-        run = make(ctx.store)
+        run = make(ctx.runs)
         assert curves.curves(ctx, [], "steps") is None and curves.curves(ctx, [run], "steps") is None
-        ctx.store.delete(run.id)
+        ctx.runs.delete(run.id)
 
     def test_only_runs_that_are_here_are_chosen(self, ctx: Context, runs: list[Run]) -> None:
         chosen = curves.chosen_runs(ctx, [runs[1].id, "gone", 7, runs[0].id, runs[1].id])

@@ -9,27 +9,27 @@ import pytest
 
 from nanollm.errors import InputError
 from playground.context import Context
-from playground.handlers import DEFECT, polite, sentence
-from playground.selection import chosen
+from playground.handlers import INTERNAL_ERROR, error_message, report_errors
+from playground.selection import parse_selection
 from playground.settings import Settings
 
 
 @pytest.mark.parametrize("odd", [None, 3, "run", [], {}, {"run": 5, "step": "3"}, {"run": None, "step": True}])
 def test_an_odd_selection_counts_as_nothing_chosen(odd):
-    assert chosen(odd) == (None, None)
+    assert parse_selection(odd) == (None, None)
 
 
 def test_a_selection_names_run_and_step():
-    assert chosen({"run": "a", "step": 3}) == ("a", 3)
-    assert chosen({"run": "a", "step": None}) == ("a", None)
+    assert parse_selection({"run": "a", "step": 3}) == ("a", 3)
+    assert parse_selection({"run": "a", "step": None}) == ("a", None)
 
 
 def test_failures_become_sentences(caplog):
-    @polite
+    @report_errors
     def refuses():
         raise InputError("Choose <b>another</b> one.")
 
-    @polite
+    @report_errors
     def breaks():
         yield 1
         raise RuntimeError("/secret/path")
@@ -40,9 +40,9 @@ def test_failures_become_sentences(caplog):
     assert next(parts) == 1
     with pytest.raises(gr.Error) as raised:
         next(parts)
-    assert raised.value.message == DEFECT
+    assert raised.value.message == INTERNAL_ERROR
     assert "/secret/path" in caplog.text  # for the server's log only
-    assert sentence(InputError("Plain.")) == "Plain."
+    assert error_message(InputError("Plain.")) == "Plain."
 
 
 def test_a_text_stays_while_a_run_is_being_made_of_it(tmp_path):
@@ -57,9 +57,9 @@ def test_a_text_stays_while_a_run_is_being_made_of_it(tmp_path):
             refusals.append(str(error))
 
     deleting = Thread(target=delete)
-    with ctx.making:
+    with ctx.run_creation_lock:
         deleting.start()
         deleting.join(0.1)
-        ctx.store.create(settings={}, corpus=ctx.corpora.get(text.sha256), preset="nano", title="of cats")
+        ctx.runs.create(settings={}, corpus=ctx.corpora.get(text.sha256), preset="nano", title="of cats")
     deleting.join(10)
     assert refusals and "of cats" in refusals[0] and ctx.corpora.get(text.sha256) == text

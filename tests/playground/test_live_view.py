@@ -50,7 +50,7 @@ def postprocessed(part: Any) -> Any:
 
 
 def test_nothing_is_sent_when_nothing_changed(ctx: Context) -> None:
-    run = make(ctx.store)
+    run = make(ctx.runs)
     write(run, evaluated(0, 4.0), step(10), evaluated(10, 3.0))
     for wanted in (AS_USUAL, Wanted(axis="seconds", log=True), Wanted(overlays=(run.id,))):
         view = look(ctx, run.id, wanted=wanted)
@@ -61,7 +61,7 @@ def test_nothing_is_sent_when_nothing_changed(ctx: Context) -> None:
 
 
 def test_where_only_the_state_changed_the_chart_is_not_sent_again(ctx: Context) -> None:
-    run = make(ctx.store)
+    run = make(ctx.runs)
     write(run, step(10))
     write_status(run.folder, "paused", step=10)
     before = look(ctx, run.id).progress["stamp"]
@@ -71,7 +71,7 @@ def test_where_only_the_state_changed_the_chart_is_not_sent_again(ctx: Context) 
 
 
 def test_before_there_is_a_run_the_lines_of_the_text_are_there(ctx: Context) -> None:
-    ctx.counts.get(ctx.corpora.list()[0].sha256, patience=30)
+    ctx.baselines.get(ctx.corpora.list()[0].sha256, patience=30)
     view = look(ctx, None)
     assert len(view.chart["layout"]["annotations"]) == 4 and view.passed == live.WAITING
     assert dict(view.numbers) == dict.fromkeys(words.NUMBERS, "–") and view.progress["run"] == ""
@@ -82,7 +82,7 @@ def test_before_there_is_a_run_the_lines_of_the_text_are_there(ctx: Context) -> 
 
 
 def test_until_the_curve_begins_it_is_said_what_it_will_fall_through(ctx: Context) -> None:
-    run = make(ctx.store)
+    run = make(ctx.runs)
     first = look(ctx, run.id)
     assert first.passed == live.WAITING and first.progress["run"] == run.id and first.progress["own"]
     assert first.chart["layout"]["annotations"][-1]["text"] == "Waiting in line…"
@@ -92,7 +92,7 @@ def test_until_the_curve_begins_it_is_said_what_it_will_fall_through(ctx: Contex
 
 
 def test_runs_laid_over_keep_their_colours_and_lost_ones_are_left_out(ctx: Context) -> None:
-    run, other = make(ctx.store), make(ctx.store)
+    run, other = make(ctx.runs), make(ctx.runs)
     for one in (run, other):
         write(one, evaluated(0, 4.0), step(10), evaluated(10, 3.0))
     figure = look(ctx, run.id, wanted=Wanted(overlays=(other.id, run.id, "gone"))).chart
@@ -102,9 +102,9 @@ def test_runs_laid_over_keep_their_colours_and_lost_ones_are_left_out(ctx: Conte
 
 
 def test_a_curve_of_another_text_is_laid_over_with_a_caution(ctx: Context) -> None:
-    run, same = make(ctx.store), make(ctx.store)
+    run, same = make(ctx.runs), make(ctx.runs)
     write(run, evaluated(0, 4.0))
-    other = ctx.store.create(settings={}, corpus=CorpusRef("other.txt", "cd" * 32, 5000, 40), title="the other")
+    other = ctx.runs.create(settings={}, corpus=CorpusRef("other.txt", "cd" * 32, 5000, 40), title="the other")
     told = look(ctx, run.id, wanted=Wanted(overlays=(same.id, other.id))).passed
     assert told == "“the other” learned another text: do not compare the losses."
     assert look(ctx, run.id, wanted=Wanted(overlays=(same.id,))).passed == ""
@@ -125,7 +125,7 @@ def looks(ctx: Context, run_id: str, wanted: Wanted) -> list[live.View]:
 
 
 def test_the_folded_chart_comes_after_the_chart_of_another_run_and_at_once_when_it_is_opened(ctx: Context) -> None:
-    run = make(ctx.store)
+    run = make(ctx.runs)
     write(run, evaluated(0, 4.0), step(10), step(20))
     first, second = looks(ctx, run.id, Wanted(health=True))
     assert first.chart != gr.skip() and first.health_chart == gr.skip()
@@ -136,7 +136,7 @@ def test_the_folded_chart_comes_after_the_chart_of_another_run_and_at_once_when_
 
 
 def test_while_it_trains_with_health_open_no_chart_is_left_behind(ctx: Context) -> None:
-    run, stamp = make(ctx.store, num_steps=1000), ""
+    run, stamp = make(ctx.runs, num_steps=1000), ""
     sent = {"chart": 0, "health_chart": 0}
     for number in range(10, 1001, 10):
         write(run, step(number))
@@ -150,7 +150,7 @@ def test_while_it_trains_with_health_open_no_chart_is_left_behind(ctx: Context) 
 
 @pytest.mark.parametrize("stamp", ["", "odd", "[1, 2]", "{}", "null", "[" * 5000])
 def test_a_stamp_that_was_made_up_counts_as_nothing_shown(ctx: Context, stamp: str) -> None:
-    run = make(ctx.store)
+    run = make(ctx.runs)
     write(run, step(10))
     assert look(ctx, run.id, stamp).chart != gr.skip()
 
@@ -162,14 +162,14 @@ def test_what_is_gone_is_said_once(ctx: Context) -> None:
 
 
 def test_over_a_text_of_ones_own_a_model_that_came_along_gives_way_to_what_awaits(ctx: Context) -> None:
-    shipped = ctx.store.root / "pretrained"
+    shipped = ctx.runs.root / "pretrained"
     shipped.mkdir(parents=True)
-    run = make(ctx.store)
+    run = make(ctx.runs)
     write(run, evaluated(0, 4.0), step(10), evaluated(10, 3.0))
     checkpoint(run.folder, "00000010", 10)
     write_status(run.folder, "completed", step=10)
     run.folder.rename(shipped / "nano")
-    ctx.counts.get(ctx.corpora.list()[0].sha256, patience=30)
+    ctx.baselines.get(ctx.corpora.list()[0].sha256, patience=30)
     view = look(ctx, "pretrained-nano")
     assert view.passed == live.WAITING and "tale.txt" in view.state and "sample.txt" in view.state
     assert [button.visible for button in view.controls] == [name in ("onward", "fork") for name in live.CONTROLS]
@@ -191,10 +191,10 @@ def million() -> list[str]:
 
 
 def test_a_run_of_a_million_recorded_steps_opens_in_a_second(ctx: Context, million: list[str]) -> None:
-    run = make(ctx.store, num_steps=1_000_000)
+    run = make(ctx.runs, num_steps=1_000_000)
     (run.folder / names.METRICS).write_text("".join(million))
     write_status(run.folder, "completed", step=1_000_000)
-    best = min(opening(ctx.store.root, run.id, ctx) for _ in range(3))
+    best = min(opening(ctx.runs.root, run.id, ctx) for _ in range(3))
     assert best <= 1.0
     view = look(ctx, run.id)
     assert max(view.chart["data"][0]["x"]) == 1_000_000
@@ -206,11 +206,11 @@ def test_a_run_of_a_million_recorded_steps_opens_in_a_second(ctx: Context, milli
 def long(tmp_path_factory: pytest.TempPathFactory, million: list[str]) -> tuple[Context, list[str]]:
     """A page with the ids of as many long runs as one chart can hold."""
     ctx = Context.open(Settings(home=tmp_path_factory.mktemp("long")))
-    runs = [make(ctx.store, num_steps=1_000_000) for _ in range(MAX_OVERLAYS + 1)]
+    runs = [make(ctx.runs, num_steps=1_000_000) for _ in range(MAX_OVERLAYS + 1)]
     for run in runs:
         (run.folder / names.METRICS).write_text("".join(million[::100] + million[-3:]))
         write_status(run.folder, "completed", step=1_000_000)
-        ctx.store.rename(run.id, LONG_TITLE)
+        ctx.runs.rename(run.id, LONG_TITLE)
     names.write_json(runs[0].folder / names.BASELINES, asdict(Baselines(3.3, 3.1, 2.4, 2.0, 100)))
     return ctx, [run.id for run in runs]
 

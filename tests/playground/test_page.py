@@ -33,7 +33,7 @@ def test_no_trigger_has_two_listeners_that_defer(page: gr.Blocks) -> None:
 def test_as_many_models_write_at_the_same_time_as_the_settings_say(page: gr.Blocks) -> None:
     """Of one id the lowest limit holds, from its first event on; and where none is named, Gradio takes one."""
     limits = {f.concurrency_limit for f in page.fns.values() if f.concurrency_id == "write"}
-    assert limits == {Settings().writers}
+    assert limits == {Settings().concurrent_generations}
 
 
 def test_no_statistics_are_kept(page: gr.Blocks) -> None:
@@ -53,5 +53,5 @@ def test_every_handler_is_named_or_quiet(page: gr.Blocks) -> None:
     clicks = [f for f in page.fns.values() if f.fn and any(event == "click" for _, event in f.targets)]
     assert clicks
     for function in clicks:
-        unseen = function.name in ("call_off", "<lambda>", "handler")  # cannot fail: no input of the person's own
+        unseen = function.name in ("cancel", "<lambda>", "handler")  # cannot fail: no input of the person's own
         assert function.queue or unseen, function.name

@@ -23,13 +23,20 @@ from nanollm.limits import PUBLIC
 from nanollm.runs.process.worker import work
 from nanollm.runs.store import Run
 from nanollm.train.checkpoint import LoadedModel, load_model
-from playground.components.text_view.shaded_text import BITS, CANDIDATES, ENOUGH, FEWEST, NARROW, piece
 from playground.context import Context
 from playground.sample.tab import _call, _write
-from playground.services.frames import LENGTH, Frames
-from playground.services.generation import Draft, read, scored
-from playground.services.generation_request import MOST, Question
-from playground.services.streaming import together
+from playground.services.frames import FRAME_LENGTH, Frames
+from playground.services.generation import Generation, pack_scored, score_text
+from playground.services.generation_request import MAX_PROMPT, GenerationRequest
+from playground.services.streaming import run_streams
+from playground.services.wire_format import (
+    BIT_STEPS,
+    CANDIDATES,
+    MIN_CANDIDATES,
+    NARROW,
+    OMITTED_PROBABILITY,
+    pack_scores,
+)
 from playground.settings import Settings
 from tests.conftest import in_a_loop
 
@@ -43,13 +50,13 @@ def ctx(tmp_path_factory: pytest.TempPathFactory) -> Context:
     ctx = Context.open(Settings(home=Path(tmp_path_factory.mktemp("home"))))
     corpus = CorpusStore(ctx.settings.corpora).add_text(TEXT, "cats")
     quick = {"num_steps": 20, "batch_size": 4, "context_length": 16, "eval_interval": 10}
-    work(ctx.store.create(settings=quick, corpus=corpus, preset="nano", queued=False), ctx.settings.corpora)
+    work(ctx.runs.create(settings=quick, corpus=corpus, preset="nano", queued=False), ctx.settings.corpora)
     return ctx
 
 
 @pytest.fixture(scope="module")
 def run(ctx: Context) -> Run:
-    return ctx.store.list()[0]
+    return ctx.runs.list()[0]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +72,7 @@ def unpacked(packed: dict[str, str], vocab_size: int) -> list[tuple[float, int, 
     numbers = np.frombuffer(data, "<u2", 2 * N + C)
     ids = np.frombuffer(data, "u1" if width == 1 else "<u2", C, 2 * (2 * N + C))
     counts = np.frombuffer(data, "u1", N, len(data) - N)
-    probabilities = 2.0 ** -(numbers.astype(float) / BITS)
+    probabilities = 2.0 ** -(numbers.astype(float) / BIT_STEPS)
     ends = counts.cumsum()
     rows = [
         list(zip(ids[e - c : e], probabilities[2 * N + e - c : 2 * N + e], strict=True))
@@ -82,7 +89,7 @@ def test_what_is_packed_is_what_is_read(vocab_size: int, length: int, spread: fl
     candidates = np.take_along_axis(full, ids, axis=1)
     ranks = random.integers(1, vocab_size + 1, length)
     probabilities = np.sort(full, axis=1)[:, ::-1][np.arange(length), ranks - 1]
-    read_back = unpacked(piece("x" * length, probabilities, ranks, ids, candidates, vocab_size), vocab_size)
+    read_back = unpacked(pack_scores("x" * length, probabilities, ranks, ids, candidates, vocab_size), vocab_size)
     assert len(read_back) == length
     for row, (probability, rank, listed) in enumerate(read_back):
         assert rank == ranks[row]
@@ -91,12 +98,12 @@ def test_what_is_packed_is_what_is_read(vocab_size: int, length: int, spread: fl
         assert [p for _, p in listed] == pytest.approx(candidates[row, : len(listed)], rel=1e-3, abs=1e-15)
         told = candidates[row, : len(listed)].sum()
         most = min(CANDIDATES, int((candidates[row] > 0).sum()))
-        assert len(listed) == most or (told > 1 - ENOUGH - 1e-9 and len(listed) >= FEWEST)
+        assert len(listed) == most or (told > 1 - OMITTED_PROBABILITY - 1e-9 and len(listed) >= MIN_CANDIDATES)
 
 
 def test_a_text_in_pieces_is_the_text_of_the_core(loaded: LoadedModel) -> None:
-    draft = Draft(loaded, Question.of(ASKED))
-    values = [draft.value() for _ in together([draft.pen])]
+    generation = Generation(loaded, GenerationRequest.of(ASKED))
+    values = [generation.value() for _ in run_streams([generation.stream])]
     head, *pieces = values[-1]
     dials = {name: ASKED[name] for name in ("max_length", "temperature", "top_k", "seed")}
     assert "".join(piece["text"] for piece in pieces) == generate_text(loaded.model, loaded.tokenizer, "the ", **dials)
@@ -112,22 +119,22 @@ def test_every_update_says_whether_stop_can_be_pressed(ctx: Context, run: Run) -
 
 
 def test_what_was_written_is_shaded_as_if_it_had_been_read(loaded: LoadedModel) -> None:
-    draft = Draft(loaded, Question.of(ASKED))
-    for _ in together([draft.pen]):
+    generation = Generation(loaded, GenerationRequest.of(ASKED))
+    for _ in run_streams([generation.stream]):
         pass
-    size, whole = loaded.tokenizer.vocab_size, "".join(piece["text"] for piece in draft.value()[1:])
-    written = [row for piece in draft.value()[1:] for row in unpacked(piece, size)]
-    judged = unpacked(scored(loaded.tokenizer, whole, read(loaded, whole)), size)
+    size, whole = loaded.tokenizer.vocab_size, "".join(piece["text"] for piece in generation.value()[1:])
+    written = [row for piece in generation.value()[1:] for row in unpacked(piece, size)]
+    judged = unpacked(pack_scored(loaded.tokenizer, whole, score_text(loaded, whole)), size)
     assert [p for p, *_ in written] == pytest.approx([p for p, *_ in judged], rel=5e-3)
     bits = surprisal(loaded.model, loaded.tokenizer, whole).bits
     assert [-np.log2(p) for p, *_ in written] == pytest.approx(bits.tolist(), abs=1e-2)
 
 
 def test_what_was_chosen_is_kept_and_counts_towards_the_length(loaded: LoadedModel) -> None:
-    draft = Draft(loaded, Question.of({**ASKED, "kept": "rat sat"}))
-    for _ in together([draft.pen]):
+    generation = Generation(loaded, GenerationRequest.of({**ASKED, "kept": "rat sat"}))
+    for _ in run_streams([generation.stream]):
         pass
-    head, *pieces = draft.value()
+    head, *pieces = generation.value()
     text = "".join(piece["text"] for piece in pieces)
     assert text.startswith("the rat sat") and len(text) == 4 + 50 and head["prompt"] == 4
 
@@ -136,11 +143,11 @@ def test_the_same_in_python_is_the_text_that_is_shown(
     ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kept in ("", "rat sat"):
-        question = Question.of({**ASKED, "run": run.id, "kept": kept})
-        draft = Draft(ctx.models.get(run.id, None), question)
-        for _ in together([draft.pen]):
+        question = GenerationRequest.of({**ASKED, "run": run.id, "kept": kept})
+        generation = Generation(ctx.models.get(run.id, None), question)
+        for _ in run_streams([generation.stream]):
             pass
-        shown = "".join(piece["text"] for piece in draft.value()[1:])
+        shown = "".join(piece["text"] for piece in generation.value()[1:])
         monkeypatch.chdir(ctx.settings.home)
         exec(_call(ctx, question), {})
         assert capsys.readouterr().out == shown + "\n"
@@ -149,34 +156,34 @@ def test_the_same_in_python_is_the_text_that_is_shown(
 def test_what_travels_grows_with_the_text_and_not_with_its_square(loaded: LoadedModel) -> None:
     sent = []
     for length in (200, 400, 800):
-        draft = Draft(loaded, Question.of({**ASKED, "max_length": length}))
-        for _ in together([draft.pen]):
-            draft.value()
-        sent.append(len(json.dumps(draft.value())))
+        generation = Generation(loaded, GenerationRequest.of({**ASKED, "max_length": length}))
+        for _ in run_streams([generation.stream]):
+            generation.value()
+        sent.append(len(json.dumps(generation.value())))
     assert sent[1] < 100_000
     assert sent[1] < 2.1 * sent[0] and sent[2] < 2.1 * sent[1]
 
 
 def test_a_frame_is_computed_once(ctx: Context, run: Run) -> None:
-    question = Question.of({**ASKED, "run": run.id, "step": 0})
+    question = GenerationRequest.of({**ASKED, "run": run.id, "step": 0})
     first = in_a_loop(ctx.frames.frame(question))
     assert in_a_loop(ctx.frames.frame(question)) is first
-    other = in_a_loop(ctx.frames.frame(Question.of({**ASKED, "run": run.id, "step": 20})))
+    other = in_a_loop(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "step": 20})))
     assert other[0]["question"]["step"] == 20 and other[1:] != first[1:]
 
 
 def test_a_frame_is_the_beginning_of_a_long_text(ctx: Context, run: Run, loaded: LoadedModel) -> None:
-    head, *pieces = in_a_loop(ctx.frames.frame(Question.of({**ASKED, "run": run.id, "max_length": 5000})))
-    dials = {"max_length": 2 * LENGTH, "temperature": 0.8, "top_k": 40, "seed": 42}
+    head, *pieces = in_a_loop(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "max_length": 5000})))
+    dials = {"max_length": 2 * FRAME_LENGTH, "temperature": 0.8, "top_k": 40, "seed": 42}
     text = "".join(piece["text"] for piece in pieces)
-    assert len(text) == 4 + LENGTH and head["finished"]
+    assert len(text) == 4 + FRAME_LENGTH and head["finished"]
     assert generate_text(loaded.model, loaded.tokenizer, "the ", **dials).startswith(text)
 
 
 def test_who_asks_for_many_frames_at_once_is_refused_alone(ctx: Context, run: Run) -> None:
     asking = iter(["greedy"] * 4 + ["ann"])
-    frames = Frames(ctx.models, PUBLIC, lambda: next(asking), most=2)
-    questions = [Question.of({**ASKED, "run": run.id, "seed": seed}) for seed in range(5)]
+    frames = Frames(ctx.models, PUBLIC, lambda: next(asking), max_waiting=2)
+    questions = [GenerationRequest.of({**ASKED, "run": run.id, "seed": seed}) for seed in range(5)]
 
     async def all_at_once() -> list[Any]:
         return await asyncio.gather(*map(frames.frame, questions), return_exceptions=True)
@@ -191,7 +198,7 @@ def test_who_asks_for_many_frames_at_once_is_refused_alone(ctx: Context, run: Ru
 def test_frames_that_are_kept_have_a_bound(ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("playground.services.frames.CAPACITY", 30_000)
     for seed in range(8):
-        in_a_loop(ctx.frames.frame(Question.of({**ASKED, "run": run.id, "seed": seed})))
+        in_a_loop(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "seed": seed})))
         assert ctx.frames._size <= 30_000
 
 
@@ -200,16 +207,16 @@ def test_frames_that_are_kept_have_a_bound(ctx: Context, run: Run, monkeypatch: 
     [
         None, [], "the", {}, {**ASKED, "prompt": None}, {**ASKED, "prompt": ["the"]}, {**ASKED, "kept": 7},
         {**ASKED, "temperature": float("nan")}, {**ASKED, "temperature": None}, {**ASKED, "top_k": True},
-        {**ASKED, "max_length": -1}, {**ASKED, "seed": "42"}, {**ASKED, "prompt": "x" * (MOST + 1)},
+        {**ASKED, "max_length": -1}, {**ASKED, "seed": "42"}, {**ASKED, "prompt": "x" * (MAX_PROMPT + 1)},
     ],
     ids=str,
 )  # fmt: skip
 def test_an_odd_question_gets_a_sentence(odd: object) -> None:
     with pytest.raises(InputError):
-        Question.of(odd)
+        GenerationRequest.of(odd)
 
 
 def test_a_question_is_the_same_after_its_way_through_a_browser() -> None:
-    question = Question.of({**ASKED, "run": "a", "step": 3, "kept": "x", "more": "is passed over"})
-    assert Question.of(json.loads(json.dumps(question.as_dict()))) == question
-    assert Question.of({**ASKED, "run": 7, "step": True}) == Question.of(ASKED)
+    question = GenerationRequest.of({**ASKED, "run": "a", "step": 3, "kept": "x", "more": "is passed over"})
+    assert GenerationRequest.of(json.loads(json.dumps(question.as_dict()))) == question
+    assert GenerationRequest.of({**ASKED, "run": 7, "step": True}) == GenerationRequest.of(ASKED)

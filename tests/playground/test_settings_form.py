@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
-from nanollm.data.builtin import bring
+from nanollm.data.builtin import add_by_name
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from playground.train.settings_form import NAMES, Recipe, blamed, caution, choice, defaults, onward, text_name
@@ -53,7 +53,7 @@ def test_the_command_brings_the_very_text_under_the_name_that_it_has(tmp_path, m
     corpora = CorpusStore("data/corpora")
     own = corpora.add_text("a text of somebody's own", "my notes")
     ours = corpora.add_text("print()", "Python source", builtin="python-source")
-    assert bring(corpora, text_name(own)) == own and corpora.get(own.sha256) == own
+    assert add_by_name(corpora, text_name(own)) == own and corpora.get(own.sha256) == own
     assert text_name(ours) == "python-source"
     assert text_name(corpora.list()[0]) == "data/raw/sample.txt"
 

@@ -19,7 +19,7 @@ from nanollm.runs.process import liveness
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from nanollm.train import events
-from nanollm.train.workload import evaluations_after
+from nanollm.train.workload import remaining_evaluations
 from tests.run_folders import checkpoint, evaluated, make, step, write
 
 
@@ -140,23 +140,23 @@ class TestStatus:
             write_status(run.folder, "running", step=0)
             first, second = (replace(step(n, seconds=n / 100), elapsed=n / 50) for n in (100, 200))
             write(run, first, evaluated(150, 2.0), evaluated(200, 2.0), second)
-            left = evaluations_after(200, run.train_config)
+            left = remaining_evaluations(200, run.train_config)
             assert run.status().eta_seconds == pytest.approx(8.0 + 0.5 * left) and left >= 16
             # Taken up again, it counts its seconds from another beginning.
             write(run, events.Resume(200), evaluated(250, 2.0), replace(step(300, seconds=3.0), elapsed=1.0))
-            assert run.status().eta_seconds == pytest.approx(7.0 + evaluations_after(300, run.train_config) / 3)
+            assert run.status().eta_seconds == pytest.approx(7.0 + remaining_evaluations(300, run.train_config) / 3)
         assert run.status().state == "lost"
 
     def test_many_evaluations_at_the_start_do_not_make_all_that_follows_look_slow(self, store: RunStore) -> None:
         """A run whose every step takes 10 ms, and whose every evaluation takes 100 ms."""
         run, elapsed = make(store), 0.0
         config = run.train_config
-        whole = config.num_steps * 0.01 + 0.1 * evaluations_after(0, config)
+        whole = config.num_steps * 0.01 + 0.1 * remaining_evaluations(0, config)
         with liveness.Pulse(run.folder):
             write_status(run.folder, "running", step=0)
             for number in range(1, 501):
-                before, elapsed = evaluations_after(number - 1, config), elapsed + 0.01
-                if evaluations_after(number, config) < before:
+                before, elapsed = remaining_evaluations(number - 1, config), elapsed + 0.01
+                if remaining_evaluations(number, config) < before:
                     elapsed += 0.1
                     write(run, evaluated(number, 2.0))
                 if number % config.log_interval == 0:

@@ -223,7 +223,7 @@ class TestFiles:
         def full(*_, **__) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(names, "write_whole", full)
+        monkeypatch.setattr(names, "write_atomic", full)
         write_status(run.folder, "paused", step=5, reason="The disk is full: make room, then resume.")
         assert (run.status().state, run.status().reason[:16]) == ("paused", "The disk is full")
 

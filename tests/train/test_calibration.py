@@ -11,7 +11,7 @@ import torch
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.train import calibration
-from nanollm.train.calibration import processors, remembered, resolve
+from nanollm.train.calibration import available_cpus, cached_results, resolve
 
 MODEL = ModelConfig(vocab_size=11, embedding_dim=8, num_layers=1, ffn_hidden_dim=12, context_length=6)
 CONFIG = TrainConfig(batch_size=2)
@@ -25,14 +25,14 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_auto_becomes_something_that_is_there() -> None:
     settled = resolve(MODEL, CONFIG)
     assert settled.precision in ("float32", "bf16")
-    assert 1 <= settled.threads <= processors()  # type: ignore[operator]
+    assert 1 <= settled.threads <= available_cpus()  # type: ignore[operator]
     assert replace(settled, precision="auto", threads="auto") == CONFIG
 
 
 def test_what_was_asked_for_stays() -> None:
     asked = replace(CONFIG, precision="bf16", threads=1)
     assert resolve(MODEL, asked) == asked
-    assert remembered() == {}
+    assert cached_results() == {}
     assert resolve(MODEL, replace(CONFIG, precision="bf16")).precision == "bf16"
     assert resolve(MODEL, replace(CONFIG, threads=1)).threads == 1
 
@@ -81,7 +81,7 @@ def test_of_two_that_find_out_at_once_neither_is_lost() -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(remembered()) == 16
+    assert len(cached_results()) == 16
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"a": 1}', "null", pytest.param("[" * 100_000, id="deep")])
@@ -89,12 +89,12 @@ def test_a_damaged_memory_is_replaced(damage: str) -> None:
     calibration._remember("another shape", {})  # makes the file
     calibration._file().write_text(damage)
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
-    assert len(remembered()) >= 1
+    assert len(cached_results()) >= 1
 
 
 def test_an_answer_that_cannot_be_is_not_believed() -> None:
     resolve(MODEL, CONFIG)
-    (key,) = remembered()
+    (key,) = cached_results()
     calibration._remember(key, {"precision": "float8", "threads": 0})
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
 
@@ -112,4 +112,4 @@ def test_without_a_home_it_still_answers(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
-    assert resolve(MODEL, CONFIG).precision in ("float32", "bf16") and remembered() == {}
+    assert resolve(MODEL, CONFIG).precision in ("float32", "bf16") and cached_results() == {}

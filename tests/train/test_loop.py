@@ -24,10 +24,10 @@ from nanollm.train.loop import (
     Dataset,
     TrainState,
     evaluate,
-    keep,
     set_seed,
     train,
     train_with_config,
+    write_checkpoint,
 )
 from nanollm.train.optim import learning_rate_at
 from nanollm.train.workload import snapshot_steps
@@ -173,7 +173,7 @@ def test_a_damaged_resume_file_is_refused(text: str, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
         TrainState.load(path, config)
-    keep(tmp_path, Checkpoint(0, "checkpoint_00000000.safetensors"), state, config)
+    write_checkpoint(tmp_path, Checkpoint(0, "checkpoint_00000000.safetensors"), state, config)
     with pytest.raises(InputError, match="not a file that training can go on from"):
         TrainState.load(tmp_path / "checkpoint_00000000.safetensors", config)
 
@@ -207,7 +207,7 @@ def test_a_diverging_run_says_so_and_saves_no_nonsense(text: str, tmp_path: Path
     for event in train(state, data, config):
         events.append(event)
         if isinstance(event, Checkpoint):
-            keep(tmp_path, event, state, config)
+            write_checkpoint(tmp_path, event, state, config)
     assert isinstance(events[-1], End) and events[-1].reason == "diverged"
     assert state.step <= config.log_interval * 2
     for path in tmp_path.glob("checkpoint_*"):
@@ -242,10 +242,10 @@ def test_a_skipped_step_is_not_forgotten_over_a_pause(text: str, tmp_path: Path)
 
     hooks: list = []
     with pytest.raises(Paused):
-        list(train(state, data.watched(between_steps), config))
+        list(train(state, data.with_hook(between_steps), config))
     hooks[0].remove()
     state.save(tmp_path / "resume.safetensors")
-    assert not state.finite()
+    assert not state.is_finite()
     events = list(train(TrainState.load(tmp_path / "resume.safetensors", config), data, config))
     assert events[-1] == End(look, "diverged")
 

@@ -34,7 +34,7 @@ before = memory("VmRSS")
 from nanollm.config import make_configs, to_dict
 from nanollm.train.events import Checkpoint
 from nanollm.model import TransformerLanguageModel
-from nanollm.train.loop import Dataset, TrainState, keep, train
+from nanollm.train.loop import Dataset, TrainState, write_checkpoint, train
 
 model, config = make_configs({"num_steps": 3, "threads": 1, **json.loads(sys.argv[1])}, int(sys.argv[2]))
 data = Dataset.from_ids(torch.randint(model.vocab_size, (max(20_000, 20 * model.context_length),)), 0.1)
@@ -42,7 +42,7 @@ state = TrainState.new(TransformerLanguageModel.from_config(model), config)
 with tempfile.TemporaryDirectory() as folder:
     for event in train(state, data, config):
         if isinstance(event, Checkpoint):
-            keep(folder, event, state, config)
+            write_checkpoint(folder, event, state, config)
 print(memory("VmHWM") - before)
 """
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanollm.config import ModelConfig, TrainConfig
-from nanollm.train.optim import ADAMW_SHARE, AdamW, Muon, Optimizer, orthogonal
+from nanollm.train.optim import ADAMW_SHARE, AdamW, Muon, Optimizer, orthogonalize
 from tests.conftest import random_model
 
 MODEL = ModelConfig(vocab_size=11, embedding_dim=8, num_layers=2, ffn_hidden_dim=12, context_length=6)
@@ -24,14 +24,14 @@ def with_gradients(seed: int = 0) -> torch.nn.Module:
 
 def test_orthogonal_brings_every_singular_value_near_one() -> None:
     matrices = torch.randn(5, 12, 30, generator=torch.Generator().manual_seed(1))
-    values = torch.linalg.svdvals(orthogonal(matrices))
+    values = torch.linalg.svdvals(orthogonalize(matrices))
     assert values.min() > 0.6 and values.max() < 1.3
 
 
 def test_orthogonal_keeps_the_directions() -> None:
     u, _, v = torch.linalg.svd(torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(2)), full_matrices=False)
     spread = u @ torch.diag_embed(torch.linspace(0.5, 2, 6).expand(3, 6)) @ v
-    core = u.mT @ orthogonal(spread) @ v.mT
+    core = u.mT @ orthogonalize(spread) @ v.mT
     assert (core - torch.diag_embed(core.diagonal(dim1=1, dim2=2))).abs().max() < 1e-4
 
 
@@ -51,7 +51,7 @@ def test_adamw_is_pytorchs_bit_by_bit() -> None:
         reference.step()
         assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True))
     held = reference.state_dict()["state"]
-    for index, slots in enumerate(optimizer.memory):  # so resume files of both are the same
+    for index, slots in enumerate(optimizer.state):  # so resume files of both are the same
         assert all(torch.equal(slots[name], held[index][name]) for name in ("step", "exp_avg", "exp_avg_sq"))
 
 

@@ -10,7 +10,7 @@ from nanollm.data.dataset import Dataset
 from nanollm.model import TransformerLanguageModel
 from nanollm.train import events, workload
 from nanollm.train import loop as train
-from nanollm.train.workload import characters_left, evaluated_characters, evaluations_after, run_seconds
+from nanollm.train.workload import characters_per_evaluation, remaining_characters, remaining_evaluations, run_seconds
 
 TINY = dict(embedding_dim=4, num_layers=1, ffn_hidden_dim=4, context_length=8, batch_size=2, precision="float32")
 
@@ -22,7 +22,7 @@ def test_the_evaluations_that_train_makes_were_counted_beforehand(settings: dict
     ids = Dataset.from_ids(torch.randint(5, (400,)), 0.1)
     evaluated = [e.step for e in train.train(state, ids, config) if isinstance(e, events.Eval)]
     for step in range(-1, config.num_steps + 1):
-        assert evaluations_after(step, config) == sum(later > step for later in evaluated)
+        assert remaining_evaluations(step, config) == sum(later > step for later in evaluated)
 
 
 def test_an_evaluation_reads_as_much_of_both_splits(monkeypatch) -> None:
@@ -33,8 +33,8 @@ def test_an_evaluation_reads_as_much_of_both_splits(monkeypatch) -> None:
     state = train.TrainState.new(TransformerLanguageModel.from_config(model), config)
     for characters, fraction in ((1000, 0.1), (1000, 0.0), (3_000_000, 0.1)):
         read.clear()
-        train.judge(state, Dataset.from_ids(torch.zeros(characters, dtype=torch.uint8), fraction))
-        assert sum(read) == evaluated_characters(characters, TrainConfig(validation_fraction=fraction))
+        train.measure_losses(state, Dataset.from_ids(torch.zeros(characters, dtype=torch.uint8), fraction))
+        assert sum(read) == characters_per_evaluation(characters, TrainConfig(validation_fraction=fraction))
 
 
 def test_evaluating_is_a_small_part_of_a_long_training_and_a_large_one_of_a_short() -> None:
@@ -44,5 +44,5 @@ def test_evaluating_is_a_small_part_of_a_long_training_and_a_large_one_of_a_shor
         learning = config.num_steps * 0.1
         assert run_seconds(0.1, model, config, 0) == pytest.approx(learning)
         shares[name] = 1 - learning / run_seconds(0.1, model, config, 119_842)
-        assert characters_left(config.num_steps, model, config, 119_842) == 0
+        assert remaining_characters(config.num_steps, model, config, 119_842) == 0
     assert shares["medium"] < 0.02 < 0.2 < shares["sprint"] < 0.6

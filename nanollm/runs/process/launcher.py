@@ -18,7 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from nanollm.errors import InputError
-from nanollm.files import remedy
+from nanollm.files import disk_error_hint
 from nanollm.runs import folder as names
 from nanollm.runs.process import liveness
 from nanollm.runs.record import Run, Status, write_status
@@ -255,7 +255,7 @@ def _ask(run: Run, wish: str | None) -> None:
         if wish:
             (control / wish).touch()
     except OSError as error:
-        raise InputError(f"The run's folder cannot be written {remedy(error)}") from error
+        raise InputError(f"The run's folder cannot be written {disk_error_hint(error)}") from error
 
 
 def _settle_or_ask(run: Run, wish: str, status: Status) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from nanollm.errors import InputError
-from nanollm.files import remedy
+from nanollm.files import disk_error_hint
 from nanollm.runs import folder as names
 
 BEAT_SECONDS = 2.0
@@ -124,7 +124,7 @@ def claimed(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
-        raise InputError(f"The run's folder cannot be written {remedy(error)}") from error
+        raise InputError(f"The run's folder cannot be written {disk_error_hint(error)}") from error
     try:
         yield True
     finally:

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from nanollm.errors import InputError
-from nanollm.limits import STARTING_SECONDS, expected_seconds
+from nanollm.limits import STARTING_SECONDS, estimated_seconds
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
-from nanollm.train.workload import characters_left
+from nanollm.train.workload import remaining_characters
 
 
 def estimated_wait(store: RunStore, run_id: str) -> float | None:
@@ -37,7 +37,7 @@ def line_seconds(store: RunStore) -> float:
     measured = [run.status().eta_seconds for run in training]
     left = [run for run, seconds in zip(training, measured, strict=True) if seconds is None]
     known = sum(seconds for seconds in measured if seconds is not None)
-    return known + sum(expected_seconds(r.model_config, r.train_config, r.status().step) for r in (*left, *waiting))
+    return known + sum(estimated_seconds(r.model_config, r.train_config, r.status().step) for r in (*left, *waiting))
 
 
 def _present(store: RunStore, ids: Iterable[str]) -> Iterator[Run]:
@@ -51,5 +51,5 @@ def _flops_left(run: Run) -> float:
     """In forward passes over all that it has yet to learn from, or to be judged by."""
     text = run.corpus.get("characters")
     known = text if isinstance(text, int) else 0
-    left = characters_left(run.status().step or -1, run.model_config, run.train_config, known)
+    left = remaining_characters(run.status().step or -1, run.model_config, run.train_config, known)
     return left * run.model_config.flops_per_character

@@ -21,33 +21,33 @@ import numpy as np
 
 from nanollm.config import ModelConfig, TrainConfig, to_dict
 from nanollm.data.dataset import Dataset
-from nanollm.errors import OutOfReach
+from nanollm.errors import PeerLostError
 from nanollm.runs.process.control import GRACE_SECONDS, Interrupted
-from nanollm.train.calibration import processors, resolve
+from nanollm.train.calibration import available_cpus, resolve
 from nanollm.train.device import best_device, random_state
-from nanollm.train.distributed import ALONE, Ranks, processes_here
+from nanollm.train.distributed import SINGLE_PROCESS, Ranks, local_world_size
 from nanollm.train.events import Checkpoint
-from nanollm.train.loop import TrainState, judge, train
+from nanollm.train.loop import TrainState, measure_losses, train
 
 _WISHES = ("", "pause", "stop")  # the strongest last
 
 
 def hand_out(state: TrainState, config: TrainConfig, ids: np.ndarray, resume_file: Path | None) -> None:
     """Tell the other ranks what to train. `resume_file` is what `state` was loaded from; None if it is a new one."""
-    if state.ranks == ALONE:
+    if state.ranks == SINGLE_PROCESS:
         return
     with tempfile.TemporaryDirectory() as folder:
         if resume_file is None:
             resume_file = Path(folder) / "state.safetensors"
-            replace(state, ranks=ALONE).save(resume_file)  # the others' random states follow from the seed
+            replace(state, ranks=SINGLE_PROCESS).save(resume_file)  # the others' random states follow from the seed
         facts = {"config": to_dict(config), "dtype": ids.dtype.str}
         for content in (json.dumps(facts).encode(), ids.tobytes(), resume_file.read_bytes()):
-            state.ranks.handed_out(content)
+            state.ranks.broadcast_bytes(content)
 
 
 def shared_settings(model: ModelConfig, config: TrainConfig) -> TrainConfig:
     """The config without "auto": settled by the first rank for all, with no more threads than a rank has processors."""
-    threads = max(1, processors() // processes_here()) if config.threads == "auto" else config.threads
+    threads = max(1, available_cpus() // local_world_size()) if config.threads == "auto" else config.threads
     return resolve(model, replace(config, threads=threads), best_device())
 
 
@@ -67,36 +67,36 @@ def follow(ranks: Ranks) -> int:
         signal.signal(number, on_signal)
     try:
         _follow(ranks, between_steps)
-    except OutOfReach as error:
+    except PeerLostError as error:
         print(error, file=sys.stderr)
         return 1
     return 0
 
 
 def _follow(ranks: Ranks, between_steps: Callable[[], None]) -> None:
-    facts, ids = json.loads(ranks.handed_out()), ranks.handed_out()
+    facts, ids = json.loads(ranks.broadcast_bytes()), ranks.broadcast_bytes()
     config = TrainConfig(**facts["config"])
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "state.safetensors"
-        path.write_bytes(ranks.handed_out())
+        path.write_bytes(ranks.broadcast_bytes())
         state = TrainState.load(path, config, best_device(), ranks)
     data = Dataset.from_ids(np.frombuffer(ids, facts["dtype"]), config.validation_fraction)
-    data = data.watched(agreed(state, config.log_interval, between_steps))
+    data = data.with_hook(agreed(state, config.log_interval, between_steps))
     try:
         for event in train(state, data, config):
             if isinstance(event, Checkpoint) and event.kind == "resume":
-                state.random_states()
+                state.gather_random_states()
     except Interrupted as interrupted:
-        if state.step and state.finite():  # Training saves and judges then, and needs all ranks for it
+        if state.step and state.is_finite():  # Training saves and judges then, and needs all ranks for it
             state.global_random = random_state(state.loss_sum.device)
-            state.random_states()
+            state.gather_random_states()
             if interrupted.wish == "stop":
-                judge(state, data)
+                measure_losses(state, data)
 
 
 def agreed(state: TrainState, interval: int, between_steps: Callable[[], None]) -> Callable[[], None]:
     """`between_steps` for ranks: what one of them is asked to do, all do at the same step; asked at every interval."""
-    if state.ranks == ALONE:
+    if state.ranks == SINGLE_PROCESS:
         return between_steps
     wish = ""
 
@@ -107,7 +107,7 @@ def agreed(state: TrainState, interval: int, between_steps: Callable[[], None]) 
         except Interrupted as interrupted:
             wish = interrupted.wish
         if state.step % interval == 0:
-            common = _WISHES[state.ranks.most(_WISHES.index(wish))]
+            common = _WISHES[state.ranks.all_reduce_max(_WISHES.index(wish))]
             if common:
                 raise Interrupted(common)
 

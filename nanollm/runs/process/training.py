@@ -11,7 +11,7 @@ import numpy as np
 
 from nanollm.data.corpus import CorpusStore
 from nanollm.data.dataset import Dataset
-from nanollm.data.ngrams import measure
+from nanollm.data.ngrams import measure_baselines
 from nanollm.errors import InputError
 from nanollm.explain.ablation import measure_means, save_means
 from nanollm.inference.generate import generate_text
@@ -22,12 +22,12 @@ from nanollm.runs.process.control import Interrupted, Outcome, log_traceback
 from nanollm.runs.process.ranks import agreed, hand_out, shared_settings
 from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.calibration import processors
+from nanollm.train.calibration import available_cpus
 from nanollm.train.checkpoint import FINAL_NAME, load_checkpoint, load_model, resume_name, snapshot_name
 from nanollm.train.device import best_device, free_memory, random_state
-from nanollm.train.distributed import ALONE, Ranks
+from nanollm.train.distributed import SINGLE_PROCESS, Ranks
 from nanollm.train.events import Checkpoint, End, Event, Resume, Sample, Start
-from nanollm.train.loop import TrainState, judge, keep, set_seed, train
+from nanollm.train.loop import TrainState, measure_losses, set_seed, train, write_checkpoint
 from nanollm.train.memory import require_memory
 
 SAMPLE_LENGTH = 160
@@ -45,7 +45,7 @@ class Training:
         corpora: Path | str,
         on_event: Callable[[Event], None],
         say: Callable[[str], None],
-        ranks: Ranks = ALONE,
+        ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
         """`on_event` sees every event after it was written; `say` gets a sentence when something is worth knowing.
 
@@ -67,11 +67,11 @@ class Training:
         self._config = run.train_config
         if self._first:  # "auto" was settled when the run began: anything else would round or add up differently
             chosen = self._config.threads != "auto"
-            threads = self._first.threads if chosen else min(self._first.threads, processors())
+            threads = self._first.threads if chosen else min(self._first.threads, available_cpus())
             self._config = replace(self._config, precision=self._first.precision, threads=threads)
         # Asked again: the run may have been made where there was more.
         require_memory(run.model_config, self._config, free_memory(best_device()))
-        if ranks != ALONE:
+        if ranks != SINGLE_PROCESS:
             self._config = shared_settings(run.model_config, self._config)
         self._resumed_from: Path | None = None
         self.state = self._resumed() or self._fresh()
@@ -79,7 +79,7 @@ class Training:
     def go(self, between_steps: Callable[[], None]) -> Outcome:
         """Train until the end, or until `between_steps` raises Interrupted. Raises OSError if the disk refuses."""
         ids = Dataset.from_ids(self._ids, self._config.validation_fraction)
-        data = ids.watched(agreed(self.state, self._config.log_interval, between_steps))
+        data = ids.with_hook(agreed(self.state, self._config.log_interval, between_steps))
         hand_out(self.state, self._config, self._ids, self._resumed_from)
         self._held_out = ids.val if len(ids.val) > 1 else ids.train
         self._keep_baselines(data)
@@ -128,14 +128,14 @@ class Training:
         if self._written_alike:
             baselines = self._corpora.baselines(str(self.run.corpus.get("sha256")), self._config.validation_fraction)
         else:  # judged with the vocabulary of the model that this run continues
-            baselines = measure(data.train, data.val, self._tokenizer.vocab_size)
+            baselines = measure_baselines(data.train, data.val, self._tokenizer.vocab_size)
         with suppress(OSError):
             names.write_json(self.run.folder / names.BASELINES, asdict(baselines))
 
     def _take(self, event: Event) -> None:
         """Write down an event; what it asks for first, so that the record never promises a file that is not there."""
         if isinstance(event, Checkpoint):
-            keep(self.run.folder, event, self.state, self._config, self._tokenizer)
+            write_checkpoint(self.run.folder, event, self.state, self._config, self._tokenizer)
         if isinstance(event, Start):
             self._compare_with_first(event)
         self._record(event)
@@ -180,7 +180,7 @@ class Training:
         device = self.state.model.embedding.weight.device
         self.state.global_random = random_state(device)  # as train() does before it yields
         step = self.state.step
-        if not self.state.finite():
+        if not self.state.is_finite():
             self._record(End(step, "diverged"))
             return self._outcome("diverged", _DIVERGED)
         if step:  # before the first step there is nothing that the seed does not give again
@@ -188,7 +188,7 @@ class Training:
         if wish == "pause":
             return self._outcome("paused")
         if step:
-            self._record(judge(self.state, data))  # outside of the schedule
+            self._record(measure_losses(self.state, data))  # outside of the schedule
             self._take(Checkpoint(step, snapshot_name(step)))
         self._take(Checkpoint(step, FINAL_NAME, "final"))
         self._record(End(step, "stopped"))

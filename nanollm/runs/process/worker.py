@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from filelock import Timeout
 
-from nanollm.errors import InputError, OutOfReach
+from nanollm.errors import InputError, PeerLostError
 from nanollm.runs import folder as names
 from nanollm.runs.process.control import GRACE_SECONDS, Outcome, Wishes, log_traceback
 from nanollm.runs.process.launcher import next_in_line, patience_with, worker_command, worker_environment
@@ -169,7 +169,7 @@ def _failure(run: Run, error: BaseException) -> Outcome:
     onward = f"resume goes on from step {int(files[0].stem[-8:]):,}" if files else "resume starts it again"
     if isinstance(error, InputError):
         return Outcome("failed", step, str(error))
-    if isinstance(error, OutOfReach):
+    if isinstance(error, PeerLostError):
         return Outcome("failed", step, f"Another of its processes ended or fell silent: {onward}.")
     if isinstance(error, MemoryError) or any(words in trouble for words in _OUT_OF_MEMORY):
         return Outcome("failed", step, "There was not enough memory: choose a smaller batch_size or a smaller model.")

@@ -31,7 +31,7 @@ from nanollm.data.ngrams import Baselines
 from nanollm.errors import InputError
 from nanollm.explain.ablation import load_means
 from nanollm.explain.findings import load_findings
-from nanollm.files import remedy
+from nanollm.files import disk_error_hint
 from nanollm.runs import folder as names
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
@@ -75,7 +75,7 @@ def export(run: Run, file: Path | str) -> Path:
                 archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980: nobody asks when it was packed
         os.replace(aside, file)
     except OSError as error:
-        raise InputError(f"{str(file)!r} cannot be written {remedy(error)}") from error
+        raise InputError(f"{str(file)!r} cannot be written {disk_error_hint(error)}") from error
     finally:
         with suppress(OSError):
             aside.unlink()
@@ -139,7 +139,7 @@ def take_in(store: RunStore, folder: Path) -> Run:
         _rewrite(folder, run)
         return store.admit(folder)
     except OSError as error:
-        raise InputError(f"The run cannot be saved {remedy(error)}") from error
+        raise InputError(f"The run cannot be saved {disk_error_hint(error)}") from error
 
 
 @contextmanager
@@ -149,7 +149,7 @@ def _aside(store: RunStore) -> Iterator[Path]:
     try:
         folder.mkdir(parents=True)
     except OSError as error:
-        raise InputError(f"The run cannot be saved {remedy(error)}") from error
+        raise InputError(f"The run cannot be saved {disk_error_hint(error)}") from error
     try:
         yield folder
     finally:
@@ -180,7 +180,7 @@ def _unpack(file: Path, folder: Path) -> None:
         raise _not_a_run("it is no zip, or it is damaged") from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place in the file that cannot be
-            raise InputError(f"The run cannot be saved {remedy(error)}") from error
+            raise InputError(f"The run cannot be saved {disk_error_hint(error)}") from error
         raise _not_a_run("it is no zip, or it is damaged") from error
 
 

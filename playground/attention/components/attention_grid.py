@@ -6,15 +6,12 @@ so that hovering and choosing never wait for the server, and what a person choos
 
 from __future__ import annotations
 
-import base64
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import gradio as gr
-import numpy as np
 
-from nanollm.charts.attention import brightest
 from nanollm.explain.ablation import HeadEffect
 from playground.components.factory import component
 
@@ -57,10 +54,10 @@ def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
 def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -> gr.HTML:
     """The text as characters; pointing at one shades where it looks in the head that the grid shows.
 
-    The value comes from `packed`, with the `stamp` and `step` of its snapshot and what is known of its heads (`names`,
-    and `effects` from `ranked`), or is {"note": sentence} for the grid to say; there is one of these on a page. While
-    the time bar whose text is `glances` is dragged, it shows the frames that it has; `frame` brings those of the
-    snapshots nearby, given {"run", "step", "text"}.
+    The value comes from `wire_format.pack_attention`, with the `stamp` and `step` of its snapshot and what is known of
+    its heads (`names`, and `effects` from `ranked`), or is {"note": sentence} for the grid to say; there is one of
+    these on a page. While the time bar whose text is `glances` is dragged, it shows the frames that it has; `frame`
+    brings those of the snapshots nearby, given {"run", "step", "text"}.
     Once the page has put "moved", it fires `ask` where a frame is wanted, `turn` where all but the frame is, while ▶
     passes by, and `whole` besides, where the whole model is looked at.
     """
@@ -92,25 +89,6 @@ def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", s
         for effect in effects
     }
     return {"of": found, "total": total, "said": said, "stamp": stamp}
-
-
-def packed(weights: np.ndarray, characters: list[str]) -> dict[str, Any]:
-    """Weights (L, H, T, T) of T characters as an attention_text takes them.
-
-    A byte holds 255 times the root of a weight: small weights, which are most of them, stay distinguishable. Only the
-    T (T + 1) / 2 on and below the diagonal are sent, row by row: nobody looks ahead.
-    """
-    layers, heads, T = weights.shape[:3]
-    rows, columns = np.tril_indices(T)
-    looked = weights[:, :, rows, columns]  # (L, H, T (T + 1) / 2)
-    roots = np.rint(255 * np.sqrt(np.clip(looked, 0.0, 1.0))).astype(np.uint8)
-    return {
-        "weights": base64.b64encode(roots.tobytes()).decode("ascii"),
-        "brightest": [brightest(head) for layer in weights for head in layer],
-        "layers": layers,
-        "heads": heads,
-        "characters": characters,
-    }
 
 
 def chosen_head(value: Any, layers: int, heads: int) -> tuple[int, int]:

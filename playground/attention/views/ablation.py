@@ -18,7 +18,7 @@ from playground.attention.lens import Around, call, python_call, statement
 from playground.components.bars import Bar, bars, beside, compared, drawn, percent, signed
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import polite
+from playground.handlers import report_errors
 from playground.services.inspections import View
 from playground.train.status_text import choices
 
@@ -80,7 +80,7 @@ def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any,
     """Everything again, without what is switched off."""
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     chosen = parts_off(off, model.config)
-    means, no_means = ctx.inside.means(view) if kind == "mean" and chosen else (None, "")
+    means, no_means = ctx.inspections.means(view) if kind == "mean" and chosen else (None, "")
     found = switch_off(model, tokenizer, view.text, chosen, means)
     backup = _backup(ctx, view)
     return {
@@ -98,9 +98,9 @@ def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any,
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
     """The tab follows the board, the kind and the seed; two heads that were found can be switched off at once."""
 
-    @polite
+    @report_errors
     def switch_both(selection: Any, text: Any) -> Any:
-        backup = _backup(ctx, ctx.inside.view(selection, text))
+        backup = _backup(ctx, ctx.inspections.view(selection, text))
         return [part.label for part in backup.pair] if backup else gr.skip()
 
     parts.both.click(
@@ -110,7 +110,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
 
 def _backup(ctx: Context, view: View) -> Backup | None:
     """Two heads that stand in for each other, where such were found in this very snapshot."""
-    found = ctx.inside.findings(view)
+    found = ctx.inspections.findings(view)
     return found.backup if found else None
 
 
@@ -193,7 +193,7 @@ def _writings(ctx: Context, view: View, found: Ablation, means: Means | None, se
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     seed = int(seed) if isinstance(seed, (int, float)) and 0 <= seed <= MAX_SEED else 0
     write = lambda by: generate_text(by, tokenizer, view.text, LENGTH, seed=seed, **DIALS)[len(view.text) :]  # noqa: E731
-    untouched = ctx.inside.written.get((view.file, view.text, seed), lambda: write(model))
+    untouched = ctx.inspections.written.get((view.file, view.text, seed), lambda: write(model))
     title = f"With everything on, seed {seed}"
     if not found.parts:
         return compared(_tail(view.text), [untouched], [title])
@@ -221,7 +221,7 @@ def _python(ctx: Context, view: View, parts: tuple[Part, ...], means: Means | No
         kept = view.snapshot.means_path.is_file()
         held = f'load_means("{view.means_name}")' if kept else "measure_means(loaded.model, ids)  # of held-out text"
     ranking = "list(rank_heads(loaded.model, ids, means))  # all heads; ids: held-out text"
-    if ctx.inside.findings(view):
+    if ctx.inspections.findings(view):
         ranking = f'load_findings("{view.findings_name}").effects  # all heads, ranked on held-out text'
     return call(
         "from nanollm.explain.ablation import Part, ablate, load_means, measure_means, rank_heads, switch_off\n"

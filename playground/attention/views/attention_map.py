@@ -18,7 +18,7 @@ from playground.attention.views import head_types as naming
 from playground.attention.views import ranking
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.context import Context
-from playground.handlers import QUIET, polite, sentence
+from playground.handlers import UNQUEUED, error_message, report_errors
 from playground.services.inspections import View
 
 SEEN = "Point at a character, or use the arrow keys: where the chosen head looks from there lights up."
@@ -63,10 +63,10 @@ def _frame(ctx: Context) -> Any:
 
     def frame(asked: Any) -> dict[str, Any] | None:
         try:
-            view = ctx.inside.view(asked, asked.get("text") if isinstance(asked, dict) else None)
+            view = ctx.inspections.view(asked, asked.get("text") if isinstance(asked, dict) else None)
             return framed(ctx, view, ranking.told(ctx, view))
         except Exception as error:
-            sentence(error)  # who rests on it will be told
+            error_message(error)  # who rests on it will be told
             return None
 
     return frame
@@ -74,7 +74,7 @@ def _frame(ctx: Context) -> Any:
 
 def framed(ctx: Context, view: View, effects: dict[str, Any] | None) -> dict[str, Any]:
     """A value of the text view: the weights, and what is known of the heads, as far as nothing is computed for it."""
-    return {**ctx.inside.frame(view), "names": naming.known(ctx, view), "effects": effects}
+    return {**ctx.inspections.frame(view), "names": naming.known(ctx, view), "effects": effects}
 
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
@@ -94,11 +94,11 @@ def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
     shelf = tempfile.TemporaryDirectory(prefix="nanollm-")  # gone with the page's process
 
-    @polite
-    @ctx.shares.fair
+    @report_errors
+    @ctx.fair_queue.fair
     def save(selection: Any, text: Any, head: Any, request: gr.Request) -> str:
         """The heatmap as a file that opens anywhere."""
-        seen = ctx.inside.attention(ctx.inside.view(selection, text))
+        seen = ctx.inspections.attention(ctx.inspections.view(selection, text))
         layer, which = chosen_head(head, *seen.weights.shape[:2])
         figure = attention_figure(seen.weights[layer, which], seen.characters)
         path = Path(tempfile.mkdtemp(prefix=f"{request.session_hash}-", dir=shelf.name))
@@ -114,5 +114,5 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
     parts.save.click(
         save, [ctx.selection, around.text, around.grid], parts.saved, api_visibility="private", show_progress="hidden"
     ).success(None, js="() => document.getElementById('attention-saved').click()", api_visibility="private").then(
-        clear, None, None, **QUIET
+        clear, None, None, **UNQUEUED
     )

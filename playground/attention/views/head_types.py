@@ -21,8 +21,8 @@ from playground.components.factory import component
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import polite
-from playground.selection import chosen
+from playground.handlers import report_errors
+from playground.selection import parse_selection
 from playground.services.inspections import View
 
 SEEN = "How much of the chosen head's attention goes where known kinds of heads look; the mark: what chance would give."
@@ -67,11 +67,11 @@ def layout(ctx: Context) -> Parts:
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
     """The chosen head's name and scores; the curves follow once the run that is wanted has changed."""
     try:
-        found, where = ctx.inside.head_scores(view)
+        found, where = ctx.inspections.head_scores(view)
     except InputError as error:  # too little text: the sentence stands where the name would
         return {**dict.fromkeys(parts.shown), parts.name: str(error)}
     layer, which = chosen_head(head, *found.scores.shape[:2])
-    judged_by = ctx.inside.key(view)[1] or ""
+    judged_by = ctx.inspections.key(view)[1] or ""
     return {
         parts.name: f"L{layer + 1}·H{which + 1}: {found.name(layer, which) or NOTHING}",
         parts.scores: _scores(found, layer, which, where),
@@ -83,7 +83,7 @@ def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
 
 def known(ctx: Context, view: View) -> dict[str, Any] | None:
     """What is known of the heads of a snapshot before anybody asks what they are."""
-    found = ctx.inside.known_scores(view)
+    found = ctx.inspections.known_scores(view)
     return _named(view, found) if found else None
 
 
@@ -93,7 +93,7 @@ def _named(view: View, found: HeadScores) -> dict[str, Any]:
 
 
 def _python(ctx: Context, view: View, layer: int, which: int) -> str:
-    kept = ctx.inside.findings(view)
+    kept = ctx.inspections.findings(view)
     measured = "head_scores(loaded.model, loaded.tokenizer, text)  # a text that it was never trained on"
     models = "models = ((snapshot.step, load_model(snapshot.path).model) for snapshot in run.snapshots())"
     return call(
@@ -113,26 +113,26 @@ def _python(ctx: Context, view: View, layer: int, which: int) -> str:
 
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
-    @polite
-    @ctx.shares.fair
+    @report_errors
+    @ctx.fair_queue.fair
     def history(wanted: Any, selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, Any]]:
         """The curves of all heads, growing snapshot by snapshot; the browser draws those of the chosen head."""
         if not wanted:
             yield None, ""
             return
-        run = ctx.store.get(chosen(selection)[0] or "")
+        run = ctx.runs.get(parse_selection(selection)[0] or "")
         if not str(wanted).startswith(f"{run.id} "):
             return
-        called_off = ctx.desks.begin(request.session_hash, PLACE)
+        cancelled = ctx.active_streams.begin(request.session_hash, PLACE)
         steps: list[int] = []
         found: list[HeadScores] = []
         sent = -INTERVAL
         try:
             for snapshot in run.snapshots():
-                view = ctx.inside.view({"run": run.id, "step": snapshot.step}, text)
+                view = ctx.inspections.view({"run": run.id, "step": snapshot.step}, text)
                 steps.append(snapshot.step)
-                found.append(ctx.inside.head_scores(view)[0])
-                if called_off.is_set():
+                found.append(ctx.inspections.head_scores(view)[0])
+                if cancelled.is_set():
                     return
                 if len(steps) > 1 and time.monotonic() - sent > INTERVAL:
                     sent = time.monotonic()
@@ -141,7 +141,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
         except InputError as error:  # a snapshot went away, or cannot read the text
             yield gr.skip(), str(error)
         finally:
-            ctx.desks.end(request.session_hash, PLACE, called_off)
+            ctx.active_streams.end(request.session_hash, PLACE, cancelled)
 
     parts.wanted.change(
         history, [parts.wanted, ctx.selection, around.text], [parts.history, parts.about],

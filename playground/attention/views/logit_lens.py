@@ -15,7 +15,7 @@ from playground.attention.components.layers import chosen_place, layer_table, pl
 from playground.attention.lens import Around, call, python_call, statement
 from playground.components.bars import Bar, bars, drawn, percent, signed
 from playground.context import Context
-from playground.handlers import QUIET
+from playground.handlers import UNQUEUED
 from playground.services.gradio_internals import event_data
 from playground.services.inspections import View
 
@@ -56,13 +56,15 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
     def pick(where: Any, text: Any, event: gr.EventData) -> str:
         return json.dumps({"at": [where, text], "character": event_data(event).get("character")})
 
-    parts.table.pick(pick, [parts.place, around.text], parts.picked, **QUIET)
+    parts.table.pick(pick, [parts.place, around.text], parts.picked, **UNQUEUED)
 
 
 def show(ctx: Context, parts: Parts, view: View, head: Any, where: Any, picked: Any) -> dict[Any, Any]:
     """The lens at the chosen place, and the shares of the picked character, else of the likeliest."""
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
-    seen: LogitLens = ctx.inside.lenses.get((view.file, view.text), lambda: logit_lens(model, tokenizer, view.text))
+    seen: LogitLens = ctx.inspections.lenses.get(
+        (view.file, view.text), lambda: logit_lens(model, tokenizer, view.text)
+    )
     index = chosen_place(where, len(view.text))
     here = seen.probabilities[:, index]  # (L + 1, V)
     character = tokenizer.characters[int(here[-1].argmax())]

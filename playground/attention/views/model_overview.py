@@ -66,7 +66,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
 
 def show_map(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
     """The map of the chosen snapshot, on the axes of the whole run."""
-    maps = ctx.inside.maps(view)
+    maps = ctx.inspections.maps(view)
     at = maps.steps.index(view.snapshot.step)
     shown = maps.maps[at]
     figure = map_figure(
@@ -86,13 +86,13 @@ def show_map(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
 
 def show_meter(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
     """The meter of the chosen snapshot, measured now where nobody has asked before."""
-    meter, where = ctx.inside.meter(view)
+    meter, where = ctx.inspections.meter(view)
     return {parts.meter: context_figure(meter, palette=TOKENS), parts.about_meter: _reach(meter, where)}
 
 
 def show_meter_of_text(ctx: Context, parts: Parts, view: View) -> Any:
     """The same once another text stands above, which matters only where the model is judged by it."""
-    return gr.skip() if ctx.inside.key(view)[1] is None else show_meter(ctx, parts, view)
+    return gr.skip() if ctx.inspections.key(view)[1] is None else show_meter(ctx, parts, view)
 
 
 def _reach(meter: ContextMeter, where: str) -> str:

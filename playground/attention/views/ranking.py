@@ -15,7 +15,7 @@ from playground.attention.components.attention_grid import ranked
 from playground.attention.lens import Around
 from playground.components.bars import signed
 from playground.context import Context
-from playground.handlers import QUIET, polite, sentence
+from playground.handlers import UNQUEUED, error_message, report_errors
 from playground.services import fetching
 from playground.services.inspections import View
 
@@ -43,7 +43,7 @@ def layout(ctx: Context) -> Parts:
 
 def told(ctx: Context, view: View) -> dict[str, Any]:
     """What is known of a snapshot's heads from an earlier ranking."""
-    found = ctx.inside.ranking(view)
+    found = ctx.inspections.ranking(view)
     return finished(view, *found) if found else ranked(said=UNRANKED, stamp=view.stamp)
 
 
@@ -52,62 +52,62 @@ def known(ctx: Context, view: View, session: str | None) -> tuple[dict[str, Any]
 
     A ranking of something else that is under way is called off: its bars are not for what is looked at now.
     """
-    if ctx.inside.ranked_now.get(session) == ctx.inside.key(view):
+    if ctx.inspections.ranked_now.get(session) == ctx.inspections.key(view):
         return None, gr.skip()
-    ctx.desks.call_off(session, PLACE)
-    return told(ctx, view), gr.Button(interactive=not ctx.inside.ranking(view))
+    ctx.active_streams.cancel(session, PLACE)
+    return told(ctx, view), gr.Button(interactive=not ctx.inspections.ranking(view))
 
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
-    @polite
-    @ctx.shares.fair
+    @report_errors
+    @ctx.fair_queue.fair
     def rank(selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         busy = gr.Button(interactive=False), gr.Button(visible=True)
         yield gr.skip(), *busy
-        for value in bars(ctx, ctx.inside.view(selection, text), request.session_hash):
+        for value in bars(ctx, ctx.inspections.view(selection, text), request.session_hash):
             yield value, *busy
 
     def settle(selection: Any, text: Any, request: gr.Request) -> tuple[Any, ...]:
         """However it ended: what is known of what is looked at now."""
         try:
-            found, button = known(ctx, ctx.inside.view(selection, text), request.session_hash)
+            found, button = known(ctx, ctx.inspections.view(selection, text), request.session_hash)
         except Exception as error:
-            sentence(error)  # what is wrong with the question is said beside the text
+            error_message(error)  # what is wrong with the question is said beside the text
             found, button = ranked(), gr.Button(interactive=True)
         return found or gr.skip(), button, gr.Button(visible=False)
 
-    def call_off(request: gr.Request) -> None:
-        ctx.desks.call_off(request.session_hash, PLACE)
+    def cancel(request: gr.Request) -> None:
+        ctx.active_streams.cancel(request.session_hash, PLACE)
 
     asked, shown = [ctx.selection, around.text], [parts.found, parts.rank, parts.cancel]
     parts.rank.click(
         rank, asked, shown, api_visibility="private", show_progress="hidden", concurrency_id="rank",
         concurrency_limit=2,
-    ).then(settle, asked, shown, **QUIET)  # fmt: skip
-    parts.cancel.click(call_off, None, None, api_visibility="private", queue=False)
+    ).then(settle, asked, shown, **UNQUEUED)  # fmt: skip
+    parts.cancel.click(cancel, None, None, api_visibility="private", queue=False)
     fetching.wire(ctx, parts.fetching, [ctx.selection])
 
 
 def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, Any]]:
     """Values of the bars, head by head, until all are ranked or the visitor wants something else."""
-    ids, where = ctx.inside.judged_by(view)
-    means, no_means = ctx.inside.means(view)
+    ids, where = ctx.inspections.judged_by(view)
+    means, no_means = ctx.inspections.means(view)
     where += ", each silenced rather than held at its average" if no_means else ""
     total = view.loaded.model.config.num_layers * view.loaded.model.config.heads
     effects: list[HeadEffect] = []
-    called_off = ctx.desks.begin(session, PLACE)
-    ctx.inside.ranked_now[session] = ctx.inside.key(view)
+    cancelled = ctx.active_streams.begin(session, PLACE)
+    ctx.inspections.ranked_now[session] = ctx.inspections.key(view)
     try:
         yield ranked((), total, f"0 of {total} heads", view.stamp)
         for effect in rank_heads(view.loaded.model, ids, means):
-            if called_off.is_set():
+            if cancelled.is_set():
                 return
             effects.append(effect)
             yield ranked(effects, total, f"{len(effects)} of {total} heads", view.stamp)
-        ctx.inside.keep_ranking(view, effects, where)
+        ctx.inspections.keep_ranking(view, effects, where)
     finally:
-        ctx.desks.end(session, PLACE, called_off)
-        ctx.inside.ranked_now.pop(session, None)
+        ctx.active_streams.end(session, PLACE, cancelled)
+        ctx.inspections.ranked_now.pop(session, None)
 
 
 def finished(view: View, effects: list[HeadEffect], where: str) -> dict[str, Any]:

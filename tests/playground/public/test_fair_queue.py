@@ -12,7 +12,7 @@ import pytest
 from nanollm.errors import InputError
 from playground.public import fair_queue as shares
 from playground.public.fair_queue import Shares
-from playground.services.streaming import Desks
+from playground.services.streaming import ActiveStreams
 from tests.faults.conftest import until
 
 
@@ -148,12 +148,12 @@ def test_a_long_reading_lets_others_in_between() -> None:
 def test_a_visitor_writes_only_so_many_texts_at_once() -> None:
     """However many sessions they make up: the oldest write ends for the newest. Others' go on."""
     who = ["greedy"]
-    desks = Desks(lambda: who[0], most=2)
-    first, second, third = (desks.begin(f"session {number}", "sample") for number in range(3))
+    streams = ActiveStreams(lambda: who[0], most=2)
+    first, second, third = (streams.begin(f"session {number}", "sample") for number in range(3))
     who[0] = "ann"
-    hers = desks.begin("hers", "sample")
+    hers = streams.begin("hers", "sample")
     assert [first.is_set(), second.is_set(), third.is_set(), hers.is_set()] == [True, False, False, False]
     for number, event in enumerate((first, second, third)):
-        desks.end(f"session {number}", "sample", event)
-    desks.end("hers", "sample", hers)
-    assert not desks._under_way and not desks._writing
+        streams.end(f"session {number}", "sample", event)
+    streams.end("hers", "sample", hers)
+    assert not streams._by_visitor and not streams._active

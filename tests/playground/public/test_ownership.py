@@ -36,7 +36,7 @@ class Page:
         self.trainer = Launcher(self.house, self.texts.root)
         self.launcher = VisitorLauncher(self.trainer, self.store)
         self.shelf = Shelf(self.texts, self.store)
-        self.catalogue = Catalogue(self.house, self.texts, max_age=0, who=lambda: self.asks)
+        self.catalogue = Catalogue(self.house, self.texts, max_age=0, visitor=lambda: self.asks)
 
     def begin(self, visitor: Visitor, text: str = "a tale of two strangers. " * 60) -> Run:
         self.asks = visitor

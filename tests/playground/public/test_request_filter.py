@@ -180,7 +180,7 @@ def test_nothing_raw_is_said(page: TestClient) -> None:
         assert answer.status_code == status and "/home" not in answer.text and answer.json()["detail"]
     for query in ("break", "plain"):
         answer = page.get(f"/config?{query}")
-        assert (answer.status_code, answer.json()) == (500, {"detail": gate.DEFECT})
+        assert (answer.status_code, answer.json()) == (500, {"detail": gate.INTERNAL_ERROR})
 
 
 def test_one_visitor_in_a_hurry_slows_nobody_else(tmp_path: Path) -> None:

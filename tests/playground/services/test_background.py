@@ -1,4 +1,4 @@
-"""aside.py: what is found out aside is asked for again where it failed, and never beside a training."""
+"""Background jobs: failed jobs are retried, and nothing is measured while a training runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from nanollm.config import PRESETS
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.process.liveness import Pulse
 from nanollm.runs.store import RunStore
-from playground.services import background as aside
-from playground.services.background import Counts, Pace
+from playground.services import background
+from playground.services.background import BaselineJobs, StepTimeJobs
 from tests.run_folders import make
 
 SECONDS = 30.0
 # In place of the real measuring, which takes seconds: what it prints, and how it ends.
-TELLS = "print('{\"sprint\": 0.25}', flush=True); print('{\"nano\": 0.5}', flush=True)"
-STAYS = f"{TELLS}; import time; time.sleep(60)"
+PRINTS_TIMES = "print('{\"sprint\": 0.25}', flush=True); print('{\"nano\": 0.5}', flush=True)"
+SLOW = f"{PRINTS_TIMES}; import time; time.sleep(60)"
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -30,77 +30,77 @@ def until(true: Callable[[], bool]) -> None:
 
 
 @pytest.fixture
-def pace(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pace]:
-    monkeypatch.setattr(aside, "STAYS_SECONDS", 0.0)
-    pace = Pace(store)
-    yield pace
-    pace.give_way()
+def step_times(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[StepTimeJobs]:
+    monkeypatch.setattr(background, "START_DELAY", 0.0)
+    step_times = StepTimeJobs(store)
+    yield step_times
+    step_times.stop()
 
 
-def measures(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
-    monkeypatch.setattr(aside, "measuring", lambda vocab_size: [sys.executable, "-c", program])
+def replace_measuring(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    monkeypatch.setattr(background, "measure_command", lambda vocab_size: [sys.executable, "-c", program])
 
 
-def test_whoever_goes_on_asking_hears_the_paces_as_they_are_measured(pace: Pace, monkeypatch) -> None:
-    measures(monkeypatch, TELLS)
-    assert pace.lacks(65) == "measuring"
-    until(lambda: pace.get(65) == {"sprint": 0.25, "nano": 0.5})
-    until(lambda: pace._known[65].finished)
-    assert pace.lacks(65) == ""
-    pace.get(65)
-    assert pace._process.poll() is not None  # all is known: nothing is measured again
+def test_repeated_calls_return_the_times_as_they_are_measured(step_times: StepTimeJobs, monkeypatch) -> None:
+    replace_measuring(monkeypatch, PRINTS_TIMES)
+    assert step_times.pending(65) == "measuring"
+    until(lambda: step_times.get(65) == {"sprint": 0.25, "nano": 0.5})
+    until(lambda: step_times._known[65].finished)
+    assert step_times.pending(65) == ""
+    step_times.get(65)
+    assert step_times._process.poll() is not None  # all is known: nothing is measured again
 
 
-def test_nothing_is_measured_beside_a_training(pace: Pace, store: RunStore, monkeypatch) -> None:
-    measures(monkeypatch, STAYS)
+def test_nothing_is_measured_beside_a_training(step_times: StepTimeJobs, store: RunStore, monkeypatch) -> None:
+    replace_measuring(monkeypatch, SLOW)
     run = make(store)
     with Pulse(run.folder):
-        assert pace.get(65) == {} and pace._process is None and pace.lacks(65) == "training"
-    pace.get(65)
-    until(lambda: pace.get(65) != {})
+        assert step_times.get(65) == {} and step_times._process is None and step_times.pending(65) == "training"
+    step_times.get(65)
+    until(lambda: step_times.get(65) != {})
     with Pulse(run.folder):  # started from anywhere: the next who asks sees it
-        pace.get(65)
-        until(lambda: pace._process.poll() is not None)
-    assert not pace._known[65].finished
+        step_times.get(65)
+        until(lambda: step_times._process.poll() is not None)
+    assert not step_times._known[65].finished
 
 
-def test_who_starts_a_training_ends_the_measuring_and_it_is_taken_up_later(pace: Pace, monkeypatch) -> None:
-    measures(monkeypatch, STAYS)
-    pace.get(65)
-    until(lambda: len(pace.get(65)) == 2)
-    pace.give_way()
-    until(lambda: pace._process.poll() is not None)
-    first = pace._process
-    pace.get(65)
-    assert pace._process is not first and pace._process.poll() is None
+def test_starting_a_training_stops_measuring_until_later(step_times: StepTimeJobs, monkeypatch) -> None:
+    replace_measuring(monkeypatch, SLOW)
+    step_times.get(65)
+    until(lambda: len(step_times.get(65)) == 2)
+    step_times.stop()
+    until(lambda: step_times._process.poll() is not None)
+    first = step_times._process
+    step_times.get(65)
+    assert step_times._process is not first and step_times._process.poll() is None
 
 
-def test_measuring_that_crashed_does_not_count_as_done_and_is_not_tried_in_a_hurry(pace: Pace, monkeypatch) -> None:
-    measures(monkeypatch, "raise SystemExit(1)")
-    pace.get(65)
-    crashed = pace._process
-    until(lambda: pace._known[65].asked > time.monotonic())
-    pace.get(65)
-    assert pace._process is crashed and not pace._known[65].finished
+def test_crashed_measuring_is_retried_after_a_while(step_times: StepTimeJobs, monkeypatch) -> None:
+    replace_measuring(monkeypatch, "raise SystemExit(1)")
+    step_times.get(65)
+    crashed = step_times._process
+    until(lambda: step_times._known[65].first_request > time.monotonic())
+    step_times.get(65)
+    assert step_times._process is crashed and not step_times._known[65].finished
 
 
 @pytest.mark.long
-def test_the_real_measuring_tells_every_preset(pace: Pace) -> None:
-    pace.get(65)
-    process = pace._process
+def test_the_real_measuring_tells_every_preset(step_times: StepTimeJobs) -> None:
+    step_times.get(65)
+    process = step_times._process
     assert process is not None
     process.wait(timeout=120)
-    until(lambda: pace._known[65].finished)
-    assert pace.get(65).keys() == PRESETS.keys() and all(seconds > 0 for seconds in pace.get(65).values())
+    until(lambda: step_times._known[65].finished)
+    assert step_times.get(65).keys() == PRESETS.keys() and all(seconds > 0 for seconds in step_times.get(65).values())
 
 
-def test_counting_that_failed_is_tried_again(corpora: CorpusStore, monkeypatch) -> None:
-    counts, sha256 = Counts(corpora), corpora.list()[0].sha256
+def test_failed_baselines_are_computed_again(corpora: CorpusStore, monkeypatch) -> None:
+    baselines, sha256 = BaselineJobs(corpora), corpora.list()[0].sha256
 
     def refuse(*_: object) -> None:
         raise OSError("no room")
 
     with monkeypatch.context() as patch:
         patch.setattr(corpora, "baselines", refuse)
-        assert counts.get(sha256, patience=SECONDS) is None
-    assert counts.get(sha256, patience=SECONDS) == corpora.baselines(sha256)
+        assert baselines.get(sha256, patience=SECONDS) is None
+    assert baselines.get(sha256, patience=SECONDS) == corpora.baselines(sha256)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nanollm.runs.store import RunStore
-from playground.services.catalogue import Catalogue, news
+from playground.services.catalogue import Catalogue, changed_rows
 from tests import run_folders
 
 
@@ -79,14 +79,14 @@ def test_of_many_runs_only_what_changed_is_sent(store, corpora):
     runs = [run_folders.make(store) for _ in range(30)]
     catalogue = Catalogue(store, corpora)
     known = catalogue.rows(fresh=True)
-    assert news([], known) == known and news(known, known) == {"changed": []}
+    assert changed_rows([], known) == known and changed_rows(known, known) == {"changed": []}
     run_folders.write(runs[3], run_folders.step(5))
     run_folders.checkpoint(runs[3].folder, "00000005", 5)
-    told = news(known, rows := catalogue.rows(fresh=True))
+    told = changed_rows(known, rows := catalogue.rows(fresh=True))
     assert [row["id"] for row in told["changed"]] == [runs[3].id]
     assert len(json.dumps(told)) < 1000 < len(json.dumps(rows))
     store.delete(runs[7].id)
-    assert len(news(rows, catalogue.rows(fresh=True))) == 29  # one went: all are sent
+    assert len(changed_rows(rows, catalogue.rows(fresh=True))) == 29  # one went: all are sent
 
 
 def test_who_waits_is_told_the_place(store, corpora):

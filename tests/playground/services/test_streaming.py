@@ -1,4 +1,4 @@
-"""Text on its way to the page."""
+"""Streaming generations to the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import threading
 import time
 
 from playground.services import streaming
-from playground.services.streaming import INTERVAL, Desks, Pen, together
+from playground.services.streaming import INTERVAL, ActiveStreams, TokenStream, run_streams
 
 
 def slowly(text: str, seconds: float):
@@ -15,75 +15,75 @@ def slowly(text: str, seconds: float):
         yield character
 
 
-def test_a_pen_writes_everything_and_knows_its_speed():
-    pen = Pen(iter("a whole sentence"))
-    assert pen.speed == 0
-    for _ in together([pen]):
+def test_a_stream_generates_everything_and_reports_its_speed():
+    stream = TokenStream(iter("a whole sentence"))
+    assert stream.tokens_per_second == 0
+    for _ in run_streams([stream]):
         pass
-    assert "".join(pen.written) == "a whole sentence" and pen.finished and pen.speed > 0
+    assert "".join(stream.generated) == "a whole sentence" and stream.finished and stream.tokens_per_second > 0
 
 
 def test_updates_are_far_fewer_than_characters():
-    pen = Pen(iter("x" * 50_000))
+    stream = TokenStream(iter("x" * 50_000))
     began = time.perf_counter()
-    updates = sum(1 for _ in together([pen]))
+    updates = sum(1 for _ in run_streams([stream]))
     assert updates <= 2 + (time.perf_counter() - began) / INTERVAL
 
 
 def test_slow_characters_come_one_by_one():
-    pen = Pen(slowly("abc", 2 * INTERVAL))
-    assert ["".join(pen.written) for _ in together([pen])][:3] == ["a", "ab", "abc"]
+    stream = TokenStream(slowly("abc", 2 * INTERVAL))
+    assert ["".join(stream.generated) for _ in run_streams([stream])][:3] == ["a", "ab", "abc"]
 
 
-def test_pens_write_side_by_side():
-    pens = [Pen(slowly("aaaa", INTERVAL)), Pen(slowly("bbbb", INTERVAL))]
-    next(together(pens))
-    assert pens[0].written and pens[1].written and not pens[0].finished and not pens[1].finished
+def test_streams_share_every_interval():
+    both = [TokenStream(slowly("aaaa", INTERVAL)), TokenStream(slowly("bbbb", INTERVAL))]
+    next(run_streams(both))
+    assert both[0].generated and both[1].generated and not both[0].finished and not both[1].finished
 
 
-def test_calling_off_ends_a_write_and_only_that_one():
-    desks = Desks()
-    called_off, other = desks.begin("one", "sample"), desks.begin("two", "sample")
-    pen = Pen(iter("never written to the end" * 1_000_000))
-    for _ in together([pen], called_off):
-        desks.call_off("one", "sample")
-    assert pen.written and not pen.finished
+def test_cancelling_ends_only_that_stream():
+    streams = ActiveStreams()
+    cancelled, other = streams.begin("one", "sample"), streams.begin("two", "sample")
+    stream = TokenStream(iter("never generated to the end" * 1_000_000))
+    for _ in run_streams([stream], cancelled):
+        streams.cancel("one", "sample")
+    assert stream.generated and not stream.finished
     assert not other.is_set()
 
 
-def test_a_new_write_calls_off_the_one_before_it(monkeypatch):
-    monkeypatch.setattr(streaming, "LAST_WORDS", 0)  # the one before never comes to its end
-    desks = Desks()
-    first = desks.begin("one", "sample")
-    second = desks.begin("one", "sample")
+def test_a_new_stream_cancels_the_previous_one_at_its_place(monkeypatch):
+    monkeypatch.setattr(streaming, "CANCEL_TIMEOUT", 0)  # the previous stream never ends
+    streams = ActiveStreams()
+    first = streams.begin("one", "sample")
+    second = streams.begin("one", "sample")
     assert first.is_set() and not second.is_set()
-    desks.end("one", "sample", first)  # the earlier one ends late, and takes nothing with it
-    desks.call_off("one", "sample")
+    streams.end("one", "sample", first)  # a late end of the replaced stream leaves the new one
+    streams.cancel("one", "sample")
     assert second.is_set()
 
 
-def test_a_new_write_begins_when_the_one_before_it_has_had_its_last_word():
-    desks, said = Desks(), []
+def test_a_new_stream_waits_for_the_last_update_of_the_previous_one():
+    streams, updates = ActiveStreams(), []
 
     def write() -> None:
-        called_off = desks.begin("one", "sample")
+        cancelled = streams.begin("one", "sample")
         begun.set()
-        called_off.wait(10)
+        cancelled.wait(10)
         time.sleep(0.05)
-        said.append("the last word")
-        desks.end("one", "sample", called_off)
+        updates.append("last update")
+        streams.end("one", "sample", cancelled)
 
     begun, first = threading.Event(), threading.Thread(target=write)
     first.start()
     begun.wait(10)
-    desks.begin("one", "sample")
-    said.append("the next text")
+    streams.begin("one", "sample")
+    updates.append("next stream")
     first.join()
-    assert said == ["the last word", "the next text"]
+    assert updates == ["last update", "next stream"]
 
 
-def test_nothing_is_remembered_of_writes_that_ended():
-    desks = Desks()
+def test_ended_streams_are_removed():
+    streams = ActiveStreams()
     for visitor in range(10):
-        desks.end(str(visitor), "sample", desks.begin(str(visitor), "sample"))
-    assert not desks._writing
+        streams.end(str(visitor), "sample", streams.begin(str(visitor), "sample"))
+    assert not streams._active

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from nanollm.config import make_configs, preset
-from nanollm.limits import PUBLIC, STARTING_SECONDS, expected_seconds
+from nanollm.limits import PUBLIC, STARTING_SECONDS, estimated_seconds
 from nanollm.runs.process.liveness import Pulse
 from nanollm.runs.process.queue_times import estimated_wait, line_seconds
 from nanollm.runs.record import write_status
@@ -54,7 +54,7 @@ def test_a_run_that_cannot_be_read_keeps_nobody_waiting(store: RunStore) -> None
 def test_a_class_of_25_fits_with_short_runs_and_a_long_one_is_more_than_a_page_allows(store: RunStore) -> None:
     sprints = [store.create(settings={}, corpus=TALE, preset="sprint", owner=f"{n:064}") for n in range(25)]
     assert 0 < line_seconds(store) < PUBLIC.queue_seconds
-    waits = [sum(expected_seconds(r.model_config, r.train_config) for r in sprints[:n]) for n in range(26)]
+    waits = [sum(estimated_seconds(r.model_config, r.train_config) for r in sprints[:n]) for n in range(26)]
     assert line_seconds(store) == pytest.approx(waits[25]) and waits == sorted(waits)
     for name, fits in (("sprint", True), ("nano", True), ("small", True), ("medium", False)):
-        assert (expected_seconds(*make_configs(preset(name), 65)) <= PUBLIC.run_seconds) is fits
+        assert (estimated_seconds(*make_configs(preset(name), 65)) <= PUBLIC.run_seconds) is fits

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.cli.main import _parser
+from nanollm.cli.main import build_parser
 from nanollm.errors import InputError
 from nanollm.runs import folder as names
 from nanollm.runs.process import liveness
@@ -50,7 +50,7 @@ def test_the_examples_are_read_as_they_should_be() -> None:
     assert [shlex.split(example)[7].split()[0] for example in examples] == ["ssh", "srun"]
     for example in examples:
         subprocess.run(["bash", "-n", "-c", example], check=True)
-        commands = _parser().parse_args(shlex.split(example)[3:]).launch_command
+        commands = build_parser().parse_args(shlex.split(example)[3:]).launch_command
         assert len(commands) >= 2
         for command in commands:
             words = launched(command, WORDS)

@@ -112,7 +112,7 @@ unchanged = Wishes.check
 
 
 def calibration_key(run: Run) -> str:
-    return calibration.key_of(run.model_config, run.train_config, torch.device("cpu"))
+    return calibration.cache_key(run.model_config, run.train_config, torch.device("cpu"))
 
 
 def interrupt(run: Run, corpora: CorpusStore, wish: str, step: int, monkeypatch) -> Status:
@@ -198,7 +198,7 @@ class TestGoingOn:
         other = "float32" if precision == "bf16" else "bf16"
         runs = [make(threads="auto", precision="auto") for _ in range(2)]
         found = {"precision": precision, "threads": 1, "seconds": 0.001}
-        monkeypatch.setattr(calibration, "remembered", lambda: {calibration_key(runs[0]): found})
+        monkeypatch.setattr(calibration, "cached_results", lambda: {calibration_key(runs[0]): found})
         work(runs[0], corpora.root)
         interrupt(runs[1], corpora, "pause", 20, monkeypatch)
         found |= {"precision": other, "threads": 2}  # as if it had been tried again, with another answer
@@ -210,11 +210,11 @@ class TestGoingOn:
     def test_on_another_machine_with_fewer_processors_it_says_so(self, make, corpora: CorpusStore, monkeypatch) -> None:
         run = make(threads="auto", precision="float32")
         found = {"precision": "float32", "threads": 2, "seconds": 0.001}
-        monkeypatch.setattr(calibration, "remembered", lambda: {calibration_key(run): found})
+        monkeypatch.setattr(calibration, "cached_results", lambda: {calibration_key(run): found})
         interrupt(run, corpora, "pause", 3, monkeypatch)
-        monkeypatch.setattr(training, "processors", lambda: 1)
-        monkeypatch.setattr(train_module, "machine", lambda device: "another processor")
-        here = calibration.machine(torch.device("cpu"))
+        monkeypatch.setattr(training, "available_cpus", lambda: 1)
+        monkeypatch.setattr(train_module, "device_name", lambda device: "another processor")
+        here = calibration.device_name(torch.device("cpu"))
         status = work(run, corpora.root)
         assert (status.state, status.reason) == (
             "completed",
@@ -327,7 +327,7 @@ worker.main()
 
     def test_a_full_disk_pauses_and_costs_nothing(self, make, corpora: CorpusStore, undisturbed, monkeypatch) -> None:
         run = make()
-        keep = training.keep
+        keep = training.write_checkpoint
 
         def refuse(folder, event, *rest) -> None:
             if event.step >= 14:
@@ -335,7 +335,7 @@ worker.main()
             keep(folder, event, *rest)
 
         with monkeypatch.context() as patch:
-            patch.setattr(training, "keep", refuse)
+            patch.setattr(training, "write_checkpoint", refuse)
             patch.setattr(
                 control.traceback, "print_exc", lambda: refuse(None, events.Event(14))
             )  # the log is full, too
