@@ -34,7 +34,6 @@ TITLES = {
 }
 OF_ONE_HEAD = ("looks", "names")
 # Which lens is open is for the style sheet to know: all are in the page, so that turning to one is instant.
-MOVED = browser_call("attention/inspection_store.js", "moved", "tab")
 FOLD = "() => {{ document.body.dataset.whole = {}; return []; }}"
 TURNED = browser_call("shell/page_state.js", "turned", "lens")
 
@@ -135,7 +134,6 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
             return gr.skip() if _unreadable(ctx, selection, text) else dict.fromkeys(its.shown)
 
     # What the time bar brings, the text view asks for: it knows which frames are here already.
-    ctx.selection.change(None, ctx.tab, None, js=MOVED, api_visibility="private", **MULTIPLE)
     for moment in (reading.ask, *_opened(ctx, parts)):
         moment(look, inputs[:3], grid, **UNQUEUED, **MULTIPLE).then(show, inputs, shown, **UNQUEUED)
     reading.turn(show, inputs, shown, **UNQUEUED, **MULTIPLE)
@@ -218,6 +216,6 @@ def _wire_address(ctx: Context, parts: Parts) -> None:
         )
 
     ctx.demo.load(restore, None, [parts.grid, parts.lens], api_visibility="private", show_progress="hidden")
-    remember = browser_call("attention/inspection_store.js", "remember", "head")
+    remember = browser_call("attention/inspection_store.js", "rememberHead", "head")
     parts.grid.change(None, parts.grid, None, js=remember, api_visibility="private", **MULTIPLE)
     parts.lens.change(None, parts.lens, None, js=TURNED, api_visibility="private", **MULTIPLE)

@@ -1,8 +1,8 @@
 // @ts-check
 // value: {text, parts, models: [{title, step, slot, parameters, loss, choices, bits}]} or null. textContent only.
 
-import { finePercent, glyph, number, signed } from "../services/format.js";
 import { dot, make } from "../services/dom.js";
+import { finePercent, glyph, number, signed } from "../services/format.js";
 
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
@@ -78,18 +78,18 @@ export function mount({ element, props, watch }) {
     const [one, other] = pair();
     const letter = (character) => character !== undefined && /[\p{L}\p{N}]/u.test(character);
     const kinds = [
-      ["first letters of words", (i) => letter(characters[i]) && !letter(characters[i - 1])],
-      ["later letters", (i) => letter(characters[i]) && letter(characters[i - 1])],
-      ["spaces and signs", (i) => !letter(characters[i])],
-      ["all of it", () => true],
+      { kind: "first letters of words", holds: (i) => letter(characters[i]) && !letter(characters[i - 1]) },
+      { kind: "later letters", holds: (i) => letter(characters[i]) && letter(characters[i - 1]) },
+      { kind: "spaces and signs", holds: (i) => !letter(characters[i]) },
+      { kind: "all of it", holds: () => true },
     ];
     const mean = (places) => (NATS * places.reduce((sum, i) => sum + other.bits[i] - one.bits[i], 0)) / places.length;
     const rows = kinds
-      .map(([kind, holds]) => [kind, characters.map((_, i) => i).filter(holds)])
-      .filter(([, places]) => places.length);
+      .map(({ kind, holds }) => ({ kind, places: characters.map((_, i) => i).filter(holds) }))
+      .filter(({ places }) => places.length);
     find(".where caption").textContent = `Loss of ${name(other)} against ${name(one)}, in nats a character`;
     find(".where tbody").replaceChildren(
-      ...rows.map(([kind, places]) => {
+      ...rows.map(({ kind, places }) => {
         const row = make("tr");
         row.append(
           make("th", "", kind),
@@ -103,7 +103,10 @@ export function mount({ element, props, watch }) {
 
   function say() {
     for (const [i, letter] of Array.from(letters.children).entries()) letter.classList.toggle("looking", i === looking);
-    if (looking === null) return void (said.textContent = "Click a character to see how likely each of them found it.");
+    if (looking === null) {
+      said.textContent = "Click a character to see how likely each of them found it.";
+      return;
+    }
     const shares = models.map((model) => `${model.title} ${finePercent(2 ** -model.bits[looking])}`);
     said.textContent = `${glyph(characters[looking])}: ${shares.join(", ")}`;
   }

@@ -25,12 +25,8 @@ export function mount({ element, props, trigger, watch }) {
   }
 
   function draw() {
-    if (!props.value && runs().length)
-      props.value = compare
-        .lineup()
-        .slice(0, USUAL)
-        .map((row) => row.id);
     const first = lineup(runs());
+    if (!props.value && runs().length) props.value = first.slice(0, USUAL).map((row) => row.id);
     const rows = [...first, ...runs().filter((row) => !first.includes(row))];
     const known = JSON.stringify(rows.map((row) => [row.id, row.title, row.slot]));
     if (chips.dataset.known !== known) {

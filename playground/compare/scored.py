@@ -44,7 +44,7 @@ def layout(ctx: Context) -> Parts:
         with gr.Row(elem_classes="score-row"):
             score = gr.Button("Score this text", variant="primary", elem_id="compare-score", scale=0)
             take = gr.Button(UNSEEN, elem_id="compare-take", scale=0)
-        offer = fetching.layout("compare")
+        offer = fetching.layout("compare", follows="")
         problem = line("compare-score-problem", elem_classes="problem")
         shown = difference("compare-difference", NOTE)
     return Parts(text, score, take, offer, problem, shown)
@@ -74,7 +74,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     parts.take.click(take, inputs[1:], parts.text, show_progress="hidden", api_visibility="private").success(
         None, js="() => document.getElementById('compare-score').click()"
     )
-    fetching.wire(ctx, parts.fetching, [columns.count, *columns.models], fetching.IN_COLUMNS)
+    fetching.wire(ctx, parts.fetching, [columns.count, *columns.models])
     parts.fetching.offer.arrived(None, js=TAKE)
 
 

@@ -84,20 +84,11 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     _wire_drop(ctx, parts)
     # The browser says what is to be written, and when: one move of the time bar changes all columns, and asks once.
     moved = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
-    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", *(f"model{i}" for i in range(COLUMNS))]
-    follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
-    press = browser_call("compare/compare.js", "press", *names)
+    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", "...models"]
+    follow = browser_call("compare/comparison.js", "follow", "tab", "view", *names)
+    press = browser_call("compare/comparison.js", "generate", *names)
     gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **MULTIPLE)
     gr.on(ask.asking, None, parts.question, None, js=press, api_visibility="private", **MULTIPLE)
-    bar_moved = browser_call("compare/compare.js", "together", "selection", "tab", *names[-COLUMNS:], returns=True)
-    ctx.selection.change(
-        None,
-        [ctx.selection, ctx.tab, *parts.models],
-        parts.models,
-        js=bar_moved,
-        api_visibility="private",
-        **MULTIPLE,
-    )
 
     def tell(event: gr.EventData) -> list[Any]:
         taken = seats(ctx, event_data(event))

@@ -30,7 +30,10 @@
   }
 
   let token = kept(KEY);
-  if (!/^[\w-]{43}$/.test(token || "")) keep(KEY, (token = invented()));
+  if (!/^[\w-]{43}$/.test(token || "")) {
+    token = invented();
+    keep(KEY, token);
+  }
 
   let looks = (kept(LOOKS) || "").split(" ").filter(Boolean);
   const asked = new URLSearchParams(location.search);
@@ -41,7 +44,7 @@
   }
 
   const before = window.fetch;
-  window.fetch = (resource, options) => {
+  window.fetch = (/** @type {any} */ resource, options) => {
     const url = new URL(resource.url || resource, location.href);
     if (url.origin !== location.origin) return before(resource, options);
     const headers = new Headers(options?.headers || resource.headers);

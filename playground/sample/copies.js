@@ -4,11 +4,12 @@
 import { textEvents, texts } from "../components/text_view/texts.js";
 import { make } from "../services/dom.js";
 
+const OPENING_MS = 100; // until an opened fold can be seen
 const checks = new Set();
 
 /** Looks for copies where the fold was opened, or `anew` once the training text has arrived. */
 export function recheck({ anew = false }) {
-  for (const check of checks) check({ anew });
+  setTimeout(() => checks.forEach((check) => void check({ anew })), OPENING_MS);
 }
 
 export function mount({ element, props, trigger, watch }) {

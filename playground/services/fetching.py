@@ -19,13 +19,12 @@ from playground.handlers import MULTIPLE, error_message, warn
 from playground.services.gradio_internals import event_data
 
 OFFER = f"Fetch its training text ({SHAKESPEARE_BYTES / 1e6:.1f} MB)"
-OFFER_TEMPLATE = '<button type="button" class="small" hidden>{offer}</button>'
+OFFER_TEMPLATE = '<button type="button" class="small" data-follows="{follows}" hidden>{offer}</button>'
 NEWS_SECONDS = 0.2  # between two words on how far a download is
 # Whoever waits for a server elsewhere holds up no other event, and only so many wait at a time.
 FETCHING: dict[str, Any] = dict(
     concurrency_id="fetch", concurrency_limit=4, api_visibility="private", show_progress="hidden"
 )
-CHOSEN = "(chosen) => ({ runs: [chosen?.run] })"
 IN_COLUMNS = "(count, ...models) => ({ runs: models.slice(0, count).map((model) => model?.run) })"
 
 
@@ -35,8 +34,11 @@ class Parts:
     news: gr.HTML
 
 
-def layout(name: str) -> Parts:
-    """The offer, where something needs the text that a run was trained on; it takes no room while that is here."""
+def layout(name: str, follows: str = "selection") -> Parts:
+    """The offer to fetch the training text of the selected run, hidden while that is here.
+
+    With `follows` empty, `wire` is told which components hold the runs.
+    """
     with gr.Row(elem_classes="fetch-row"):
         offer = component(
             "components/fetch_offer.js",
@@ -45,22 +47,17 @@ def layout(name: str) -> Parts:
             events=("arrived", "fetch"),
             elem_id=f"{name}-fetch",
             offer=OFFER,
+            follows=follows,
         )
         news = line(f"{name}-fetching")
     return Parts(offer, news)
 
 
-def wire(ctx: Context, parts: Parts, models: Sequence[Any], runs: str = CHOSEN) -> None:
-    """Offer it for the runs that `models` hold; `runs` is the script that names them, CHOSEN or IN_COLUMNS."""
-    gr.on(
-        [model.change for model in models],
-        None,
-        list(models),
-        parts.offer,
-        js=runs,
-        api_visibility="private",
-        **MULTIPLE,
-    )
+def wire(ctx: Context, parts: Parts, columns: Sequence[Any] = ()) -> None:
+    """Fetch the text on request. `columns`: a component with a number of models, then components that hold models."""
+    if columns:
+        moments = [column.change for column in columns]
+        gr.on(moments, None, list(columns), parts.offer, js=IN_COLUMNS, api_visibility="private", **MULTIPLE)
 
     def fetch(event: gr.EventData) -> Iterator[str]:
         builtin = builtin_by_id(event_data(event).get("builtin"))

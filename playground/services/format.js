@@ -42,4 +42,5 @@ export function age(seconds) {
  * @param {string} template
  * @param {Record<string, string | number>} [values]
  */
-export const fill = (template, values = {}) => template.replace(/\{(\w+)\}/g, (all, name) => String(values[name] ?? all));
+export const fill = (template, values = {}) =>
+  template.replace(/\{(\w+)\}/g, (all, name) => String(values[name] ?? all));

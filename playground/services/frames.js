@@ -95,8 +95,8 @@ export const forFrame = (request) => ({
 export const textFrame = (request) => frames.get(textKey(forFrame(request)));
 
 export function keepText(frame) {
-  const key = textKey(frame.request);
-  if (key === textKey(forFrame(frame.request))) frames.keep(key, frame, textSize(frame));
+  const key = textKey(frame.question);
+  if (key === textKey(forFrame(frame.question))) frames.keep(key, frame, textSize(frame));
 }
 
 export const textSize = (frame) =>

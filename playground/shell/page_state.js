@@ -1,8 +1,8 @@
 // @ts-check
 // What style sheets know of the page: theme, open tab, and whether the list of runs is open on a small screen.
 
-import { keep, kept } from "../services/storage.js";
 import { selection } from "../services/selection.js";
+import { keep, kept } from "../services/storage.js";
 import { createStore } from "../services/store.js";
 import { remember } from "./url.js";
 

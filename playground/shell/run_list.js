@@ -3,8 +3,8 @@
 
 import { button, dot, make } from "../services/dom.js";
 import { age, ordinal } from "../services/format.js";
-import { selection } from "../services/selection.js";
 import { onRuns, runs, state } from "../services/runs.js";
+import { selection } from "../services/selection.js";
 import { sheet } from "./page_state.js";
 
 export function mount({ element, trigger }) {
@@ -114,7 +114,8 @@ export function mount({ element, trigger }) {
     const more = document.activeElement?.classList.contains("more");
     const items = rows.map(item);
     for (const one of Array.from(list.children)) if (!items.includes(one)) one.remove();
-    for (const [i, one] of items.entries()) if (one !== list.children[i]) list.insertBefore(one, list.children[i] ?? null);
+    for (const [i, one] of items.entries())
+      if (one !== list.children[i]) list.insertBefore(one, list.children[i] ?? null);
     if (list.contains(document.activeElement)) return;
     if (focused) list.querySelector(`li[data-run="${CSS.escape(focused)}"] ${more ? ".more" : ".pick"}`)?.focus();
   }

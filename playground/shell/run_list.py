@@ -16,7 +16,7 @@ TEMPLATE = """
 
 
 def run_list() -> gr.HTML:
-    """A component that lists the catalogue's runs and marks its value, the chosen run's id.
+    """A component that lists the catalogue's runs and marks the selected one.
 
     It fires `pick` when a person chooses a run, `rename` and `remove` after they confirmed; each with an EventData that
     carries `run`, and `title` for rename.

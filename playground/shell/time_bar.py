@@ -7,7 +7,7 @@ import gradio as gr
 from playground.components.factory import component
 
 TEMPLATE = """
-<div class="time-bar" data-rank="{rank}" data-text="{text}">
+<div class="time-bar" data-rank="{rank}">
   <p class="none">No model yet. The first one you train appears here.</p>
   <label class="run">
     <i class="dot"></i><select aria-label="Run{where}"></select><i class="caret" aria-hidden="true"></i>
@@ -23,13 +23,13 @@ TEMPLATE = """
 """
 
 
-def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: str = "", text: str = "") -> gr.HTML:
+def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: str = "") -> gr.HTML:
     """A component whose value is {"run": str | None, "step": int | None}.
 
     It fires `change` when a person moves it, and when it follows the newest snapshot of a run in training, which it
     does while it stands on the newest; new snapshots never move it otherwise. While nothing is chosen it takes the
-    newest run, or with `rank` (from 0) the one of that rank in Compare's lineup. While it is dragged, the shaded_text
-    with the id `text` shows the frames that it has.
+    newest run, or with `rank` (from 0) the one of that rank in Compare's lineup. The page's bar also writes
+    the browser's selection store (services/selection.js), which every tab subscribes to.
     """
     constants = {"rank": "", "where": ""} if rank is None else {"rank": str(rank), "where": f", column {rank + 1}"}
     return component(
@@ -38,6 +38,5 @@ def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: s
         {"run": None, "step": None},
         elem_id=elem_id,
         elem_classes=elem_classes,
-        text=text,
         **constants,
     )

@@ -1,8 +1,8 @@
 // @ts-check
 // The page's address: what it asked for, and what it holds now.
 
-import { selection } from "../services/selection.js";
 import { catalogue, runOf, stepsOf } from "../services/runs.js";
+import { selection } from "../services/selection.js";
 
 const KEYS = ["tab", "run", "step", "layer", "head", "lens", "view", "prompt"];
 const LONGEST = 1000; // characters of one value

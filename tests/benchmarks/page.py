@@ -53,10 +53,10 @@ TIMED = """([prompt, length]) => new Promise((done) => {
 # Whether the same question was answered ahead at every snapshot, so that nothing is computed any more.
 AHEAD = """async ([run, prompt, length]) => {
   const { runs } = await nanollm.load("services/runs.js");
-  const { get } = await nanollm.load("services/frames.js");
+  const { textFrame } = await nanollm.load("services/frames.js");
   const steps = runs().find((row) => row.id === run).steps;
   const asked = { run, prompt, kept: "", max_length: length, temperature: 0.8, top_k: 40, seed: 42 };
-  return steps.every((step) => get({ ...asked, step }));
+  return steps.every((step) => textFrame({ ...asked, step }));
 }"""
 
 

@@ -2,6 +2,7 @@
 // All heads of a model as thumbnails on one canvas, under one button each (so that keys and screen readers find them), each
 // with a bar for how much the model misses it. `value` is the chosen head, {layer, head}, counted from 1 as the labels are.
 
+import { constants } from "../../services/constants.js";
 import { headLabel, inspection, knownOf, rowRoots, validHead } from "../inspection_store.js";
 
 export function mount({ element, props, watch }) {
@@ -11,7 +12,6 @@ export function mount({ element, props, watch }) {
   const GAP = 6;
   const LABEL = 18;
   const FRAME = 4; // around the sheet
-  const CLEAR = 2; // standard errors, as in playground/attention/views/ranking.py
   const PREVIEW = 176;
 
   const scroller = element.querySelector(".grid-scroll");
@@ -73,7 +73,7 @@ export function mount({ element, props, watch }) {
     const most = Math.max(...Object.values(effects).map(({ increase }) => increase), 1e-9);
     const found = effects[headLabel(which)];
     if (!found) return null;
-    const clear = found.error !== null && Math.abs(found.increase) > CLEAR * found.error;
+    const clear = found.error !== null && Math.abs(found.increase) > constants.clear_errors * found.error;
     return { ...found, clear, share: Math.max(found.increase, 0) / most };
   }
 

@@ -27,7 +27,7 @@ GRID = """
 """
 TEXT = """
 <p class="text-caption" hidden aria-live="polite"></p>
-<div class="text-view" tabindex="0" hidden role="application" data-glances="{glances}"
+<div class="text-view" tabindex="0" hidden role="application"
   aria-label="The text: point at a character, or use the arrow keys, to see where it looks"></div>
 """
 RANKING = """
@@ -51,15 +51,14 @@ def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
     )
 
 
-def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -> gr.HTML:
+def attention_text(*, elem_id: str, frame: Callable[[Any], Any]) -> gr.HTML:
     """The text as characters; pointing at one shades where it looks in the head that the grid shows.
 
     The value comes from `wire_format.pack_attention`, with the `stamp` and `step` of its snapshot and what is known of
     its heads (`names`, and `effects` from `ranked`), or is {"note": sentence} for the grid to say; there is one of
-    these on a page. While the time bar whose text is `glances` is dragged, it shows the frames that it has; `frame`
-    brings those of the snapshots nearby, given {"run", "step", "text"}.
-    Once the page has put "moved", it fires `ask` where a frame is wanted, `turn` where all but the frame is, while ▶
-    passes by, and `whole` besides, where the whole model is looked at.
+    these on a page. While the time bar moves it shows cached frames; `frame` returns those of nearby snapshots, given
+    {"run", "step", "text"}. It triggers `ask` when it needs a frame, `turn` when ▶ passes a cached frame and only the
+    open view needs data, and `whole` in addition while the section on the whole model is open.
     """
     return component(
         "attention/components/attention_text.js",
@@ -67,7 +66,6 @@ def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -
         events=("ask", "turn", "whole"),
         elem_id=elem_id,
         functions=[frame],
-        glances=glances,
     )
 
 

@@ -1,9 +1,8 @@
 // @ts-check
 // What each layer would say: a row a layer, its likeliest characters shaded by how likely. A click picks a character.
 
-import { glyph, percent } from "../../services/format.js";
-import {  } from "../inspection_store.js";
 import { make } from "../../services/dom.js";
+import { glyph, percent } from "../../services/format.js";
 import { rove } from "../../shell/keyboard.js";
 
 export function mount({ element, props, trigger, watch }) {

@@ -1,9 +1,9 @@
 // @ts-check
 // The text, one of whose characters is chosen: `value` is its place, counted from 0; null: the last.
 
+import { make } from "../../services/dom.js";
 import { glyph } from "../../services/format.js";
 import { inspection } from "../inspection_store.js";
-import { make } from "../../services/dom.js";
 
 export function mount({ element, props, watch }) {
   const text = element.querySelector(".text-view");

@@ -18,7 +18,7 @@ export function mount({ element, props, watch }) {
     said.textContent = sentence;
   }
 
-  watch("value", () => inspection.set({ effects: props.value) });
+  watch("value", () => inspection.set({ effects: props.value }));
   if (props.value?.total) inspection.set({ effects: props.value });
   inspection.subscribe(draw, "frame", "effects");
   draw();

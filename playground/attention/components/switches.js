@@ -1,9 +1,9 @@
 // @ts-check
 // A board on which any head, feed-forward block or layer can be switched off. `value` lists what is off, by its label.
 
-import { headLabel, inspection, validHead } from "../inspection_store.js";
 import { make } from "../../services/dom.js";
 import { rove } from "../../shell/keyboard.js";
+import { headLabel, inspection, validHead } from "../inspection_store.js";
 
 export function mount({ element, props, watch }) {
   const board = element.querySelector(".switches");

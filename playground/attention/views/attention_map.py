@@ -25,9 +25,6 @@ SEEN = "Point at a character, or use the arrow keys: where the chosen head looks
 CAUTION = "Bright means: it looked there. Whether that mattered for what it wrote is another question."
 
 
-GLANCES = "sample-text"  # what the page's time bar announces while it is dragged
-
-
 @dataclass
 class Parts:
     reading: gr.HTML
@@ -47,7 +44,7 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     statement("looking", SEEN, CAUTION)
-    reading = attention_text(elem_id="attention-reading", glances=GLANCES, frame=_frame(ctx))
+    reading = attention_text(elem_id="attention-reading", frame=_frame(ctx))
     heatmap = plotly_chart(
         label="The chosen head: rows look, columns are looked at", elem_id="attention-heatmap", height=560, square=True,
         empty="The chosen head appears here, large.", fill="attention/figures.js:heatmap",
@@ -74,7 +71,7 @@ def _frame(ctx: Context) -> Any:
 
 def framed(ctx: Context, view: View, effects: dict[str, Any] | None) -> dict[str, Any]:
     """A value of the text view: the weights, and what is known of the heads, as far as nothing is computed for it."""
-    return {**ctx.inspections.frame(view), "names": naming.known(ctx, view), "effects": effects}
+    return {**ctx.inspections.frame(view), "run": view.run.id, "names": naming.known(ctx, view), "effects": effects}
 
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:

@@ -58,7 +58,8 @@ def layout(ctx: Context) -> Parts:
     wanted = gr.Textbox(container=False, elem_id="attention-history-of", elem_classes="unseen")
     history = plotly_chart(
         label="The chosen head's scores over the run's snapshots", elem_id="attention-history", height=300,
-        empty="How this head came to be what it is appears here, snapshot by snapshot.", fill="attention/figures.js:history",
+        empty="How this head came to be what it is appears here, snapshot by snapshot.",
+        fill="attention/figures.js:history",
     )  # fmt: skip
     about = line("attention-history-about")
     return Parts(name, scores, all_names, wanted, about, history, python_call("naming"))

@@ -85,7 +85,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
         concurrency_limit=2,
     ).then(settle, asked, shown, **UNQUEUED)  # fmt: skip
     parts.cancel.click(cancel, None, None, api_visibility="private", queue=False)
-    fetching.wire(ctx, parts.fetching, [ctx.selection])
+    fetching.wire(ctx, parts.fetching)
 
 
 def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, Any]]:

@@ -39,12 +39,7 @@ export function mount({ element, props, watch }) {
     const track = make("span", "shares");
     track.append(ink("model", before), ink("dialled", after));
     const [was, is] = [finePercent(before), finePercent(after)];
-    button.append(
-      make("b", "", glyph(character)),
-      track,
-      make("span", "share", was),
-      make("span", "share is", is),
-    );
+    button.append(make("b", "", glyph(character)), track, make("span", "share", was), make("span", "share is", is));
     button.setAttribute(
       "aria-label",
       `${own ? "Stands here: " : choosable() ? "Choose " : ""}${glyph(character)}, ${was} before, ${is} after`,

@@ -82,8 +82,9 @@ export function followSelection({ place, tab, view, trigger, server }) {
     past = [];
     const frame = textFrame(request);
     if (!frame) return ask(request);
-    trigger("leave", {}); // ends a generation that is under way
+    if (!answer?.finished) trigger("leave", {}); // ends the generation that is under way
     show(request, frame);
+    if (document.getElementById("sample-call")?.offsetParent) trigger("cached", {});
     if (!same(request, frame.question)) completeLater(request);
   }
 

@@ -83,7 +83,7 @@ export function mount({ element, props, trigger, watch, server }) {
   function underline(spans) {
     copied = spans;
     const inside = (index) => copied.some(([start, end]) => index >= start && index < end);
-    Array.from(letters.children).forEach((made, index) => made.classList.toggle("copied", inside(index)));
+    for (const [index, made] of Array.from(letters.children).entries()) made.classList.toggle("copied", inside(index));
   }
 
   // Looking at a character: by a click, or by the keys once the text has the focus.

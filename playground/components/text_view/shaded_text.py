@@ -10,7 +10,7 @@ import gradio as gr
 from playground.components.factory import component
 
 TEMPLATE = """
-<div class="shaded-text" data-panel="{panel}" data-place="{place}" data-follows="{follows}">
+<div class="shaded-text" data-panel="{panel}" data-place="{place}" data-tab="{tab}">
   <div class="writing" tabindex="0" role="group" aria-label="{label}"><span class="letters"></span><span
     class="note">{note}</span></div>
   <div class="writing-row">
@@ -23,22 +23,31 @@ TEMPLATE = """
 
 
 def shaded_text(
-    elem_id: str, label: str, *, panel: str = "", note: str = "", frame: Callable[[Any], Any] | None = None
+    elem_id: str,
+    label: str,
+    *,
+    panel: str = "",
+    note: str = "",
+    tab: str = "",
+    frame: Callable[[Any], Any] | None = None,
 ) -> gr.HTML:
     """A text with clickable characters. The value is None, from `wire_format.shaded_value`, or [{"note": sentence}].
-    Looking at a character shows it in the choice_panel with the id `panel`. With `frame`, a function from questions to
-    finished values, the text follows a selection: `followed` says how; then it fires `ask` with an EventData that is a
-    question, `leave` when nobody waits for an answer any more, and `settle` with the question that it went back to.
+
+    Clicking a character shows it in the choice_panel with the id `panel`. With `frame`, a function from generation
+    requests to finished values, the text follows the selection while `tab` is open (followed_text.js). It then triggers
+    `follow` when it needs the prompt and the sampling settings, `ask` with a generation request, `leave` when the
+    running generation is no longer needed, `settle` with the request that it went back to, and `cached` when it shows
+    a cached frame.
     """
     return component(
         "components/text_view/shaded_text.js",
         TEMPLATE,
-        events=("ask", "leave", "settle"),
+        events=("ask", "cached", "follow", "leave", "settle"),
         elem_id=elem_id,
         functions=[frame] if frame else [],
         panel=panel,
         label=label,
         note=note,
         place=elem_id,
-        follows="yes" if frame else "",
+        tab=tab,
     )
