@@ -17,8 +17,8 @@ from nanollm.runs.store import Run, RunStore
 from playground.components.factory import browser_call
 from playground.handlers import MULTIPLE
 from playground.public import visitor
-from playground.public.fair_queue import Shares
-from playground.public.ownership import Shelf, VisitorLauncher, VisitorStore, owns
+from playground.public.fair_queue import FairQueue
+from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, VisitorRunStore, owns
 from playground.public.visitor import Visitor
 from playground.services.background import BaselineJobs, StepTimeJobs
 from playground.services.catalogue import Catalogue
@@ -58,7 +58,7 @@ class Context:
     step_times: StepTimeJobs = field(init=False)
     frames: Frames = field(init=False)
     run_creation_lock: Any = field(init=False, default_factory=Lock)  # its corpus must not be deleted meanwhile
-    fair_queue: Shares = field(init=False)
+    fair_queue: FairQueue = field(init=False)
     active_streams: ActiveStreams = field(init=False)
     demo: Any = None
     tabs: Any = None
@@ -73,7 +73,7 @@ class Context:
         self.baselines = BaselineJobs(self.all_corpora)
         self.step_times = StepTimeJobs(self.all_runs, on_demand=not public)
         self.frames = Frames(self.models, self.limits, self._visitor_key, max_waiting=4 if public else 64)
-        self.fair_queue = Shares(self._visitor_key, waiting=4 if public else 64)
+        self.fair_queue = FairQueue(self._visitor_key, max_waiting=4 if public else 64)
         self.active_streams = ActiveStreams(self._visitor_key, most=3 if public else 64)
 
     @classmethod
@@ -84,9 +84,9 @@ class Context:
         if not settings.public:
             return cls(settings, runs, Launcher(runs, settings.corpora), corpora)
         trainer = Launcher(runs, settings.corpora, nice=NICENESS, run_seconds=limits.run_seconds)
-        own_runs: Any = VisitorStore(runs, visitor.current)
+        own_runs: Any = VisitorRunStore(runs, visitor.current)
         launcher: Any = VisitorLauncher(trainer, own_runs)
-        own_corpora: Any = Shelf(corpora, own_runs)
+        own_corpora: Any = VisitorCorpusStore(corpora, own_runs)
         return cls(settings, own_runs, launcher, own_corpora, runs, corpora)
 
     @property
@@ -101,7 +101,7 @@ class Context:
 
     def visitor(self) -> Visitor:
         """Return the visitor whose request the current thread serves."""
-        return visitor.current() if self.settings.public else visitor.EVERYBODY
+        return visitor.current() if self.settings.public else visitor.ANONYMOUS
 
     def may_change(self, run: Run) -> bool:
         """Return whether the visitor may do more than view a run: control, continue, fork or export it."""
@@ -109,8 +109,7 @@ class Context:
 
     def _visitor_key(self) -> str:
         """The key for sharing resources among visitors: the token, or the address of a visitor without one."""
-        current = self.visitor()
-        return current.owner or current.address
+        return self.visitor().key
 
     @functools.cached_property
     def inspections(self) -> Inspections:
@@ -122,7 +121,7 @@ class Context:
     def delete_text(self, sha256: str) -> None:
         """Delete a text. Raises InputError if it does not exist, is read-only or is used by a run."""
         with self.run_creation_lock:
-            self.corpora.delete(sha256, needed_by=self.runs.needing(sha256))
+            self.corpora.delete(sha256, needed_by=self.runs.unfinished_titles(sha256))
 
     def open_tab(self, tab: str) -> gr.Tabs:
         """Return the update for `tabs` that opens one of TABS."""

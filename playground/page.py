@@ -12,7 +12,7 @@ from typing import Any
 import gradio as gr
 
 from playground.api.endpoints import publish
-from playground.api.inspection import publish_inside
+from playground.api.inspection import publish_inspection
 from playground.attention import tab as attention
 from playground.compare import tab as compare
 from playground.components.factory import browser_call
@@ -20,8 +20,8 @@ from playground.components.plotly_chart import plotly_route
 from playground.context import TABS, Context
 from playground.corpus import tab as corpus
 from playground.handlers import MULTIPLE, UNQUEUED, report_errors, warn
-from playground.public.disk_quota import Janitor
-from playground.public.request_filter import guarded, queued_by
+from playground.public.disk_quota import DiskQuota
+from playground.public.request_filter import count_queued, filter_lifespan
 from playground.sample import tab as sample
 from playground.selection import parse_selection
 from playground.services.browser_constants import as_script_element
@@ -68,7 +68,7 @@ def build(ctx: Context) -> gr.Blocks:
         for name in TABS:
             opened[name].select(None, None, ctx.tab, js=f"() => '{name}'", api_visibility="private")
         publish(ctx)  # first, so that the endpoints get their names
-        publish_inside(ctx)
+        publish_inspection(ctx)
         # The order matters: listeners to one trigger run one after another, and a tab's may take its time.
         _restore(ctx, rows, parts)
         _wire_tab(ctx)
@@ -81,8 +81,9 @@ def build(ctx: Context) -> gr.Blocks:
 
 def launch_options(settings: Settings, demo: gr.Blocks) -> dict[str, Any]:
     """Everything demo.launch() is given: the settings' limits, the gate before it all, and the looks."""
+    routes = {**module_routes(), **plotly_route()}
     return settings.launch_options() | dict(
-        app_kwargs={"lifespan": guarded(settings, queued_by(demo), {**module_routes(), **plotly_route()})},
+        app_kwargs={"lifespan": filter_lifespan(settings, count_queued(demo), routes)},
         theme=_theme(),
         head=f"<style>\n{_styles()}\n</style>\n{_scripts(settings)}",
     )
@@ -94,12 +95,12 @@ def serve(settings: Settings) -> None:
     Training goes on without it; where the machine is shared, it is saved instead, and goes on with the next start.
     """
     ctx = Context.open(settings)
-    janitor = Janitor(ctx.all_runs, ctx.all_corpora, settings.uploads, ctx.runs.lately) if settings.public else None
+    disk_quota = _disk_quota(ctx) if settings.public else None
     demo = build(ctx)
     ctx.launcher.watch()
-    if janitor:
+    if disk_quota:
         os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.uploads))
-        janitor.watch()
+        disk_quota.watch()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
         _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings, demo))
@@ -108,11 +109,17 @@ def serve(settings: Settings) -> None:
         demo.block_thread()
     finally:
         ctx.step_times.stop()
-        if janitor:
-            janitor.close()
+        if disk_quota:
+            disk_quota.close()
             ctx.launcher.suspend()
         ctx.launcher.close()
         demo.close(verbose=False)
+
+
+def _disk_quota(ctx: Context) -> DiskQuota:
+    """The disk quota of a public page, whose runs are a VisitorRunStore."""
+    runs: Any = ctx.runs
+    return DiskQuota(ctx.all_runs, ctx.all_corpora, ctx.settings.uploads, runs.seconds_since_viewed)
 
 
 def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import struct
 from pathlib import Path
 
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.record import Run
 from nanollm.runs.store import CorpusRef, RunStore
 from nanollm.train import events
@@ -19,7 +19,7 @@ def make(store: RunStore, **settings) -> Run:
 
 
 def write(run: Run, *happened: events.Event) -> None:
-    with open(run.folder / names.METRICS, "a") as file:
+    with open(run.folder / run_files.METRICS, "a") as file:
         file.writelines(events.to_json(event) + "\n" for event in happened)
 
 

@@ -91,5 +91,5 @@ def end_all(home: Path) -> None:
     while (left := [run for run in store.list() if run.alive()]) and time.monotonic() < deadline:
         time.sleep(0.1)
     for run in left:  # who holds a lock in this folder is ours, and was asked for long enough
-        if run.alive() and (worker := liveness.owner(run.folder)):
+        if run.alive() and (worker := liveness.owner_pid(run.folder)):
             os.kill(worker, signal.SIGKILL)

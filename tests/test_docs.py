@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
@@ -23,6 +24,7 @@ from nanollm.cli import settings_reference as reference
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
+from tests import module_map
 from tests.conftest import ROOT
 
 DOCUMENTS = ("README.md", "TRAINING.md")
@@ -114,7 +116,7 @@ class Reader:
 
     def newest(self) -> Run:
         """The newest run of one's own that is over and may be continued."""
-        runs = (run for run in self.store.list() if not run.read_only and not run.bare)
+        runs = (run for run in self.store.list() if not run.read_only and not run.checkpoints_only)
         return next(run for run in runs if run.status().state == "completed")
 
     def _words(self, command: str) -> list[str]:
@@ -270,3 +272,52 @@ def test_the_troubleshooting_quotes_what_people_really_see() -> None:
     for sentence in sentences:
         for piece in filter(None, (part.strip(" .,") for part in sentence.split("…"))):
             assert piece in code, sentence
+
+
+SYMBOLS = re.findall(r"`([\w/]+\.(?:py|js)):([\w.]+)`", text_of("docs/ARCHITECTURE.md"))
+
+
+@pytest.mark.parametrize(("file", "symbol"), sorted(set(SYMBOLS)))
+def test_every_symbol_that_the_architecture_names_exists(file: str, symbol: str) -> None:
+    source = (ROOT / file).read_text(encoding="utf-8")
+    if file.endswith(".py"):
+        assert defines(ast.parse(source), symbol.split("."))
+    else:
+        assert re.search(rf"\b(function|const|let|class) {symbol}\b|^export const {{[^}}]*\b{symbol}\b", source, re.M)
+
+
+def defines(node: ast.AST, path: list[str]) -> bool:
+    """Whether a module or class defines a name, and that name the next one."""
+    if not path:
+        return True
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and child.name == path[0]:
+            return defines(child, path[1:])
+        targets = child.targets if isinstance(child, ast.Assign) else [getattr(child, "target", None)]
+        if any(isinstance(target, ast.Name) and target.id == path[0] for target in targets):
+            return len(path) == 1
+    return False
+
+
+def test_the_list_of_modules_is_up_to_date() -> None:
+    """If not: python -m tests.module_map README.md"""
+    assert module_map.write_into(text_of("README.md")) == text_of("README.md")
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for document in (*DOCUMENTS, "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/GUARANTEES.md"):
+        for link, anchor in re.findall(r"\]\((?!http)([^)#]*)(#[^)]*)?\)", text_of(document)):
+            target = (ROOT / document).parent / link if link else ROOT / document
+            assert target.exists(), (document, link)
+            if anchor:
+                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.M)
+                anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
+                anchors |= set(re.findall(r'<a id="([^"]+)">', target.read_text(encoding="utf-8")))
+                assert anchor[1:] in anchors, (document, anchor)
+
+
+def test_the_changelog_names_modules_that_exist() -> None:
+    moved = re.findall(r"^\| `[\w.]+` \| `((?:nanollm|playground)[\w.]*)` \|$", text_of("CHANGELOG.md"), flags=re.M)
+    assert len(moved) > 100
+    for name in moved:
+        assert (ROOT / (name.replace(".", "/") + ".py")).exists(), name

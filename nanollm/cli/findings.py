@@ -9,14 +9,17 @@ from nanollm.cli.exit_status import Parser, status_of
 from nanollm.cli.lookup import CHECKPOINTS, CORPORA
 from nanollm.data.corpus import CorpusStore
 from nanollm.experiments.findings import measure_all
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure the findings of every snapshot of the pretrained models and save them beside the snapshots."""
     parser = Parser(prog="python -m nanollm.experiments.findings", description=main.__doc__)
     parser.add_argument(
-        "--of", type=Path, default=CHECKPOINTS / names.SHIPPED, help="their folder (default: checkpoints/pretrained)"
+        "--of",
+        type=Path,
+        default=CHECKPOINTS / run_files.PRETRAINED,
+        help="their folder (default: checkpoints/pretrained)",
     )
     parser.add_argument(
         "--corpora", type=Path, default=CORPORA, help="folder with their training text (default: data/corpora)"

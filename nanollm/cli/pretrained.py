@@ -9,8 +9,8 @@ from pathlib import Path
 from nanollm.cli.exit_status import Parser, status_of
 from nanollm.cli.lookup import CHECKPOINTS, CORPORA
 from nanollm.data.corpus import CorpusStore
-from nanollm.experiments.pretrained import described, runs_in, ship
-from nanollm.runs import folder as names
+from nanollm.experiments.pretrained import build_pretrained, describe, runs_in
+from nanollm.runs import run_files
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +21,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="folders of finished runs, or of a scaling experiment (the first run of each preset)",
     )  # fmt: skip
     parser.add_argument(
-        "--to", type=Path, default=CHECKPOINTS / names.SHIPPED, help="output folder (default: checkpoints/pretrained)"
+        "--to",
+        type=Path,
+        default=CHECKPOINTS / run_files.PRETRAINED,
+        help="output folder (default: checkpoints/pretrained)",
     )
     parser.add_argument(
         "--corpora", type=Path, default=CORPORA, help="folder with their training text (default: data/corpora)"
@@ -34,6 +37,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _ship(arguments: argparse.Namespace) -> int:
     labels = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
-    for folder in ship(runs_in(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **labels):
-        print(described(folder))
+    for folder in build_pretrained(runs_in(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **labels):
+        print(describe(folder))
     return 0

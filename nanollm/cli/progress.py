@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 
-from nanollm.experiments.scaling import Moment
+from nanollm.experiments.scaling import ExperimentStatus
 from nanollm.runs.record import Run, Status
 from nanollm.train.events import Eval, Event, Start, Step
 
@@ -54,8 +54,8 @@ class ExperimentProgress:
         self.terminal = sys.stderr.isatty()
         self._shown: dict[str, str] = {}
 
-    def __call__(self, moment: Moment) -> None:
-        """Show the progress of an experiment; call it with everything that drive() yields."""
+    def __call__(self, moment: ExperimentStatus) -> None:
+        """Show the progress of an experiment; call it with everything that run_experiment() yields."""
         for run, status in zip(moment.runs, moment.statuses, strict=True):
             if self._shown.get(run.id) == status.state or status.state == "queued":
                 continue
@@ -68,7 +68,7 @@ class ExperimentProgress:
     def _print(self, line: str) -> None:
         print(f"\r{line}\033[K" if self.terminal else line, file=sys.stderr, flush=True)
 
-    def _bar(self, moment: Moment) -> str:
+    def _bar(self, moment: ExperimentStatus) -> str:
         completed = sum(status.state == "completed" for status in moment.statuses)
         left = f"  {clock(moment.seconds_left)} left" if moment.seconds_left is not None else ""
         now = ""

@@ -13,9 +13,9 @@ from nanollm.cli.progress import ExperimentProgress
 from nanollm.config import PRESETS, TrainConfig
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
-from nanollm.experiments.scaling import USUAL, Experiment, Plan, drive, pause, prepare
+from nanollm.experiments.scaling import DEFAULT_PRESETS, Experiment, Plan, pause, prepare, run_experiment
 from nanollm.runs.process.launcher import Launcher
-from nanollm.runs.process.remote import Elsewhere
+from nanollm.runs.process.remote import RemoteLauncher
 from nanollm.runs.store import RunStore
 
 
@@ -25,7 +25,11 @@ def add_commands(commands: Any) -> None:
     parser.set_defaults(command=scale)
     parser.add_argument("--corpus", metavar="TEXT", default="sample", help=f"{lookup.TEXT_HELP} (default: sample)")
     parser.add_argument(
-        "--presets", nargs="+", choices=PRESETS, default=USUAL, help="presets to train (default: nano small medium)"
+        "--presets",
+        nargs="+",
+        choices=PRESETS,
+        default=DEFAULT_PRESETS,
+        help="presets to train (default: nano small medium)",
     )
     parser.add_argument("--num-steps-scale", type=float, default=1.0, help="factor on each preset's steps (default: 1)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[TrainConfig.seed], help="one run each (default: 42)")
@@ -51,7 +55,7 @@ def scale(arguments: argparse.Namespace) -> int:
     folder = arguments.run_dir.absolute() if arguments.run_dir else _experiment_folder(arguments.name)
     store = RunStore(folder.parent if folder else lookup.CHECKPOINTS)
     commands = arguments.launch_command
-    launcher = Elsewhere(store, lookup.CORPORA, commands) if commands else Launcher(store, lookup.CORPORA)
+    launcher = RemoteLauncher(store, lookup.CORPORA, commands) if commands else Launcher(store, lookup.CORPORA)
     corpus = lookup.add_text(CorpusStore(lookup.CORPORA), arguments.corpus)
     experiment = prepare(store, corpus, plan, folder)
     if not _train(experiment, launcher):
@@ -69,7 +73,7 @@ def _train(experiment: Experiment, launcher: Launcher) -> bool:
     """Train all runs that can be trained; False if Ctrl-C paused them."""
     show_progress = ExperimentProgress()
     try:
-        for progress in drive(experiment, launcher):
+        for progress in run_experiment(experiment, launcher):
             show_progress(progress)
     except KeyboardInterrupt:
         print("\nPausing: waiting for the current run to save its state.", file=sys.stderr)

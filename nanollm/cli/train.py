@@ -17,7 +17,7 @@ from nanollm.config import PRESETS, ModelConfig, TrainConfig, renamed_settings
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs import summary
-from nanollm.runs.folder import RUN
+from nanollm.runs.run_files import RUN
 from nanollm.runs.store import Run, RunStore
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
     from nanollm.runs.process.worker import work
 
     if run.parent:
-        print(run.parent.sentence(), file=sys.stderr)
+        print(run.parent.describe(), file=sys.stderr)
     status = work(run, lookup.CORPORA, Progress(run), ranks)
     result = {
         **{"run": run.id, "folder": str(run.folder), "title": run.title, "state": status.state, "step": status.step},
@@ -91,7 +91,9 @@ def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
     elif status.state in ("failed", "diverged"):
         print(f"{status.state.capitalize()}: {status.reason}", file=sys.stderr)
     else:
-        print(f"{status.state.capitalize()} at step {status.step:,}{summary.judged(run)}; the run is {run.folder}")
+        print(
+            f"{status.state.capitalize()} at step {status.step:,}{summary.loss_summary(run)}; the run is {run.folder}"
+        )
     return 1 if status.state in ("failed", "diverged") else 0
 
 

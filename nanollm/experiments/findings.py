@@ -13,14 +13,14 @@ from pathlib import Path
 from nanollm.data.corpus import CorpusStore, split
 from nanollm.explain.ablation import load_means
 from nanollm.explain.findings import find, save_findings
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.record import Run
 from nanollm.train.checkpoint import load_model
 
 
 def measure_all(root: Path, corpora: CorpusStore) -> int:
     """Measure the findings of every snapshot of the runs under `root` and print a line for each run; returns 0."""
-    for folder in sorted(path.parent for path in root.glob(f"*/{names.RUN}")):
+    for folder in sorted(path.parent for path in root.glob(f"*/{run_files.RUN}")):
         print(f"{folder.name}: {_measure(Run.open(folder), corpora)} snapshots", flush=True)
     return 0
 

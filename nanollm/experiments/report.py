@@ -89,9 +89,9 @@ def _caution(found: Sequence[Result]) -> str:
     if not sizes:
         return ""
     points = _COUNTS.get(sizes, f"{sizes} points are")
-    verdict = "no line at all" if sizes == 1 else "a line, not a law"
+    advice = "no line at all" if sizes == 1 else "a line, not a law"
     return (
-        f'<p class="caution"><strong>{points} {verdict}.</strong> They show which way it goes on this text, not how '
+        f'<p class="caution"><strong>{points} {advice}.</strong> They show which way it goes on this text, not how '
         "far it goes on: no curve is fitted through them. The presets differ in steps, learning rate and dropout as "
         "well as in size, so this compares whole recipes.</p>"
     )

@@ -21,7 +21,7 @@ from nanollm.experiments.scaling import Experiment, training_flops
 from nanollm.files import write_atomic
 from nanollm.inference.generate import generate_text
 from nanollm.runs.record import Run
-from nanollm.runs.table import harmless
+from nanollm.runs.table import escape_formula
 from nanollm.train.checkpoint import load_model
 from nanollm.train.events import Start, Step
 
@@ -198,7 +198,7 @@ def to_csv(found: Sequence[Result]) -> str:
     written = io.StringIO()
     table = csv.writer(written, lineterminator="\n")
     table.writerow([field.name for field in fields(Result)])
-    table.writerows([["" if value is None else harmless(value) for value in asdict(r).values()] for r in found])
+    table.writerows([["" if value is None else escape_formula(value) for value in asdict(r).values()] for r in found])
     return written.getvalue()
 
 

@@ -19,14 +19,14 @@ from typing import Any
 from nanollm.config import PRESETS, TrainConfig, preset
 from nanollm.errors import InputError
 from nanollm.files import disk_error_hint
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, Status
 from nanollm.runs.store import Corpus, CorpusRef, RunStore
 
 EXPERIMENT = "experiment.json"  # what makes a folder an experiment
 PREFIX = "scaling"
-USUAL = ("nano", "small", "medium")
+DEFAULT_PRESETS = ("nano", "small", "medium")
 _POLL_SECONDS = 0.5
 _PAUSE_SECONDS = 30.0  # a worker saves everything before it obeys
 _FORMAT = 1
@@ -38,7 +38,7 @@ _LENGTHS = ("num_steps", "warmup_steps", "eval_interval", "log_interval", "check
 class Plan:
     """What is trained: every preset with every seed, each for its own num_steps times `num_steps_scale`."""
 
-    presets: tuple[str, ...] = USUAL
+    presets: tuple[str, ...] = DEFAULT_PRESETS
     num_steps_scale: float = 1.0
     seeds: tuple[int, ...] = (TrainConfig.seed,)
 
@@ -92,7 +92,7 @@ class Experiment:
     def open(cls, folder: Path | str, store: RunStore | None = None) -> Experiment:
         """The experiment in a folder, its runs in `store` (by default beside it). Raises InputError for none."""
         folder = Path(folder).absolute()
-        about = names.read_json(folder / EXPERIMENT)
+        about = run_files.read_json(folder / EXPERIMENT)
         if (version := about.get("format", _FORMAT)) != _FORMAT:
             raise InputError(
                 f"This experiment is written in format {version!r:.20}, and this version of nano-llm reads format "
@@ -122,7 +122,7 @@ class Experiment:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            names.write_json(self.folder / EXPERIMENT, about)
+            run_files.write_json(self.folder / EXPERIMENT, about)
         except OSError as error:
             raise InputError(f"The experiment cannot be saved {disk_error_hint(error)}") from error
 
@@ -138,7 +138,7 @@ class Experiment:
 
 
 @dataclass(frozen=True)
-class Moment:
+class ExperimentStatus:
     """How an experiment stands: its runs, and how much of their work is done (counted in floating-point operations)."""
 
     runs: list[Run]
@@ -180,7 +180,7 @@ def prepare(store: RunStore, corpus: Corpus, plan: Plan, folder: Path | None = N
     return _complete(experiment) if experiment else _new(folder.absolute(), store, corpus, plan)
 
 
-def drive(experiment: Experiment, launcher: Launcher) -> Iterator[Moment]:
+def run_experiment(experiment: Experiment, launcher: Launcher) -> Iterator[ExperimentStatus]:
     """Train what is not trained yet, one run after another, and yield how things stand about twice a second.
 
     Ends when no run is queued or training any more. The workers go on if nobody asks for more: see pause(). Raises
@@ -194,7 +194,7 @@ def drive(experiment: Experiment, launcher: Launcher) -> Iterator[Moment]:
             launcher.advance()
     while True:
         launcher.advance()
-        moment = look(experiment)
+        moment = experiment_status(experiment)
         yield moment
         if not moment.active:
             return
@@ -202,7 +202,7 @@ def drive(experiment: Experiment, launcher: Launcher) -> Iterator[Moment]:
 
 
 def pause(experiment: Experiment, launcher: Launcher) -> None:
-    """Let the experiment's runs save everything and leave the queue; waits until they have. drive() goes on."""
+    """Pause all active runs of the experiment and wait until they have saved their state."""
     active = [run for run in experiment.runs() if run.status().active]
     for run in sorted(active, key=lambda run: run.alive()):  # those that wait first, so that none of them begins
         launcher.pause(run.id)
@@ -211,13 +211,13 @@ def pause(experiment: Experiment, launcher: Launcher) -> None:
         time.sleep(0.05)
 
 
-def look(experiment: Experiment) -> Moment:
+def experiment_status(experiment: Experiment) -> ExperimentStatus:
     """How the experiment stands now."""
     runs = experiment.runs()
     statuses = [run.status() for run in runs]
     work = [training_flops(run, run.train_config.num_steps) for run in runs]
     done = [training_flops(run, status.step) for run, status in zip(runs, statuses, strict=True)]
-    return Moment(runs, statuses, sum(done) / max(1.0, sum(work)), _seconds_left(runs, statuses))
+    return ExperimentStatus(runs, statuses, sum(done) / max(1.0, sum(work)), _seconds_left(runs, statuses))
 
 
 def training_flops(run: Run, steps: int) -> float:

@@ -27,7 +27,7 @@ TOO_FEW = 10  # parameters for each character to learn from
 
 
 @dataclass(frozen=True)
-class Case:
+class TrainingRecord:
     """All that the rules look at."""
 
     curve: Curve
@@ -39,7 +39,7 @@ class Case:
     baselines: Baselines | None = None
 
     @classmethod
-    def of(cls, run: Run) -> Case:
+    def of(cls, run: Run) -> TrainingRecord:
         """What a run's folder tells."""
         kept = int(run.corpus.get("characters") or 0)
         learned = kept - int(kept * run.train_config.validation_fraction)
@@ -59,7 +59,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Advice:
     """One thing that the doctor says: what is the matter, how one sees it, and what to try."""
 
     rule: str
@@ -67,93 +67,98 @@ class Verdict:
     evidence: str
     action: str  # what the button says
     settings: Mapping[str, Any]  # to start anew with these changed
-    onward: bool = False  # or, instead, to continue from the run's end
+    continues: bool = False  # or, instead, to continue from the run's end
     preset: str | None = None  # or, instead, to start another size on the same text
 
 
-def diagnose(run: Run | Case) -> list[Verdict]:
+def diagnose(run: Run | TrainingRecord) -> list[Advice]:
     """What there is to say of a run, the gravest first; nothing of one that is well, or too young to tell."""
-    case = run if isinstance(run, Case) else Case.of(run)
-    verdicts = [verdict for rule in RULES for verdict in rule(case)]
-    return verdicts[:1] if verdicts and verdicts[0].rule in ("too_high", "too_low") else verdicts
+    record = run if isinstance(run, TrainingRecord) else TrainingRecord.of(run)
+    found = [advice for rule in RULES for advice in rule(record)]
+    return found[:1] if found and found[0].rule in ("too_high", "too_low") else found
 
 
-def follow(store: RunStore, run: Run, index: Any, corpora: Corpora) -> Run:
-    """Queue a new run that does what the verdict of this index suggests. Raises InputError if there is none.
+def apply_advice(store: RunStore, run: Run, index: Any, corpora: Corpora) -> Run:
+    """Queue a new run that does what the advice of this index suggests. Raises InputError if there is none.
 
     A run that continued another starts again from where it began: its own first snapshot is the other's.
     """
-    verdicts = diagnose(run)
-    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(verdicts):
+    found = diagnose(run)
+    if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < len(found):
         raise InputError("This advice is out of date: look at the run again.")
-    verdict = verdicts[index]
-    if verdict.onward or (run.parent and not verdict.preset):
-        return store.fork(run, corpora=corpora, settings=verdict.settings, step=None if verdict.onward else 0)
-    kept = _of_any_size(run.settings) if verdict.preset else run.settings
+    advice = found[index]
+    if advice.continues or (run.parent and not advice.preset):
+        return store.fork(run, corpora=corpora, settings=advice.settings, step=None if advice.continues else 0)
+    kept = _of_any_size(run.settings) if advice.preset else run.settings
     corpus = corpora.get(str(run.corpus.get("sha256")))
-    return store.create(settings={**kept, **verdict.settings}, corpus=corpus, preset=verdict.preset or run.preset)
+    return store.create(settings={**kept, **advice.settings}, corpus=corpus, preset=advice.preset or run.preset)
 
 
-def rate_too_high(case: Case) -> Iterator[Verdict]:
+def rate_too_high(record: TrainingRecord) -> Iterator[Advice]:
     """Diverged, or thrown far above the loss of blind guessing on the way, and above that of its own first step.
 
     What continues a confident model on another text begins far above, and that is no fault of its learning rate.
     """
-    blind = math.log(max(2, case.model.vocab_size))
-    recorded = [*zip(case.curve.steps, case.curve.loss, strict=True), *((s, train) for s, train, _ in case.measured)]
+    blind = math.log(max(2, record.model.vocab_size))
+    recorded = [
+        *zip(record.curve.steps, record.curve.loss, strict=True),
+        *((s, train) for s, train, _ in record.measured),
+    ]
     start = max([blind, *(loss for step, loss in recorded if step == 0 and loss is not None)])
     worst = max(((loss, step) for step, loss in recorded if step and loss is not None), default=(0.0, 0))
     thrown = worst[0] > ABOVE_START * start
-    if case.state != "diverged" and not thrown:
+    if record.state != "diverged" and not thrown:
         return
-    rate = _lower(case)
+    rate = _lower(record)
     sentence = "The learning rate is too high: " + (
-        "the loss left every bound." if case.state == "diverged" else "the first steps threw the model off its course."
+        "the loss left every bound."
+        if record.state == "diverged"
+        else "the first steps threw the model off its course."
     )
     seen = f"{worst[0]:.3g}" if worst[0] < 1e6 else "millions"
     from_where = "blind guessing costs" if start == blind else "it began at"
     evidence = f"The loss reached {seen} at step {worst[1]:,}; {from_where} {start:.2f}."
     if not thrown:
-        evidence = f"A gradient was no longer a number; the learning rate was {case.train.learning_rate:g}."
-    yield Verdict("too_high", sentence, evidence, _starting("learning rate", rate), {"learning_rate": rate})
+        evidence = f"A gradient was no longer a number; the learning rate was {record.train.learning_rate:g}."
+    yield Advice("too_high", sentence, evidence, _starting("learning rate", rate), {"learning_rate": rate})
 
 
-def rate_too_low(case: Case) -> Iterator[Verdict]:
+def rate_too_low(record: TrainingRecord) -> Iterator[Advice]:
     """After all its steps it does not do better than counting pairs."""
-    if not case.over or case.state == "diverged" or not case.measured or case.measured[-1][0] < PATIENCE:
+    if not record.over or record.state == "diverged" or not record.measured or record.measured[-1][0] < PATIENCE:
         return
-    best = min(val for *_, val in case.measured)
-    pairs = case.baselines.bigram if case.baselines else None
-    bound = pairs or PAIRS * math.log(max(2, case.model.vocab_size))
+    best = min(val for *_, val in record.measured)
+    pairs = record.baselines.bigram if record.baselines else None
+    bound = pairs or PAIRS * math.log(max(2, record.model.vocab_size))
     if best <= bound:
         return
-    rate = _higher(case)
+    rate = _higher(record)
     if rate is None:
         return
     than = f"counting pairs achieves {pairs:.2f}" if pairs else f"a model of this size soon gets below {bound:.2f}"
-    yield Verdict(
+    yield Advice(
         "too_low",
         "The learning rate is probably too low: it hardly moved.",
-        f"After {case.measured[-1][0]:,} steps its validation loss is {best:.2f}; {than}.",
+        f"After {record.measured[-1][0]:,} steps its validation loss is {best:.2f}; {than}.",
         _starting("learning rate", rate),
         {"learning_rate": rate},
     )
 
 
-def corpus_too_small(case: Case) -> Iterator[Verdict]:
+def corpus_too_small(record: TrainingRecord) -> Iterator[Advice]:
     """Many parameters, few characters, and the model does much better on its own text."""
-    if not case.measured or not case.characters:
+    if not record.measured or not record.characters:
         return
-    _, train, val = case.measured[-1]
-    if val - train < GAP or case.model.num_parameters < TOO_FEW * case.characters:
+    _, train, val = record.measured[-1]
+    if val - train < GAP or record.model.num_parameters < TOO_FEW * record.characters:
         return
-    smaller, _ = make_configs(PRESETS["nano"], case.model.vocab_size)
-    if case.model.num_parameters <= 2 * smaller.num_parameters:
+    smaller, _ = make_configs(PRESETS["nano"], record.model.vocab_size)
+    if record.model.num_parameters <= 2 * smaller.num_parameters:
         return
-    yield Verdict(
+    yield Advice(
         "corpus_too_small",
         "The text is too small for this model: it learns it by heart. A smaller model, or more text, would do better.",
-        f"It has {case.model.num_parameters:,} parameters for {case.characters:,} characters; "
+        f"It has {record.model.num_parameters:,} parameters for {record.characters:,} characters; "
         f"it loses {train:.2f} on the text it learned from, {val:.2f} on the rest.",
         "Start nano on this text",
         {},
@@ -161,16 +166,16 @@ def corpus_too_small(case: Case) -> Iterator[Verdict]:
     )
 
 
-def overfitting(case: Case) -> Iterator[Verdict]:
+def overfitting(record: TrainingRecord) -> Iterator[Advice]:
     """The validation loss has been rising while the training loss went on falling."""
-    if len(case.measured) < 3:
+    if len(record.measured) < 3:
         return
-    step, train_then, lowest = min(case.measured, key=lambda one: one[2])
-    last, train, val = case.measured[-1]
+    step, train_then, lowest = min(record.measured, key=lambda one: one[2])
+    last, train, val = record.measured[-1]
     if val < (1 + RISEN) * lowest or train >= train_then:
         return
-    dropout = 0.2 if case.model.dropout < 0.2 else min(0.5, round(case.model.dropout + 0.1, 2))
-    yield Verdict(
+    dropout = 0.2 if record.model.dropout < 0.2 else min(0.5, round(record.model.dropout + 0.1, 2))
+    yield Advice(
         "overfitting",
         f"Overfitting since step {step:,}: from there it learned its own text, not the language. "
         "The snapshot marked ★ is the best one.",
@@ -181,32 +186,32 @@ def overfitting(case: Case) -> Iterator[Verdict]:
     )
 
 
-def still_falling(case: Case) -> Iterator[Verdict]:
+def still_falling(record: TrainingRecord) -> Iterator[Advice]:
     """It ended while the validation loss was still going down, and counting triples does better.
 
     A training that ends at a low learning rate always ends flat, so the slope alone does not tell.
     """
-    if case.state != "completed" or len(case.measured) < 3:
+    if record.state != "completed" or len(record.measured) < 3:
         return
-    last, _, val = case.measured[-1]
-    before = [loss for step, _, loss in case.measured if step <= 0.8 * last]
-    if not before or val > min(loss for *_, loss in case.measured) or (before[-1] - val) < FALLING * before[-1]:
+    last, _, val = record.measured[-1]
+    before = [loss for step, _, loss in record.measured if step <= 0.8 * last]
+    if not before or val > min(loss for *_, loss in record.measured) or (before[-1] - val) < FALLING * before[-1]:
         return
-    triples = case.baselines.trigram if case.baselines else None
-    if val < (triples or TRIPLES * math.log(max(2, case.model.vocab_size))):
+    triples = record.baselines.trigram if record.baselines else None
+    if val < (triples or TRIPLES * math.log(max(2, record.model.vocab_size))):
         return
     than = f"; counting triples achieves {triples:.2f}" if triples else ""
-    yield Verdict(
+    yield Advice(
         "still_falling",
         "It was still learning when it ended: worth continuing.",
         f"In the last fifth of its steps the validation loss fell from {before[-1]:.2f} to {val:.2f}{than}.",
         "Continue for more steps",
         {},
-        onward=True,
+        continues=True,
     )
 
 
-RULES: tuple[Callable[[Case], Iterator[Verdict]], ...] = (
+RULES: tuple[Callable[[TrainingRecord], Iterator[Advice]], ...] = (
     rate_too_high,
     rate_too_low,
     corpus_too_small,
@@ -215,22 +220,22 @@ RULES: tuple[Callable[[Case], Iterator[Verdict]], ...] = (
 )
 
 
-def _lower(case: Case) -> float:
+def _lower(record: TrainingRecord) -> float:
     """The rate that the preset was tuned with, where that is lower by half; else a tenth."""
-    tuned, rate = _tuned(case), case.train.learning_rate
+    tuned, rate = _tuned(record), record.train.learning_rate
     return tuned if tuned < rate / 2 else _rounded(rate / 10)
 
 
-def _higher(case: Case) -> float | None:
+def _higher(record: TrainingRecord) -> float | None:
     """The rate that the preset was tuned with, where that is more than twice as high; else nobody knows of one."""
-    tuned = _tuned(case)
-    return tuned if tuned > 2 * case.train.learning_rate else None
+    tuned = _tuned(record)
+    return tuned if tuned > 2 * record.train.learning_rate else None
 
 
-def _tuned(case: Case) -> float:
+def _tuned(record: TrainingRecord) -> float:
     """The preset's learning rate, unless the optimizer is another one; then one that does for most."""
-    known = PRESETS.get(case.preset or "", {})
-    same = known and case.train.optimizer == known.get("optimizer", "adamw")
+    known = PRESETS.get(record.preset or "", {})
+    same = known and record.train.optimizer == known.get("optimizer", "adamw")
     return known["learning_rate"] if same else 0.005
 
 

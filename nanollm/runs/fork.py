@@ -16,7 +16,7 @@ from nanollm.runs.record import Run
 MAX_NAMED = 8  # characters that a refusal lists
 
 
-def inherited(parent: Run, settings: Mapping[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+def fork_configs(parent: Run, settings: Mapping[str, Any]) -> tuple[ModelConfig, TrainConfig]:
     """Both configs of a run that continues `parent`: the parent's, with `settings` over them.
 
     Raises InputError for what make_configs() refuses, and for another shape of the model (all but dropout).
@@ -31,7 +31,7 @@ def inherited(parent: Run, settings: Mapping[str, Any]) -> tuple[ModelConfig, Tr
     return make_configs({**shape, **to_dict(parent.train_config), **settings}, parent.model_config.vocab_size)
 
 
-def require_known(characters: Iterable[str], vocabulary: Iterable[str]) -> None:
+def require_known_characters(characters: Iterable[str], vocabulary: Iterable[str]) -> None:
     """Raise InputError if a text has characters that a model with this vocabulary has never seen."""
     known = set(vocabulary)
     unknown = [c for c in characters if c not in known]

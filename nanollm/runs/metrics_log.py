@@ -162,7 +162,7 @@ class EventLog:
                     if not complete:
                         break
                     for line in _chosen(complete, self._every):
-                        self._take(line.decode("utf-8", "replace"))
+                        self._handle(line.decode("utf-8", "replace"))
                     self._offset += len(complete)
                     file.seek(self._offset)
         except OSError:
@@ -170,7 +170,7 @@ class EventLog:
         self._seen = seen
         self._curve = None
 
-    def _take(self, line: str) -> None:
+    def _handle(self, line: str) -> None:
         event = from_json(line)
         if event is None or not isinstance(event.step, int):
             return

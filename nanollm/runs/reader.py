@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.metrics_log import EventLog
-from nanollm.runs.record import Run, read_about
+from nanollm.runs.record import Run, read_run_metadata
 
-_SHIPPED_ID = f"{names.SHIPPED}-"
+_SHIPPED_ID = f"{run_files.PRETRAINED}-"
 
 
 class RunReader:
@@ -30,7 +30,7 @@ class RunReader:
 
     def list(self) -> list[Run]:
         """People's runs, newest first (folders that hold only checkpoints too), then those that are shipped."""
-        brought, along = self.ids(), [f"{_SHIPPED_ID}{name}" for name in _folders(self._root / names.SHIPPED)]
+        brought, along = self.ids(), [f"{_SHIPPED_ID}{name}" for name in _folders(self._root / run_files.PRETRAINED)]
         own = [run for name in brought if (run := self.get(name)) is not None]
         shipped = [run for name in along if (run := self.get(name)) is not None]
         self._keep_only({*brought, *along})
@@ -46,7 +46,7 @@ class RunReader:
         if about is None:
             return None
         with self._guard:
-            log = self._logs.setdefault(run_id, EventLog(folder / names.METRICS))
+            log = self._logs.setdefault(run_id, EventLog(folder / run_files.METRICS))
         try:
             return Run(folder, about, log, lambda: self._place(run_id))
         except (TypeError, ValueError):  # somebody's hand in run.json
@@ -54,24 +54,26 @@ class RunReader:
 
     def ids(self) -> list[str]:
         """Ids that people's runs may have: the names of the folders here."""
-        return [name for name in _folders(self._root) if name != names.SHIPPED]
+        return [name for name in _folders(self._root) if name != run_files.PRETRAINED]
 
     def folder(self, run_id: str) -> Path:
         """Where a run of this id would lie: the id of a shipped one begins with the name of their folder."""
         name = run_id.removeprefix(_SHIPPED_ID)
-        shipped = self._root / names.SHIPPED / name
+        shipped = self._root / run_files.PRETRAINED / name
         return shipped if name != run_id and is_name(name) and shipped.is_dir() else self._root / run_id
 
     def about(self, folder: Path) -> dict[str, Any] | None:
         """run.json, or what stands in for it; None if the folder holds no run."""
-        now = _stat(folder / names.RUN) or _stat(folder)  # checkpoints alone: a new one changes the folder's own time
+        now = _stat(folder / run_files.RUN) or _stat(
+            folder
+        )  # checkpoints alone: a new one changes the folder's own time
         if now is None:
             return None
         stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
         with self._guard:
             known = self._abouts.get(str(folder))
         if known is None or known[0] != stamp:
-            known = (stamp, read_about(folder))
+            known = (stamp, read_run_metadata(folder))
             with self._guard:
                 self._abouts[str(folder)] = known
         return known[1]

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from nanollm.config import ModelConfig, TrainConfig, current_names
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.metrics_log import Curve, EventLog
 from nanollm.runs.process import liveness
 from nanollm.train.events import Event, Sample
@@ -47,7 +47,7 @@ class Status:
     step: int  # optimizer steps taken
     num_steps: int
     reason: str = ""  # a sentence where the state needs one
-    asked: str = ""  # "pause" or "stop" while the worker has yet to obey
+    requested: str = ""  # "pause" or "stop" while the worker has yet to obey
     place: int | None = None  # in the queue: 1 is next
     seconds: float | None = None  # of training so far
     tokens_per_second: float | None = None
@@ -79,12 +79,12 @@ class Snapshot:
     @property
     def means_path(self) -> Path:
         """What explain.ablation.load_means() reads. It may not be there: only runs that a worker trained have it."""
-        return names.means_beside(self.path)
+        return run_files.means_path(self.path)
 
     @property
     def findings_path(self) -> Path:
         """What explain.findings.load_findings() reads. Only the models that come along have it."""
-        return names.findings_beside(self.path)
+        return run_files.findings_path(self.path)
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Parent:
     title: str
     step: int  # of the snapshot whose weights were taken over
 
-    def sentence(self) -> str:
+    def describe(self) -> str:
         """What that means, in one sentence."""
         return (
             f"Continues “{self.title}” from step {self.step:,}, with a schedule of its own: "
@@ -116,15 +116,17 @@ class Run:
     model_config: ModelConfig
     train_config: TrainConfig
     parent: Parent | None  # what it continues
-    bare: bool  # nothing but checkpoints, as train_with_config leaves them: it can be looked at, not resumed
+    checkpoints_only: (
+        bool  # nothing but checkpoints, as train_with_config leaves them: it can be looked at, not resumed
+    )
     owner: str  # whose it is, where many share the store; empty: everybody's
-    look: str  # the key with which others may look at it; empty where there is no owner
+    view_key: str  # the key with which others may look at it; empty where there is no owner
     read_only: bool  # one of the models that come with nano-llm: it can be looked at and forked, never changed
 
     def __init__(self, folder: Path, about: Mapping[str, Any], log: EventLog, place: Callable[[], int | None]) -> None:
-        """`about` is run.json's content, or what _bare_facts() made up for a folder without one."""
-        self.read_only = folder.parent.name == names.SHIPPED
-        self.id = f"{names.SHIPPED}-{folder.name}" if self.read_only else folder.name
+        """`about` is run.json's content, or what _checkpoints_only_metadata() made up for a folder without one."""
+        self.read_only = folder.parent.name == run_files.PRETRAINED
+        self.id = f"{run_files.PRETRAINED}-{folder.name}" if self.read_only else folder.name
         self.folder = folder
         self.title = str(about.get("title") or folder.name)
         self.created = float(about.get("created") or 0.0)
@@ -134,9 +136,9 @@ class Run:
         self.model_config = _config(ModelConfig, about.get("model"))
         self.train_config = _config(TrainConfig, about.get("train"))
         self.parent = _parent(about.get("parent"))
-        self.bare = bool(about.get("bare"))
+        self.checkpoints_only = bool(about.get("bare"))
         self.owner = str(about.get("owner") or "")
-        self.look = str(about.get("look") or "")
+        self.view_key = str(about.get("look") or "")
         self._log = log
         self._place = place
 
@@ -144,15 +146,15 @@ class Run:
     def open(cls, folder: Path | str) -> Run:
         """The run in any folder. Raises InputError if there is none."""
         folder = Path(folder).absolute()
-        about = read_about(folder)
+        about = read_run_metadata(folder)
         if about is None:
-            if problem := foreign(folder):
+            if problem := unsupported_format(folder):
                 raise InputError(problem)
             raise InputError(f"There is no run in {str(folder)!r}: name a folder that training has made.")
         try:
-            return cls(folder, about, EventLog(folder / names.METRICS), lambda: None)
+            return cls(folder, about, EventLog(folder / run_files.METRICS), lambda: None)
         except (TypeError, ValueError) as error:  # somebody's hand in run.json
-            raise InputError(f"The run in {str(folder)!r} cannot be read: its {names.RUN} is damaged.") from error
+            raise InputError(f"The run in {str(folder)!r} cannot be read: its {run_files.RUN} is damaged.") from error
 
     @property
     def baselines(self) -> Baselines | None:
@@ -160,7 +162,7 @@ class Run:
         from nanollm.data.ngrams import Baselines  # numpy, for which a worker that takes its lock cannot wait
 
         try:
-            return Baselines(**names.read_json(self.folder / names.BASELINES))
+            return Baselines(**run_files.read_json(self.folder / run_files.BASELINES))
         except TypeError:
             return None
 
@@ -170,10 +172,10 @@ class Run:
 
     def status(self, *, stall_seconds: float = liveness.STALL_SECONDS) -> Status:
         """How the run stands now; a worker silent for longer than `stall_seconds` counts as stalled."""
-        if self.bare:
+        if self.checkpoints_only:
             last = max((s.step for s in self.snapshots()), default=0)
             return Status("completed", last, last, val_loss=_lowest(self.snapshots()))
-        recorded = names.read_json(self.folder / names.STATUS)
+        recorded = run_files.read_json(self.folder / run_files.STATUS)
         state, reason = self._state(recorded, stall_seconds)
         if state in ("running", "stalled"):
             return self._moving(state, reason)
@@ -211,9 +213,9 @@ class Run:
         found: dict[int, Snapshot] = {}
         for path in sorted(self.folder.glob(_CHECKPOINTS)):  # digits sort before "final"
             step = _step_of(path)
-            if step is None or step in found or (not self.bare and step > reached):
+            if step is None or step in found or (not self.checkpoints_only and step > reached):
                 continue  # the last: from before a resume further back; training will come there again
-            facts = read_facts(path) if self.bare else {}
+            facts = read_checkpoint_metadata(path) if self.checkpoints_only else {}
             train, val = losses.get(step, (facts.get("train_loss"), facts.get("val_loss")))
             found[step] = Snapshot(step, path, train, val, best=False)
         return _mark_best(sorted(found.values(), key=lambda snapshot: snapshot.step))
@@ -243,15 +245,15 @@ class Run:
             return state, reason
         if not self.alive():
             # A worker writes its last status before it lets go of the lock: look once more before mourning.
-            again = names.read_json(self.folder / names.STATUS)
+            again = run_files.read_json(self.folder / run_files.STATUS)
             if again.get("state") in STATES and again["state"] != "running":
                 return again["state"], str(again.get("reason", ""))
             if not self._writable():
                 return "lost", "Its process ended, and its folder cannot be written: make it writable, then resume."
             return "lost", "Its process ended without a word: it was killed, or the machine was restarted."
-        silence = liveness.silence(self.folder)
+        silence = liveness.seconds_since_heartbeat(self.folder)
         if silence > stall_seconds:
-            process = f"Its process (number {liveness.owner(self.folder)})"
+            process = f"Its process (number {liveness.owner_pid(self.folder)})"
             return "stalled", f"{process} has not moved for {duration(silence)}."
         return "running", reason
 
@@ -268,7 +270,9 @@ class Run:
             step,
             num_steps,
             reason,
-            asked=next((word for word in ("stop", "pause") if (self.folder / names.CONTROL / word).exists()), ""),
+            requested=next(
+                (word for word in ("stop", "pause") if (self.folder / run_files.CONTROL / word).exists()), ""
+            ),
             seconds=last.seconds if last else None,
             tokens_per_second=last.tokens_per_second if last and running else None,
             eta_seconds=pace.seconds_left(step, self.train_config) if running else None,
@@ -278,12 +282,12 @@ class Run:
 
 def write_status(folder: Path, state: str, *, step: int, reason: str = "", **more: Any) -> None:
     """Replace status.json. To be called only by who holds the run's lock, or the store's while no worker lives."""
-    names.write_json(folder / names.STATUS, {"state": state, "step": step, "reason": reason, **more})
+    run_files.write_json(folder / run_files.STATUS, {"state": state, "step": step, "reason": reason, **more})
 
 
-def read_about(folder: Path) -> dict[str, Any] | None:
+def read_run_metadata(folder: Path) -> dict[str, Any] | None:
     """What is known of a run folder: run.json, or what the checkpoints in it say; None if it is no run."""
-    about = names.read_json(folder / names.RUN) or _bare_facts(folder)
+    about = run_files.read_json(folder / run_files.RUN) or _checkpoints_only_metadata(folder)
     if about.get("format", FORMAT) != FORMAT:
         return None
     try:
@@ -295,9 +299,9 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     return about if about.get("model") else None
 
 
-def foreign(folder: Path) -> str:
+def unsupported_format(folder: Path) -> str:
     """Why a run folder must not be read as if it were of this version, in a sentence; empty where nothing is wrong."""
-    version = names.read_json(folder / names.RUN).get("format", FORMAT)
+    version = run_files.read_json(folder / run_files.RUN).get("format", FORMAT)
     if version == FORMAT:
         return ""
     return (
@@ -306,7 +310,7 @@ def foreign(folder: Path) -> str:
     )
 
 
-def read_facts(path: Path) -> dict[str, Any]:
+def read_checkpoint_metadata(path: Path) -> dict[str, Any]:
     """What a checkpoint says of itself (step, model, train, losses) and when it was written, in seconds since 1970.
 
     Read without torch, and unchecked but for what kind of thing each fact is, None for any other; empty if nothing.
@@ -342,10 +346,10 @@ def _header(path: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _bare_facts(folder: Path) -> dict[str, Any]:
+def _checkpoints_only_metadata(folder: Path) -> dict[str, Any]:
     """run.json's content for a folder that holds only checkpoints; empty if it holds none."""
     for path in sorted(folder.glob(_CHECKPOINTS), reverse=True):
-        facts = read_facts(path)
+        facts = read_checkpoint_metadata(path)
         if facts.get("model"):
             return {
                 "bare": True,
@@ -359,7 +363,7 @@ def _bare_facts(folder: Path) -> dict[str, Any]:
 
 def _step_of(path: Path) -> int | None:
     numbered = re.fullmatch(r"checkpoint_(\d{8})\.safetensors", path.name)
-    step = int(numbered[1]) if numbered else read_facts(path).get("step")
+    step = int(numbered[1]) if numbered else read_checkpoint_metadata(path).get("step")
     return step if isinstance(step, int) else None
 
 

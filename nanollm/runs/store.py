@@ -20,18 +20,38 @@ from nanollm.config import ModelConfig, TrainConfig, make_configs, preset, requi
 from nanollm.errors import InputError
 from nanollm.files import disk_error_hint, fsync_folder
 from nanollm.limits import LOCAL, Limits
-from nanollm.runs import folder as names
-from nanollm.runs import titles
-from nanollm.runs.fork import inherited, require_known
+from nanollm.runs import run_files, titles
+from nanollm.runs.fork import fork_configs, require_known_characters
 from nanollm.runs.process import liveness
 from nanollm.runs.reader import RunReader, is_name
-from nanollm.runs.record import FORMAT, Curve, Parent, Run, Snapshot, Status, foreign, read_vocabulary, write_status
-from nanollm.runs.texts import Corpora, Corpus, CorpusRef, needing
+from nanollm.runs.record import (
+    FORMAT,
+    Curve,
+    Parent,
+    Run,
+    Snapshot,
+    Status,
+    read_vocabulary,
+    unsupported_format,
+    write_status,
+)
+from nanollm.runs.texts import Corpora, Corpus, CorpusRef, unfinished_runs
 from nanollm.train.memory import require_memory, training_bytes
 
-__all__ = ["Corpora", "Corpus", "CorpusRef", "Curve", "Parent", "Run", "RunStore", "Snapshot", "Status", "needing"]
+__all__ = [
+    "Corpora",
+    "Corpus",
+    "CorpusRef",
+    "Curve",
+    "Parent",
+    "Run",
+    "RunStore",
+    "Snapshot",
+    "Status",
+    "unfinished_runs",
+]
 
-GONE = "This run is no longer here: choose another one, or start a new one."
+RUN_NOT_FOUND = "This run is no longer here: choose another one, or start a new one."
 _STAYS = "The models that come with nano-llm stay as they are"
 _LOCK = ".lock"
 _DELETED = ".deleted-"
@@ -52,10 +72,10 @@ class RunStore:
 
     def get(self, run_id: str) -> Run:
         """Raises InputError if there is no such run: in the same words for one that went and one that never was."""
-        named = is_name(run_id) and run_id != names.SHIPPED
+        named = is_name(run_id) and run_id != run_files.PRETRAINED
         run = self._reader.get(run_id) if named else None
         if run is None:
-            raise InputError((named and foreign(self._reader.folder(run_id))) or GONE)
+            raise InputError((named and unsupported_format(self._reader.folder(run_id))) or RUN_NOT_FOUND)
         return run
 
     def create(
@@ -103,15 +123,15 @@ class RunStore:
         too short or has characters that the model has never seen, if a setting is unknown, out of bounds or another
         shape of the model, or if memory or disk have no room.
         """
-        if parent.bare:
+        if parent.checkpoints_only:
             raise InputError("This folder holds only checkpoints: they can be sampled from, but not trained further.")
         snapshot = parent.snapshot(step)
-        model, train = inherited(parent, settings)
+        model, train = fork_configs(parent, settings)
         vocabulary = read_vocabulary(snapshot.path)
         if not vocabulary:
             raise InputError("This snapshot cannot be read any more: choose another one.")
         corpus = corpus or corpora.get(str(parent.corpus.get("sha256")))
-        require_known((c for c, _ in corpora.frequencies(corpus.sha256)), vocabulary)
+        require_known_characters((c for c, _ in corpora.frequencies(corpus.sha256)), vocabulary)
         self.require(corpus, model, train)
         settings = {**parent.settings, **settings}
         about = _about(corpus, model, train, preset=parent.preset, settings=settings, owner=owner)
@@ -125,14 +145,14 @@ class RunStore:
         self.limits.require_run(model, train, training_bytes(model, train))
         require_memory(model, train)
 
-    def admit(self, aside: Path) -> Run:
+    def adopt(self, temporary: Path) -> Run:
         """The run that was put together in a hidden folder under the root, from now on among the others.
 
         Raises InputError where no run may be made, OSError if the disk refuses.
         """
-        if self.root.name == names.SHIPPED:
+        if self.root.name == run_files.PRETRAINED:
             raise InputError(f"{_STAYS}, and no run is made among them: choose another folder.")
-        return self.get(self._named(aside, time.time()))
+        return self.get(self._named(temporary, time.time()))
 
     def rename(self, run_id: str, title: str) -> None:
         """Give a run another title. Raises InputError if it is gone, or the title has nothing to show."""
@@ -143,10 +163,10 @@ class RunStore:
             run = self.get(run_id)
             if run.read_only:
                 raise InputError(f"{_STAYS}: this one cannot be renamed.")
-            if run.bare:
+            if run.checkpoints_only:
                 raise InputError("This folder holds only checkpoints: rename the folder itself.")
-            path = run.folder / names.RUN
-            names.write_json(path, {**names.read_json(path), "title": title})
+            path = run.folder / run_files.RUN
+            run_files.write_json(path, {**run_files.read_json(path), "title": title})
 
     def delete(self, run_id: str) -> None:
         """Remove a run for good. Raises InputError if it is gone, or while it trains."""
@@ -154,9 +174,9 @@ class RunStore:
             run = self.get(run_id)
             if run.read_only:
                 raise InputError(f"{_STAYS}: this one cannot be deleted.")
-            if run.bare and not _only_checkpoints(run.folder):
+            if run.checkpoints_only and not _only_checkpoints(run.folder):
                 raise InputError("This folder holds other files, too: delete it by hand.")
-            with liveness.claimed(run.folder) as claimed:
+            with liveness.try_claim(run.folder) as claimed:
                 if not claimed:
                     raise InputError("This run is training: stop it first, then delete it.")
                 # Gone in one step for every reader; the removal of its files may then take its time, or be cut short.
@@ -192,9 +212,9 @@ class RunStore:
         places = [place for place, _ in self._waiting()] or [0]
         write_status(folder, "queued", step=step, place=min(places) - 1 if first else max(places) + 1)
 
-    def needing(self, sha256: str) -> list[str]:
+    def unfinished_titles(self, sha256: str) -> list[str]:
         """Titles of the runs that train on a text or may go on to: it should not be deleted under them."""
-        return [run.title for run in needing(self.list(), sha256)]
+        return [run.title for run in unfinished_runs(self.list(), sha256)]
 
     @contextmanager
     def lock(self, timeout: float = 30.0) -> Iterator[None]:
@@ -225,7 +245,7 @@ class RunStore:
     def _statuses(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Each run's status.json as it was written."""
         for name in self._reader.ids():
-            yield name, names.read_json(self.root / name / names.STATUS)
+            yield name, run_files.read_json(self.root / name / run_files.STATUS)
 
     def _owner(self, name: str) -> str:
         return str((self._reader.about(self.root / name) or {}).get("owner") or "")
@@ -235,7 +255,7 @@ class RunStore:
         return queue.index(name) + 1 if name in queue else None
 
     def _add(self, about: dict[str, Any], queued: bool, weights: Path | None = None) -> Run:
-        if self.root.name == names.SHIPPED:
+        if self.root.name == run_files.PRETRAINED:
             raise InputError(f"{_STAYS}, and no run is made among them: choose another folder.")
         try:
             return self.get(self._write_new(about, queued, weights))
@@ -243,30 +263,30 @@ class RunStore:
             raise InputError(f"The run cannot be saved {disk_error_hint(error)}") from error
 
     def _write_new(self, about: dict[str, Any], queued: bool, weights: Path | None) -> str:
-        """Write a new folder aside and give it its name at the end, so that nobody meets it half-made."""
+        """Write a new folder temporary and give it its name at the end, so that nobody meets it half-made."""
         self.root.mkdir(parents=True, exist_ok=True)
-        aside = self.root / f"{_NEW}{secrets.token_hex(8)}-{os.getpid()}"
+        temporary = self.root / f"{_NEW}{secrets.token_hex(8)}-{os.getpid()}"
         try:
-            aside.mkdir()
-            (aside / names.CONTROL).mkdir()
-            names.write_json(aside / names.RUN, about)
+            temporary.mkdir()
+            (temporary / run_files.CONTROL).mkdir()
+            run_files.write_json(temporary / run_files.RUN, about)
             if weights is not None:
-                names.write_copy(aside / names.PARENT, weights)
+                run_files.write_copy(temporary / run_files.PARENT, weights)
             if queued:
-                self.enqueue(aside)
+                self.enqueue(temporary)
             else:
-                write_status(aside, "paused", step=0)
-            return self._named(aside, about["created"])
+                write_status(temporary, "paused", step=0)
+            return self._named(temporary, about["created"])
         except BaseException:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
             raise
 
-    def _named(self, aside: Path, created: float) -> str:
+    def _named(self, temporary: Path, created: float) -> str:
         """Give a folder that is complete its name, an id that no other run has; returns it."""
         while True:
             run_id = _new_id(created)
             try:
-                os.rename(aside, self.root / run_id)  # a folder with files is never replaced
+                os.rename(temporary, self.root / run_id)  # a folder with files is never replaced
             except OSError as error:
                 if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                     raise

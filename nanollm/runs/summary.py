@@ -36,13 +36,13 @@ def as_row(about: dict[str, Any]) -> str:
 
 def as_lines(run: Run) -> list[str]:
     """What as_json() gives, a line for each thing that is known."""
-    about = {**as_json(run), "parent": run.parent.sentence() if run.parent else None}
+    about = {**as_json(run), "parent": run.parent.describe() if run.parent else None}
     known = {name: value for name, value in about.items() if value not in (None, "")}
     width = max(map(len, known))
     return [f"{name:{width}}  {value}" for name, value in known.items()]
 
 
-def judged(run: Run) -> str:
+def loss_summary(run: Run) -> str:
     """The losses as the end of a sentence; empty where none was measured."""
     found = losses(run)
     if found["final_val_loss"] is None or found["best_step"] is None:

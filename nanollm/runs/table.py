@@ -29,7 +29,7 @@ class Table:
         file = io.StringIO()
         writer = csv.writer(file)
         writer.writerow(self.columns)
-        writer.writerows([[harmless(cell) for cell in row] for row in self.rows])
+        writer.writerows([[escape_formula(cell) for cell in row] for row in self.rows])
         return file.getvalue()
 
 
@@ -65,6 +65,6 @@ def _settings(run: Run) -> dict[str, Any]:
     return text | {**to_dict(run.model_config), **to_dict(run.train_config)}
 
 
-def harmless(cell: Any) -> Any:
+def escape_formula(cell: Any) -> Any:
     """The cell, quoted away if a spreadsheet would take it for a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_DANGEROUS) else cell

@@ -39,10 +39,10 @@ class CorpusRef:
     vocab_size: int
 
 
-def needing(runs: Iterable[Run], sha256: str) -> list[Run]:
+def unfinished_runs(runs: Iterable[Run], sha256: str) -> list[Run]:
     """Those of the runs that train on a text or may go on to."""
     return [run for run in runs if run.corpus.get("sha256") == sha256 and _unfinished(run)]
 
 
 def _unfinished(run: Run) -> bool:
-    return not run.bare and run.status().state not in ("completed", "diverged")
+    return not run.checkpoints_only and run.status().state not in ("completed", "diverged")

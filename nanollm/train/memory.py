@@ -39,7 +39,7 @@ def training_bytes(model: ModelConfig, train: TrainConfig) -> int:
 def available_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
     """How many bytes this process may still take: what the machine has free, less where its container has a limit.
 
-    `proc` and `cgroups` are where Linux tells it. Elsewhere: all of the machine's memory.
+    `proc` and `cgroups` are where Linux tells it. RemoteLauncher: all of the machine's memory.
     """
     try:
         lines = (proc / "meminfo").read_text().splitlines()

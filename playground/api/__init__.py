@@ -1,1 +1,1 @@
-"""Public API endpoints."""
+"""The public API: endpoints for gradio_client and curl."""

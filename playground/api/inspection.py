@@ -1,7 +1,8 @@
-"""The public endpoints that look inside a model: what the lenses of Attention show, as plain values."""
+"""Public endpoints that inspect a model: the views of the Attention tab as plain values."""
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -13,6 +14,7 @@ from nanollm.explain.ablation import HeadEffect, Reading, rank_heads, switch_off
 from nanollm.explain.context_window import require_place
 from nanollm.explain.head_types import PATTERNS, head_scores
 from nanollm.explain.logit_lens import contributions, logit_lens
+from playground.api import parameters, sentences
 from playground.attention.components.switches import part_named
 from playground.context import Context
 from playground.handlers import report_errors
@@ -21,48 +23,54 @@ from playground.services.inspections import View
 from playground.services.models import version
 
 KINDS = ("mean", "zero")
-LIKELIEST = 10  # next characters told
+NEXT_CHARACTERS = 10  # most likely next characters in an answer
 
 
-def publish_inside(ctx: Context) -> None:
-    """Add the endpoints to the page under construction. Their InputErrors reach the caller as they are."""
+def publish_inspection(ctx: Context) -> None:
+    """Add the endpoints to the page that is being built. Clients receive the message of an InputError."""
+    limit = ctx.fair_queue.limit
+    ablation, rank, names, lens = _endpoints(ctx)
+    for endpoint in (limit(ablation), rank, limit(names), limit(lens)):
+        gr.api(report_errors(endpoint), api_name=endpoint.__name__, **ctx.generation_concurrency)
 
+
+def _endpoints(ctx: Context) -> tuple[Any, ...]:
     def ablation(run: str, text: str, parts: list[str], kind: str = "mean", step: int | None = None) -> dict[str, Any]:
-        """A text read without some parts (L1 a layer, L1·H2 a head, L1·FF a feed-forward block), together and alone.
+        """Score a text without some parts (L1: layer, L1·H2: head, L1·FF: feed-forward block), together and alone.
 
-        Each reading has loss (nats a character) and next (the likeliest next characters). kind: held at their "mean",
-        or "zero".
+        untouched, together and each of alone have loss (nats per character) and next (the most likely next characters).
+        kind: replace a part's output by its "mean" or by "zero".
         """
         if not isinstance(parts, list):
-            raise InputError('parts must be a list such as ["L1·H2", "L3·FF"].')
+            raise InputError(sentences.NOT_PARTS)
         if kind not in KINDS:
-            raise InputError('kind must be "mean" or "zero".')
+            raise InputError(sentences.NOT_A_KIND.format(value=reprlib.repr(kind)))
         view = _view(ctx, run, step, text)
         means = ctx.inspections.means(view)[0] if kind == "mean" else None
         off = [part_named(label) for label in parts]
         found = switch_off(view.loaded.model, view.loaded.tokenizer, view.typed, off, means)
-        tell = lambda reading: _reading(reading, view.loaded.tokenizer.characters)  # noqa: E731
+        characters = view.loaded.tokenizer.characters
         return {
             "text": found.text,
             "skipped": found.skipped,
             "parts": [part.label for part in found.parts],
             "kind": "zero" if means is None else "mean",
-            "untouched": tell(found.untouched),
-            "together": tell(found.together),
-            "alone": [tell(reading) for reading in found.alone],
+            "untouched": _reading(found.untouched, characters),
+            "together": _reading(found.together, characters),
+            "alone": [_reading(reading, characters) for reading in found.alone],
         }
 
     def rank(run: str, step: int | None = None) -> list[dict[str, Any]]:
-        """Every head, the most missed first: how much the loss on held-out text rises without it, ± error, in nats."""
+        """Rank all heads by how much the loss on held-out text rises without each: head, increase and error in nats."""
         view = _view(ctx, run, step, None)
-        kept = ctx.inspections.findings(view)
-        effects = kept.effects if kept else _ranked(ctx, view)
-        found = sorted(effects, key=lambda effect: -effect.increase)
-        return [{"head": e.part.label, "increase": _number(e.increase), "error": _number(e.error)} for e in found]
+        findings = ctx.inspections.findings(view)
+        effects = findings.effects if findings else _rank_now(ctx, view)
+        ranked = sorted(effects, key=lambda effect: -effect.increase)
+        return [{"head": e.part.label, "increase": _number(e.increase), "error": _number(e.error)} for e in ranked]
 
     def names(run: str, text: str | None = None, step: int | None = None) -> dict[str, Any]:
-        """What each head is: names[layer][head] (null: nothing recognisable), its scores for each of patterns, and what
-        chance would give. Without a text: on what the run held out."""
+        """Name the type of each head: names[layer][head] (null: none recognized), its scores for each of patterns, and
+        the scores expected by chance. Without a text: measured on the run's held-out text."""
         view = _view(ctx, run, step, text)
         model, tokenizer = view.loaded.model, view.loaded.tokenizer
         found = ctx.inspections.head_scores(view)[0] if text is None else head_scores(model, tokenizer, view.typed)
@@ -76,16 +84,16 @@ def publish_inside(ctx: Context) -> None:
     def lens(
         run: str, text: str, place: int = -1, character: str | None = None, step: int | None = None
     ) -> dict[str, Any]:
-        """What each layer would say after `place` of the window, and who speaks for a character (the likeliest if none
-        is named): the contributions come to its logit."""
+        """Apply the logit lens after position `place` of the window: layers are each layer's most likely characters,
+        contributions add up to the logit of a character (default: the most likely one)."""
         view = _view(ctx, run, step, text)
         model, tokenizer = view.loaded.model, view.loaded.tokenizer
         if character is not None and not isinstance(character, str):
-            raise InputError("character must be one character, or null for the likeliest.")
-        read = logit_lens(model, tokenizer, view.typed)
-        seen = read.probabilities[:, require_place(place, len(read.text))]  # (L + 1, V)
-        likeliest = tokenizer.characters[int(seen[-1].argmax())]
-        shares = contributions(model, tokenizer, view.typed, likeliest if character is None else character, place)
+            raise InputError(sentences.NOT_A_CHARACTER.format(value=reprlib.repr(character)))
+        found = logit_lens(model, tokenizer, view.typed)
+        layers = found.probabilities[:, require_place(place, len(found.text))]  # (L + 1, V)
+        most_likely = tokenizer.characters[int(layers[-1].argmax())]
+        shares = contributions(model, tokenizer, view.typed, most_likely if character is None else character, place)
         parts = {
             f"L{layer}·H{head}": _number(value)
             for layer, heads in enumerate(shares.heads, 1)
@@ -96,7 +104,7 @@ def publish_inside(ctx: Context) -> None:
             "text": shares.text,
             "skipped": shares.skipped,
             "place": shares.place,
-            "layers": [_likeliest(says, tokenizer.characters) for says in seen],
+            "layers": [_most_likely(probabilities, tokenizer.characters) for probabilities in layers],
             "character": shares.character,
             "logit": _number(shares.logit),
             "contributions": {
@@ -107,43 +115,36 @@ def publish_inside(ctx: Context) -> None:
             },
         }
 
-    fair = ctx.fair_queue.fair
-    for endpoint in (fair(ablation), rank, fair(names), fair(lens)):
-        gr.api(report_errors(endpoint), api_name=endpoint.__name__, **ctx.generation_concurrency)
+    return ablation, rank, names, lens
 
 
 def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
-    """The snapshot, and the text if there is one. Raises InputError for what is none."""
-    if not isinstance(run, str):
-        raise InputError("run must be the id of a run.")
-    if step is not None and (not isinstance(step, int) or isinstance(step, bool)):
-        raise InputError("step must be a whole number, or null for the last snapshot.")
+    """Return the snapshot with the text, or with an empty one. Raises InputError for malformed parameters."""
+    run, step = parameters.run_id(run), parameters.step(step)
     if text is None:
         found, snapshot = ctx.models.find(run, step)
         return View(found, snapshot, ctx.models.at(snapshot), version(snapshot), "", "")
-    if not isinstance(text, str):
-        raise InputError("A text is expected here.")
-    if len(text) > MAX_PROMPT:
-        raise InputError(f"A text of at most {MAX_PROMPT:,} characters is expected.")
+    if len(parameters.text(text)) > MAX_PROMPT:
+        raise InputError(sentences.TEXT_TOO_LONG.format(length=len(text), limit=MAX_PROMPT))
     return ctx.inspections.view({"run": run, "step": step}, text)
 
 
-def _ranked(ctx: Context, view: View) -> Iterable[HeadEffect]:
-    """Measured now, on what the run held out. Raises InputError where that is not here."""
+def _rank_now(ctx: Context, view: View) -> Iterable[HeadEffect]:
+    """Measure the effect of each head on the run's held-out text. Raises InputError if that is not available."""
     ids = ctx.inspections.held_out(view.run, view.loaded)
-    return ctx.fair_queue.each(rank_heads(view.loaded.model, ids, ctx.inspections.means(view)[0]))
+    return ctx.fair_queue.iterate(rank_heads(view.loaded.model, ids, ctx.inspections.means(view)[0]))
 
 
 def _reading(reading: Reading, characters: tuple[str, ...]) -> dict[str, Any]:
-    return {"loss": _number(reading.loss), "next": _likeliest(reading.next_character, characters)}
+    return {"loss": _number(reading.loss), "next": _most_likely(reading.next_character, characters)}
 
 
-def _likeliest(probabilities: np.ndarray, characters: tuple[str, ...]) -> dict[str, float | None]:
-    return {characters[id]: _number(probabilities[id]) for id in np.argsort(-probabilities)[:LIKELIEST]}
+def _most_likely(probabilities: np.ndarray, characters: tuple[str, ...]) -> dict[str, float | None]:
+    return {characters[id]: _number(probabilities[id]) for id in np.argsort(-probabilities)[:NEXT_CHARACTERS]}
 
 
 def _number(value: Any) -> float | None:
-    """A number as JSON has it: NaN, which it lacks, as null."""
+    """Round a number for JSON, which has no NaN and no infinity: null instead."""
     return round(float(value), 6) if np.isfinite(value) else None
 
 

@@ -111,7 +111,7 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
         if tab != "attention":
             return gr.skip()
         try:
-            with ctx.fair_queue.turn():
+            with ctx.fair_queue.slot():
                 view = ctx.inspections.view(selection, text)
                 effects, rank = ranking.known(ctx, view, request.session_hash)
                 frame = looking.framed(ctx, view, effects)
@@ -127,7 +127,7 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
         try:
             own = dict(zip(asked, values, strict=True))
             view = ctx.inspections.view(selection, text)
-            with ctx.fair_queue.turn():
+            with ctx.fair_queue.slot():
                 return LENSES[lens].show(ctx, its, view, head, *(own[part] for part in its.asked))
         except Exception as error:
             error_message(error)  # a defect goes to the log; what is wrong with the question, look() has said already
@@ -160,7 +160,7 @@ def _wire_whole(ctx: Context, parts: Parts) -> None:
             if tab != "attention" or not opened:
                 return gr.skip()
             try:
-                with ctx.fair_queue.turn():
+                with ctx.fair_queue.slot():
                     return what(ctx, parts.whole, ctx.inspections.view(selection, text))
             except Exception as error:
                 error_message(error)

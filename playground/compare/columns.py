@@ -1,4 +1,4 @@
-"""Who sits in the columns of Compare: models at a moment of their training, each with what is to be known of it."""
+"""The columns of Compare: each holds one snapshot of a run, with the facts about it."""
 
 from __future__ import annotations
 
@@ -8,106 +8,106 @@ from typing import Any
 
 from nanollm.errors import InputError
 from nanollm.runs.store import Run, Snapshot
+from playground.compare import sentences
 from playground.context import Context
 from playground.handlers import error_message
 from playground.selection import parse_selection
 from playground.services.generation_request import GenerationRequest
 from playground.services.streaming import TokenStream
 
-COLUMNS = 4
-FEWEST = 2
-NOT_LOSSES = "compare how they write, not their losses."
+MAX_COLUMNS = 4
+MIN_COLUMNS = 2
 
 
 @dataclass
-class Seat:
-    """One column: its model, or the sentence that says why there is none; while it writes, its pen."""
+class Column:
+    """One column: its snapshot and, while it generates, the stream; or the problem why there is none."""
 
     run: Run | None = None
     snapshot: Snapshot | None = None
-    pen: TokenStream[str] | None = None
+    stream: TokenStream[str] | None = None
     problem: str = ""
-    unknown: str = ""  # characters of the prompt that the model has never seen
+    unknown: str = ""  # characters of the prompt that are not in the model's vocabulary
 
     @property
     def text(self) -> str:
-        """What it has written so far."""
-        return "".join(self.pen.generated) if self.pen else ""
+        """The text generated so far."""
+        return "".join(self.stream.generated) if self.stream else ""
 
 
-def seats(ctx: Context, asked: Any) -> list[Seat]:
-    """A seat for each of the models in a browser's question; a model that cannot be had leaves the others alone.
+def parse_columns(ctx: Context, request: Any) -> list[Column]:
+    """Return a column for each of the `models` in a browser's request.
 
-    Raises InputError where that is no question, or one of more models than there are columns.
+    A model that does not exist gets a problem and does not affect the others. Raises InputError if the request is
+    malformed or has too many models.
     """
-    models = asked.get("models") if isinstance(asked, dict) else None
-    if not isinstance(models, list) or len(models) > COLUMNS:
-        raise InputError(f"A list of up to {COLUMNS} models is expected.")
+    models = request.get("models") if isinstance(request, dict) else None
+    if not isinstance(models, list) or len(models) > MAX_COLUMNS:
+        raise InputError(sentences.NOT_MODELS.format(limit=MAX_COLUMNS))
     if not models:
-        raise InputError("There is no model to compare yet: the first appears as soon as training begins.")
-    return [_seat(ctx, model) for model in models]
+        raise InputError(sentences.NO_COLUMNS)
+    return [_column(ctx, model) for model in models]
 
 
-def in_columns(count: Any, models: Sequence[Any]) -> dict[str, Any]:
-    """The beginning of such a question: as many of the models as there are columns."""
+def models_request(count: Any, models: Sequence[Any]) -> dict[str, Any]:
+    """Start a request with the models of the first `count` columns."""
     return {"models": list(models[:count] if isinstance(count, int) else models)}
 
 
-def take_pens(ctx: Context, asked: dict[str, Any], taken: Sequence[Seat]) -> None:
-    """Make everybody ready to write from the question's prompt, by its dials; who cannot says why."""
-    for seat in taken:
-        if seat.run is None or seat.snapshot is None:
+def start_streams(ctx: Context, request: dict[str, Any], columns: Sequence[Column]) -> None:
+    """Give each column a stream for the request's prompt and sampling settings, or the problem why it has none."""
+    for column in columns:
+        if column.run is None or column.snapshot is None:
             continue
         try:
-            question = GenerationRequest.of({**asked, "run": seat.run.id, "step": seat.snapshot.step})
-            seat.pen = _pen(ctx, seat, question)
+            snapshot = {"run": column.run.id, "step": column.snapshot.step}
+            column.stream = _stream(ctx, column, GenerationRequest.of({**request, **snapshot}))
         except Exception as error:
-            seat.problem = error_message(error)
+            column.problem = error_message(error)
 
 
-def facts(seat: Seat, speed: str = "–") -> list[list[str]]:
-    """The four facts under a column."""
-    if seat.run is None or seat.snapshot is None:
+def facts(column: Column, speed: str = "–") -> list[list[str]]:
+    """Return the four facts below a column, as [name, value]."""
+    if column.run is None or column.snapshot is None:
         return []
     return [
-        ["parameters", f"{seat.run.model_config.num_parameters:,}"],
-        ["steps", f"{seat.snapshot.step:,}"],
-        ["validation loss", _loss(seat.snapshot.val_loss)],
-        ["characters a second", speed],
+        ["parameters", f"{column.run.model_config.num_parameters:,}"],
+        ["steps", f"{column.snapshot.step:,}"],
+        ["validation loss", _loss(column.snapshot.val_loss)],
+        ["characters per second", speed],
     ]
 
 
-def caution(runs: Iterable[Run | None]) -> str:
-    """What keeps the losses of these runs from being compared; empty if nothing does.
+def comparison_warning(runs: Iterable[Run | None]) -> str:
+    """Return why the losses of these runs are not comparable; empty if they are.
 
-    Of one text, all vocabularies of one size are the same; a run that goes on from another one's model may know more.
+    Runs on the same text have vocabularies of the same size, except a fork, which keeps its parent's vocabulary.
     """
     present = [run for run in runs if run]
-    texts = {run.corpus.get("sha256") for run in present}
-    different_characters = len({run.model_config.vocab_size for run in present}) > 1
-    if len(texts) > 1 and None in texts:
-        return f"It is not known whether these models learned from the same text: {NOT_LOSSES}"
-    if len(texts) > 1:
-        characters = ", of different characters" if different_characters else ""
-        return f"These models learned from different texts{characters}: {NOT_LOSSES}"
-    return f"These models choose among different characters: {NOT_LOSSES}" if different_characters else ""
+    corpora = {run.corpus.get("sha256") for run in present}
+    different_vocabularies = len({run.model_config.vocab_size for run in present}) > 1
+    if len(corpora) > 1 and None in corpora:
+        return sentences.UNKNOWN_CORPORA
+    if len(corpora) > 1:
+        return sentences.BOTH_DIFFERENT if different_vocabularies else sentences.DIFFERENT_CORPORA
+    return sentences.DIFFERENT_VOCABULARIES if different_vocabularies else ""
 
 
-def _seat(ctx: Context, model: Any) -> Seat:
+def _column(ctx: Context, model: Any) -> Column:
     try:
-        return Seat(*ctx.models.find(*parse_selection(model)))
+        return Column(*ctx.models.find(*parse_selection(model)))
     except Exception as error:
-        return Seat(problem=error_message(error))
+        return Column(problem=error_message(error))
 
 
-def _pen(ctx: Context, seat: Seat, question: GenerationRequest) -> TokenStream[str]:
-    from nanollm.inference.generate import stream_text  # torch is only worth its second when somebody writes
+def _stream(ctx: Context, column: Column, request: GenerationRequest) -> TokenStream[str]:
+    from nanollm.inference.generate import stream_text  # imports torch, which takes a second
 
-    assert seat.snapshot is not None
-    ctx.limits.require_generation(question.full_prompt, question.max_length)
-    loaded = ctx.models.at(seat.snapshot)
-    seat.unknown = "".join(loaded.tokenizer.unknown(question.prompt))
-    return TokenStream(stream_text(loaded.model, loaded.tokenizer, question.prompt, **question.sampling))
+    assert column.snapshot is not None
+    ctx.limits.require_generation(request.full_prompt, request.max_length)
+    loaded = ctx.models.at(column.snapshot)
+    column.unknown = "".join(loaded.tokenizer.unknown(request.prompt))
+    return TokenStream(stream_text(loaded.model, loaded.tokenizer, request.prompt, **request.sampling))
 
 
 def _loss(loss: float | None) -> str:

@@ -11,7 +11,7 @@ import gradio as gr
 from nanollm.charts.base import Figure, Reference, references_of
 from nanollm.runs.store import Run
 from nanollm.runs.table import tabulate
-from playground.compare.columns import caution
+from playground.compare.columns import comparison_warning
 from playground.compare.compare_runs import run_chooser
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.run_table import run_table, sheet
@@ -58,7 +58,7 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
         if tab != "compare" or view not in ("curves", "table"):
             return gr.skip()
         runs = chosen_runs(ctx, ids)
-        warning = caution(runs)
+        warning = comparison_warning(runs)
         if view == "table":
             return warning, gr.skip(), sheet(tabulate(runs))
         return warning, curves(ctx, runs, axis if axis in AXES.values() else "steps"), gr.skip()
@@ -95,7 +95,7 @@ def curves(ctx: Context, runs: Sequence[Run], axis: str) -> Figure | None:
 
 def _references(runs: Sequence[Run]) -> list[Reference]:
     """What counting achieves, where all of them learned from one text."""
-    if caution(runs):
+    if comparison_warning(runs):
         return []
     counted = next((run.baselines for run in runs if run.baselines), None)
     return references_of(runs[0].model_config.vocab_size, counted)

@@ -11,7 +11,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
-from playground.compare.columns import FEWEST, Seat, facts, in_columns, seats, take_pens
+from playground.compare.columns import MIN_COLUMNS, Column, facts, models_request, parse_columns, start_streams
 from playground.compare.compare_blind import blind, cards
 from playground.compare.texts import PLACE
 from playground.compare.texts import Parts as Columns
@@ -65,7 +65,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
         request: gr.Request, before: Round | None, count: Any, prompt: Any, temperature: Any, top_k: Any,
         length: Any, *models: Any,
     ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        asked = in_columns(count, models) | {"prompt": prompt, "temperature": temperature, "top_k": top_k}
+        asked = models_request(count, models) | {"prompt": prompt, "temperature": temperature, "top_k": top_k}
         asked |= {"max_length": length, "seed": secrets.randbelow(100_000)}
         yield from _write(ctx, request.session_hash, asked, before)
 
@@ -86,13 +86,13 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     parts.round.guess(guess, parts.secret, [parts.round, parts.secret], **UNQUEUED, **MULTIPLE)
 
 
-def riddle(taken: Sequence[Seat]) -> tuple[str, int]:
+def riddle(columns: Sequence[Column]) -> tuple[str, int]:
     """A question about these models that has one answer, and the index of the answer.
 
     Raises InputError where they are of one size and one age.
     """
-    several = len(taken) > FEWEST
-    runs = [(seat.run, seat.snapshot) for seat in taken if seat.run and seat.snapshot]
+    several = len(columns) > MIN_COLUMNS
+    runs = [(column.run, column.snapshot) for column in columns if column.run and column.snapshot]
     sizes = [run.model_config.num_parameters for run, _ in runs]
     steps = [snapshot.step for _, snapshot in runs]
     for amounts, question in (
@@ -108,16 +108,16 @@ def _write(ctx: Context, session: str | None, asked: dict[str, Any], before: Rou
     """Updates for the cards, the secret and Stop."""
     cancelled = ctx.active_streams.begin(session, PLACE)
     try:
-        taken = seats(ctx, asked)
-        random.SystemRandom().shuffle(taken)
-        now = _begun(ctx, asked, taken)
+        columns = parse_columns(ctx, asked)
+        random.SystemRandom().shuffle(columns)
+        now = _begun(ctx, asked, columns)
         if before:
             now.guessed, now.correct = before.guessed, before.correct
-        now.texts = _level(taken)
+        now.texts = _level(columns)
         stop = gr.Button(interactive=True)
         yield now.cards(), now, stop
-        for _ in run_streams([seat.pen for seat in taken if seat.pen], cancelled):
-            now.texts = _level(taken)
+        for _ in run_streams([column.stream for column in columns if column.stream], cancelled):
+            now.texts = _level(columns)
             yield now.cards(), gr.skip(), stop
         now.open = True
         yield now.cards(over=True), now, gr.Button(interactive=False)
@@ -125,29 +125,29 @@ def _write(ctx: Context, session: str | None, asked: dict[str, Any], before: Rou
         ctx.active_streams.end(session, PLACE, cancelled)
 
 
-def _begun(ctx: Context, asked: dict[str, Any], taken: list[Seat]) -> Round:
+def _begun(ctx: Context, asked: dict[str, Any], columns: list[Column]) -> Round:
     """A round about these models, each with its pen. Raises InputError where one of them cannot write."""
-    if len(taken) < FEWEST:
+    if len(columns) < MIN_COLUMNS:
         raise InputError("Add a second model to compare.")
     long = asked.get("max_length")
     brief = min(long, LENGTH) if isinstance(long, (int, float)) else long  # what is no length is refused with the rest
-    take_pens(ctx, {**asked, "max_length": brief}, taken)
-    if problem := next((seat.problem for seat in taken if seat.problem), ""):
+    start_streams(ctx, {**asked, "max_length": brief}, columns)
+    if problem := next((column.problem for column in columns if column.problem), ""):
         raise InputError(problem)
-    question, right = riddle(taken)
+    question, right = riddle(columns)
     names = [
-        {"title": seat.run.title, "slot": ctx.catalogue.slot(seat.run.id), "facts": _size_and_age(seat)}
-        for seat in taken
-        if seat.run
+        {"title": column.run.title, "slot": ctx.catalogue.slot(column.run.id), "facts": _size_and_age(column)}
+        for column in columns
+        if column.run
     ]
     return Round(asked["prompt"], question, right, names)
 
 
-def _size_and_age(seat: Seat) -> str:
-    return ", ".join(f"{number} {name}" for name, number in facts(seat)[:2])
+def _size_and_age(column: Column) -> str:
+    return ", ".join(f"{number} {name}" for name, number in facts(column)[:2])
 
 
-def _level(taken: list[Seat]) -> list[str]:
+def _level(columns: list[Column]) -> list[str]:
     """What they have written, as far as the slowest has come: a large model writes slowly, which would tell."""
-    length = min(len(seat.pen.generated) for seat in taken if seat.pen)
-    return [seat.text[:length] for seat in taken]
+    length = min(len(column.stream.generated) for column in columns if column.stream)
+    return [column.text[:length] for column in columns]

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
-from playground.compare.columns import Seat, in_columns, seats
+from playground.compare.columns import Column, models_request, parse_columns
 from playground.compare.compare_difference import Score, difference, scored
 from playground.compare.texts import Parts as Columns
 from playground.components.text import line
@@ -54,11 +54,11 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     inputs = [parts.text, columns.count, *columns.models]
 
     @report_errors
-    @ctx.fair_queue.fair
+    @ctx.fair_queue.limit
     def score(text: Any, count: Any, *models: Any) -> tuple[Any, str]:
-        taken = seats(ctx, in_columns(count, models))
-        scores = score_all(ctx, taken, _shown(text))
-        problems = [seat.problem for seat in taken if seat.problem]
+        columns = parse_columns(ctx, models_request(count, models))
+        scores = score_all(ctx, columns, _shown(text))
+        problems = [column.problem for column in columns if column.problem]
         return scored(_shown(text), scores) if scores else gr.skip(), " ".join(dict.fromkeys(problems))
 
     # Another moment or model may come while one is scored: the last one counts.
@@ -69,7 +69,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
 
     @report_errors
     def take(count: Any, *models: Any) -> str:
-        return held_out(ctx, seats(ctx, in_columns(count, models)))
+        return held_out(ctx, parse_columns(ctx, models_request(count, models)))
 
     parts.take.click(take, inputs[1:], parts.text, show_progress="hidden", api_visibility="private").success(
         None, js="() => document.getElementById('compare-score').click()"
@@ -78,32 +78,32 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     parts.fetching.offer.arrived(None, js=TAKE)
 
 
-def score_all(ctx: Context, taken: list[Seat], text: str) -> list[Score]:
+def score_all(ctx: Context, columns: list[Column], text: str) -> list[Score]:
     """Everybody's bits for each character of a text; who cannot read it gets a problem instead."""
     from nanollm.explain.surprisal import surprisal  # torch is only worth its second when somebody scores
 
     scores = []
-    for seat in taken:
-        if seat.run is None or seat.snapshot is None:
+    for column in columns:
+        if column.run is None or column.snapshot is None:
             continue
         try:
-            loaded = ctx.models.at(seat.snapshot)
+            loaded = ctx.models.at(column.snapshot)
             bits = surprisal(loaded.model, loaded.tokenizer, text).bits
-            scores.append(Score(seat.run, seat.snapshot.step, ctx.catalogue.slot(seat.run.id), bits))
+            scores.append(Score(column.run, column.snapshot.step, ctx.catalogue.slot(column.run.id), bits))
         except InputError as error:
-            seat.problem = f"{seat.run.title}: {error_message(error)}" if text else error_message(error)
+            column.problem = f"{column.run.title}: {error_message(error)}" if text else error_message(error)
     return scores
 
 
-def held_out(ctx: Context, taken: list[Seat]) -> str:
+def held_out(ctx: Context, columns: list[Column]) -> str:
     """Some lines of a text that one of the models was never trained on. Raises InputError where none is here."""
     problem = InputError("There is no model in the columns yet.")
-    for seat in taken:
-        if seat.run is None or seat.snapshot is None:
+    for column in columns:
+        if column.run is None or column.snapshot is None:
             continue
         try:
-            loaded = ctx.models.at(seat.snapshot)
-            ids = ctx.inspections.held_out(seat.run, loaded)
+            loaded = ctx.models.at(column.snapshot)
+            ids = ctx.inspections.held_out(column.run, loaded)
             return loaded.tokenizer.decode(ids[:EXAMPLE]).strip()
         except InputError as error:
             problem = error

@@ -12,7 +12,7 @@ from nanollm.errors import InputError
 from nanollm.experiments.scaling import Experiment, experiments
 from playground.compare import curves, scored, texts
 from playground.compare import guess_the_size as blind
-from playground.compare.columns import COLUMNS, FEWEST
+from playground.compare.columns import MAX_COLUMNS, MIN_COLUMNS
 from playground.components.factory import browser_call
 from playground.components.no_model import empty
 from playground.context import Context
@@ -99,9 +99,9 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
         models = members(found)
         if not models:
             raise InputError("Nothing of this experiment has been trained yet: wait for its first snapshots.")
-        updates = [*models[:COLUMNS], *(gr.skip(),) * (COLUMNS - len(models))]
+        updates = [*models[:MAX_COLUMNS], *(gr.skip(),) * (MAX_COLUMNS - len(models))]
         ids = [run.id for run in found.runs()]
-        return [*updates, min(max(len(models), FEWEST), COLUMNS), ids]
+        return [*updates, min(max(len(models), MIN_COLUMNS), MAX_COLUMNS), ids]
 
     parts.experiment.input(
         open_one, parts.experiment, [*parts.texts.models, parts.texts.count, parts.curves.runs],

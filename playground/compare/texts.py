@@ -8,7 +8,15 @@ from typing import Any
 
 import gradio as gr
 
-from playground.compare.columns import COLUMNS, Seat, caution, facts, in_columns, seats, take_pens
+from playground.compare.columns import (
+    MAX_COLUMNS,
+    Column,
+    comparison_warning,
+    facts,
+    models_request,
+    parse_columns,
+    start_streams,
+)
 from playground.compare.compare_columns import column_count
 from playground.components import sampling_controls as dials
 from playground.components.factory import browser_call
@@ -27,7 +35,7 @@ UNKNOWN = "Not every one of these models knows all characters of the prompt."
 
 
 @dataclass
-class Column:
+class ColumnParts:
     model: gr.HTML
     output: gr.HTML
     facts: gr.HTML
@@ -38,7 +46,7 @@ class Parts:
     ask: dials.Ask
     dials: dials.Dials
     caution: gr.HTML
-    columns: list[Column]
+    columns: list[ColumnParts]
     count: gr.HTML
     fold: dials.Fold
 
@@ -61,20 +69,20 @@ def layout(ctx: Context) -> Parts:
         knobs = dials.dials(PLACE)
     warning = line("compare-caution", elem_classes="caution")
     with gr.Row(elem_classes="columns compare-view when-texts when-scored when-blind"):
-        columns = [_column(index) for index in range(COLUMNS)]
+        columns = [_column(index) for index in range(MAX_COLUMNS)]
     count = column_count("compare-count")
     with gr.Column(elem_classes="compare-view when-texts", min_width=0):
         fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
     return Parts(ask, knobs, warning, columns, count, fold)
 
 
-def _column(index: int) -> Column:
+def _column(index: int) -> ColumnParts:
     name = f"compare-{index + 1}"
     with gr.Column(min_width=200, elem_id=name, elem_classes="compared"):
         model = time_bar(f"{name}-model", rank=index, elem_classes="compact")
         output = writing(f"{name}-text", f"What the model of column {index + 1} writes", WAITING)
         told = numbers(f"{name}-facts")
-    return Column(model, output, told)
+    return ColumnParts(model, output, told)
 
 
 def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
@@ -91,8 +99,8 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     gr.on(ask.asking, None, parts.question, None, js=press, api_visibility="private", **MULTIPLE)
 
     def tell(event: gr.EventData) -> list[Any]:
-        taken = seats(ctx, event_data(event))
-        return [*_each(map(facts, taken)), caution(seat.run for seat in taken)]
+        columns = parse_columns(ctx, event_data(event))
+        return [*_each_column(map(facts, columns)), comparison_warning(column.run for column in columns)]
 
     parts.count.tell(tell, None, [*(column.facts for column in parts.columns), parts.caution], **UNQUEUED, **MULTIPLE)
 
@@ -126,9 +134,9 @@ def _wire_drop(ctx: Context, parts: Parts) -> None:
     @report_errors
     def without_unknown(prompt: str, count: Any, *models: Any) -> str:
         asked = {"prompt": prompt, "temperature": 0, "top_k": 1, "max_length": 1, "seed": 0}
-        taken = seats(ctx, in_columns(count, models))
-        take_pens(ctx, asked, taken)
-        unknown = {character for seat in taken for character in seat.unknown}
+        columns = parse_columns(ctx, models_request(count, models))
+        start_streams(ctx, asked, columns)
+        unknown = {character for column in columns for character in column.unknown}
         return "".join(character for character in prompt if character not in unknown)
 
     parts.ask.drop.click(
@@ -136,32 +144,38 @@ def _wire_drop(ctx: Context, parts: Parts) -> None:
     ).success(None, js=f"() => document.getElementById('{PLACE}-write').click()")
 
 
-def _write(ctx: Context, session: str | None, asked: Any) -> Iterator[list[Any]]:
-    """Updates for the columns' texts and facts, the line of caution, the problem, its removal, and Stop."""
-    no_stop = gr.Button(interactive=False)
+def _write(ctx: Context, session: str | None, request: Any) -> Iterator[list[Any]]:
+    """Yield updates for the columns' texts and facts, the warning, the problem, its button, and Stop."""
     cancelled = ctx.active_streams.begin(session, PLACE)
     try:
-        taken = seats(ctx, asked)
-        take_pens(ctx, asked, taken)
-        pens, unknown = [seat.pen for seat in taken if seat.pen], any(seat.unknown for seat in taken)
-        prompt = asked.get("prompt")
-        about = [caution(seat.run for seat in taken), UNKNOWN if unknown else "", gr.Button(visible=unknown)]
-        told = _each(facts(seat, "…" if seat.pen else "–") for seat in taken)
-        beside = [*told, *about, gr.Button(interactive=bool(pens))]
-        yield [*_texts(taken, prompt), *beside]
-        for _ in run_streams(pens, cancelled):
-            yield [*_texts(taken, prompt), *beside]
-        speeds = _each(facts(seat, f"{seat.pen.tokens_per_second:,.0f}" if seat.pen else "–") for seat in taken)
-        yield [*_texts(taken, prompt), *speeds, *about, no_stop]
+        columns = parse_columns(ctx, request)
+        start_streams(ctx, request, columns)
+        streams = [column.stream for column in columns if column.stream]
+        unknown, prompt = any(column.unknown for column in columns), request.get("prompt")
+        warning = comparison_warning(column.run for column in columns)
+        notes = [warning, UNKNOWN if unknown else "", gr.Button(visible=unknown)]
+        speeds = _each_column(facts(column, "…" if column.stream else "–") for column in columns)
+        rest = [*speeds, *notes, gr.Button(interactive=bool(streams))]
+        yield [*_texts(columns, prompt), *rest]
+        for _ in run_streams(streams, cancelled):
+            yield [*_texts(columns, prompt), *rest]
+        speeds = _each_column(facts(column, _speed(column)) for column in columns)
+        yield [*_texts(columns, prompt), *speeds, *notes, gr.Button(interactive=False)]
     finally:
         ctx.active_streams.end(session, PLACE, cancelled)
 
 
-def _texts(taken: list[Seat], prompt: Any) -> list[Any]:
-    return _each(written(prompt, seat.text) if seat.pen else written(note=seat.problem) for seat in taken)
+def _speed(column: Column) -> str:
+    return f"{column.stream.tokens_per_second:,.0f}" if column.stream else "–"
 
 
-def _each(values: Any) -> list[Any]:
-    """An update for every column; those that have no seat stay as they are."""
+def _texts(columns: list[Column], prompt: Any) -> list[Any]:
+    return _each_column(
+        written(prompt, column.text) if column.stream else written(note=column.problem) for column in columns
+    )
+
+
+def _each_column(values: Any) -> list[Any]:
+    """Return an update for every column; columns without a value stay as they are."""
     values = list(values)
-    return [*values, *(gr.skip(),) * (COLUMNS - len(values))]
+    return [*values, *(gr.skip(),) * (MAX_COLUMNS - len(values))]

@@ -1,7 +1,8 @@
-"""Whose turn it is to look inside a model: a few at once, visitor by visitor, and nobody for who has gone.
+"""Fair scheduling of inspection requests: bounded concurrency, round-robin by visitor.
 
-What reads with PyTorch takes whole processor cores, and whoever asks fifty times at once would have them all. Here
-each visitor stands in line once, however much they asked. Writing shares itself: nanollm.inference.thread_limits.
+Inspections run on PyTorch and use whole processor cores, so one visitor with fifty requests could occupy all of them.
+Here every visitor gets the next slot in turn, however many requests they have waiting. Text generation is scheduled
+separately, by nanollm.inference.thread_limits.
 """
 
 from __future__ import annotations
@@ -13,77 +14,75 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from nanollm.errors import InputError
+from playground.public.sentences import BUSY, CANCELLED, TOO_MANY_REQUESTS
 from playground.services.gradio_internals import event_abandoned
 
 Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-SLOTS = 2  # that compute at once: more would only take the cores from each other
-PATIENCE = 30.0  # seconds
-LOOK_ROUND = 0.25  # seconds between two looks whether who waits is still there
-
-BUSY = "Many are at it at this moment: try again in a while."
-ENOUGH = "You asked for several things at once: wait for one of them first."
-GONE = "This was called off."
+SLOTS = 2  # concurrent computations; more would only compete for the same cores
+TIMEOUT = 30.0  # seconds
+POLL_INTERVAL = 0.25  # seconds between checks whether a waiting request was cancelled
 
 
-class Shares:
-    """Turns at computing, at most `slots` at once. `who` names the visitor for whom a thread is at work."""
+class FairQueue:
+    """Grants at most `slots` concurrent computations, to one visitor after another."""
 
     def __init__(
-        self, who: Callable[[], str], slots: int = SLOTS, waiting: int = 64, patience: float = PATIENCE
+        self, visitor_key: Callable[[], str], slots: int = SLOTS, max_waiting: int = 64, timeout: float = TIMEOUT
     ) -> None:
-        self._who, self._free, self._most, self._patience = who, slots, waiting, patience
-        self._lines: OrderedDict[str, deque[object]] = OrderedDict()  # by visitor; the first one's first is next
-        self._moved = threading.Condition()
-        self._mine = threading.local()
+        """`visitor_key` identifies the visitor that the current thread works for; each may have `max_waiting` requests
+        in the queue."""
+        self._visitor_key, self._free, self._max_waiting, self._timeout = visitor_key, slots, max_waiting, timeout
+        self._waiting: OrderedDict[str, deque[object]] = OrderedDict()  # by visitor; the first ticket of the first next
+        self._changed = threading.Condition()
+        self._thread = threading.local()
 
     @contextmanager
-    def turn(self) -> Iterator[None]:
-        """Compute within; a thread that has a turn already keeps it.
+    def slot(self) -> Iterator[None]:
+        """Wait for a slot, and hold it inside the `with` block. A thread that already holds one keeps it.
 
-        Raises InputError where too much of the visitor's waits already, where nobody waits for it any more, and after
-        half a minute.
+        Raises InputError if the visitor has too many requests waiting, if the request is cancelled, or on timeout.
         """
-        if getattr(self._mine, "turn", False):
+        if getattr(self._thread, "has_slot", False):
             yield
             return
-        self._wait(self._who())
-        self._mine.turn = True
+        self._acquire(self._visitor_key())
+        self._thread.has_slot = True
         try:
             yield
         finally:
-            self._mine.turn = False
-            with self._moved:
+            self._thread.has_slot = False
+            with self._changed:
                 self._free += 1
-                self._moved.notify_all()
+                self._changed.notify_all()
 
-    def fair(self, handler: Function) -> Function:
-        """The same handler, in a turn of the visitor's; a generator in one for each of its steps."""
+    def limit(self, handler: Function) -> Function:
+        """Decorate a handler so that it runs in a slot; a generator takes a new slot for each step."""
         if inspect.isgeneratorfunction(handler):
 
             @functools.wraps(handler)
             def generator(*args: Any, **kwargs: Any) -> Any:
-                yield from self.each(handler(*args, **kwargs))
+                yield from self.iterate(handler(*args, **kwargs))
 
-            return generator  # type: ignore[return-value]
+            return cast(Function, generator)
 
         @functools.wraps(handler)
         def function(*args: Any, **kwargs: Any) -> Any:
-            with self.turn():
+            with self.slot():
                 return handler(*args, **kwargs)
 
-        return function  # type: ignore[return-value]
+        return cast(Function, function)
 
-    def each(self, items: Iterable[Item]) -> Iterator[Item]:
-        """The same items, each of them computed in a turn of its own: others come in between."""
+    def iterate(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Yield the same items, each computed in its own slot, so that other visitors are served in between."""
         steps = iter(items)
         try:
             while True:
-                with self.turn():
+                with self.slot():
                     try:
                         item = next(steps)
                     except StopIteration:
@@ -93,29 +92,34 @@ class Shares:
             if inspect.isgenerator(steps):
                 steps.close()
 
-    def _wait(self, visitor: str) -> None:
-        ticket, deadline = object(), time.monotonic() + self._patience
-        with self._moved:
-            line = self._lines.setdefault(visitor, deque())
-            if len(line) >= self._most:
-                raise InputError(ENOUGH)
-            line.append(ticket)
+    def waiting(self) -> int:
+        """Return the number of waiting requests."""
+        with self._changed:
+            return sum(map(len, self._waiting.values()))
+
+    def _acquire(self, visitor: str) -> None:
+        ticket, deadline = object(), time.monotonic() + self._timeout
+        with self._changed:
+            tickets = self._waiting.setdefault(visitor, deque())
+            if len(tickets) >= self._max_waiting:
+                raise InputError(TOO_MANY_REQUESTS)
+            tickets.append(ticket)
             try:
                 while not (self._free and ticket is self._next()):
                     if event_abandoned():
-                        raise InputError(GONE)
+                        raise InputError(CANCELLED)
                     if time.monotonic() > deadline:
                         raise InputError(BUSY)
-                    self._moved.wait(LOOK_ROUND)
+                    self._changed.wait(POLL_INTERVAL)
                 if event_abandoned():
-                    raise InputError(GONE)
+                    raise InputError(CANCELLED)
                 self._free -= 1
-                self._lines.move_to_end(visitor)  # the others come first now
+                self._waiting.move_to_end(visitor)  # the other visitors are served first now
             finally:
-                line.remove(ticket)
-                if not line:
-                    del self._lines[visitor]
-                self._moved.notify_all()
+                tickets.remove(ticket)
+                if not tickets:
+                    del self._waiting[visitor]
+                self._changed.notify_all()
 
     def _next(self) -> object:
-        return next(iter(self._lines.values()))[0]
+        return next(iter(self._waiting.values()))[0]

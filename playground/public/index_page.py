@@ -1,7 +1,7 @@
-"""The page itself, as a browser first loads it: put together once for each address it is reached by, and packed.
+"""Cache the start page: Gradio renders it once per address, and it is sent compressed.
 
-Gradio puts it together anew for everybody: 30 ms and 700 KB, the same each time. A class that opens a page at once
-would wait for it.
+Rendering takes Gradio 30 ms and yields 700 KB, the same for every visitor. A class that opens the page at the same
+moment would have to wait.
 """
 
 from __future__ import annotations
@@ -14,47 +14,49 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-# What Gradio writes addresses into the page by. The rest of a request does not matter to it.
-_ADDRESS = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")
-_KEPT = 8  # anybody can make up addresses
+# The headers from which Gradio derives the URLs in the page. It depends on nothing else in a request.
+_ADDRESS_HEADERS = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")
+_CAPACITY = 8  # addresses; limited, because a client can send any host
+
+Address = tuple[str | None, ...]
 
 
-class Front:
-    """An ASGI application for GET / in front of Gradio's."""
+class IndexPage:
+    """ASGI application that answers `GET /` from a cache in front of Gradio's application."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._pages: OrderedDict[tuple[str | None, ...], tuple[bytes, bytes]] = OrderedDict()  # plain, and packed
-        self._making = asyncio.Lock()
+        self._pages: OrderedDict[Address, tuple[bytes, bytes]] = OrderedDict()  # plain and gzip
+        self._lock = asyncio.Lock()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        address = (scope.get("scheme"), *map(headers.get, _ADDRESS))
-        async with self._making:
-            if address not in self._pages and not await self._made(address, scope, receive, send):
+        address = (scope.get("scheme"), *map(headers.get, _ADDRESS_HEADERS))
+        async with self._lock:
+            if address not in self._pages and not await self._render(address, scope, receive, send):
                 return
             self._pages.move_to_end(address)
-            plain, packed = self._pages[address]
-        takes_packed = "gzip" in headers.get("accept-encoding", "")
-        said = {"Content-Encoding": "gzip"} if takes_packed else {}
-        page = Response(packed if takes_packed else plain, headers={**said, "Vary": "Accept-Encoding"})
+            plain, compressed = self._pages[address]
+        accepts_gzip = "gzip" in headers.get("accept-encoding", "")
+        encoding = {"Content-Encoding": "gzip"} if accepts_gzip else {}
+        page = Response(compressed if accepts_gzip else plain, headers={**encoding, "Vary": "Accept-Encoding"})
         page.headers["Content-Type"] = "text/html; charset=utf-8"
         await page(scope, receive, send)
 
-    async def _made(self, address: tuple[str | None, ...], scope: Scope, receive: Receive, send: Send) -> bool:
-        """Have the page put together and keep it; False where Gradio had something else to say, which is sent."""
-        said: list[Message] = []
+    async def _render(self, address: Address, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Let Gradio render the page and store it. If Gradio answers with an error, forward that and return False."""
+        messages: list[Message] = []
 
-        async def listen(message: Message) -> None:
-            said.append(message)
+        async def collect(message: Message) -> None:
+            messages.append(message)
 
-        await self._app({**scope, "method": "GET", "query_string": b""}, receive, listen)
-        if said[0]["status"] != 200:
-            for message in said:
+        await self._app({**scope, "method": "GET", "query_string": b""}, receive, collect)
+        if messages[0]["status"] != 200:
+            for message in messages:
                 await send(message)
             return False
-        plain = b"".join(message.get("body", b"") for message in said)
+        plain = b"".join(message.get("body", b"") for message in messages)
         self._pages[address] = plain, await asyncio.to_thread(gzip.compress, plain, 6)
-        while len(self._pages) > _KEPT:
+        while len(self._pages) > _CAPACITY:
             self._pages.popitem(last=False)
         return True

@@ -1,3 +1,4 @@
+// @ts-check
 // Who this browser is, on a page that strangers share: a key that it makes up itself and sends along with every request
 // to this page. The server keeps only its hash. Keys to look at others' runs come with links, as ?run=…&look=….
 (() => {

@@ -1,7 +1,7 @@
-"""Who is asking: on a public page a token that the browser made up itself, of which only the hash is ever kept.
+"""Identify visitors of a public page by a random token of which the server keeps only a hash.
 
-The browser sends it with every request (visitor.js). Gradio passes the request to each handler, each step of a
-generator and each server function; outside of them there is no visitor.
+The browser creates the token and sends it with every request (visitor.js). `current` works in handlers, steps of
+generators and server functions, which run with Gradio's request at hand; elsewhere there is no visitor.
 """
 
 from __future__ import annotations
@@ -15,43 +15,48 @@ from typing import Any
 
 from playground.services.gradio_internals import current_request
 
-TOKEN = "x-nano-visitor"  # the header of the token: 43 characters of base64url, 256 random bits
-LOOKS = "x-nano-looks"  # the header of the look keys that came with links: "<run>.<key> <run>.<key>"
-MOST_LOOKS = 8
+TOKEN_HEADER = "x-nano-visitor"  # 43 characters of base64url: 256 random bits
+VIEW_KEYS_HEADER = "x-nano-looks"  # the keys of shared links that were opened: "<run>.<key> <run>.<key>"
+MAX_VIEW_KEYS = 8
 
 
 @dataclass(frozen=True)
 class Visitor:
-    """One browser, as far as it can be known."""
+    """One browser, identified by its token."""
 
-    owner: str  # the hash of its token; "": nobody, who owns nothing
-    looks: Mapping[str, str] = field(default_factory=dict)  # by run id, the key with which it may be looked at
-    address: str = ""  # of the network, for rates only
+    owner: str  # hash of the token; "" without a valid token: such a visitor owns nothing
+    view_keys: Mapping[str, str] = field(default_factory=dict)  # run id → the key of its shared link
+    address: str = ""  # network address, used only for rate limits
+
+    @property
+    def key(self) -> str:
+        """What limits are counted by: the owner, or the address of a visitor without a token."""
+        return self.owner or self.address
 
 
-EVERYBODY = Visitor("")  # of a local page: whoever reaches it may do everything
+ANONYMOUS = Visitor("")  # also the visitor of a local page, where ownership is not checked
 
 
-def of(headers: Mapping[str, str], client: str = "") -> Visitor:
-    """Who sends these headers from that address; a token of any other form counts as none."""
-    token = headers.get(TOKEN) or ""
-    known = re.fullmatch(r"[A-Za-z0-9_-]{43}", token) is not None
-    owner = hashlib.sha256(f"nano-llm visitor {token}".encode()).hexdigest() if known else ""
-    # On a Space another machine stands in front of ours. Only the last hop of the list was written by it; the others,
-    # and elsewhere all of them, by whoever asks.
+def from_headers(headers: Mapping[str, str], client: str = "") -> Visitor:
+    """Return the visitor who sent these headers from the address `client`. An invalid token counts as none."""
+    token = headers.get(TOKEN_HEADER) or ""
+    valid = re.fullmatch(r"[A-Za-z0-9_-]{43}", token) is not None
+    owner = hashlib.sha256(f"nano-llm visitor {token}".encode()).hexdigest() if valid else ""
+    # A Space runs behind a proxy, which appends the client's address to X-Forwarded-For. Clients can forge the other
+    # entries, and elsewhere all of them.
     hops = (headers.get("x-forwarded-for") or "").split(",") if "SPACE_ID" in os.environ else [""]
-    return Visitor(owner, _looks(headers.get(LOOKS) or ""), hops[-1].strip() or client)
+    return Visitor(owner, _view_keys(headers.get(VIEW_KEYS_HEADER) or ""), hops[-1].strip() or client)
 
 
 def current() -> Visitor:
-    """Who asked for what this thread (or task) is doing; nobody outside of a handler."""
+    """Return the visitor whose request this thread or task handles; ANONYMOUS outside of a request."""
     request: Any = current_request()
     if request is None:
-        return EVERYBODY
+        return ANONYMOUS
     client = getattr(request, "client", None)
-    return of(request.headers, getattr(client, "host", "") or "")
+    return from_headers(request.headers, getattr(client, "host", "") or "")
 
 
-def _looks(sent: str) -> dict[str, str]:
-    found = re.findall(r"(\S{1,100})\.([0-9a-f]{32})(?:\s|$)", sent[:4000])
-    return dict(found[:MOST_LOOKS])
+def _view_keys(header: str) -> dict[str, str]:
+    pairs = re.findall(r"(\S{1,100})\.([0-9a-f]{32})(?:\s|$)", header[:4000])
+    return dict(pairs[:MAX_VIEW_KEYS])

@@ -50,7 +50,7 @@ def wire(ctx: Context, parts: Parts) -> None:
     from playground.services.generation import score_text, scored_value
 
     @report_errors
-    @ctx.fair_queue.fair
+    @ctx.fair_queue.limit
     def score(selection: Any, text: Any) -> tuple[Any, ...]:
         loaded = ctx.models.get(*parse_selection(selection))
         text = text if isinstance(text, str) else ""

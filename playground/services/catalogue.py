@@ -12,7 +12,7 @@ from typing import Any
 from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import Run, RunStore, Snapshot
-from playground.public.ownership import owns, sees
+from playground.public.ownership import can_view, owns
 from playground.public.visitor import Visitor
 
 log = logging.getLogger("nanollm.page")
@@ -32,7 +32,7 @@ def changed_rows(known: list[dict[str, Any]], rows: list[dict[str, Any]]) -> lis
 class Catalogue:
     """Rows about runs, at most `max_age` seconds old, and a stable color slot for each run.
 
-    On a public page `visitor` returns the current visitor. Each then sees what VisitorStore shows them, with color
+    On a public page `visitor` returns the current visitor. Each then sees what VisitorRunStore shows them, with color
     slots that count only the runs they see.
     """
 
@@ -56,14 +56,14 @@ class Catalogue:
             if fresh or time.monotonic() - self._read_at > self._max_age:
                 self._rows = self._read()
                 self._read_at = time.monotonic()
-            visible = [(run, row) for run, row in self._rows if visitor is None or sees(visitor, run)]
+            visible = [(run, row) for run, row in self._rows if visitor is None or can_view(visitor, run)]
             slots = self._assign_slots(visitor.owner if visitor else "", [run.id for run, _ in reversed(visible)])
         return [
             row
             | {
                 "slot": slots[run.id],
                 "mine": not run.read_only and (visitor is None or owns(visitor, run)),
-                "look": run.look if visitor else "",  # the key for sharing a view; visible runs are shared or owned
+                "look": run.view_key if visitor else "",  # the key for sharing a view; visible runs are shared or owned
             }
             for run, row in visible
         ]

@@ -46,7 +46,7 @@ def wire(ctx: Context, parts: Parts) -> None:
     shelf = tempfile.TemporaryDirectory(prefix="nanollm-")  # gone with the page's process
 
     @report_errors
-    @ctx.fair_queue.fair
+    @ctx.fair_queue.limit
     def download(selection: Any, request: gr.Request) -> str:
         """The chosen run as a zip; Gradio makes a copy of its own for the browser."""
         run_id, _ = parse_selection(selection)

@@ -184,7 +184,7 @@ def advice(run: Run) -> list[dict[str, str]]:
 
 def allowed(run: Run, status: Status) -> tuple[str, ...]:
     """Those of CONTROLS that the run's state allows."""
-    offered = () if run.bare else BUTTONS.get(status.state, ())
+    offered = () if run.checkpoints_only else BUTTONS.get(status.state, ())
     if run.read_only:
         offered = ("onward", "fork")
     return offered if run.snapshots() else tuple(name for name in offered if name not in ("onward", "fork"))
@@ -192,7 +192,7 @@ def allowed(run: Run, status: Status) -> tuple[str, ...]:
 
 def buttons(offered: tuple[str, ...], status: Status | None = None) -> list[gr.Button]:
     """The controls, of which only those are shown that are `offered`."""
-    asked = status is not None and status.asked
+    asked = status is not None and status.requested
     return [
         gr.Button(visible=name in offered, interactive=not asked or name in ("resume", "fork")) for name in CONTROLS
     ]

@@ -67,7 +67,7 @@ def facts(
     speed = f"{status.tokens_per_second:,.0f} characters a second" if status.tokens_per_second else ""
     steps = f"step {status.step:,} of {status.num_steps:,}"
     size = f"{run.model_config.num_parameters:,} parameters"
-    fraction = None if run.bare else round(status.progress, 4)
+    fraction = None if run.checkpoints_only else round(status.progress, 4)
     told = ", ".join(part for part in (steps, speed, size) if part)
     which = {"run": run.id, "own": not run.read_only}
     return shown | which | {"state": status.state, "fraction": fraction, "facts": told}
@@ -132,13 +132,13 @@ def _below_since(measured: Sequence[tuple[int, float]], bound: float) -> int | N
 def run_sentences(run: Run, status: Status, wait: float | None = None) -> str:
     """How the run stands and, where it continues another, what that means for its curve; `wait` is in seconds."""
     state = state_sentence(run, status, wait)
-    return f"{state.rstrip()} {run.parent.sentence()}" if run.parent else state
+    return f"{state.rstrip()} {run.parent.describe()}" if run.parent else state
 
 
 def state_sentence(run: Run, status: Status, wait: float | None = None) -> str:
     """How the run stands, and what to do where something can be done."""
-    if status.asked:
-        return "Saving, then it pauses." if status.asked == "pause" else "Saving, then it stops."
+    if status.requested:
+        return "Saving, then it pauses." if status.requested == "pause" else "Saving, then it stops."
     step = f"step {status.step:,}"
     took = f" in {duration(status.seconds)} of training" if status.seconds else ""  # evaluating and saving come on top
     reason = status.reason.rstrip()

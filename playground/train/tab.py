@@ -9,7 +9,7 @@ import gradio as gr
 
 from nanollm.charts.loss import MAX_OVERLAYS
 from nanollm.errors import InputError
-from nanollm.runs.doctor import follow
+from nanollm.runs.doctor import apply_advice
 from playground.components.plotly_chart import plotly_chart
 from playground.components.text import line, numbers
 from playground.context import Context
@@ -218,7 +218,7 @@ def _wire_controls(ctx: Context, parts: Parts) -> None:
     def take_advice(selection: Any, event: gr.EventData) -> dict[str, Any]:
         wanted = event_data(event).get("index")
         with ctx.run_creation_lock:
-            run = follow(ctx.runs, ctx.runs.get(_chosen_run(selection)), wanted, ctx.corpora)
+            run = apply_advice(ctx.runs, ctx.runs.get(_chosen_run(selection)), wanted, ctx.corpora)
         return _begun(ctx, run.id)
 
     def with_parent(selection: Any, laid: Any) -> Any:

@@ -22,7 +22,7 @@ from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
 from nanollm.data.corpus import CorpusStore
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.record import write_status
 from nanollm.train import events
 from tests.chromium import ARGUMENTS
@@ -68,7 +68,7 @@ def long_run(page: Page) -> str:
     corpus = CorpusStore(page.home / "data" / "corpora").list()[0]
     run = page.store.create(settings={"num_steps": 1_000_000}, corpus=corpus, preset="nano", queued=False)
     line = events.to_json(step(1234567, loss=1.2345678901234567, seconds=12345.6789))
-    with open(run.folder / names.METRICS, "w") as file:
+    with open(run.folder / run_files.METRICS, "w") as file:
         for n in range(1, 1_000_001):
             file.write((line.replace("1234567", str(n), 1) if n % 5000 else events.to_json(evaluated(n, 2.0))) + "\n")
     write_status(run.folder, "completed", step=1_000_000)

@@ -12,8 +12,8 @@ from filelock import FileLock
 from playwright.sync_api import Page as Tab
 
 from nanollm.data.corpus import CorpusStore
-from nanollm.runs import folder as names
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs import run_files
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from nanollm.train import events
@@ -37,11 +37,11 @@ def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
         if state != "queued":
             _train_by_hand(made[state], corpora, state)
     with (
-        Pulse(made["running"].folder) as pulse,
-        Pulse(made["preparing"].folder) as other,
-        FileLock(made["stalled"].folder / names.LOCK),
+        Heartbeat(made["running"].folder) as pulse,
+        Heartbeat(made["preparing"].folder) as other,
+        FileLock(made["stalled"].folder / run_files.LOCK),
     ):  # who holds it, and never beats
-        (made["stalled"].folder / names.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
+        (made["stalled"].folder / run_files.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
         pulse._longest = other._longest = math.inf  # as if it might still move, however long the pictures take
         yield made
 
@@ -50,7 +50,7 @@ def _train_by_hand(run: Run, corpora: CorpusStore, state: str) -> None:
     if state == "preparing":
         return write_status(run.folder, "running", step=0)
     reached = 200 if state in ("completed", "long") else 120
-    names.write_json(run.folder / names.BASELINES, asdict(corpora.baselines(corpora.list()[0].sha256)))
+    run_files.write_json(run.folder / run_files.BASELINES, asdict(corpora.baselines(corpora.list()[0].sha256)))
     write(run, events.Start(0, 200, "bf16", 2, "cpu", "2.13.0", 100_000, 100_000, 10_000))
     for number in range(reached + 1):
         loss = 1.5 + 2.8 * math.exp(-number / 40) + 0.05 * math.sin(number)

@@ -17,9 +17,9 @@ from playwright.sync_api import expect
 
 from nanollm.data import builtin
 from nanollm.data.builtin import VARIABLE
-from nanollm.experiments.pretrained import KEPT
+from nanollm.experiments.pretrained import SNAPSHOT_COUNTS
 from nanollm.inference.generate import generate_text
-from nanollm.runs.folder import read_json
+from nanollm.runs.run_files import read_json
 from nanollm.runs.store import RunStore
 from nanollm.train.checkpoint import load_model
 from playground.context import Context
@@ -80,7 +80,7 @@ def test_the_time_bar_plays_through_the_training_of_each(come: Come, page: Page)
     expect(tab.locator("#sample-stop")).to_be_disabled()
     text = tab.locator("#sample-text .letters")
     last = str(text.text_content())  # by medium, which is chosen first
-    for preset, count in KEPT.items():
+    for preset, count in SNAPSHOT_COUNTS.items():
         choose(tab, preset)
         expect(tab.locator("#time-bar input[type=range]")).to_have_attribute("max", str(count - 1))
     # Medium again, with its words: from its first snapshot to its last by itself.
@@ -99,7 +99,7 @@ def test_there_is_something_to_look_into_and_to_compare(come: Come, page: Page) 
     expect(tab.locator("#attention-heatmap .main-svg").first).to_be_visible()
     expect(tab.locator("#attention-fetch button")).to_have_text(OFFER)
     visit.goto("?tab=compare")
-    for place, preset in enumerate(KEPT, 1):
+    for place, preset in enumerate(SNAPSHOT_COUNTS, 1):
         expect(tab.locator(f"#compare-{place}-model select")).to_have_value(f"pretrained-{preset}")
     expect(tab.locator(".compared:visible")).to_have_count(3)
     tab.locator("#compare-write").click()

@@ -42,7 +42,7 @@ def test_two_strangers_and_a_link(come: Come, page: Page) -> None:
     row.locator(".pick").click()
     anna.tab.wait_for_function("run => new URL(location.href).searchParams.get('run') === run", arg=run)
     link = anna.tab.evaluate("async () => (await nanollm.load('shell/url.js')).link()")
-    assert f"run={run}" in link and f"look={page.store.get(run).look}" in link
+    assert f"run={run}" in link and f"look={page.store.get(run).view_key}" in link
     bert.open("Corpus")
     expect(bert.tab.locator("#corpus-texts")).not_to_contain_text("the cat sat")
     expect(bert.tab.locator("#run-list li")).to_have_count(0)

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from nanollm.charts.loss import MAX_OVERLAYS
 from nanollm.data.corpus import CorpusStore
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import write_status
 from nanollm.runs.store import Run, RunStore
 from nanollm.runs.transfer.archive import export, import_
@@ -251,7 +251,7 @@ def test_a_tick_is_small_whatever_is_looked_at(come: Come, page: Page) -> None:
         rows = (run_folders.step(n) if n % 500 else run_folders.evaluated(n, 2.0) for n in range(0, 50_000, 10))
         run_folders.write(run, *rows)
         write_status(run.folder, "running", step=0)
-    with Pulse(long.folder):
+    with Heartbeat(long.folder):
         visit = come(page.address, training(long))
         tab = visit.tab
         tab.locator("#train-health-fold button").first.click()

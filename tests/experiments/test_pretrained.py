@@ -19,9 +19,9 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.data.dataset import Dataset
 from nanollm.errors import InputError
 from nanollm.experiments import pretrained
-from nanollm.experiments.pretrained import KEPT, MAX_BYTES, ship, thinned
+from nanollm.experiments.pretrained import MAX_BYTES, SNAPSHOT_COUNTS, build_pretrained, thin
 from nanollm.explain.ablation import load_means, measure_means
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.process.training import snapshot_sample
 from nanollm.runs.process.worker import work
@@ -34,11 +34,11 @@ from playground.services.catalogue import Catalogue
 from tests.conftest import ROOT, random_model
 from tests.run_folders import make
 
-SHIPPED = ROOT / "checkpoints" / names.SHIPPED
+SHIPPED = ROOT / "checkpoints" / run_files.PRETRAINED
 TINY = {"embedding_dim": 16, "context_length": 16, "batch_size": 4, "warmup_steps": 1}
 QUICK = {"threads": 1, "precision": "float32", "eval_interval": 10}
 STEPS = {"nano": 60, "small": 30}
-REALLY_KEPT = dict(KEPT)  # the shop keeps fewer
+ACTUAL_COUNTS = dict(SNAPSHOT_COUNTS)  # the shop keeps fewer
 
 
 class Shop:
@@ -51,7 +51,7 @@ class Shop:
         self.sources = {preset: self._trained(preset) for preset in STEPS}
         self.store = RunStore(home / "checkpoints")
         self.own = make(self.store)
-        self.folders = ship(
+        self.folders = build_pretrained(
             list(self.sources.values()), self.store.root / "pretrained", self.corpora, corpus_name="Cats"
         )
 
@@ -70,7 +70,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """With fewer snapshots than are really kept: what is found out about each takes its time."""
     with pytest.MonkeyPatch.context() as patch:
         for preset, kept in {"nano": 6, "small": 4}.items():
-            patch.setitem(KEPT, preset, kept)
+            patch.setitem(SNAPSHOT_COUNTS, preset, kept)
         yield Shop(tmp_path_factory.mktemp("shop"))
 
 
@@ -105,7 +105,7 @@ class TestContents:
         for preset, source in shop.sources.items():
             steps = [snapshot.step for snapshot in shop.shipped(preset).snapshots()]
             best = next(snapshot.step for snapshot in source.snapshots() if snapshot.best)
-            assert len(steps) == min(KEPT[preset], len(source.snapshots()))
+            assert len(steps) == min(SNAPSHOT_COUNTS[preset], len(source.snapshots()))
             assert {0, best} <= set(steps) <= {snapshot.step for snapshot in source.snapshots()}
 
     def test_weights_are_halves_on_disk_and_full_numbers_in_memory(self, shop: Shop) -> None:
@@ -133,7 +133,7 @@ class TestContents:
                 assert np.array_equal(load_means(snapshot.means_path).heads, means.heads)
                 assert samples[snapshot.step] == snapshot_sample(loaded.model, loaded.tokenizer, seed)
             best = min(run.snapshots(), key=lambda snapshot: snapshot.val_loss or 0.0)
-            made = names.read_json(run.folder / names.RUN)["made"]
+            made = run_files.read_json(run.folder / run_files.RUN)["made"]
             assert best.best and best.val_loss == made["val_loss"] == run.status().val_loss
             assert (made["best_step"], made["train_loss"]) == (best.step, best.train_loss)
 
@@ -141,7 +141,7 @@ class TestContents:
         """Where training judged by something else, only what was measured on the stored weights is shown."""
 
         def evals() -> list[int]:
-            (folder,) = ship([shop.sources["small"]], tmp_path, shop.corpora)
+            (folder,) = build_pretrained([shop.sources["small"]], tmp_path, shop.corpora)
             return [event.step for event in Run.open(folder).events() if isinstance(event, Eval)]
 
         between = evals()
@@ -156,12 +156,12 @@ class TestContents:
             assert [event.step for event in run.events() if isinstance(event, Checkpoint)] == steps
             assert [sample.step for sample in run.samples()] == steps
             assert not [event for event in run.events() if isinstance(event, Resume)]
-            made = names.read_json(run.folder / names.RUN)["made"]
+            made = run_files.read_json(run.folder / run_files.RUN)["made"]
             assert made["torch"] == torch.__version__ and made["weights"] == "float16" and made["machine"]
             assert run.corpus["sha256"] == shop.corpus.sha256 and run.train_config.seed == 42
 
     def test_no_log_nothing_to_resume_from_and_no_path_of_this_machine(self, shop: Shop) -> None:
-        expected = {names.RUN, names.STATUS, names.METRICS, names.BASELINES}
+        expected = {run_files.RUN, run_files.STATUS, run_files.METRICS, run_files.BASELINES}
         for folder in shop.folders:
             kept = {
                 path.name
@@ -228,7 +228,7 @@ class TestShipping:
         told = capsys.readouterr().out.splitlines()
         assert len(told) == 2 and told[0].startswith("small: ") and f"torch {torch.__version__}" in told[0]
         assert [path.name for path in (tmp_path / "to").iterdir()] == ["small"]
-        assert names.read_json(tmp_path / "to" / "small" / names.RUN)["title"] == "small · cats.txt"
+        assert run_files.read_json(tmp_path / "to" / "small" / run_files.RUN)["title"] == "small · cats.txt"
 
     def test_what_is_not_fit_is_refused_and_nothing_changes(self, shop: Shop, tmp_path: Path, monkeypatch) -> None:
         root, before = shop.store.root / "pretrained", files(shop.store.root / "pretrained")
@@ -237,18 +237,18 @@ class TestShipping:
         sprint = RunStore(tmp_path / "other").create(settings={}, corpus=shop.corpus, preset="sprint")
         fork = shop.workshop.fork(nano, corpora=shop.corpora, settings={}, queued=False)
         with pytest.raises(InputError, match="is queued"):
-            ship([unfinished], root, shop.corpora)
+            build_pretrained([unfinished], root, shop.corpora)
         with pytest.raises(InputError, match="only those are shipped"):
-            ship([sprint], root, shop.corpora)
+            build_pretrained([sprint], root, shop.corpora)
         with pytest.raises(InputError, match="from the beginning"):
-            ship([fork], root, shop.corpora)
+            build_pretrained([fork], root, shop.corpora)
         with pytest.raises(InputError, match="same preset"):
-            ship([nano, nano], root, shop.corpora)
+            build_pretrained([nano, nano], root, shop.corpora)
         with pytest.raises(InputError, match="text is no longer here"):
-            ship([nano], root, CorpusStore(tmp_path / "empty"))
+            build_pretrained([nano], root, CorpusStore(tmp_path / "empty"))
         monkeypatch.setattr(pretrained, "MAX_BYTES", 1000)
         with pytest.raises(InputError, match="limit"):
-            ship([nano], root, shop.corpora)
+            build_pretrained([nano], root, shop.corpora)
         assert files(root) == before
 
     def test_a_wrong_request_gets_one_sentence(self, tmp_path: Path, capsys) -> None:
@@ -269,7 +269,7 @@ def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path: Path) -> 
 @given(st.integers(1, 60), st.integers(3, 25), st.data())
 def test_thinning_keeps_first_and_best_in_order_and_spreads_the_rest(total: int, count: int, data) -> None:
     best = data.draw(st.integers(0, total - 1))
-    kept = thinned(range(total), count, best)
+    kept = thin(range(total), count, best)
     assert len(kept) == min(total, count) and kept == sorted(set(kept))
     assert {0, best} <= set(kept)
     if total > count:  # no gap is much wider than an even share of what is left
@@ -295,11 +295,11 @@ class TestWhatIsShipped:
         for preset, run in shipped.items():
             snapshots = run.snapshots()
             steps = [snapshot.step for snapshot in snapshots]
-            assert len(steps) == REALLY_KEPT[preset] and steps[0] == 0
+            assert len(steps) == ACTUAL_COUNTS[preset] and steps[0] == 0
             (best,) = [snapshot for snapshot in snapshots if snapshot.best]
             measured = {event.step: event.val_loss for event in run.events() if isinstance(event, Eval)}
             assert best.val_loss == min(measured.values()) and set(steps) <= set(measured)
-            made = names.read_json(run.folder / names.RUN)["made"]
+            made = run_files.read_json(run.folder / run_files.RUN)["made"]
             assert (made["best_step"], made["val_loss"]) == (best.step, best.val_loss)
             assert run.status().val_loss == best.val_loss and run.status().state == "completed"
 
@@ -315,7 +315,7 @@ class TestWhatIsShipped:
 
     def test_each_says_how_it_was_made(self, shipped: dict[str, Run]) -> None:
         for run in shipped.values():
-            made = names.read_json(run.folder / names.RUN)["made"]
+            made = run_files.read_json(run.folder / run_files.RUN)["made"]
             assert run.corpus["sha256"] == builtin.SHAKESPEARE_SHA256 == SHAKESPEARE and run.train_config.seed == 42
             assert made["machine"] and made["torch"] and made["weights"] == "float16" and made["threads"] >= 1
             assert run.baselines is not None and run.parent is None
@@ -334,7 +334,7 @@ class TestWhatIsShipped:
     def test_the_documents_say_how_good_they_are(self, document: str, shipped: dict[str, Run]) -> None:
         text = (ROOT / document).read_text(encoding="utf-8")
         for name, run in shipped.items():
-            loss = f"{names.read_json(run.folder / names.RUN)['made']['val_loss']:.3f}"
+            loss = f"{run_files.read_json(run.folder / run_files.RUN)['made']['val_loss']:.3f}"
             row = f"| {name} | {run.model_config.num_parameters:,} | {loss} |"
             if document == "TRAINING.md":
                 row = f"| {name} | the preset, seed 42, as it comes along | **{loss}** |"

@@ -28,7 +28,16 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.experiments import report
 from nanollm.experiments.results import AXES, Result, courses, figures, read_results, result, results, to_csv
-from nanollm.experiments.scaling import EXPERIMENT, Experiment, Plan, drive, experiments, look, prepare, training_flops
+from nanollm.experiments.scaling import (
+    EXPERIMENT,
+    Experiment,
+    Plan,
+    experiment_status,
+    experiments,
+    prepare,
+    run_experiment,
+    training_flops,
+)
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import write_status
 from nanollm.runs.store import CorpusRef, RunStore
@@ -204,10 +213,12 @@ class TestFigures:
 
     def test_time_left_counts_what_is_still_to_be_trained(self, store: RunStore) -> None:
         experiment = recorded(store)
-        assert look(experiment).done == pytest.approx(1) and look(experiment).seconds_left == 0
+        assert (
+            experiment_status(experiment).done == pytest.approx(1) and experiment_status(experiment).seconds_left == 0
+        )
         medium = experiment.runs()[-1]
         store.enqueue(medium.folder)
-        moment = look(experiment)
+        moment = experiment_status(experiment)
         share = training_flops(medium, 10_000) / sum(training_flops(r, r.train_config.num_steps) for r in moment.runs)
         assert moment.done == pytest.approx(1 - share) and moment.active
         pace = max(3 * run.model_config.flops_per_character * 6400 for run in moment.runs)  # as run_folders.step() says
@@ -336,7 +347,7 @@ class TestTraining:
         about["corpus"]["sha256"] = "ab" * 32  # its text is gone
         (first.folder / "run.json").write_text(json.dumps(about))
         launcher = Launcher(store, home / "texts")
-        moments = list(drive(experiment, launcher))
+        moments = list(run_experiment(experiment, launcher))
         launcher.close()
         assert [run.status().state for run in (store.get(first.id), second)] == ["failed", "completed"]
         assert not moments[-1].active and not experiment.finished()

@@ -16,14 +16,14 @@ from nanollm.explain.backup_heads import Backup
 from nanollm.explain.context_use import context_meter
 from nanollm.explain.findings import Findings, find, load_findings, save_findings
 from nanollm.explain.head_types import head_scores
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT, random_model
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 40
 TOKENIZER = CharTokenizer.from_text(TEXT)
-SHIPPED = ROOT / "checkpoints" / names.SHIPPED
+SHIPPED = ROOT / "checkpoints" / run_files.PRETRAINED
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,7 @@ from nanollm.errors import InputError
 from nanollm.explain.ablation import Means, load_means, save_means
 from nanollm.explain.findings import find, load_findings, save_findings
 from nanollm.inference.generate import generate_text
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.record import write_status
 from nanollm.runs.store import CorpusRef, RunStore
 from nanollm.runs.table import tabulate
@@ -95,13 +95,13 @@ def make(home: Path) -> dict[str, Path]:
         how = {"tokenizer": CharTokenizer(VOCABULARY), "train_config": run.train_config, "val_loss": 2.0}
         model = random_model(run.model_config)
         save_checkpoint(path, model, step=step, **how)
-        save_means(names.means_beside(path), means)
+        save_means(run_files.means_path(path), means)
         ids = np.arange(500) % len(VOCABULARY)
-        save_findings(names.findings_beside(path), find(model, how["tokenizer"], ids, means))
+        save_findings(run_files.findings_path(path), find(model, how["tokenizer"], ids, means))
     start = Start(0, 3, "float32", 1, "cpu", "2", run.model_config.num_parameters, 450, 50)
     events = [start, Eval(0, 2.3, 2.3, 0.0), Step(3, 2.1, 0.1, 1.0, 36, 0.1, 360.0), Eval(3, 2.0, 2.0, 0.1, True)]
-    (run.folder / names.METRICS).write_text("".join(to_json(event) + "\n" for event in events))
-    (run.folder / names.BASELINES).write_text(
+    (run.folder / run_files.METRICS).write_text("".join(to_json(event) + "\n" for event in events))
+    (run.folder / run_files.BASELINES).write_text(
         json.dumps({"uniform": 2.3, "unigram": 2.2, "bigram": 2.1, "trigram": None, "counted": 450})
     )
     write_status(run.folder, "completed", step=3, seconds=0.1, val_loss=2.0)

@@ -35,7 +35,7 @@ def test_a_worker_in_training(make: Callable[..., Run], launcher: Launcher, time
         newest = run.resume_files()[0]
         assert TrainState.load(newest, run.train_config).step == status.step >= taken - 1
         # Buried by the process that started it, which goes on.
-        gone(launcher, liveness.owner(run.folder))
+        gone(launcher, liveness.owner_pid(run.folder))
         launcher.resume(run.id)
     end(run)
 
@@ -47,13 +47,13 @@ def test_one_that_is_still_starting(make: Callable[..., Run], launcher: Launcher
     assert run.events() == []
     assert end(run) < 10
     assert run.status().state == "paused"
-    gone(launcher, liveness.owner(run.folder))
+    gone(launcher, liveness.owner_pid(run.folder))
 
 
 def end(run: Run) -> float:
     """Send SIGTERM to a run's worker; returns how many seconds it took to let go of the run."""
     asked = time.monotonic()
-    os.kill(liveness.owner(run.folder) or 0, signal.SIGTERM)
+    os.kill(liveness.owner_pid(run.folder) or 0, signal.SIGTERM)
     until(lambda: not run.alive(), seconds=20)
     return time.monotonic() - asked
 

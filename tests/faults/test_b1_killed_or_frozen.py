@@ -33,7 +33,7 @@ def zombies() -> list[str]:
 def test_a_killed_worker_is_lost_and_offered_to_resume(make, launcher: Launcher) -> None:
     run = make(**LONG)
     launcher.start(run.id)
-    worker = liveness.owner(run.folder)
+    worker = liveness.owner_pid(run.folder)
     assert worker
     os.kill(worker, signal.SIGKILL)
     until(lambda: run.status().state in ("lost", "queued"), seconds=5)  # queued: it had not yet said that it runs
@@ -54,7 +54,7 @@ def test_a_worker_that_was_really_stopped_is_stalled_within_30_seconds(make, lau
     run = make(**LONG)
     launcher.start(run.id)
     until(lambda: run.status().step > 0)
-    worker = liveness.owner(run.folder)
+    worker = liveness.owner_pid(run.folder)
     assert worker
     began = time.monotonic()
     os.kill(worker, signal.SIGSTOP)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
 from tests.faults.conftest import until
@@ -60,8 +60,8 @@ def test_b7_of_two_servers_that_resume_twice_each_one_wins(store: RunStore) -> N
             assert [server.stdout.readline() for server in (one, other)] == ["done\n"] * 2
             until(lambda: run.status().state == "running")
             assert len((store.root / "owners.txt").read_text().split()) == race
-            (run.folder / names.CONTROL / "finish").touch()
+            (run.folder / run_files.CONTROL / "finish").touch()
             until(lambda: not run.alive() and run.status().state == "paused")
         for server in (one, other):
             server.stdin.close()
-    assert names.read_json(run.folder / names.STATUS)["state"] == "paused"
+    assert run_files.read_json(run.folder / run_files.STATUS)["state"] == "paused"

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process import liveness
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, write_status
@@ -28,7 +28,7 @@ def died(store: RunStore, bystander: subprocess.Popen, beat: float) -> Run:
     """A run whose worker is gone, and whose heartbeat names a process that lives."""
     run = make(store)
     write_status(run.folder, "running", step=0)
-    (run.folder / names.HEARTBEAT).write_text(f"{beat} {bystander.pid}\n")
+    (run.folder / run_files.HEARTBEAT).write_text(f"{beat} {bystander.pid}\n")
     return run
 
 
@@ -46,9 +46,9 @@ def test_a_dead_worker_is_lost_whoever_has_its_number(store, bystander, monkeypa
 def test_a_stalled_worker_that_is_not_our_child_is_only_asked(store, bystander, monkeypatch) -> None:
     run, launcher = died(store, bystander, 0.0), Launcher(store, run_seconds=1)
     monkeypatch.setattr(liveness, "silence", lambda folder: 3600.0)
-    with liveness.Pulse(run.folder):
-        (run.folder / names.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
+    with liveness.Heartbeat(run.folder):
+        (run.folder / run_files.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
         launcher.advance()
         launcher.stop(run.id)
         launcher.suspend(0.1)
-        assert run.status().state == "stalled" and list((run.folder / names.CONTROL).iterdir())
+        assert run.status().state == "stalled" and list((run.folder / run_files.CONTROL).iterdir())

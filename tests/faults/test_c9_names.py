@@ -12,7 +12,7 @@ from nanollm.experiments.scaling import Experiment
 from nanollm.limits import PUBLIC
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
-from playground.public.ownership import Shelf, VisitorStore
+from playground.public.ownership import VisitorCorpusStore, VisitorRunStore
 from playground.public.visitor import Visitor
 
 NAMES = {
@@ -37,8 +37,8 @@ NAMES = {
 def test_nothing_lies_outside(tmp_path: Path, name: str) -> None:
     home = tmp_path / "around" / "home"
     house, texts = RunStore(home / "checkpoints", PUBLIC), CorpusStore(home / "corpora", PUBLIC)
-    store = VisitorStore(house, lambda: Visitor("a" * 64))
-    shelf = Shelf(texts, store)
+    store = VisitorRunStore(house, lambda: Visitor("a" * 64))
+    shelf = VisitorCorpusStore(texts, store)
     file = tmp_path / "brought.txt"
     file.write_text("some words. " * 200)
     info = shelf.add_file(file, name)

@@ -23,7 +23,7 @@ from nanollm.runs.record import Run
 from playground.context import Context
 from playground.page import build, launch_options
 from playground.public import request_filter as gate
-from playground.public.visitor import of
+from playground.public.visitor import from_headers
 from playground.settings import Settings
 from tests.faults.conftest import TINY
 
@@ -112,7 +112,7 @@ def stripped(told: str, *same: str) -> str:
 def strangers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strangers]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), public=True)
     ctx = Context.open(settings)
-    owner = of({"x-nano-visitor": ANNA}).owner
+    owner = from_headers({"x-nano-visitor": ANNA}).owner
     info = ctx.all_corpora.add_text(GREEK, TITLE)
     run = ctx.all_runs.create(settings={**TINY, "num_steps": 3}, corpus=info, title=TITLE, owner=owner)
     work(run, ctx.all_corpora.root)

@@ -23,8 +23,8 @@ from nanollm.inference.generate import BATCH_FROM, generate, generate_many, gene
 from nanollm.inference.numpy_engine import NumpyEngine, Weights
 from nanollm.inference.torch_engine import TorchEngine
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs import folder as names
-from nanollm.runs.process.control import Wishes
+from nanollm.runs import run_files
+from nanollm.runs.process.control import ControlRequests
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
@@ -46,12 +46,12 @@ PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.process.training", "to
 def train_and_die(folder: Path, corpora: Path, step: int) -> None:
     """Train, and be killed just before so many steps and one more would have been taken."""
 
-    def check(self: Wishes, taken: list[int] = [0]) -> None:  # noqa: B006 (one count for all calls)
+    def check(self: ControlRequests, taken: list[int] = [0]) -> None:  # noqa: B006 (one count for all calls)
         if taken[0] == step:
             os.kill(os.getpid(), signal.SIGKILL)
         taken[0] += 1
 
-    Wishes.check = check  # type: ignore[method-assign]
+    ControlRequests.check = check  # type: ignore[method-assign]
     work(Run.open(folder), corpora)
 
 
@@ -63,18 +63,18 @@ def kill(run: Run, corpora: Path, step: int) -> None:
 
 
 def pause(run: Run, corpora: Path, step: int) -> None:
-    taken, unchanged = 0, Wishes.check
+    taken, unchanged = 0, ControlRequests.check
 
-    def check(self: Wishes) -> None:
+    def check(self: ControlRequests) -> None:
         nonlocal taken
         if taken == step:
-            (run.folder / names.CONTROL / "pause").touch()
+            (run.folder / run_files.CONTROL / "pause").touch()
             self._looked = 0.0
         taken += 1
         unchanged(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Wishes, "check", check)
+        patch.setattr(ControlRequests, "check", check)
         assert (work(run, corpora).state, run.status().step) == ("paused", step)
 
 

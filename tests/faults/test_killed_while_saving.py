@@ -17,7 +17,7 @@ import torch
 from nanollm.config import make_configs, preset
 from nanollm.data.corpus import CorpusStore
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
 from nanollm.train.checkpoint import read_tensors
@@ -58,7 +58,7 @@ def test_a1_no_kill_costs_more_than_one_interval(make: Callable[..., Run], corpo
             read_tensors(path)  # raises if it is not whole
             known.add(path)
     assert torn or kills < 100, "no kill came while a file was being written: the test shows nothing"
-    (run.folder / names.CONTROL / "pause").touch()
+    (run.folder / run_files.CONTROL / "pause").touch()
     assert work(run, corpora.root).state == "paused"
     assert not leftovers(run)
 

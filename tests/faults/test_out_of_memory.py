@@ -21,7 +21,7 @@ from nanollm.config import ModelConfig, TrainConfig, make_configs
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process import liveness
 from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
@@ -70,12 +70,12 @@ def test_b5_it_fails_alone(tmp_path: Path, text: str) -> None:
 
         large = start(context_length=1024, batch_size=1536)
         small = start()
-        until(lambda: liveness.owner(large.folder) is not None)
-        resource.prlimit(liveness.owner(large.folder), resource.RLIMIT_AS, (ROOM, ROOM))
+        until(lambda: liveness.owner_pid(large.folder) is not None)
+        resource.prlimit(liveness.owner_pid(large.folder), resource.RLIMIT_AS, (ROOM, ROOM))
         until(lambda: looked_at(large) == "failed")
         until(lambda: looked_at(small) == "completed")
     assert large.status().reason == "There was not enough memory: choose a smaller batch_size or a smaller model."
-    log = (large.folder / names.LOG).read_text()
+    log = (large.folder / run_files.LOG).read_text()
     assert "Traceback" in log and "allocate" in log  # for developers
     assert large.status().step == 0
     assert len(answered) > 40 and sorted(answered)[int(0.95 * len(answered))] < 1.0, answered

@@ -21,9 +21,17 @@ from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.runs.process.worker import work
 from nanollm.runs.store import Run, RunStore, Snapshot
-from playground.compare import curves, scored, texts
+from playground.compare import curves, scored, sentences, texts
 from playground.compare import guess_the_size as blind
-from playground.compare.columns import COLUMNS, NOT_LOSSES, Seat, caution, facts, in_columns, seats, take_pens
+from playground.compare.columns import (
+    MAX_COLUMNS,
+    Column,
+    comparison_warning,
+    facts,
+    models_request,
+    parse_columns,
+    start_streams,
+)
 from playground.compare.compare_difference import Score
 from playground.compare.compare_difference import scored as packed
 from playground.compare.tab import members
@@ -61,20 +69,20 @@ def asked(runs: list[Run], prompt: str = "the ", steps: list[int] | None = None,
     return {"models": [{"run": run.id, "step": step} for run, step in moments], "prompt": prompt, **DIALS, **dials}
 
 
-def written(ctx: Context, question: dict[str, Any]) -> list[Seat]:
-    """The seats of a question when everybody has finished."""
-    taken = seats(ctx, question)
-    take_pens(ctx, question, taken)
-    for _ in run_streams([seat.pen for seat in taken if seat.pen]):
+def written(ctx: Context, question: dict[str, Any]) -> list[Column]:
+    """The parse_columns of a question when everybody has finished."""
+    columns = parse_columns(ctx, question)
+    start_streams(ctx, question, columns)
+    for _ in run_streams([column.stream for column in columns if column.stream]):
         pass
-    return taken
+    return columns
 
 
 def test_every_column_writes_what_its_model_writes_alone(ctx: Context, runs: list[Run]) -> None:
-    for seat in written(ctx, asked([*runs, runs[0]], steps=[20, 20, 0])):
-        assert seat.run and seat.snapshot
-        loaded = ctx.models.at(seat.snapshot)
-        assert "the " + seat.text == generate_text(loaded.model, loaded.tokenizer, "the ", **DIALS)
+    for column in written(ctx, asked([*runs, runs[0]], steps=[20, 20, 0])):
+        assert column.run and column.snapshot
+        loaded = ctx.models.at(column.snapshot)
+        assert "the " + column.text == generate_text(loaded.model, loaded.tokenizer, "the ", **DIALS)
 
 
 def test_every_update_says_whether_stop_can_be_pressed(ctx: Context, runs: list[Run]) -> None:
@@ -85,84 +93,83 @@ def test_every_update_says_whether_stop_can_be_pressed(ctx: Context, runs: list[
 
 
 def test_facts_are_those_of_the_moment_in_the_column(ctx: Context, runs: list[Run]) -> None:
-    (seat,) = seats(ctx, asked(runs[:1], steps=[10]))
-    assert seat.snapshot and seat.snapshot.val_loss
-    told = dict(facts(seat, "1,234"))
-    parameters = sum(weight.numel() for weight in ctx.models.at(seat.snapshot).model.parameters())
+    (column,) = parse_columns(ctx, asked(runs[:1], steps=[10]))
+    assert column.snapshot and column.snapshot.val_loss
+    told = dict(facts(column, "1,234"))
+    parameters = sum(weight.numel() for weight in ctx.models.at(column.snapshot).model.parameters())
     assert told["parameters"] == f"{parameters:,}" and told["steps"] == "10"
-    assert float(told["validation loss"]) == pytest.approx(seat.snapshot.val_loss, abs=0.005)
+    assert float(told["validation loss"]) == pytest.approx(column.snapshot.val_loss, abs=0.005)
 
 
 def test_a_column_that_cannot_write_leaves_the_others_alone(ctx: Context, runs: list[Run]) -> None:
     question = asked(runs)
     question["models"][0] = {"run": "gone", "step": 3}
     gone, there = written(ctx, question)
-    assert gone.pen is None and "no longer here" in gone.problem
+    assert gone.stream is None and "no longer here" in gone.problem
     assert len(there.text) == DIALS["max_length"] and not there.problem
 
-    for seat in written(ctx, asked(runs, "Ω the Ω")):
-        assert seat.unknown == "Ω" and "Ω" in seat.problem and seat.pen is None
+    for column in written(ctx, asked(runs, "Ω the Ω")):
+        assert column.unknown == "Ω" and "Ω" in column.problem and column.stream is None
 
 
 @pytest.mark.parametrize(
-    "odd", [None, [], {}, {"models": []}, {"models": "x"}, {"models": [{}] * (COLUMNS + 1)}], ids=str
+    "odd", [None, [], {}, {"models": []}, {"models": "x"}, {"models": [{}] * (MAX_COLUMNS + 1)}], ids=str
 )
 def test_an_odd_question_gets_a_sentence(ctx: Context, odd: object) -> None:
     with pytest.raises(InputError):
-        seats(ctx, odd)
+        parse_columns(ctx, odd)
 
 
 def test_odd_models_and_dials_get_a_sentence_each(ctx: Context, runs: list[Run]) -> None:
-    for seat in seats(ctx, {"models": [None, 7, {"run": 7}, {"run": ["x"]}]}):
-        assert seat.run is None and seat.problem
+    for column in parse_columns(ctx, {"models": [None, 7, {"run": 7}, {"run": ["x"]}]}):
+        assert column.run is None and column.problem
     for dials in ({"temperature": math.nan}, {"top_k": "x"}, {"seed": None}, {"max_length": -1}, {"prompt": 7}):
         question = asked(runs) | dials
-        assert all(seat.problem and seat.pen is None for seat in written(ctx, question))
+        assert all(column.problem and column.stream is None for column in written(ctx, question))
 
 
 def test_the_columns_take_as_many_models_as_they_are() -> None:
     models = [{"run": name} for name in "abcd"]
-    assert in_columns(3, models) == {"models": models[:3]}
-    assert in_columns(None, models) == {"models": models}
+    assert models_request(3, models) == {"models": models[:3]}
+    assert models_request(None, models) == {"models": models}
 
 
 class TestCaution:
     def test_one_text_can_be_compared(self, runs: list[Run]) -> None:
-        assert caution(runs) == caution([]) == caution([None, runs[0]]) == ""
+        assert comparison_warning(runs) == comparison_warning([]) == comparison_warning([None, runs[0]]) == ""
 
     def test_different_texts_cannot(self, ctx: Context, runs: list[Run]) -> None:
         other = make(ctx.runs)
         assert other.model_config.vocab_size != runs[0].model_config.vocab_size
-        told = caution([*runs, other])
-        assert "different texts" in told and "different characters" in told and NOT_LOSSES in told
+        assert comparison_warning([*runs, other]) == sentences.BOTH_DIFFERENT
         ctx.runs.delete(other.id)
 
     def test_nor_can_models_that_know_different_characters(self, ctx: Context, runs: list[Run]) -> None:
         forked = ctx.runs.create(settings=QUICK, corpus=ctx.corpora.get(runs[0].corpus["sha256"]), queued=False)
         forked.model_config = ModelConfig(vocab_size=99, embedding_dim=16, num_layers=1, ffn_hidden_dim=16)
-        assert "different characters" in caution([runs[0], forked]) and "texts" not in caution([runs[0], forked])
+        assert comparison_warning([runs[0], forked]) == sentences.DIFFERENT_VOCABULARIES
         ctx.runs.delete(forked.id)
 
     def test_a_text_that_is_not_known_may_be_another(self, ctx: Context, runs: list[Run]) -> None:
         folder = ctx.runs.root / "bare"
         checkpoint(folder, "final", 5)
-        assert "not known" in caution([Run.open(folder), runs[0]])
+        assert comparison_warning([Run.open(folder), runs[0]]) == sentences.UNKNOWN_CORPORA
         ctx.runs.delete("bare")
 
 
 class TestBlindRound:
-    def seat(self, parameters: int, step: int) -> Seat:
-        """A seat of a model of about so many parameters; only its size and its age count here."""
+    def column(self, parameters: int, step: int) -> Column:
+        """A column of a model of about so many parameters; only its size and its age count here."""
         run = object.__new__(Run)
         run.model_config = ModelConfig(vocab_size=parameters, embedding_dim=8, num_layers=1, ffn_hidden_dim=8)
-        return Seat(run, Snapshot(step, Path(), None, None, False))
+        return Column(run, Snapshot(step, Path(), None, None, False))
 
-    @given(st.lists(st.tuples(st.integers(2, 6), st.integers(0, 3)), min_size=2, max_size=COLUMNS))
+    @given(st.lists(st.tuples(st.integers(2, 6), st.integers(0, 3)), min_size=2, max_size=MAX_COLUMNS))
     def test_a_question_has_one_answer_or_is_not_asked(self, models: list[tuple[int, int]]) -> None:
-        taken = [self.seat(*model) for model in models]
+        columns = [self.column(*model) for model in models]
         sizes, steps = zip(*models, strict=True)
         try:
-            question, right = blind.riddle(taken)
+            question, right = blind.riddle(columns)
         except InputError:
             assert sizes.count(max(sizes)) > 1 and steps.count(max(steps)) > 1
             return
@@ -199,7 +206,7 @@ class TestBlindRound:
 class TestScored:
     def test_losses_and_bits_are_the_core_s(self, ctx: Context, runs: list[Run]) -> None:
         text = "the rat sat."
-        sent = packed(text, scored.score_all(ctx, seats(ctx, asked(runs)), text))
+        sent = packed(text, scored.score_all(ctx, parse_columns(ctx, asked(runs)), text))
         for run, model in zip(runs, sent["models"], strict=True):
             loaded = ctx.models.get(run.id, None)
             bits = surprisal(loaded.model, loaded.tokenizer, text).bits
@@ -208,18 +215,18 @@ class TestScored:
             assert float(model["loss"]) == pytest.approx(bits.mean() * math.log(2), abs=1e-3)
 
     def test_who_cannot_read_it_says_so(self, ctx: Context, runs: list[Run]) -> None:
-        taken = seats(ctx, asked(runs))
-        assert scored.score_all(ctx, taken, "Ω") == []
-        assert all("Ω" in seat.problem and seat.run and seat.run.title in seat.problem for seat in taken)
-        taken = seats(ctx, asked(runs))
-        assert scored.score_all(ctx, taken, "") == [] and len({seat.problem for seat in taken}) == 1
+        columns = parse_columns(ctx, asked(runs))
+        assert scored.score_all(ctx, columns, "Ω") == []
+        assert all("Ω" in column.problem and column.run and column.run.title in column.problem for column in columns)
+        columns = parse_columns(ctx, asked(runs))
+        assert scored.score_all(ctx, columns, "") == [] and len({column.problem for column in columns}) == 1
 
     def test_what_was_held_out_was_not_trained_on(self, ctx: Context, runs: list[Run]) -> None:
-        text = scored.held_out(ctx, seats(ctx, asked(runs)))
+        text = scored.held_out(ctx, parse_columns(ctx, asked(runs)))
         trained = 1 - runs[0].train_config.validation_fraction
         assert text and text in TEXT[int(len(TEXT) * trained) :]
         with pytest.raises(InputError):
-            scored.held_out(ctx, [Seat(problem="gone")])
+            scored.held_out(ctx, [Column(problem="gone")])
 
     @given(st.lists(st.floats(0, 70), min_size=1, max_size=50))
     def test_bits_travel_as_parts_of_a_bit(self, bits: list[float]) -> None:

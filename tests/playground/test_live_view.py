@@ -13,7 +13,7 @@ import pytest
 
 from nanollm.charts.loss import MAX_OVERLAYS, VAL_POINTS
 from nanollm.data.ngrams import Baselines
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.record import write_status
 from nanollm.runs.store import CorpusRef, RunStore
 from nanollm.train import events
@@ -192,7 +192,7 @@ def million() -> list[str]:
 
 def test_a_run_of_a_million_recorded_steps_opens_in_a_second(ctx: Context, million: list[str]) -> None:
     run = make(ctx.runs, num_steps=1_000_000)
-    (run.folder / names.METRICS).write_text("".join(million))
+    (run.folder / run_files.METRICS).write_text("".join(million))
     write_status(run.folder, "completed", step=1_000_000)
     best = min(opening(ctx.runs.root, run.id, ctx) for _ in range(3))
     assert best <= 1.0
@@ -208,10 +208,10 @@ def long(tmp_path_factory: pytest.TempPathFactory, million: list[str]) -> tuple[
     ctx = Context.open(Settings(home=tmp_path_factory.mktemp("long")))
     runs = [make(ctx.runs, num_steps=1_000_000) for _ in range(MAX_OVERLAYS + 1)]
     for run in runs:
-        (run.folder / names.METRICS).write_text("".join(million[::100] + million[-3:]))
+        (run.folder / run_files.METRICS).write_text("".join(million[::100] + million[-3:]))
         write_status(run.folder, "completed", step=1_000_000)
         ctx.runs.rename(run.id, LONG_TITLE)
-    names.write_json(runs[0].folder / names.BASELINES, asdict(Baselines(3.3, 3.1, 2.4, 2.0, 100)))
+    run_files.write_json(runs[0].folder / run_files.BASELINES, asdict(Baselines(3.3, 3.1, 2.4, 2.0, 100)))
     return ctx, [run.id for run in runs]
 
 

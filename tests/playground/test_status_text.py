@@ -19,7 +19,7 @@ STATES = ("queued", "running", "paused", "completed", "stopped", "failed", "dive
 
 
 def run(**more: Any) -> Any:
-    return SimpleNamespace(bare=False, model_config=ModelConfig(), **more)
+    return SimpleNamespace(checkpoints_only=False, model_config=ModelConfig(), **more)
 
 
 @pytest.mark.parametrize("state", STATES)
@@ -52,9 +52,9 @@ def test_a_run_that_continues_another_says_so_in_every_state():
     for state in STATES:
         status = Status(state, 300, 1000, reason="Something was wrong.")
         sentences = words.run_sentences(run(parent=parent), status)
-        assert sentences == f"{words.state_sentence(run(), status).rstrip()} {parent.sentence()}"
+        assert sentences == f"{words.state_sentence(run(), status).rstrip()} {parent.describe()}"
         assert words.run_sentences(run(parent=None), status) == words.state_sentence(run(), status)
-    assert parent.sentence().startswith("Continues “nano · tale.txt” from step 1,000, with a schedule of its own")
+    assert parent.describe().startswith("Continues “nano · tale.txt” from step 1,000, with a schedule of its own")
 
 
 def test_the_large_numbers():

@@ -14,7 +14,7 @@ from nanollm.config import PRESETS, make_configs
 from nanollm.data.corpus import CorpusStore
 from nanollm.data.ngrams import Baselines
 from nanollm.errors import InputError
-from nanollm.runs.doctor import Case, diagnose, follow
+from nanollm.runs.doctor import TrainingRecord, apply_advice, diagnose
 from nanollm.runs.record import Curve, write_status
 from nanollm.runs.store import Run, RunStore
 from nanollm.train.events import Eval
@@ -33,12 +33,12 @@ KINDS = {
 }
 
 
-def case(name: str) -> Case:
+def case(name: str) -> TrainingRecord:
     known = recorded.load(name)
     model, train = make_configs({**PRESETS[known["preset"]], **known["settings"]}, known["vocab_size"])
     baselines = Baselines(**known["baselines"]) if known["baselines"] else None
     learned = int(known["characters"] * LEARNED)
-    return Case(Curve(**known["curve"]), model, train, known["state"], learned, known["preset"], baselines)
+    return TrainingRecord(Curve(**known["curve"]), model, train, known["state"], learned, known["preset"], baselines)
 
 
 def kind(name: str) -> str:
@@ -61,29 +61,29 @@ def test_a_healthy_run_is_left_in_peace(name: str) -> None:
 
 @pytest.mark.parametrize("name", ILL)
 def test_what_is_wrong_is_named_with_evidence_and_a_way_out(name: str) -> None:
-    verdicts = {verdict.rule: verdict for verdict in diagnose(case(name))}
-    verdict = verdicts[kind(name)]
-    for words in (verdict.sentence, verdict.evidence):
+    advice = {advice.rule: advice for advice in diagnose(case(name))}
+    advice = advice[kind(name)]
+    for words in (advice.sentence, advice.evidence):
         assert words[0].isupper() and words.endswith(".")
-    assert any(character.isdigit() for character in verdict.evidence)
-    assert verdict.onward or verdict.settings or verdict.preset
+    assert any(character.isdigit() for character in advice.evidence)
+    assert advice.continues or advice.settings or advice.preset
 
 
 @pytest.mark.parametrize("name", ILL)
 def test_without_baselines_the_rules_still_speak(name: str) -> None:
-    assert kind(name) in {verdict.rule for verdict in diagnose(replace(case(name), baselines=None))}
+    assert kind(name) in {advice.rule for advice in diagnose(replace(case(name), baselines=None))}
 
 
 def test_the_rate_that_is_suggested_is_the_tuned_one() -> None:
     for name in ("too-high-nano", "too-low-nano"):
-        (verdict,) = diagnose(case(name))
-        assert verdict.settings == {"learning_rate": PRESETS["nano"]["learning_rate"]}
+        (advice,) = diagnose(case(name))
+        assert advice.settings == {"learning_rate": PRESETS["nano"]["learning_rate"]}
 
 
 def test_overfitting_is_dated_by_the_best_measurement() -> None:
     ill = case("overfitting-sprint")
     step, _, _ = min(ill.measured, key=lambda one: one[2])
-    assert any(f"since step {step:,}" in verdict.sentence for verdict in diagnose(ill))
+    assert any(f"since step {step:,}" in advice.sentence for advice in diagnose(ill))
 
 
 @pytest.mark.parametrize("name", HEALTHY)
@@ -106,8 +106,8 @@ def test_of_a_young_run_nothing_is_said(name: str) -> None:
 def test_any_curve_is_judged_without_complaint(losses: list[float | None], state: str) -> None:
     count = len(losses)
     curve = Curve(eval_steps=list(range(count)), train_loss=losses, val_loss=losses[::-1])
-    for verdict in diagnose(replace(case("healthy-nano"), curve=curve, state=state)):
-        assert "nan" not in verdict.evidence and math.isfinite(len(verdict.sentence))
+    for advice in diagnose(replace(case("healthy-nano"), curve=curve, state=state)):
+        assert "nan" not in advice.evidence and math.isfinite(len(advice.sentence))
 
 
 def test_a_confident_model_on_another_text_is_not_told_that_its_rate_is_too_high() -> None:
@@ -117,8 +117,8 @@ def test_a_confident_model_on_another_text_is_not_told_that_its_rate_is_too_high
     begun.train_loss[0] = begun.val_loss[0] = 9.0
     assert diagnose(replace(well, curve=begun)) == []
     thrown = Curve(eval_steps=[0, 10, 20], train_loss=[9.0, 12.0, 8.0], val_loss=[9.0, 12.0, 8.0])
-    (verdict,) = diagnose(replace(well, curve=thrown))
-    assert verdict.rule == "too_high" and "it began at 9.00" in verdict.evidence
+    (advice,) = diagnose(replace(well, curve=thrown))
+    assert advice.rule == "too_high" and "it began at 9.00" in advice.evidence
 
 
 def folder_of(name: str, store: RunStore, corpora: CorpusStore) -> Run:
@@ -143,13 +143,13 @@ class TestFollowing:
     @pytest.mark.parametrize("name", ILL)
     def test_whatever_is_suggested_can_be_done_with_one_click(self, name, store, corpora) -> None:
         ill = folder_of(name, store, corpora)
-        verdicts = diagnose(ill)
-        assert kind(name) in {verdict.rule for verdict in verdicts}
-        for index, verdict in enumerate(verdicts):
-            mended = follow(store, ill, index, corpora)
-            assert mended.status().state == "queued" and (mended.parent is not None) == verdict.onward
+        advice = diagnose(ill)
+        assert kind(name) in {one.rule for one in advice}
+        for index, one in enumerate(advice):
+            mended = apply_advice(store, ill, index, corpora)
+            assert mended.status().state == "queued" and (mended.parent is not None) == one.continues
             asked = {**mended.model_config.__dict__, **mended.train_config.__dict__}
-            assert all(asked[setting] == value for setting, value in verdict.settings.items())
+            assert all(asked[setting] == value for setting, value in advice.settings.items())
 
     def test_a_model_too_large_for_its_text_is_followed_by_a_real_nano(self, store, corpora) -> None:
         text = corpora.add_text("to be or not to be, that is the question\n" * 40, "short")
@@ -157,8 +157,8 @@ class TestFollowing:
         ill = store.create(settings=odd, corpus=text, preset="medium", queued=False)
         write(ill, Eval(0, 3.0, 3.0, 0.0), Eval(100, 0.1, 2.5, 1.0))
         write_status(ill.folder, "completed", step=100)
-        index = [verdict.rule for verdict in diagnose(ill)].index("corpus_too_small")
-        mended = follow(store, ill, index, corpora)
+        index = [advice.rule for advice in diagnose(ill)].index("corpus_too_small")
+        mended = apply_advice(store, ill, index, corpora)
         assert (mended.model_config, replace(mended.train_config, seed=42)) == make_configs(PRESETS["nano"], 15)
         assert mended.train_config.seed == 9 and mended.title.startswith("nano")
 
@@ -169,7 +169,7 @@ class TestFollowing:
         checkpoint(ill.folder, "00000000", 0, characters=text)
         write(ill, Eval(0, 2.0, 2.0, 0.0), step(10, loss=50.0))
         write_status(ill.folder, "diverged", step=10)
-        mended = follow(store, ill, 0, corpora)
+        mended = apply_advice(store, ill, 0, corpora)
         assert mended.parent and (mended.parent.run, mended.parent.step) == (ill.id, 0)
         assert mended.train_config.learning_rate == PRESETS["nano"]["learning_rate"]
 
@@ -178,7 +178,7 @@ class TestFollowing:
         ill = store.create(settings={"learning_rate": 1.0, "seed": 9}, corpus=corpus, preset="nano")
         write(ill, step(10, loss=50.0))
         write_status(ill.folder, "diverged", step=10)
-        mended = follow(store, ill, 0, corpora)
+        mended = apply_advice(store, ill, 0, corpora)
         assert mended.status().state == "queued"
         assert mended.train_config.learning_rate == PRESETS["nano"]["learning_rate"] and mended.train_config.seed == 9
         assert "learning rate 0.02" in mended.title
@@ -187,7 +187,7 @@ class TestFollowing:
     def test_advice_that_is_not_given_cannot_be_followed(self, store: RunStore, corpora: CorpusStore, index) -> None:
         well = store.create(settings={}, corpus=corpora.list()[0], preset="nano")
         with pytest.raises(InputError, match="out of date"):
-            follow(store, well, index, corpora)
+            apply_advice(store, well, index, corpora)
 
 
 def test_the_curves_have_the_columns_of_a_training_of_today(tmp_path: Path) -> None:

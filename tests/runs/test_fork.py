@@ -13,8 +13,8 @@ import torch
 
 from nanollm.data.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
-from nanollm.runs.process.training import Training, _translated
+from nanollm.runs import run_files
+from nanollm.runs.process.training import Training, _remap_ids
 from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run, Status
 from nanollm.runs.store import RunStore
@@ -79,12 +79,12 @@ class TestWhatItTakesOver:
         assert (run.train_config.num_steps, run.train_config.learning_rate, run.model_config.dropout) == (10, 0.5, 0.3)
         assert run.train_config.batch_size == TINY["batch_size"] and run.corpus == home.parent.corpus
         assert (run.status().state, run.status().step, run.status().num_steps) == ("queued", 0, 10)
-        assert (run.folder / names.PARENT).read_bytes() == home.parent.snapshot().path.read_bytes()
+        assert (run.folder / run_files.PARENT).read_bytes() == home.parent.snapshot().path.read_bytes()
 
     def test_it_says_what_it_is(self, home: Home) -> None:
         parent = home.fork(step=0).parent
         assert parent is not None and home.parent.parent is None
-        assert parent.sentence() == (
+        assert parent.describe() == (
             "Continues “cats” from step 0, with a schedule of its own: not the same as one longer run."
         )
 
@@ -103,9 +103,9 @@ class TestWhatItTakesOver:
 
     def test_a_parent_that_nobody_wrote_hides_the_run(self, home: Home) -> None:
         run = home.fork()
-        about = names.read_json(run.folder / names.RUN)
+        about = run_files.read_json(run.folder / run_files.RUN)
         for odd in ("cats", [], {}, {"run": "x", "title": "x", "step": "last"}):
-            names.write_json(run.folder / names.RUN, {**about, "parent": odd})
+            run_files.write_json(run.folder / run_files.RUN, {**about, "parent": odd})
             assert [r.id for r in home.store.list()] == [home.parent.id]
             with pytest.raises(InputError, match="no run"):
                 Run.open(run.folder)
@@ -208,9 +208,9 @@ class TestTraining:
         narrow = CharTokenizer(wide.characters[290:])
         ids = narrow.encode("".join(narrow.characters) * 3)
         assert ids.dtype == np.uint8
-        translated = _translated(ids, narrow, wide)
+        translated = _remap_ids(ids, narrow, wide)
         assert translated.dtype == np.uint16 and translated.tolist() == list(range(290, 300)) * 3
-        assert _translated(ids, narrow, narrow) is ids
+        assert _remap_ids(ids, narrow, narrow) is ids
 
     def test_the_parent_may_be_gone_before_it_starts(self, home: Home) -> None:
         run, ended = home.fork(num_steps=5), evaluations(home.parent)[-1]
@@ -232,6 +232,6 @@ class TestTraining:
     @pytest.mark.parametrize("damage", [Path.unlink, flip], ids=["gone", "flipped"])
     def test_weights_that_cannot_be_trusted_are_not_trained_on(self, home: Home, damage: Callable) -> None:
         run = home.fork()
-        damage(run.folder / names.PARENT)
+        damage(run.folder / run_files.PARENT)
         status = home.train(run)
         assert status.state == "failed" and "parent.safetensors" in status.reason and evaluations(run) == []

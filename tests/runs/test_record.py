@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
 from nanollm.runs import metrics_log as log
+from nanollm.runs import run_files
 from nanollm.runs.process import liveness
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
@@ -32,7 +32,7 @@ class TestEvents:
     def test_a_torn_last_line_waits_for_its_end(self, store: RunStore) -> None:
         run = make(store)
         line = events.to_json(step(10)) + "\n"
-        path = run.folder / names.METRICS
+        path = run.folder / run_files.METRICS
         path.write_text(line + line[:20])
         assert run.events() == [step(10)]
         path.write_text(line + line)
@@ -41,7 +41,7 @@ class TestEvents:
     def test_rows_of_a_newer_version_and_rubbish_are_passed_over(self, store: RunStore) -> None:
         run = make(store)
         rubbish = ['{"type": "dream", "step": 3}', "null", "[]", "{", "\0\0", '{"type": "resume", "step": "x"}', ""]
-        (run.folder / names.METRICS).write_text("\n".join([*rubbish, events.to_json(step(10)), ""]))
+        (run.folder / run_files.METRICS).write_text("\n".join([*rubbish, events.to_json(step(10)), ""]))
         assert run.events() == [step(10)]
 
     def test_only_what_was_appended_is_parsed_again(self, store: RunStore, monkeypatch) -> None:
@@ -70,7 +70,7 @@ class TestEvents:
         run = make(store)
         write(run, *(step(n) for n in range(1, 50)))
         assert len(run.events()) == 49
-        (run.folder / names.METRICS).unlink()
+        (run.folder / run_files.METRICS).unlink()
         assert run.events() == []
         write(run, step(7))
         assert run.events() == [step(7)]
@@ -123,7 +123,7 @@ class TestStatus:
 
     def test_running_with_a_worker_is_running_and_counts_down(self, store: RunStore) -> None:
         run = make(store)
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             assert run.status().eta_seconds is None
             write(run, step(100, seconds=2.0), step(200, seconds=3.0))
@@ -136,7 +136,7 @@ class TestStatus:
 
     def test_the_time_left_counts_what_evaluating_and_saving_take(self, store: RunStore) -> None:
         run = make(store)
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             first, second = (replace(step(n, seconds=n / 100), elapsed=n / 50) for n in (100, 200))
             write(run, first, evaluated(150, 2.0), evaluated(200, 2.0), second)
@@ -152,7 +152,7 @@ class TestStatus:
         run, elapsed = make(store), 0.0
         config = run.train_config
         whole = config.num_steps * 0.01 + 0.1 * remaining_evaluations(0, config)
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             for number in range(1, 501):
                 before, elapsed = remaining_evaluations(number - 1, config), elapsed + 0.01
@@ -166,7 +166,7 @@ class TestStatus:
 
     def test_a_silent_worker_is_stalled(self, store: RunStore, monkeypatch) -> None:
         run = make(store)
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             time.sleep(0.05)
             assert run.status().state == "running"
@@ -179,30 +179,30 @@ class TestStatus:
         run = make(store)
         monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.01)
         monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.2)
-        with liveness.Pulse(run.folder) as pulse:
+        with liveness.Heartbeat(run.folder) as heartbeat:
             for _ in range(15):
                 time.sleep(0.02)
-                pulse.moved()
-                assert liveness.silence(run.folder) < 0.2
+                heartbeat.record_progress()
+                assert liveness.seconds_since_heartbeat(run.folder) < 0.2
             time.sleep(1.0)
-            assert liveness.silence(run.folder) > 0.5
-            pulse.moved()
+            assert liveness.seconds_since_heartbeat(run.folder) > 0.5
+            heartbeat.record_progress()
             time.sleep(0.1)
-            assert liveness.silence(run.folder) < 0.2
+            assert liveness.seconds_since_heartbeat(run.folder) < 0.2
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
     def test_a_pulse_leaves_no_file_open(self, store: RunStore) -> None:
         run = make(store)
         before = set(os.listdir("/proc/self/fd"))
         for _ in range(3):
-            with liveness.Pulse(run.folder):
+            with liveness.Heartbeat(run.folder):
                 pass
         assert set(os.listdir("/proc/self/fd")) == before
 
     @pytest.mark.parametrize("days", [-1, 1])
     def test_setting_the_clock_kills_nobody(self, store: RunStore, monkeypatch, days: int) -> None:
         run = make(store)
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             write(run, step(10), step(20))
             now = time.time
@@ -216,7 +216,7 @@ class TestStatus:
             ('"qk_norm": true', '"similarity": "cosine"'),
             ("final_lr_fraction", "final_learning_rate"),
         )
-        path = run.folder / names.RUN
+        path = run.folder / run_files.RUN
         for new, old in old_names:
             assert new in path.read_text()
             path.write_text(path.read_text().replace(new, old))
@@ -229,7 +229,7 @@ class TestStatus:
 
     def test_readers_do_not_take_each_other_for_a_worker(self, store: RunStore) -> None:
         run = make(store)
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             pass
         seen: list[bool] = []
 
@@ -245,7 +245,7 @@ class TestStatus:
 
     def test_a_broken_status_file_is_no_end(self, store: RunStore) -> None:
         run = make(store)
-        (run.folder / names.STATUS).write_bytes(b"\0" * 64)
+        (run.folder / run_files.STATUS).write_bytes(b"\0" * 64)
         assert run.status().state == "lost"
 
     def test_the_queue_does_not_go_by_the_clock(self, store: RunStore, monkeypatch) -> None:
@@ -266,7 +266,7 @@ class TestDamage:
     @pytest.mark.parametrize("about", [{"created": "yesterday"}, {"settings": 5}, {"corpus": ["a"]}], ids=str)
     def test_a_run_json_in_which_somebody_wrote_is_said_to_be_damaged(self, store: RunStore, about: dict) -> None:
         run = make(store)
-        names.write_json(run.folder / names.RUN, {**names.read_json(run.folder / names.RUN), **about})
+        run_files.write_json(run.folder / run_files.RUN, {**run_files.read_json(run.folder / run_files.RUN), **about})
         with pytest.raises(InputError, match=r"run\.json is damaged"):
             Run.open(run.folder)
         assert store.list() == []

@@ -15,7 +15,7 @@ import pytest
 
 from nanollm.errors import InputError
 from nanollm.limits import Limits
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process import liveness
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
@@ -39,7 +39,7 @@ ODD_IDS = [
     [],
     "x",
 ]
-GONE = "This run is no longer here: choose another one, or start a new one."
+RUN_NOT_FOUND = "This run is no longer here: choose another one, or start a new one."
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ class TestCreate:
         def full(*_) -> None:
             raise OSError(errno.ENOSPC, "No space left on device", "/secret/path")
 
-        monkeypatch.setattr(names, "write_json", full)
+        monkeypatch.setattr(run_files, "write_json", full)
         with pytest.raises(InputError, match=r"cannot be saved \(No space left on device\)"):
             make(store)
         assert list(store.root.iterdir()) == []
@@ -121,7 +121,7 @@ class TestTitles:
 class TestOddFolders:
     def test_one_whose_lock_cannot_be_taken_is_not_deleted_and_says_why(self, store: RunStore) -> None:
         run = make(store)
-        (run.folder / names.LOCK).mkdir()
+        (run.folder / run_files.LOCK).mkdir()
         with pytest.raises(InputError, match="cannot be written"):
             store.delete(run.id)
         assert store.get(run.id)
@@ -133,14 +133,14 @@ class TestGet:
         make(store)
         with pytest.raises(InputError) as caught:
             store.get(odd)
-        assert str(caught.value) == GONE
+        assert str(caught.value) == RUN_NOT_FOUND
 
     def test_a_deleted_run_gets_it_too(self, store: RunStore) -> None:
         run = make(store)
         store.delete(run.id)
         with pytest.raises(InputError) as caught:
             store.get(run.id)
-        assert str(caught.value) == GONE and store.list() == []
+        assert str(caught.value) == RUN_NOT_FOUND and store.list() == []
 
     def test_a_run_that_lies_anywhere_can_be_opened(self, store: RunStore, tmp_path: Path) -> None:
         assert Run.open(make(store).folder).status().state == "queued"
@@ -152,17 +152,17 @@ class TestList:
     def test_newest_first_and_nothing_that_is_no_run(self, store: RunStore, monkeypatch) -> None:
         made = [make(store) for _ in range(3)]
         for n, run in enumerate(made):
-            about = names.read_json(run.folder / names.RUN)
-            names.write_json(run.folder / names.RUN, {**about, "created": float(n)})
+            about = run_files.read_json(run.folder / run_files.RUN)
+            run_files.write_json(run.folder / run_files.RUN, {**about, "created": float(n)})
         (store.root / ".new-half-made").mkdir()
         (store.root / "empty").mkdir()
         (store.root / "broken").mkdir()
-        (store.root / "broken" / names.RUN).write_bytes(b"\0" * 100)
+        (store.root / "broken" / run_files.RUN).write_bytes(b"\0" * 100)
         (store.root / "a file").touch()
         for number, odd in enumerate(({"created": "today"}, {"settings": 3}, {"model": {"num_layers": -1}})):
             (store.root / f"edited{number}").mkdir()
-            about = names.read_json(made[0].folder / names.RUN)
-            names.write_json(store.root / f"edited{number}" / names.RUN, {**about, **odd})
+            about = run_files.read_json(made[0].folder / run_files.RUN)
+            run_files.write_json(store.root / f"edited{number}" / run_files.RUN, {**about, **odd})
         assert [run.id for run in store.list()] == [run.id for run in reversed(made)]
 
     def test_a_folder_of_checkpoints_is_a_run_to_look_at(self, store: RunStore) -> None:
@@ -171,7 +171,7 @@ class TestList:
         checkpoint(folder, "00000100", 100, 2.5)
         checkpoint(folder, "final", 100, 2.5)
         (run,) = store.list()
-        assert (run.id, run.title, run.bare, run.model_config.embedding_dim) == ("nano", "nano", True, 16)
+        assert (run.id, run.title, run.checkpoints_only, run.model_config.embedding_dim) == ("nano", "nano", True, 16)
         assert [(s.step, s.val_loss, s.best) for s in run.snapshots()] == [(0, 3.5, False), (100, 2.5, True)]
         assert run.status().state == "completed" and run.status().step == 100
         checkpoint(folder, "00000200", 200, 2.0)
@@ -194,7 +194,7 @@ class TestDelete:
 
     def test_it_is_refused_while_a_worker_lives(self, store: RunStore) -> None:
         run = make(store)
-        with liveness.Pulse(run.folder), pytest.raises(InputError, match="stop it first"):
+        with liveness.Heartbeat(run.folder), pytest.raises(InputError, match="stop it first"):
             store.delete(run.id)
         assert store.get(run.id).status().state == "queued"
 
@@ -211,9 +211,9 @@ class TestDelete:
 
     def test_a_text_is_needed_until_its_runs_are_over(self, store: RunStore) -> None:
         run = make(store)
-        assert store.needing(TALE.sha256) == [run.title] and store.needing("cd" * 32) == []
+        assert store.unfinished_titles(TALE.sha256) == [run.title] and store.unfinished_titles("cd" * 32) == []
         write_status(run.folder, "completed", step=1000)
-        assert store.needing(TALE.sha256) == []
+        assert store.unfinished_titles(TALE.sha256) == []
 
 
 class TestFiles:
@@ -223,28 +223,31 @@ class TestFiles:
         def full(*_, **__) -> None:
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(names, "write_atomic", full)
+        monkeypatch.setattr(run_files, "write_atomic", full)
         write_status(run.folder, "paused", step=5, reason="The disk is full: make room, then resume.")
         assert (run.status().state, run.status().reason[:16]) == ("paused", "The disk is full")
 
     def test_what_is_replaced_can_be_read_by_whom_any_new_file_can(self, store: RunStore, tmp_path: Path) -> None:
         run = make(store)
         (tmp_path / "new").touch()
-        modes = {path.stat().st_mode for path in (run.folder / names.RUN, run.folder / names.STATUS, tmp_path / "new")}
+        modes = {
+            path.stat().st_mode
+            for path in (run.folder / run_files.RUN, run.folder / run_files.STATUS, tmp_path / "new")
+        }
         assert len(modes) == 1
 
     def test_a_write_that_fails_leaves_the_old_content_and_no_litter(self, tmp_path: Path, monkeypatch) -> None:
         path = tmp_path / "x.json"
-        names.write_json(path, {"a": 1})
+        run_files.write_json(path, {"a": 1})
         before = set(tmp_path.iterdir())
 
         def refuse(*_) -> None:
             raise OSError(errno.EIO, "Input/output error")
 
-        monkeypatch.setattr(names.os, "replace", refuse)
+        monkeypatch.setattr(run_files.os, "replace", refuse)
         with pytest.raises(OSError):
-            names.write_json(path, {"a": "b" * 5000})
-        assert names.read_json(path) == {"a": 1} and set(tmp_path.iterdir()) == before
+            run_files.write_json(path, {"a": "b" * 5000})
+        assert run_files.read_json(path) == {"a": 1} and set(tmp_path.iterdir()) == before
 
 
 class TestOwners:
@@ -263,8 +266,10 @@ class TestOwners:
 
     def test_a_run_knows_its_owner_and_the_key_to_look_at_it(self, store: RunStore) -> None:
         run, other, common = make_owned(store, "a" * 64), make_owned(store, "a" * 64), make_owned(store, "")
-        assert run.owner == "a" * 64 and len({run.look, other.look}) == 2 and len(run.look) == 32
-        assert common.owner == common.look == "" and "owner" not in names.read_json(common.folder / names.RUN)
+        assert run.owner == "a" * 64 and len({run.view_key, other.view_key}) == 2 and len(run.view_key) == 32
+        assert common.owner == common.view_key == "" and "owner" not in run_files.read_json(
+            common.folder / run_files.RUN
+        )
 
     def test_titles_say_nothing_of_what_others_have(self, store: RunStore) -> None:
         mine, theirs, again = (make_owned(store, owner).title for owner in ("a" * 64, "b" * 64, "a" * 64))

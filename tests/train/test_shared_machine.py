@@ -11,7 +11,7 @@ import pytest
 
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.process import liveness
-from nanollm.runs.process.control import Interrupted, Wishes
+from nanollm.runs.process.control import ControlRequests, Interrupted
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run
 from nanollm.runs.store import CorpusRef, RunStore
@@ -44,7 +44,7 @@ def long_run(store: RunStore, corpora: CorpusStore, text: str) -> Run:
 
 def test_after_its_seconds_a_run_stops_and_keeps_what_it_learned(polite, long_run: Run) -> None:
     polite(nice=7, run_seconds=1).start(long_run.id)
-    worker = liveness.owner(long_run.folder)
+    worker = liveness.owner_pid(long_run.folder)
     assert worker and os.getpriority(os.PRIO_PROCESS, worker) == 7
     until(lambda: long_run.status().state == "stopped")
     status = long_run.status()
@@ -79,7 +79,7 @@ def test_a_server_that_must_go_saves_the_run_and_the_next_goes_on_by_itself(
 def test_without_a_limit_there_is_no_deadline(tmp_path: Path) -> None:
     (tmp_path / "control").mkdir()
     for seconds, over in ((None, False), (3600, False), (-1, True)):
-        wishes = Wishes(tmp_path, seconds)
+        wishes = ControlRequests(tmp_path, seconds)
         if over:
             with pytest.raises(Interrupted, match="stop"):
                 wishes.check()

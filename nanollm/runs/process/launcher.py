@@ -19,7 +19,7 @@ from pathlib import Path
 
 from nanollm.errors import InputError
 from nanollm.files import disk_error_hint
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process import liveness
 from nanollm.runs.record import Run, Status, write_status
 from nanollm.runs.store import RunStore
@@ -50,9 +50,9 @@ class Launcher:
         """
         self.store = store
         self.corpora = Path(corpora).absolute()
-        self._terms = {name: value for name, value in (("nice", nice), ("run_seconds", run_seconds)) if value}
+        self._worker_options = {name: value for name, value in (("nice", nice), ("run_seconds", run_seconds)) if value}
         self._children: list[subprocess.Popen[bytes]] = []
-        self._hopeless: set[str] = set()  # could not be started, and not even that could be written down
+        self._unstartable: set[str] = set()  # could not be started, and not even that could be written down
         self._guard = threading.Lock()
         self._closed = threading.Event()
 
@@ -73,7 +73,7 @@ class Launcher:
             if not status.active and status.state not in ("lost", "paused"):
                 raise InputError(f"This run is {status.state}: there is nothing to pause.")
             if status.state != "paused":
-                _settle_or_ask(run, "pause", status)
+                _set_or_request_state(run, "pause", status)
 
     def stop(self, run_id: str) -> None:
         """End training and keep what was learned. Raises InputError if nothing is to be stopped."""
@@ -83,9 +83,9 @@ class Launcher:
             if not status.active and status.state not in ("lost", "paused", "stopped"):
                 raise InputError(f"This run is {status.state}: there is nothing to stop.")
             if status.state == "stalled" and self._kill(run):
-                _settle(run, "stopped", status, "It had stopped moving and was ended: its last files are kept.")
+                _set_state(run, "stopped", status, "It had stopped moving and was ended: its last files are kept.")
             elif status.state != "stopped":
-                _settle_or_ask(run, "stop", status)
+                _set_or_request_state(run, "stop", status)
         self.advance(_PATIENCE_SECONDS)
 
     def resume(self, run_id: str) -> None:
@@ -95,10 +95,10 @@ class Launcher:
             status = run.status()
             if not status.active:
                 _require_resumable(run, status)
-            _ask(run, None)  # also withdraws a wish that was not obeyed yet
+            _request(run, None)  # also withdraws a request that was not obeyed yet
             if not status.active:
                 self.store.enqueue(run.folder, step=status.step)
-            self._hopeless.discard(run_id)
+            self._unstartable.discard(run_id)
         self.advance(_PATIENCE_SECONDS)
 
     def advance(self, patience: float = 0.0) -> None:
@@ -110,9 +110,11 @@ class Launcher:
         if not self.store.queue():
             return
         with suppress(InputError), self.store.lock(timeout=patience):
-            patience = patience_with(self._terms.get("run_seconds"))
+            patience = stall_limit(self._worker_options.get("run_seconds"))
             self._end_frozen(patience)
-            while (run := next_in_line(self.store, self._hopeless, patience)) is not None and not self._launch(run):
+            while (run := next_queued_run(self.store, self._unstartable, patience)) is not None and not self._launch(
+                run
+            ):
                 pass  # it could not start and says so: on to the next
 
     def watch(self) -> threading.Thread:
@@ -138,8 +140,10 @@ class Launcher:
         for child in children:
             child.terminate()  # pauses, and leaves the queue alone
         for run in moving:
-            if liveness.owner(run.folder) not in [child.pid for child in children]:
-                _ask(run, "end")  # adopted from an earlier launcher: no number on disk says for certain which process
+            if liveness.owner_pid(run.folder) not in [child.pid for child in children]:
+                _request(
+                    run, "end"
+                )  # adopted from an earlier launcher: no number on disk says for certain which process
         deadline = time.monotonic() + seconds
         while any(run.alive() for run in moving) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
@@ -159,7 +163,7 @@ class Launcher:
         try:
             child = self._spawn(run)
         except OSError as error:
-            return self._failed(run, f"Its process could not be started: {error.strerror or error}.")
+            return self._record_failure(run, f"Its process could not be started: {error.strerror or error}.")
         deadline = time.monotonic() + START_SECONDS
         while not run.alive():
             if child.poll() is not None or time.monotonic() > deadline:
@@ -167,21 +171,21 @@ class Launcher:
                 child.wait()
                 if run.status().state != "queued":
                     return True  # it has said itself what happened
-                return self._failed(run, last_words(run.folder / names.LOG))
+                return self._record_failure(run, last_error(run.folder / run_files.LOG))
             time.sleep(_POLL_SECONDS)
         return True
 
-    def _failed(self, run: Run, reason: str) -> bool:
+    def _record_failure(self, run: Run, reason: str) -> bool:
         try:
-            _settle(run, "failed", run.status(), reason)
+            _set_state(run, "failed", run.status(), reason)
         except (InputError, OSError):
-            self._hopeless.add(run.id)
+            self._unstartable.add(run.id)
         return False
 
     def _spawn(self, run: Run, command: list[str] | None = None) -> subprocess.Popen[bytes]:
-        with open(run.folder / names.LOG, "ab") as log:
+        with open(run.folder / run_files.LOG, "ab") as log:
             child = subprocess.Popen(
-                command or worker_command(run.folder, self.corpora, **self._terms),
+                command or worker_command(run.folder, self.corpora, **self._worker_options),
                 env=worker_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -198,27 +202,29 @@ class Launcher:
 
     def _end_frozen(self, patience: float) -> None:
         for run in self.store.list() if patience < math.inf else ():
-            if run.alive() and liveness.silence(run.folder) > patience and self._kill(run):
-                _settle(run, "failed", run.status(), "It had stopped moving and was ended.")
+            if run.alive() and liveness.seconds_since_heartbeat(run.folder) > patience and self._kill(run):
+                _set_state(run, "failed", run.status(), "It had stopped moving and was ended.")
 
     def _kill(self, run: Run) -> bool:
         """End a stalled worker, but only one that is certainly our own child."""
         with self._guard:
             # A process id on disk alone proves nothing; that of a child not yet waited for is still the child's.
-            mine = [c for c in self._children if c.poll() is None and c.pid == liveness.owner(run.folder)]
+            mine = [c for c in self._children if c.poll() is None and c.pid == liveness.owner_pid(run.folder)]
         for child in mine:
             child.kill()
             child.wait()
         return bool(mine)
 
 
-def next_in_line(store: RunStore, but: Collection[str] = (), patience: float = math.inf) -> Run | None:
+def next_queued_run(store: RunStore, but: Collection[str] = (), patience: float = math.inf) -> Run | None:
     """The run to be trained next; None if there is none, or a worker lives (and was not silent for longer than that).
 
     To be called under the store's lock.
     """
     queue = [run_id for run_id in store.queue() if run_id not in but]
-    if not queue or any(run.alive() and liveness.silence(run.folder) <= patience for run in store.list()):
+    if not queue or any(
+        run.alive() and liveness.seconds_since_heartbeat(run.folder) <= patience for run in store.list()
+    ):
         return None
     for run_id in queue:
         with suppress(InputError):
@@ -226,7 +232,7 @@ def next_in_line(store: RunStore, but: Collection[str] = (), patience: float = m
     return None
 
 
-def patience_with(run_seconds: float | None) -> float:
+def stall_limit(run_seconds: float | None) -> float:
     """Seconds of silence after which a worker no longer keeps the others waiting: only where time is shared out."""
     return FROZEN_SECONDS if run_seconds else math.inf
 
@@ -244,32 +250,32 @@ def worker_environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
-def _ask(run: Run, wish: str | None) -> None:
-    """Leave the worker a note with one of WISHES; None takes back what was not yet obeyed."""
-    control = run.folder / names.CONTROL
+def _request(run: Run, request: str | None) -> None:
+    """Leave the worker a note with one of CONTROL_REQUESTS; None takes back what was not yet obeyed."""
+    control = run.folder / run_files.CONTROL
     try:
         control.mkdir(exist_ok=True)
-        for word in names.WISHES:
-            if word != wish:
+        for word in run_files.CONTROL_REQUESTS:
+            if word != request:
                 (control / word).unlink(missing_ok=True)
-        if wish:
-            (control / wish).touch()
+        if request:
+            (control / request).touch()
     except OSError as error:
         raise InputError(f"The run's folder cannot be written {disk_error_hint(error)}") from error
 
 
-def _settle_or_ask(run: Run, wish: str, status: Status) -> None:
-    """Make a wish come true where no worker has the run (or the worker that has just taken it hears of it)."""
+def _set_or_request_state(run: Run, request: str, status: Status) -> None:
+    """Make a request come true where no worker has the run (or the worker that has just taken it hears of it)."""
     moving = status.state in ("running", "stalled")
-    if moving or not _settle(run, {"pause": "paused", "stop": "stopped"}[wish], status):
-        _ask(run, wish)
+    if moving or not _set_state(run, {"pause": "paused", "stop": "stopped"}[request], status):
+        _request(run, request)
 
 
-def _settle(run: Run, state: str, status: Status, reason: str = "") -> bool:
+def _set_state(run: Run, state: str, status: Status, reason: str = "") -> bool:
     """Write down the state of a run that no worker has; False, and nothing written, if one has it."""
-    with liveness.claimed(run.folder) as claimed:
+    with liveness.try_claim(run.folder) as claimed:
         if claimed:
-            _ask(run, None)
+            _request(run, None)
             write_status(run.folder, state, step=status.step, reason=reason)
     return claimed
 
@@ -277,7 +283,7 @@ def _settle(run: Run, state: str, status: Status, reason: str = "") -> bool:
 def _require_resumable(run: Run, status: Status) -> None:
     if run.read_only:
         raise InputError("The models that come with nano-llm stay as they are: fork this one into a run of your own.")
-    if run.bare:
+    if run.checkpoints_only:
         raise InputError("This folder holds only checkpoints: they can be sampled from, but not trained further.")
     if status.state == "completed":
         raise InputError("This run is completed: continue it for more steps, which makes a new run from its end.")
@@ -287,7 +293,7 @@ def _require_resumable(run: Run, status: Status) -> None:
         raise InputError("This run was stopped and left no file to go on from: start a new one.")
 
 
-def last_words(log: Path) -> str:
+def last_error(log: Path) -> str:
     """One plain sentence out of the end of worker.log: the last error's message, without the paths in it."""
     try:
         lines = [line.strip() for line in log.read_text("utf-8", "replace")[-4000:].splitlines() if line.strip()]

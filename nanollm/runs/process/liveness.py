@@ -21,15 +21,15 @@ from filelock import FileLock, Timeout
 
 from nanollm.errors import InputError
 from nanollm.files import disk_error_hint
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 
 BEAT_SECONDS = 2.0
 STALL_SECONDS = 20.0  # this long without a beat: stalled
 PATIENCE_SECONDS = 300.0  # this long (or ten times the longest wait so far) without an event: the beating stops, too
 
 
-class Pulse:
-    """The sign of life of the process that owns a run folder: `with Pulse(folder) as pulse: ...`.
+class Heartbeat:
+    """The sign of life of the process that owns a run folder: `with Heartbeat(folder) as heartbeat: ...`.
 
     A thread beats every two seconds, so a process that was stopped falls silent. Since a thread would go on beating
     while training hangs, it vouches for training only as long as moved() keeps being called.
@@ -37,15 +37,15 @@ class Pulse:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._lock = FileLock(folder / names.LOCK, thread_local=False)
+        self._lock = FileLock(folder / run_files.LOCK, thread_local=False)
         self._over = threading.Event()
         self._longest = 0.0
         self._moved = time.monotonic()
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Heartbeat:
         """Raises filelock.Timeout if another process owns the run."""
         self._lock.acquire(timeout=1)  # longer than any reader's look at the lock
-        self._file = os.open(self._folder / names.HEARTBEAT, os.O_CREAT | os.O_WRONLY, 0o644)
+        self._file = os.open(self._folder / run_files.HEARTBEAT, os.O_CREAT | os.O_WRONLY, 0o644)
         self._beat()
         self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
         self._thread.start()
@@ -57,7 +57,7 @@ class Pulse:
         os.close(self._file)
         self._lock.release()
 
-    def moved(self) -> None:
+    def record_progress(self) -> None:
         """Training has got on: to be called at every event."""
         now = time.monotonic()
         self._longest = max(self._longest, now - self._moved)
@@ -76,7 +76,7 @@ class Pulse:
 def alive(folder: Path) -> bool:
     """Whether a process owns this run folder now."""
     try:
-        descriptor = os.open(folder / names.LOCK, os.O_RDONLY)
+        descriptor = os.open(folder / run_files.LOCK, os.O_RDONLY)
     except OSError:
         return False
     try:
@@ -89,19 +89,19 @@ def alive(folder: Path) -> bool:
     return False
 
 
-def silence(folder: Path) -> float:
+def seconds_since_heartbeat(folder: Path) -> float:
     """Seconds since the owner of this folder last showed that it moves; 0 if it has not begun to."""
     beat, now = _heartbeat(folder), time.monotonic()
     if beat is None:
         return 0.0
     if beat[2] == _MACHINE:
         return max(0.0, now - beat[0])
-    known, since = _elsewhere.get(folder, (None, now))
-    _elsewhere[folder] = (beat, since if beat == known else now)
-    return now - _elsewhere[folder][1]
+    known, since = _remote_beats.get(folder, (None, now))
+    _remote_beats[folder] = (beat, since if beat == known else now)
+    return now - _remote_beats[folder][1]
 
 
-def owner(folder: Path) -> int | None:
+def owner_pid(folder: Path) -> int | None:
     """The process id that the owner wrote down: to be shown, or compared with a child that is certainly one's own.
 
     None where nobody owns it, or somebody on another machine.
@@ -111,13 +111,13 @@ def owner(folder: Path) -> int | None:
 
 
 @contextmanager
-def claimed(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
+def try_claim(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
     """Keep workers off a run for a moment: yields whether that succeeded, False if one has it in hand.
 
     The timeout is for a worker that has said its last word and is about to be gone. Raises InputError if the folder
     cannot be written.
     """
-    lock = FileLock(folder / names.LOCK, thread_local=False)
+    lock = FileLock(folder / run_files.LOCK, thread_local=False)
     try:
         lock.acquire(timeout=timeout, poll_interval=0.02)
     except Timeout:
@@ -133,7 +133,7 @@ def claimed(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
 
 def _heartbeat(folder: Path) -> Beat | None:
     try:
-        at, pid, *machine = (folder / names.HEARTBEAT).read_text().split()
+        at, pid, *machine = (folder / run_files.HEARTBEAT).read_text().split()
         return float(at), int(pid), machine[0] if machine else _MACHINE  # older workers did not say where they were
     except (OSError, ValueError):
         return None
@@ -149,4 +149,6 @@ def _machine() -> str:
 
 Beat = tuple[float, int, str]  # the monotonic clock, process id and machine of its writer
 _MACHINE = _machine()
-_elsewhere: dict[Path, tuple[Beat | None, float]] = {}  # beats from other machines, and since when they are known here
+_remote_beats: dict[
+    Path, tuple[Beat | None, float]
+] = {}  # beats from other machines, and since when they are known here

@@ -30,7 +30,7 @@ def estimated_wait(store: RunStore, run_id: str) -> float | None:
     return status.eta_seconds + sum(STARTING_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
 
 
-def line_seconds(store: RunStore) -> float:
+def queue_seconds_ahead(store: RunStore) -> float:
     """Seconds that a run would wait which is queued now: as far as can be told, and at least in proportion."""
     waiting = _present(store, store.queue())
     training = [run for run in store.list() if run.alive()]

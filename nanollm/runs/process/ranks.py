@@ -29,10 +29,10 @@ from nanollm.train.distributed import SINGLE_PROCESS, Ranks, local_world_size
 from nanollm.train.events import Checkpoint
 from nanollm.train.loop import TrainState, measure_losses, train
 
-_WISHES = ("", "pause", "stop")  # the strongest last
+_REQUESTS = ("", "pause", "stop")  # the strongest last
 
 
-def hand_out(state: TrainState, config: TrainConfig, ids: np.ndarray, resume_file: Path | None) -> None:
+def broadcast_run(state: TrainState, config: TrainConfig, ids: np.ndarray, resume_file: Path | None) -> None:
     """Tell the other ranks what to train. `resume_file` is what `state` was loaded from; None if it is a new one."""
     if state.ranks == SINGLE_PROCESS:
         return
@@ -81,7 +81,7 @@ def _follow(ranks: Ranks, between_steps: Callable[[], None]) -> None:
         path.write_bytes(ranks.broadcast_bytes())
         state = TrainState.load(path, config, best_device(), ranks)
     data = Dataset.from_ids(np.frombuffer(ids, facts["dtype"]), config.validation_fraction)
-    data = data.with_hook(agreed(state, config.log_interval, between_steps))
+    data = data.with_hook(synchronized(state, config.log_interval, between_steps))
     try:
         for event in train(state, data, config):
             if isinstance(event, Checkpoint) and event.kind == "resume":
@@ -90,24 +90,24 @@ def _follow(ranks: Ranks, between_steps: Callable[[], None]) -> None:
         if state.step and state.is_finite():  # Training saves and judges then, and needs all ranks for it
             state.global_random = random_state(state.loss_sum.device)
             state.gather_random_states()
-            if interrupted.wish == "stop":
+            if interrupted.request == "stop":
                 measure_losses(state, data)
 
 
-def agreed(state: TrainState, interval: int, between_steps: Callable[[], None]) -> Callable[[], None]:
+def synchronized(state: TrainState, interval: int, between_steps: Callable[[], None]) -> Callable[[], None]:
     """`between_steps` for ranks: what one of them is asked to do, all do at the same step; asked at every interval."""
     if state.ranks == SINGLE_PROCESS:
         return between_steps
-    wish = ""
+    request = ""
 
     def check() -> None:
-        nonlocal wish
+        nonlocal request
         try:
             between_steps()
         except Interrupted as interrupted:
-            wish = interrupted.wish
+            request = interrupted.request
         if state.step % interval == 0:
-            common = _WISHES[state.ranks.all_reduce_max(_WISHES.index(wish))]
+            common = _REQUESTS[state.ranks.all_reduce_max(_REQUESTS.index(request))]
             if common:
                 raise Interrupted(common)
 

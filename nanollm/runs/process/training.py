@@ -16,10 +16,10 @@ from nanollm.errors import InputError
 from nanollm.explain.ablation import measure_means, save_means
 from nanollm.inference.generate import generate_text
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.metrics_log import Metrics
 from nanollm.runs.process.control import Interrupted, Outcome, log_traceback
-from nanollm.runs.process.ranks import agreed, hand_out, shared_settings
+from nanollm.runs.process.ranks import broadcast_run, shared_settings, synchronized
 from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.calibration import available_cpus
@@ -54,12 +54,12 @@ class Training:
         """
         self.run = run
         self._on_event = on_event
-        self._say = say
+        self._add_remark = say
         self._ranks = ranks
         self._corpora = CorpusStore(corpora)
         tokenizer, ids = self._corpora.encoded(str(run.corpus.get("sha256")))
-        self._tokenizer = load_model(run.folder / names.PARENT).tokenizer if run.parent else tokenizer
-        self._ids = _translated(ids, tokenizer, self._tokenizer)
+        self._tokenizer = load_model(run.folder / run_files.PARENT).tokenizer if run.parent else tokenizer
+        self._ids = _remap_ids(ids, tokenizer, self._tokenizer)
         self._written_alike = tokenizer.characters == self._tokenizer.characters
         if self._tokenizer.vocab_size != run.model_config.vocab_size:
             raise InputError("The text does not have the characters that this run was made for: start a new run.")
@@ -74,30 +74,30 @@ class Training:
         if ranks != SINGLE_PROCESS:
             self._config = shared_settings(run.model_config, self._config)
         self._resumed_from: Path | None = None
-        self.state = self._resumed() or self._fresh()
+        self.state = self._load_resume_state() or self._initial_state()
 
     def go(self, between_steps: Callable[[], None]) -> Outcome:
         """Train until the end, or until `between_steps` raises Interrupted. Raises OSError if the disk refuses."""
         ids = Dataset.from_ids(self._ids, self._config.validation_fraction)
-        data = ids.with_hook(agreed(self.state, self._config.log_interval, between_steps))
-        hand_out(self.state, self._config, self._ids, self._resumed_from)
+        data = ids.with_hook(synchronized(self.state, self._config.log_interval, between_steps))
+        broadcast_run(self.state, self._config, self._ids, self._resumed_from)
         self._held_out = ids.val if len(ids.val) > 1 else ids.train
-        self._keep_baselines(data)
-        with Metrics(self.run.folder / names.METRICS) as self._metrics:
+        self._save_baselines(data)
+        with Metrics(self.run.folder / run_files.METRICS) as self._metrics:
             if self._metrics.begun:
                 # Before every step there is only "from the very beginning": step 0 itself will be recorded again.
                 self._record(Resume(self.state.step or -1))
             try:
                 for event in train(self.state, data, self._config):
-                    self._take(event)
+                    self._handle(event)
                     if isinstance(event, End):
                         return self._outcome(event.reason, _DIVERGED if event.reason == "diverged" else "")
             except Interrupted as interrupted:
-                return self._interrupt(interrupted.wish, data)
+                return self._interrupt(interrupted.request, data)
         raise AssertionError("train() ends with an End event")
 
-    def _resumed(self) -> TrainState | None:
-        """The state in the newest resume file that is whole; what cannot be read is put aside and mentioned."""
+    def _load_resume_state(self) -> TrainState | None:
+        """The state in the newest resume file that is whole; what cannot be read is put temporary and mentioned."""
         for path in self.run.resume_files():
             try:
                 state = TrainState.load(path, self._config, best_device(), self._ranks)
@@ -107,21 +107,21 @@ class Training:
                 log_traceback()
                 # Out of the way, or it would count as one of the two newest that are kept.
                 path.rename(path.with_name(_UNREADABLE + path.name))
-                self._say(f"{path.name} was damaged, so an older state was taken.")
+                self._add_remark(f"{path.name} was damaged, so an older state was taken.")
                 continue
             self._resumed_from = path
             return state
         return None
 
-    def _fresh(self) -> TrainState:
+    def _initial_state(self) -> TrainState:
         """The state before the first step: with new weights, or with those that the run continues from."""
         set_seed(self._config.seed)
         model = TransformerLanguageModel.from_config(self.run.model_config)
         if self.run.parent:
-            load_checkpoint(self.run.folder / names.PARENT, model)
+            load_checkpoint(self.run.folder / run_files.PARENT, model)
         return TrainState.new(model.to(best_device()), self._config, self._ranks)
 
-    def _keep_baselines(self, data: Dataset) -> None:
+    def _save_baselines(self, data: Dataset) -> None:
         """Write down, once for a run, what plain counting achieves on its text. Training goes on without it."""
         if self.run.baselines is not None:
             return
@@ -130,9 +130,9 @@ class Training:
         else:  # judged with the vocabulary of the model that this run continues
             baselines = measure_baselines(data.train, data.val, self._tokenizer.vocab_size)
         with suppress(OSError):
-            names.write_json(self.run.folder / names.BASELINES, asdict(baselines))
+            run_files.write_json(self.run.folder / run_files.BASELINES, asdict(baselines))
 
-    def _take(self, event: Event) -> None:
+    def _handle(self, event: Event) -> None:
         """Write down an event; what it asks for first, so that the record never promises a file that is not there."""
         if isinstance(event, Checkpoint):
             write_checkpoint(self.run.folder, event, self.state, self._config, self._tokenizer)
@@ -143,7 +143,7 @@ class Training:
             self._metrics.sync()
             if event.kind in _SNAPSHOTS:
                 self._write_sample()
-                self._keep_means(event)
+                self._save_means(event)
 
     def _record(self, event: Event) -> None:
         self._metrics.append(event)
@@ -159,20 +159,20 @@ class Training:
             return
         self._record(Sample(self.state.step, "", text))
 
-    def _keep_means(self, event: Checkpoint) -> None:
+    def _save_means(self, event: Checkpoint) -> None:
         """Measure, beside a snapshot, what switching off its parts will need once the text may be gone.
 
         Changes no bit of the training, and never ends it: a snapshot can do without.
         """
         try:
             if event.replaces:
-                names.means_beside(self.run.folder / event.replaces).unlink(missing_ok=True)
-            path = names.means_beside(self.run.folder / event.file)
+                run_files.means_path(self.run.folder / event.replaces).unlink(missing_ok=True)
+            path = run_files.means_path(self.run.folder / event.file)
             save_means(path, measure_means(self.state.model, self._held_out))
         except Exception:
             log_traceback()
 
-    def _interrupt(self, wish: str, data: Dataset) -> Outcome:
+    def _interrupt(self, request: str, data: Dataset) -> Outcome:
         """Save all that going on needs; after a "stop" also what sampling needs, judged like any other snapshot.
 
         What has diverged meanwhile is not saved: the files before it are what one can go on from.
@@ -184,13 +184,13 @@ class Training:
             self._record(End(step, "diverged"))
             return self._outcome("diverged", _DIVERGED)
         if step:  # before the first step there is nothing that the seed does not give again
-            self._take(Checkpoint(step, resume_name(step), "resume"))
-        if wish == "pause":
+            self._handle(Checkpoint(step, resume_name(step), "resume"))
+        if request == "pause":
             return self._outcome("paused")
         if step:
             self._record(measure_losses(self.state, data))  # outside of the schedule
-            self._take(Checkpoint(step, snapshot_name(step)))
-        self._take(Checkpoint(step, FINAL_NAME, "final"))
+            self._handle(Checkpoint(step, snapshot_name(step)))
+        self._handle(Checkpoint(step, FINAL_NAME, "final"))
         self._record(End(step, "stopped"))
         return self._outcome("stopped")
 
@@ -207,7 +207,7 @@ class Training:
                 if redrawn
                 else "may differ in the last digits"
             )
-            self._say(f"Resumed with {listed}, so the curve {how}.")
+            self._add_remark(f"Resumed with {listed}, so the curve {how}.")
 
     def _outcome(self, state: str, reason: str = "") -> Outcome:
         return Outcome(state, self.state.step, reason, round(self.state.seconds, 4), self.state.best_val_loss)
@@ -219,7 +219,7 @@ def snapshot_sample(model: TransformerLanguageModel, tokenizer: CharTokenizer, s
         return generate_text(model, tokenizer, "", SAMPLE_LENGTH, temperature=0.8, top_k=40, seed=seed)
 
 
-def _translated(ids: np.ndarray, written: CharTokenizer, read: CharTokenizer) -> np.ndarray:
+def _remap_ids(ids: np.ndarray, written: CharTokenizer, read: CharTokenizer) -> np.ndarray:
     """The ids (N,) of a text by one tokenizer as another one has them. Raises InputError for a character it lacks."""
     if written.characters == read.characters:
         return ids  # untouched, for they may be mapped from a file

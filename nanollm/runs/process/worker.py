@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 from filelock import Timeout
 
 from nanollm.errors import InputError, PeerLostError
-from nanollm.runs import folder as names
-from nanollm.runs.process.control import GRACE_SECONDS, Outcome, Wishes, log_traceback
-from nanollm.runs.process.launcher import next_in_line, patience_with, worker_command, worker_environment
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs import run_files
+from nanollm.runs.process.control import GRACE_SECONDS, ControlRequests, Outcome, log_traceback
+from nanollm.runs.process.launcher import next_queued_run, stall_limit, worker_command, worker_environment
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import Run, Status, write_status
 from nanollm.runs.store import RunStore
 from nanollm.train.events import Event
@@ -50,11 +50,11 @@ def work(
     """
     if run.read_only:
         raise InputError("The models that come with nano-llm stay as they are: fork this one into a run of your own.")
-    with _owned(run) as pulse:
+    with _locked(run) as heartbeat:
         state = run.status().state
-        if run.bare or state in ("completed", "diverged"):
+        if run.checkpoints_only or state in ("completed", "diverged"):
             raise InputError(f"This run is {state}: continue it in a new one, or start afresh.")
-        Worker(run, pulse, corpora, on_event, ranks).work()
+        Worker(run, heartbeat, corpora, on_event, ranks).work()
     return run.status()
 
 
@@ -71,18 +71,18 @@ def main() -> int:
             os.setpriority(os.PRIO_PROCESS, 0, arguments.nice)
     try:
         run = Run.open(arguments.run_dir)
-        with _owned(run) as pulse:
+        with _locked(run) as heartbeat:
             # Asked again now that nobody else can have it: it may have been paused on the way here.
             if (state := run.status().state) != "queued":
                 raise InputError(f"This run is {state}, not queued: resume it instead.")
-            worker = Worker(run, pulse, arguments.corpora, seconds=arguments.run_seconds)
+            worker = Worker(run, heartbeat, arguments.corpora, seconds=arguments.run_seconds)
             worker.work()
     except InputError as error:
         print(error, file=sys.stderr)
         return 2
-    if not worker.wishes.terminated:
+    if not worker.requests.terminated:
         terms = {"nice": arguments.nice, "run_seconds": arguments.run_seconds}
-        _go_on_with_queue(RunStore(run.folder.parent), arguments.corpora, terms)
+        _continue_queue(RunStore(run.folder.parent), arguments.corpora, terms)
     return 0
 
 
@@ -92,15 +92,15 @@ class Worker:
     def __init__(
         self,
         run: Run,
-        pulse: Pulse,
+        heartbeat: Heartbeat,
         corpora: Path | str,
         on_event: Callable[[Event], None] | None = None,
         ranks: Ranks | None = None,
         seconds: float | None = None,
     ) -> None:
         self.run = run
-        self.wishes = Wishes(run.folder, seconds)  # None: as long as it takes
-        self._pulse = pulse
+        self.requests = ControlRequests(run.folder, seconds)  # None: as long as it takes
+        self._heartbeat = heartbeat
         self._corpora = corpora
         self._on_event = on_event
         self._ranks = ranks  # None: alone
@@ -109,7 +109,9 @@ class Worker:
     def work(self) -> None:
         """Train to the end or to an interruption. Raises OSError only if not even the status can be written."""
         step = self.run.status().step
-        with _signals_as_wishes(self.wishes, self.run):  # before it says that it runs: no signal finds it unprepared
+        with _signals_as_requests(
+            self.requests, self.run
+        ):  # before it says that it runs: no signal finds it unprepared
             write_status(self.run.folder, "running", step=step)
             _sweep(self.run.folder)
             try:
@@ -118,35 +120,35 @@ class Worker:
                 if not isinstance(error, InputError):
                     log_traceback()
                 outcome = _failure(self.run, error)
-            self._settle(outcome)
+            self._set_state(outcome)
 
     def _train(self) -> Outcome:
         from nanollm.runs.process.training import Training  # takes seconds: torch
 
         ranks = {"ranks": self._ranks} if self._ranks else {}
-        return Training(self.run, self._corpora, self._heard, self._say, **ranks).go(self._between_steps)
+        return Training(self.run, self._corpora, self._handle_event, self._add_remark, **ranks).go(self._between_steps)
 
-    def _heard(self, event: Event) -> None:
-        self._pulse.moved()
+    def _handle_event(self, event: Event) -> None:
+        self._heartbeat.record_progress()
         if self._on_event:
             self._on_event(event)
 
     def _between_steps(self) -> None:
-        self._pulse.moved()
-        self.wishes.check()
+        self._heartbeat.record_progress()
+        self.requests.check()
 
-    def _say(self, remark: str) -> None:
+    def _add_remark(self, remark: str) -> None:
         self._remarks.append(remark)
         write_status(self.run.folder, "running", step=0, reason=" ".join(self._remarks))  # the step is in the log
 
-    def _settle(self, outcome: Outcome) -> None:
+    def _set_state(self, outcome: Outcome) -> None:
         with suppress(OSError):
-            self.wishes.obeyed()
+            self.requests.clear()
         sentences = [*self._remarks, outcome.reason]
-        if outcome.state == "paused" and self.wishes.terminated and not outcome.reason:
+        if outcome.state == "paused" and self.requests.terminated and not outcome.reason:
             sentences.append("Its process was asked to end, and saved everything first.")
-        if outcome.state == "stopped" and self.wishes.overdue:
-            sentences.append(f"Its {self.wishes.seconds:,.0f} s were over.")
+        if outcome.state == "stopped" and self.requests.time_limit_reached:
+            sentences.append(f"Its {self.requests.seconds:,.0f} s were over.")
         more: dict[str, Any] = {"peak_bytes": peak_bytes()}
         if outcome.seconds is not None:
             more |= {"seconds": outcome.seconds, "val_loss": outcome.val_loss}
@@ -155,10 +157,10 @@ class Worker:
 
 
 @contextmanager
-def _owned(run: Run) -> Iterator[Pulse]:
+def _locked(run: Run) -> Iterator[Heartbeat]:
     try:
-        with Pulse(run.folder) as pulse:
-            yield pulse
+        with Heartbeat(run.folder) as heartbeat:
+            yield heartbeat
     except Timeout as error:
         raise InputError("This run is in training already: another process has it in hand.") from error
 
@@ -166,35 +168,35 @@ def _owned(run: Run) -> Iterator[Pulse]:
 def _failure(run: Run, error: BaseException) -> Outcome:
     """What went wrong, as an outcome with a sentence that says what to do."""
     step, files, trouble = run.status().step, run.resume_files(), str(error).lower()
-    onward = f"resume goes on from step {int(files[0].stem[-8:]):,}" if files else "resume starts it again"
+    remedy = f"resume goes on from step {int(files[0].stem[-8:]):,}" if files else "resume starts it again"
     if isinstance(error, InputError):
         return Outcome("failed", step, str(error))
     if isinstance(error, PeerLostError):
-        return Outcome("failed", step, f"Another of its processes ended or fell silent: {onward}.")
+        return Outcome("failed", step, f"Another of its processes ended or fell silent: {remedy}.")
     if isinstance(error, MemoryError) or any(words in trouble for words in _OUT_OF_MEMORY):
         return Outcome("failed", step, "There was not enough memory: choose a smaller batch_size or a smaller model.")
     if isinstance(error, OSError):
         why = error.strerror or type(error).__name__
-        return Outcome("paused", step, f"Its files could not be written ({why}): make room; {onward}.")
+        return Outcome("paused", step, f"Its files could not be written ({why}): make room; {remedy}.")
     if isinstance(error, KeyboardInterrupt):
-        return Outcome("paused", step, f"Its process had to end before it could save: {onward}.")
-    return Outcome("failed", step, f"Something inside went wrong (worker.log has the details): {onward}.")
+        return Outcome("paused", step, f"Its process had to end before it could save: {remedy}.")
+    return Outcome("failed", step, f"Something inside went wrong (worker.log has the details): {remedy}.")
 
 
 @contextmanager
-def _signals_as_wishes(wishes: Wishes, run: Run) -> Iterator[None]:
+def _signals_as_requests(requests: ControlRequests, run: Run) -> Iterator[None]:
     """While inside, SIGTERM and Ctrl-C ask for a pause; a step that does not end in time is given up."""
     if threading.current_thread() is not threading.main_thread():  # only there does Python let one handle signals
         yield
         return
-    timer = threading.Timer(GRACE_SECONDS, _give_up, [run])
+    timer = threading.Timer(GRACE_SECONDS, _force_exit, [run])
     timer.daemon = True
 
     def on_signal(number: int, frame: Any) -> None:
-        if wishes.terminated and number == signal.SIGINT:
+        if requests.terminated and number == signal.SIGINT:
             raise KeyboardInterrupt  # the second Ctrl-C: at once
-        if not wishes.terminated:
-            wishes.terminated = True
+        if not requests.terminated:
+            requests.terminated = True
             timer.start()
 
     before = {number: signal.signal(number, on_signal) for number in _SIGNALS}
@@ -206,7 +208,7 @@ def _signals_as_wishes(wishes: Wishes, run: Run) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _give_up(run: Run) -> None:
+def _force_exit(run: Run) -> None:
     outcome = _failure(run, KeyboardInterrupt())
     with suppress(OSError):
         write_status(run.folder, outcome.state, step=outcome.step, reason=outcome.reason)
@@ -219,17 +221,17 @@ def _sweep(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _go_on_with_queue(store: RunStore, corpora: Path, terms: Mapping[str, float | None]) -> None:
+def _continue_queue(store: RunStore, corpora: Path, terms: Mapping[str, float | None]) -> None:
     """Become the worker of the next queued run, if there is one.
 
     Replacing this process, not starting a child: the server that started this one goes on waiting for it, and nobody
     is left with a dead process to bury.
     """
     with suppress(InputError, OSError), store.lock(timeout=5):
-        run = next_in_line(store, patience=patience_with(terms["run_seconds"]))
+        run = next_queued_run(store, patience=stall_limit(terms["run_seconds"]))
         if run is None:
             return
-        with open(run.folder / names.LOG, "ab") as log:
+        with open(run.folder / run_files.LOG, "ab") as log:
             sys.stdout.flush()
             sys.stderr.flush()
             os.dup2(log.fileno(), 1)

@@ -32,7 +32,7 @@ from nanollm.errors import InputError
 from nanollm.explain.ablation import load_means
 from nanollm.explain.findings import load_findings
 from nanollm.files import disk_error_hint
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from nanollm.runs.titles import clean as clean_title
@@ -50,7 +50,7 @@ _SETTINGS = {field.name for config in (ModelConfig, TrainConfig) for field in fi
 _SNAPSHOT = re.compile(r"checkpoint_(\d{8}|final)\.safetensors")
 _MEANS = re.compile(r"means_\d{8}\.safetensors")
 _FINDINGS = re.compile(r"findings_\d{8}\.safetensors")
-_RECORDS = (names.RUN, names.STATUS, names.METRICS, names.BASELINES)
+_RECORDS = (run_files.RUN, run_files.STATUS, run_files.METRICS, run_files.BASELINES)
 _CHUNK = 2**20
 _STATES = ("completed", "stopped", "diverged")  # a run that comes from elsewhere is over
 _NOT_FINITE = ("loss", "grad_norm", "train_loss", "val_loss")  # what events may have as null
@@ -68,38 +68,38 @@ def export(run: Run, file: Path | str) -> Path:
     file = Path(file)
     if file.exists():
         raise InputError(f"{str(file)!r} is there already: choose another name.")
-    aside = file.with_name(f".{file.name}.{os.getpid()}.part")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}.part")
     try:
-        with zipfile.ZipFile(aside, "w", zipfile.ZIP_STORED) as archive:
+        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
             for name, content in contents(run):
                 archive.writestr(zipfile.ZipInfo(name), content)  # dated 1980: nobody asks when it was packed
-        os.replace(aside, file)
+        os.replace(temporary, file)
     except OSError as error:
         raise InputError(f"{str(file)!r} cannot be written {disk_error_hint(error)}") from error
     finally:
         with suppress(OSError):
-            aside.unlink()
+            temporary.unlink()
     return file
 
 
 def contents(run: Run) -> Iterator[tuple[str, bytes]]:
     """Names and contents of a capsule's files. Raises InputError if there is nothing to be looked at (yet)."""
-    if run.bare:
+    if run.checkpoints_only:
         raise InputError("This folder holds only checkpoints: copy the files themselves.")
     snapshots = run.snapshots()
     if not snapshots:
         run.snapshot()  # says so
     status = run.status()
-    yield names.RUN, _as_json(_about(run))
+    yield run_files.RUN, _as_json(_about(run))
     yield SAMPLE, Path(alone.__file__).read_bytes()
     state = status.state if status.state in _STATES else "stopped"
     facts = {"state": state, "step": status.step, "seconds": status.seconds, "val_loss": status.val_loss}
-    yield names.STATUS, _as_json(facts)
+    yield run_files.STATUS, _as_json(facts)
     if run.baselines:
-        yield names.BASELINES, _as_json(asdict(run.baselines))
+        yield run_files.BASELINES, _as_json(asdict(run.baselines))
     with suppress(FileNotFoundError):
-        log = (run.folder / names.METRICS).read_bytes()
-        yield names.METRICS, log[: log.rfind(b"\n") + 1]  # a run in training may be writing its last line
+        log = (run.folder / run_files.METRICS).read_bytes()
+        yield run_files.METRICS, log[: log.rfind(b"\n") + 1]  # a run in training may be writing its last line
     paths = [path for one in snapshots for path in (one.path, one.means_path, one.findings_path)]
     for path in [*paths, run.folder / FINAL_NAME]:
         with suppress(FileNotFoundError):  # nothing was kept beside it, or a best snapshot was outdone a moment ago
@@ -112,23 +112,23 @@ def import_(store: RunStore, file: Path | str) -> Run:
     Raises InputError, and leaves nothing behind, if the file is missing, no such file or damaged, if anything in it
     is not as a run's folder has it, or if the disk refuses.
     """
-    with _aside(store) as folder:
+    with _temporary_folder(store) as folder:
         _unpack(Path(file), folder)
-        return take_in(store, folder)
+        return validate_and_adopt(store, folder)
 
 
 def import_folder(store: RunStore, folder: Path) -> Run:
     """The same for the unpacked files of a capsule; whatever else lies in the folder is left where it is."""
-    with _aside(store) as aside:
+    with _temporary_folder(store) as temporary:
         files = [path for path in folder.iterdir() if is_name(path.name) and path.is_file()]
         if sum(path.stat().st_size for path in files) > MAX_BYTES:
-            raise _not_a_run("it is too large")
+            raise _invalid_archive("it is too large")
         for path in files:
-            shutil.copyfile(path, aside / path.name)
-        return take_in(store, aside)
+            shutil.copyfile(path, temporary / path.name)
+        return validate_and_adopt(store, temporary)
 
 
-def take_in(store: RunStore, folder: Path) -> Run:
+def validate_and_adopt(store: RunStore, folder: Path) -> Run:
     """Check and write again all that lies in a folder from elsewhere, and make it a run of the store.
 
     The folder must lie in the store's root, hidden: it is renamed. Raises InputError as import_() does.
@@ -137,13 +137,13 @@ def take_in(store: RunStore, folder: Path) -> Run:
         run = _checked_run(folder)
         _check_models(folder, run.model_config)
         _rewrite(folder, run)
-        return store.admit(folder)
+        return store.adopt(folder)
     except OSError as error:
         raise InputError(f"The run cannot be saved {disk_error_hint(error)}") from error
 
 
 @contextmanager
-def _aside(store: RunStore) -> Iterator[Path]:
+def _temporary_folder(store: RunStore) -> Iterator[Path]:
     """A hidden folder in the store's root that is gone afterwards, unless it has become a run."""
     folder = store.root / f".new-{secrets.token_hex(4)}-{os.getpid()}"
     try:
@@ -167,21 +167,21 @@ def _unpack(file: Path, folder: Path) -> None:
         with packed:
             _require_short_list(packed)
             with zipfile.ZipFile(packed) as archive:
-                for entry in _known(archive):
+                for entry in _valid_entries(archive):
                     with archive.open(entry) as source, open(folder / entry.filename, "xb") as target:
                         while block := source.read(_CHUNK):
                             left -= len(block)
                             if left < 0:
-                                raise _not_a_run(f"it holds more than {MAX_BYTES // 2**20:,} MB")
+                                raise _invalid_archive(f"it holds more than {MAX_BYTES // 2**20:,} MB")
                             target.write(block)
     except InputError:
         raise
     except _BROKEN as error:
-        raise _not_a_run("it is no zip, or it is damaged") from error
+        raise _invalid_archive("it is no zip, or it is damaged") from error
     except OSError as error:
         if error.errno != errno.EINVAL:  # a place in the file that cannot be
             raise InputError(f"The run cannot be saved {disk_error_hint(error)}") from error
-        raise _not_a_run("it is no zip, or it is damaged") from error
+        raise _invalid_archive("it is no zip, or it is damaged") from error
 
 
 def _require_short_list(packed: BinaryIO) -> None:
@@ -195,22 +195,22 @@ def _require_short_list(packed: BinaryIO) -> None:
     end, before = tail[-22:], tail[:4]
     count, length = int.from_bytes(end[10:12], "little"), int.from_bytes(end[12:16], "little")
     if len(end) < 22 or end[:4] != b"PK\5\6" or before == b"PK\6\7":  # the latter: another list, of any length
-        raise _not_a_run("it is no zip, or it is damaged")
+        raise _invalid_archive("it is no zip, or it is damaged")
     if size > MAX_BYTES or count > MAX_FILES or length > 500 * MAX_FILES:
-        raise _not_a_run("it is too large")
+        raise _invalid_archive("it is too large")
 
 
-def _known(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+def _valid_entries(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
     """The entries to be unpacked. Raises InputError for one that cannot be of a run."""
     entries = archive.infolist()
     if len({entry.filename for entry in entries}) < len(entries):
-        raise _not_a_run("two of its files have the same name")
+        raise _invalid_archive("two of its files have the same name")
     for entry in entries:
         stored = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) and not entry.flag_bits & _ENCRYPTED
         if not (stored and (entry.filename == SAMPLE or is_name(entry.filename))):
-            raise _not_a_run(f"{entry.filename!r:.60} does not belong in it")
+            raise _invalid_archive(f"{entry.filename!r:.60} does not belong in it")
     if sum(entry.file_size for entry in entries) > MAX_BYTES:
-        raise _not_a_run(f"it holds more than {MAX_BYTES // 2**20:,} MB")
+        raise _invalid_archive(f"it holds more than {MAX_BYTES // 2**20:,} MB")
     return [entry for entry in entries if entry.filename != SAMPLE]
 
 
@@ -222,10 +222,10 @@ def is_name(name: str) -> bool:
 def _checked_run(folder: Path) -> Run:
     """What run.json says, as far as it can be believed."""
     for name in _RECORDS:
-        path, most = folder / name, _MAX_METRICS if name == names.METRICS else _MAX_JSON
+        path, most = folder / name, _MAX_METRICS if name == run_files.METRICS else _MAX_JSON
         if path.exists() and path.stat().st_size > most:
-            raise _not_a_run(f"{name} is too long")
-    about = names.read_json(folder / names.RUN)
+            raise _invalid_archive(f"{name} is too long")
+    about = run_files.read_json(folder / run_files.RUN)
     if about.get("format", FORMAT) != FORMAT:
         version = about["format"]
         raise InputError(f"The file has format {version!r:.40}, this nano-llm reads format {FORMAT}: update nano-llm.")
@@ -241,7 +241,7 @@ def _checked_run(folder: Path) -> Run:
             "vocab_size": _count(corpus["vocab_size"]),
         }
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise _not_a_run(f"{names.RUN} is missing or not as a run has it") from error
+        raise _invalid_archive(f"{run_files.RUN} is missing or not as a run has it") from error
     return run
 
 
@@ -259,37 +259,37 @@ def _check_models(folder: Path, config: ModelConfig) -> None:
             info = load_model(path).info
             vocabularies.add(info.characters)
             if info.model_config != config or numbered[1] not in (f"{info.step:08d}", "final"):
-                raise _not_a_run(f"{path.name} is of another run")
+                raise _invalid_archive(f"{path.name} is of another run")
         elif _MEANS.fullmatch(path.name):
             means = load_means(path)
             shapes = (config.num_layers, config.heads, config.embedding_dim), (config.num_layers, config.embedding_dim)
             tensors = means.heads, means.feed_forwards
             if tuple(t.shape for t in tensors) != shapes or any(t.dtype != np.float32 for t in tensors):
-                raise _not_a_run(f"{path.name} is of another run")
+                raise _invalid_archive(f"{path.name} is of another run")
             if not all(np.isfinite(tensor).all() for tensor in tensors):
-                raise _not_a_run(f"{path.name} has numbers that are not finite")
+                raise _invalid_archive(f"{path.name} has numbers that are not finite")
         elif _FINDINGS.fullmatch(path.name) and not load_findings(path).fit(config):
-            raise _not_a_run(f"{path.name} is of another run")
+            raise _invalid_archive(f"{path.name} is of another run")
     if len(vocabularies) != 1:
-        raise _not_a_run("its snapshots know different characters" if vocabularies else "it has no snapshot")
+        raise _invalid_archive("its snapshots know different characters" if vocabularies else "it has no snapshot")
 
 
 def _rewrite(folder: Path, run: Run) -> None:
     """Replace the records by what was understood of them."""
-    status, counted = names.read_json(folder / names.STATUS), names.read_json(folder / names.BASELINES)
-    lines = [to_json(event) for event in _events(folder / names.METRICS)]
-    (folder / names.METRICS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
-    names.write_json(folder / names.RUN, {**_about(run), "created": time.time()})
+    status, counted = run_files.read_json(folder / run_files.STATUS), run_files.read_json(folder / run_files.BASELINES)
+    lines = [to_json(event) for event in _events(folder / run_files.METRICS)]
+    (folder / run_files.METRICS).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    run_files.write_json(folder / run_files.RUN, {**_about(run), "created": time.time()})
     if _is_fitting(counted, Baselines):
-        names.write_json(folder / names.BASELINES, {f.name: counted.get(f.name) for f in fields(Baselines)})
+        run_files.write_json(folder / run_files.BASELINES, {f.name: counted.get(f.name) for f in fields(Baselines)})
     else:
-        (folder / names.BASELINES).unlink(missing_ok=True)
+        (folder / run_files.BASELINES).unlink(missing_ok=True)
     state, step = status.get("state"), status.get("step")
     if state not in _STATES or type(step) is not int or not 0 <= step <= _MAX_STEP:
-        raise _not_a_run(f"{names.STATUS} is missing or not as a run has it")
+        raise _invalid_archive(f"{run_files.STATUS} is missing or not as a run has it")
     figures = {name: status.get(name) for name in ("seconds", "val_loss") if _fits(status.get(name), "float")}
     write_status(folder, state, step=step, reason=_ORIGIN, **figures)
-    (folder / names.CONTROL).mkdir()
+    (folder / run_files.CONTROL).mkdir()
 
 
 def _events(path: Path) -> Iterator[Event]:
@@ -301,9 +301,9 @@ def _events(path: Path) -> Iterator[Event]:
             if event is None:
                 continue  # of a newer version
             if not _is_fitting(asdict(event), type(event)) or not -1 <= event.step <= _MAX_STEP:
-                raise _not_a_run(f"{names.METRICS} has a line that no run has written")
+                raise _invalid_archive(f"{run_files.METRICS} has a line that no run has written")
             if event.step < reached and not isinstance(event, Resume):
-                raise _not_a_run(f"{names.METRICS} goes back without a word")
+                raise _invalid_archive(f"{run_files.METRICS} goes back without a word")
             reached = event.step
             yield event
 
@@ -349,5 +349,5 @@ def _as_json(facts: dict[str, Any]) -> bytes:
     return json.dumps(facts, ensure_ascii=False, indent=1, allow_nan=False).encode()
 
 
-def _not_a_run(why: str) -> InputError:
+def _invalid_archive(why: str) -> InputError:
     return InputError(f"This is no run that nano-llm has exported ({why}): choose another file.")

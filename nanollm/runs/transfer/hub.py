@@ -24,7 +24,7 @@ def push(run: Run, name: str) -> str:
 
     Raises InputError if there is nothing to be looked at yet, or the Hub cannot be reached or refuses.
     """
-    with tempfile.TemporaryDirectory() as folder, _talking(name):
+    with tempfile.TemporaryDirectory() as folder, _hub_errors(name):
         from huggingface_hub import HfApi
 
         for file, content in contents(run):
@@ -42,7 +42,7 @@ def pull(store: RunStore, name: str) -> Run:
     Raises InputError as import_() does, and if the Hub cannot be reached or refuses.
     """
     with tempfile.TemporaryDirectory() as folder:
-        with _talking(name):
+        with _hub_errors(name):
             from huggingface_hub import HfApi, snapshot_download
 
             files = HfApi().model_info(name, files_metadata=True).siblings or []
@@ -101,7 +101,7 @@ python {sample} {checkpoint} "The "
 
 
 @contextmanager
-def _talking(name: str) -> Iterator[None]:
+def _hub_errors(name: str) -> Iterator[None]:
     from httpx import HTTPError
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 

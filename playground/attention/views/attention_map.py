@@ -92,7 +92,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
     shelf = tempfile.TemporaryDirectory(prefix="nanollm-")  # gone with the page's process
 
     @report_errors
-    @ctx.fair_queue.fair
+    @ctx.fair_queue.limit
     def save(selection: Any, text: Any, head: Any, request: gr.Request) -> str:
         """The heatmap as a file that opens anywhere."""
         seen = ctx.inspections.attention(ctx.inspections.view(selection, text))

@@ -115,7 +115,7 @@ def _python(ctx: Context, view: View, layer: int, which: int) -> str:
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
     @report_errors
-    @ctx.fair_queue.fair
+    @ctx.fair_queue.limit
     def history(wanted: Any, selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, Any]]:
         """The curves of all heads, growing snapshot by snapshot; the browser draws those of the chosen head."""
         if not wanted:

@@ -60,7 +60,7 @@ def known(ctx: Context, view: View, session: str | None) -> tuple[dict[str, Any]
 
 def wire(ctx: Context, parts: Parts, around: Around) -> None:
     @report_errors
-    @ctx.fair_queue.fair
+    @ctx.fair_queue.limit
     def rank(selection: Any, text: Any, request: gr.Request) -> Iterator[tuple[Any, ...]]:
         busy = gr.Button(interactive=False), gr.Button(visible=True)
         yield gr.skip(), *busy

@@ -1,4 +1,4 @@
-"""Turns: so many at once, visitor by visitor, and nobody's who has gone."""
+"""FairQueue: bounded concurrency, round-robin by visitor, and no work for cancelled requests."""
 
 from __future__ import annotations
 
@@ -10,44 +10,41 @@ from contextlib import ExitStack
 import pytest
 
 from nanollm.errors import InputError
-from playground.public import fair_queue as shares
-from playground.public.fair_queue import Shares
+from playground.public import fair_queue, sentences
+from playground.public.fair_queue import FairQueue
 from playground.services.streaming import ActiveStreams
 from tests.faults.conftest import until
 
 
-class Crowd:
-    """Threads of several visitors that ask for turns, and the order in which they got them."""
+class Requests:
+    """Threads of several visitors that request slots, and the order in which they got them."""
 
     def __init__(self, slots: int = 1, **how: float) -> None:
         self._names = threading.local()
-        self.shares = Shares(lambda: getattr(self._names, "visitor", ""), slots, **how)  # type: ignore[arg-type]
+        self.queue = FairQueue(lambda: getattr(self._names, "visitor", ""), slots, **how)  # type: ignore[arg-type]
         self.order: list[str] = []
-        self.refused: list[str] = []
+        self.errors: list[str] = []
         self.at_once, self.most_at_once = 0, 0
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
 
-    def ask(self, visitor: str, seconds: float = 0.0) -> None:
-        """One more question of a visitor's, in line before the next is asked."""
-        waiting = self.waiting() + len(self.order)
-        thread = threading.Thread(target=self._ask, args=(visitor, seconds))
+    def add(self, visitor: str, seconds: float = 0.0) -> None:
+        """Start a request of a visitor and wait until it is queued."""
+        before = self.queue.waiting() + len(self.order)
+        thread = threading.Thread(target=self._run, args=(visitor, seconds))
         thread.start()
         self._threads.append(thread)
-        until(lambda: self.waiting() + len(self.order) > waiting or bool(self.refused), 5)
+        until(lambda: self.queue.waiting() + len(self.order) > before or bool(self.errors), 5)
 
-    def waiting(self) -> int:
-        return sum(map(len, list(self.shares._lines.values())))
-
-    def end(self) -> None:
+    def join(self) -> None:
         for thread in self._threads:
             thread.join(30)
             assert not thread.is_alive()
 
-    def _ask(self, visitor: str, seconds: float) -> None:
+    def _run(self, visitor: str, seconds: float) -> None:
         self._names.visitor = visitor
         try:
-            with self.shares.turn():
+            with self.queue.slot():
                 with self._lock:
                     self.order.append(visitor)
                     self.at_once += 1
@@ -56,79 +53,79 @@ class Crowd:
                 with self._lock:
                     self.at_once -= 1
         except InputError as error:
-            self.refused.append(str(error))
+            self.errors.append(str(error))
 
 
-def test_who_asks_often_waits_for_those_who_ask_once() -> None:
-    crowd = Crowd()
-    with crowd.shares.turn():  # somebody is at it, and so a line forms
+def test_a_visitor_with_many_requests_does_not_delay_the_others() -> None:
+    requests = Requests()
+    with requests.queue.slot():  # occupied, so that the requests have to wait
         for visitor in ["greedy"] * 10 + ["ann", "bob"]:
-            crowd.ask(visitor)
-    crowd.end()
-    assert sorted(crowd.order[:3]) == ["ann", "bob", "greedy"]
-    assert crowd.order[3:] == ["greedy"] * 9
+            requests.add(visitor)
+    requests.join()
+    assert sorted(requests.order[:3]) == ["ann", "bob", "greedy"]
+    assert requests.order[3:] == ["greedy"] * 9
 
 
 @pytest.mark.parametrize("slots", [1, 3])
-def test_no_more_compute_at_once_than_there_are_slots(slots: int) -> None:
-    crowd = Crowd(slots)
+def test_concurrency_is_bounded_by_the_slots(slots: int) -> None:
+    requests = Requests(slots)
     for number in range(12):
-        crowd.ask(f"visitor {number % 5}", 0.02)
-    crowd.end()
-    assert len(crowd.order) == 12 and crowd.most_at_once <= slots
+        requests.add(f"visitor {number % 5}", 0.02)
+    requests.join()
+    assert len(requests.order) == 12 and requests.most_at_once <= slots
 
 
-def test_who_has_too_much_waiting_is_refused_alone() -> None:
-    crowd = Crowd(waiting=2)
-    with crowd.shares.turn():
+def test_only_the_visitor_with_too_many_waiting_requests_is_refused() -> None:
+    requests = Requests(max_waiting=2)
+    with requests.queue.slot():
         for _ in range(3):
-            crowd.ask("greedy")
-        assert crowd.refused == [shares.ENOUGH]
-        crowd.ask("ann")
-    crowd.end()
-    assert crowd.refused == [shares.ENOUGH] and sorted(crowd.order) == ["ann", "greedy", "greedy"]
+            requests.add("greedy")
+        assert requests.errors == [sentences.TOO_MANY_REQUESTS]
+        requests.add("ann")
+    requests.join()
+    assert requests.errors == [sentences.TOO_MANY_REQUESTS] and sorted(requests.order) == ["ann", "greedy", "greedy"]
 
 
-def test_nobody_waits_for_ever() -> None:
-    crowd = Crowd(patience=0.1)
-    with crowd.shares.turn():
-        crowd.ask("ann")
-        crowd.end()
-    assert crowd.refused == [shares.BUSY]
-    with crowd.shares.turn():  # nothing of it is left in the line
-        assert crowd.waiting() == 0
+def test_a_request_times_out() -> None:
+    requests = Requests(timeout=0.1)
+    with requests.queue.slot():
+        requests.add("ann")
+        requests.join()
+    assert requests.errors == [sentences.BUSY]
+    with requests.queue.slot():  # the expired request has left the queue
+        assert requests.queue.waiting() == 0
 
 
-def test_nothing_is_computed_for_who_has_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    crowd = Crowd()
+def test_a_cancelled_request_is_not_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests = Requests()
     with ExitStack() as busy:
-        busy.enter_context(crowd.shares.turn())
-        crowd.ask("ann")
-        monkeypatch.setattr(shares, "event_abandoned", lambda: True)
-        crowd.end()
-    assert crowd.refused == [shares.GONE] and crowd.order == []
+        busy.enter_context(requests.queue.slot())
+        requests.add("ann")
+        monkeypatch.setattr(fair_queue, "event_abandoned", lambda: True)
+        requests.join()
+    assert requests.errors == [sentences.CANCELLED] and requests.order == []
 
 
-def test_a_turn_within_a_turn_is_the_same() -> None:
-    turns = Shares(str, slots=1, patience=0.1)
-    fair = turns.fair(lambda: "inner")
-    with turns.turn():
-        assert fair() == "inner"
-    with turns.turn():
+def test_a_nested_slot_reuses_the_outer_one() -> None:
+    queue = FairQueue(str, slots=1, timeout=0.1)
+    limited = queue.limit(lambda: "inner")
+    with queue.slot():
+        assert limited() == "inner"
+    with queue.slot():
         pass
 
 
-def test_a_defect_gives_the_turn_back() -> None:
-    turns = Shares(str, slots=1, patience=0.1)
-    with pytest.raises(ZeroDivisionError), turns.turn():
+def test_an_exception_frees_the_slot() -> None:
+    queue = FairQueue(str, slots=1, timeout=0.1)
+    with pytest.raises(ZeroDivisionError), queue.slot():
         raise ZeroDivisionError
-    assert turns.fair(lambda: 1)() == 1
+    assert queue.limit(lambda: 1)() == 1
 
 
-def test_a_long_reading_lets_others_in_between() -> None:
-    turns, closed = Shares(str, slots=1, patience=0.1), []
+def test_a_generator_frees_its_slot_between_steps() -> None:
+    queue, closed = FairQueue(str, slots=1, timeout=0.1), []
 
-    @turns.fair
+    @queue.limit
     def long() -> Iterator[int]:
         try:
             yield from range(3)
@@ -137,7 +134,7 @@ def test_a_long_reading_lets_others_in_between() -> None:
 
     steps = long()
     assert next(steps) == 0
-    assert turns.fair(lambda: "another")() == "another"
+    assert queue.limit(lambda: "another")() == "another"
     assert list(steps) == [1, 2] and closed == [True]
     steps = long()
     next(steps)
@@ -145,8 +142,8 @@ def test_a_long_reading_lets_others_in_between() -> None:
     assert closed == [True, True]
 
 
-def test_a_visitor_writes_only_so_many_texts_at_once() -> None:
-    """However many sessions they make up: the oldest write ends for the newest. Others' go on."""
+def test_a_visitor_has_a_limited_number_of_generations() -> None:
+    """However many sessions they use: the newest generation cancels the oldest. Other visitors' continue."""
     who = ["greedy"]
     streams = ActiveStreams(lambda: who[0], most=2)
     first, second, third = (streams.begin(f"session {number}", "sample") for number in range(3))

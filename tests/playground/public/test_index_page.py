@@ -1,4 +1,4 @@
-"""The front page: put together once for each address, packed for who takes it so, and never somebody else's."""
+"""IndexPage: rendered once per address, compressed if the client accepts it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from starlette.responses import HTMLResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from playground.public import index_page as front
-from playground.public.index_page import Front
+from playground.public import index_page
+from playground.public.index_page import IndexPage
 
-made: list[str] = []
+rendered: list[str] = []
 
 
 async def _page(request: Request) -> HTMLResponse:
-    made.append(str(request.url))
+    rendered.append(str(request.url))
     return HTMLResponse(
         f"<p>{request.headers['host']} " + "ä" * 9000, 503 if request.headers["host"] == "full" else 200
     )
@@ -27,29 +27,29 @@ async def _page(request: Request) -> HTMLResponse:
 
 @pytest.fixture
 def page() -> Iterator[TestClient]:
-    made.clear()
-    yield TestClient(Front(Starlette(routes=[Route("/", _page)])), base_url="http://here")
+    rendered.clear()
+    yield TestClient(IndexPage(Starlette(routes=[Route("/", _page)])), base_url="http://here")
 
 
-def test_it_is_made_once_whatever_is_asked_of_it(page: TestClient) -> None:
+def test_the_page_is_rendered_once_for_any_query(page: TestClient) -> None:
     answers = [page.get("/"), page.get("/?run=a"), page.get("/", headers={"accept-encoding": "br"}), page.head("/")]
-    assert made == ["http://here/"] and {answer.status_code for answer in answers} == {200}
+    assert rendered == ["http://here/"] and {answer.status_code for answer in answers} == {200}
     assert {answer.text for answer in answers[:3]} == {"<p>here " + "ä" * 9000} and answers[3].text == ""
     assert [answer.headers.get("content-encoding") for answer in answers] == ["gzip", "gzip", None, "gzip"]
     assert {answer.headers["content-type"] for answer in answers} == {"text/html; charset=utf-8"}
     assert int(answers[0].headers["content-length"]) < 500 and len(gzip.compress(answers[0].content)) < 500
 
 
-def test_each_address_has_its_own_and_only_some_are_kept(page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "_KEPT", 2)
+def test_each_address_has_its_own_page_up_to_the_capacity(page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_page, "_CAPACITY", 2)
     for host in ("one", "two", "three", "three", "two", "one"):
         assert page.get("/", headers={"host": host}).text.startswith(f"<p>{host} ")
-    assert [url.split("/")[2] for url in made] == ["one", "two", "three", "one"]
+    assert [url.split("/")[2] for url in rendered] == ["one", "two", "three", "one"]
     for name in ("x-forwarded-host", "x-forwarded-proto"):
         page.get("/", headers={"host": "one", name: "elsewhere"})
-    assert len(made) == 6
+    assert len(rendered) == 6
 
 
-def test_a_refusal_is_passed_on_and_not_kept(page: TestClient) -> None:
+def test_an_error_is_forwarded_and_not_cached(page: TestClient) -> None:
     assert [page.get("/", headers={"host": "full"}).status_code for _ in range(2)] == [503, 503]
-    assert len(made) == 2
+    assert len(rendered) == 2

@@ -1,4 +1,4 @@
-"""Who asks: by a key of the browser's own, wherever Gradio runs what they asked for."""
+"""Visitors are identified by their token in every kind of handler that Gradio runs."""
 
 from __future__ import annotations
 
@@ -13,40 +13,43 @@ import pytest
 from gradio_client import Client
 
 from playground.public import visitor
-from playground.public.visitor import EVERYBODY, of
+from playground.public.visitor import ANONYMOUS, from_headers
 
 TOKEN = "T" * 43
 OWNER = hashlib.sha256(f"nano-llm visitor {TOKEN}".encode()).hexdigest()
 
 
-def test_only_a_key_of_the_right_form_makes_an_owner() -> None:
-    assert of({"x-nano-visitor": TOKEN}).owner == OWNER
-    for odd in ("", "T" * 42, "T" * 44, "T" * 42 + "=", "T" * 42 + "\n", TOKEN + " ", "é" * 43):
-        assert of({"x-nano-visitor": odd}).owner == ""
+def test_only_a_valid_token_identifies_an_owner() -> None:
+    assert from_headers({"x-nano-visitor": TOKEN}).owner == OWNER
+    for invalid in ("", "T" * 42, "T" * 44, "T" * 42 + "=", "T" * 42 + "\n", TOKEN + " ", "é" * 43):
+        assert from_headers({"x-nano-visitor": invalid}).owner == ""
 
 
-def test_looks_are_few_and_of_the_right_form() -> None:
+def test_view_keys_are_validated_and_limited() -> None:
     key = "0123456789abcdef" * 2
-    assert of({"x-nano-looks": f"run-1.{key} run.2.{key}"}).looks == {"run-1": key, "run.2": key}
-    assert of({"x-nano-looks": f"run-1.{key}x  nothing .{key} {'a' * 5000}"}).looks == {}
-    assert len(of({"x-nano-looks": " ".join(f"r{n}.{key}" for n in range(99))}).looks) == visitor.MOST_LOOKS
+    assert from_headers({"x-nano-looks": f"run-1.{key} run.2.{key}"}).view_keys == {"run-1": key, "run.2": key}
+    assert from_headers({"x-nano-looks": f"run-1.{key}x  nothing .{key} {'a' * 5000}"}).view_keys == {}
+    assert (
+        len(from_headers({"x-nano-looks": " ".join(f"r{n}.{key}" for n in range(99))}).view_keys)
+        == visitor.MAX_VIEW_KEYS
+    )
 
 
-def test_the_address_is_what_the_machine_in_front_says_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_comes_from_the_proxy_on_a_space(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SPACE_ID", raising=False)
-    assert of({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, "10.0.0.1").address == "10.0.0.1"
+    assert from_headers({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, "10.0.0.1").address == "10.0.0.1"
     monkeypatch.setenv("SPACE_ID", "a/b")
-    assert of({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, "10.0.0.1").address == "2.2.2.2"
-    assert of({}, "10.0.0.1").address == "10.0.0.1"
+    assert from_headers({"x-forwarded-for": "1.1.1.1, 2.2.2.2"}, "10.0.0.1").address == "2.2.2.2"
+    assert from_headers({}, "10.0.0.1").address == "10.0.0.1"
 
 
-def test_nobody_asks_outside_of_a_request() -> None:
-    assert visitor.current() == EVERYBODY
+def test_the_visitor_is_anonymous_outside_of_a_request() -> None:
+    assert visitor.current() == ANONYMOUS
 
 
 @pytest.fixture(scope="module")
-def asked() -> Iterator[tuple[str, dict[str, list[str]]]]:
-    """A page with a handler of each kind, and whom each of them found asking."""
+def handlers() -> Iterator[tuple[str, dict[str, list[str]]]]:
+    """A page with a handler of each kind, and the owner that each of them found."""
     found: dict[str, list[str]] = {}
 
     def note(name: str) -> str:
@@ -79,14 +82,14 @@ def asked() -> Iterator[tuple[str, dict[str, list[str]]]]:
     demo.close(verbose=False)
 
 
-def test_gradio_tells_every_kind_of_handler_who_asks(asked) -> None:
-    address, found, component = asked
+def test_every_kind_of_handler_knows_its_visitor(handlers) -> None:
+    address, found, component = handlers
     client = Client(address, headers={"x-nano-visitor": TOKEN}, verbose=False)
     for name in ("queued", "quiet", "stream", "plain", "elsewhere"):
         client.predict(api_name=f"/{name}")
     body = {"data": None, "component_id": component, "fn_name": "served", "session_hash": "s"}
     answer = httpx.post(f"{address}gradio_api/component_server", json=body, headers={"x-nano-visitor": TOKEN})
     assert answer.status_code == 200
-    assert found.pop("another thread") == [""]  # which therefore must be handed what it may know
+    assert found.pop("another thread") == [""]  # threads do not inherit the request
     assert set(found) == {"queued", "quiet", "generator", "server function", "api"}
     assert {owner for owners in found.values() for owner in owners} == {OWNER} and len(found["generator"]) == 3

@@ -10,7 +10,7 @@ import pytest
 
 from nanollm.config import PRESETS
 from nanollm.data.corpus import CorpusStore
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.store import RunStore
 from playground.services import background
 from playground.services.background import BaselineJobs, StepTimeJobs
@@ -54,11 +54,11 @@ def test_repeated_calls_return_the_times_as_they_are_measured(step_times: StepTi
 def test_nothing_is_measured_beside_a_training(step_times: StepTimeJobs, store: RunStore, monkeypatch) -> None:
     replace_measuring(monkeypatch, SLOW)
     run = make(store)
-    with Pulse(run.folder):
+    with Heartbeat(run.folder):
         assert step_times.get(65) == {} and step_times._process is None and step_times.pending(65) == "training"
     step_times.get(65)
     until(lambda: step_times.get(65) != {})
-    with Pulse(run.folder):  # started from anywhere: the next who asks sees it
+    with Heartbeat(run.folder):  # started from anywhere: the next who asks sees it
         step_times.get(65)
         until(lambda: step_times._process.poll() is not None)
     assert not step_times._known[65].finished

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process import launcher as launcher_module
 from nanollm.runs.process import liveness
 from nanollm.runs.process.launcher import Launcher
@@ -29,18 +29,18 @@ STAND_IN = """
 import sys, time
 from pathlib import Path
 from filelock import Timeout
-from nanollm.runs.process.liveness import Pulse
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import Run, write_status
 folder = Path(sys.argv[1])
 try:
-    with Pulse(folder) as pulse:
+    with Heartbeat(folder) as heartbeat:
         if Run.open(folder).status().state != "queued":
             sys.exit(2)
         with open(folder.parent / "owners.txt", "a") as owners:
             owners.write(folder.name + "\\n")
         write_status(folder, "running", step=0)
         while not (asked := sorted(path.name for path in (folder / "control").iterdir())):
-            pulse.moved()
+            heartbeat.record_progress()
             time.sleep(0.01)
         write_status(folder, {"pause": "paused", "stop": "stopped", "finish": "completed"}[asked[0]], step=7)
         (folder / "control" / asked[0]).unlink()
@@ -93,7 +93,7 @@ def owners(store: RunStore) -> list[str]:
 
 
 def pid_of(run: Run) -> int:
-    pid = liveness.owner(run.folder)
+    pid = liveness.owner_pid(run.folder)
     assert pid is not None
     return pid
 
@@ -108,7 +108,7 @@ class TestQueue:
         launch.advance()
         assert owners(store) == [first.id]
         launch.pause(third.id)
-        (first.folder / names.CONTROL / "finish").touch()
+        (first.folder / run_files.CONTROL / "finish").touch()
         launch.watch()
         until(lambda: state(second) == "running")
         launch.resume(third.id)
@@ -127,7 +127,7 @@ class TestQueue:
             for racer in racers:
                 racer.join()
             until(lambda run=run: state(run) == "running")
-            (run.folder / names.CONTROL / "finish").touch()
+            (run.folder / run_files.CONTROL / "finish").touch()
             until(lambda run=run: not run.alive())
         assert len(owners(store)) == len(set(owners(store))) == 5
         for each in others:
@@ -158,12 +158,12 @@ launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
         assert command[-2:] == ["--nice=10", "--run-seconds=600"]
         assert len(launcher_module.worker_command(store.root / "x", store.root)) == len(command) - 2
         frozen, waiting = make(store), make(store)
-        with liveness.Pulse(frozen.folder):
+        with liveness.Heartbeat(frozen.folder):
             write_status(frozen.folder, "running", step=0)
             monkeypatch.setattr(liveness, "silence", lambda folder: launcher_module.FROZEN_SECONDS + 1)
             for run_seconds, following in ((None, None), (600, waiting.id)):
-                patience = launcher_module.patience_with(run_seconds)
-                run = launcher_module.next_in_line(store, patience=patience)
+                patience = launcher_module.stall_limit(run_seconds)
+                run = launcher_module.next_queued_run(store, patience=patience)
                 assert (run and run.id) == following
 
 
@@ -205,11 +205,11 @@ class TestLiveness:
         run = make(store)
         monkeypatch.setattr(liveness, "silence", lambda folder: 3600.0)
         bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
-            (run.folder / names.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
+            (run.folder / run_files.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
             launch.stop(run.id)
-            assert state(run) == "stalled" and (run.folder / names.CONTROL / "stop").exists()
+            assert state(run) == "stalled" and (run.folder / run_files.CONTROL / "stop").exists()
         assert bystander.poll() is None
         bystander.kill()
         bystander.wait()
@@ -235,14 +235,14 @@ class TestWishes:
 
     def test_a_wish_shows_until_it_is_obeyed_and_can_be_withdrawn(self, store: RunStore, launch: Launcher) -> None:
         run = make(store)
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             launch.pause(run.id)
-            assert run.status().asked == "pause"
+            assert run.status().requested == "pause"
             launch.stop(run.id)
-            assert run.status().asked == "stop"
+            assert run.status().requested == "stop"
             launch.resume(run.id)
-            assert run.status().asked == ""
+            assert run.status().requested == ""
 
     @pytest.mark.parametrize("left", ["queued", "running", "paused"])
     @pytest.mark.parametrize(("ask", "becomes"), [("pause", "paused"), ("stop", "stopped")])
@@ -290,13 +290,13 @@ class TestFailures:
         until(lambda: state(fine) == "running")
 
     def test_its_last_words_hold_no_path_and_no_traceback(self, tmp_path: Path) -> None:
-        log = tmp_path / names.LOG
+        log = tmp_path / run_files.LOG
         log.write_text(
             "Traceback (most recent call last):\n  File ...\nOSError: cannot open /home/me/.secret/x.so: gone\n"
         )
-        assert launcher_module.last_words(log) == "Its process could not start: cannot open x.so: gone."
+        assert launcher_module.last_error(log) == "Its process could not start: cannot open x.so: gone."
         log.write_text("")
-        assert launcher_module.last_words(log) == "Its process could not start, and left no word."
+        assert launcher_module.last_error(log) == "Its process could not start, and left no word."
 
     def test_what_cannot_even_be_written_down_is_not_tried_again_and_again(
         self, store: RunStore, launch: Launcher, monkeypatch

@@ -6,8 +6,8 @@ import pytest
 
 from nanollm.config import make_configs, preset
 from nanollm.limits import PUBLIC, STARTING_SECONDS, estimated_seconds
-from nanollm.runs.process.liveness import Pulse
-from nanollm.runs.process.queue_times import estimated_wait, line_seconds
+from nanollm.runs.process.liveness import Heartbeat
+from nanollm.runs.process.queue_times import estimated_wait, queue_seconds_ahead
 from nanollm.runs.record import write_status
 from nanollm.runs.store import RunStore
 from nanollm.train.workload import run_seconds
@@ -18,7 +18,7 @@ def test_a_queue_waits_for_what_is_left_and_for_all_before_it(store: RunStore) -
     training, second, third = (make(store, num_steps=1000) for _ in range(3))
     assert estimated_wait(store, second.id) is None  # nobody trains yet
     write_status(training.folder, "running", step=0)
-    with Pulse(training.folder):
+    with Heartbeat(training.folder):
         assert estimated_wait(store, second.id) is None  # no pace yet
         characters = training.train_config.batch_size * training.model_config.context_length
         first = step(100, seconds=10.0)
@@ -33,7 +33,7 @@ def test_a_queue_waits_for_what_is_left_and_for_all_before_it(store: RunStore) -
 def test_a_larger_model_ahead_takes_longer(store: RunStore) -> None:
     training, large, last = make(store), make(store, embedding_dim=64), make(store)
     write_status(training.folder, "running", step=0)
-    with Pulse(training.folder):
+    with Heartbeat(training.folder):
         write(training, step(500))
         ratio = large.model_config.flops_per_character / training.model_config.flops_per_character
         ahead = [estimated_wait(store, run.id) for run in (large, last)]
@@ -43,18 +43,18 @@ def test_a_larger_model_ahead_takes_longer(store: RunStore) -> None:
 def test_a_run_that_cannot_be_read_keeps_nobody_waiting(store: RunStore) -> None:
     training, broken, last = make(store), make(store), make(store)
     write_status(training.folder, "running", step=0)
-    with Pulse(training.folder):
+    with Heartbeat(training.folder):
         write(training, step(500))
-        wait, line = estimated_wait(store, last.id), line_seconds(store)
+        wait, line = estimated_wait(store, last.id), queue_seconds_ahead(store)
         (broken.folder / "run.json").write_text("{")
         assert store.queue() == [broken.id, last.id]
-        assert 0 < estimated_wait(store, last.id) < wait and 0 < line_seconds(store) < line
+        assert 0 < estimated_wait(store, last.id) < wait and 0 < queue_seconds_ahead(store) < line
 
 
 def test_a_class_of_25_fits_with_short_runs_and_a_long_one_is_more_than_a_page_allows(store: RunStore) -> None:
     sprints = [store.create(settings={}, corpus=TALE, preset="sprint", owner=f"{n:064}") for n in range(25)]
-    assert 0 < line_seconds(store) < PUBLIC.queue_seconds
+    assert 0 < queue_seconds_ahead(store) < PUBLIC.queue_seconds
     waits = [sum(estimated_seconds(r.model_config, r.train_config) for r in sprints[:n]) for n in range(26)]
-    assert line_seconds(store) == pytest.approx(waits[25]) and waits == sorted(waits)
+    assert queue_seconds_ahead(store) == pytest.approx(waits[25]) and waits == sorted(waits)
     for name, fits in (("sprint", True), ("nano", True), ("small", True), ("medium", False)):
         assert (estimated_seconds(*make_configs(preset(name), 65)) <= PUBLIC.run_seconds) is fits

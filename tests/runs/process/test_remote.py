@@ -13,11 +13,11 @@ import pytest
 
 from nanollm.cli.main import build_parser
 from nanollm.errors import InputError
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process import liveness
 from nanollm.runs.process import remote as elsewhere
 from nanollm.runs.process.launcher import worker_command
-from nanollm.runs.process.remote import Elsewhere, launched
+from nanollm.runs.process.remote import RemoteLauncher, launch_command
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
@@ -31,17 +31,17 @@ WORDS = ["/a path/python", "-m", "nanollm.runs.process.worker", "/it's here/run 
 
 def test_the_command_arrives_as_it_is(tmp_path: Path) -> None:
     """Through srun as words, through ssh as one word that a shell takes apart."""
-    assert launched("srun -c4 {command}", WORDS) == ["srun", "-c4", *WORDS]
-    *_, last = launched("ssh one 'cd /shared && {command}'", WORDS)
+    assert launch_command("srun -c4 {command}", WORDS) == ["srun", "-c4", *WORDS]
+    *_, last = launch_command("ssh one 'cd /shared && {command}'", WORDS)
     assert shlex.split(last) == ["cd", "/shared", "&&", *WORDS]
-    said = launched("""bash -c 'true && printf "%s\\n" {command}'""", WORDS)
+    said = launch_command("""bash -c 'true && printf "%s\\n" {command}'""", WORDS)
     assert subprocess.run(said, capture_output=True, text=True, check=True).stdout.splitlines() == WORDS
 
 
 @pytest.mark.parametrize("template", ["ssh one", "", "ssh one 'cd && {command}", "{command}"])
 def test_a_command_without_a_place_for_the_worker_is_refused(store: RunStore, template: str) -> None:
     with pytest.raises(InputError, match="launch command"):
-        Elsewhere(store, "corpora", [template])
+        RemoteLauncher(store, "corpora", [template])
 
 
 def test_the_examples_are_read_as_they_should_be() -> None:
@@ -53,7 +53,7 @@ def test_the_examples_are_read_as_they_should_be() -> None:
         commands = build_parser().parse_args(shlex.split(example)[3:]).launch_command
         assert len(commands) >= 2
         for command in commands:
-            words = launched(command, WORDS)
+            words = launch_command(command, WORDS)
             remote = shlex.split(words[-1]) if words[0] == "ssh" else words
             assert remote[-len(WORDS) :] == WORDS
             subprocess.run(["bash", "-n", "-c", words[-1] if words[0] == "ssh" else shlex.join(words)], check=True)
@@ -69,12 +69,12 @@ def test_as_many_runs_at_once_as_commands(
         command = lambda folder, corpora: [sys.executable, "-c", STAND_IN, str(folder)]  # noqa: E731
         monkeypatch.setattr(elsewhere, "worker_command", command)
         for run in runs:
-            (run.folder / names.CONTROL / "finish").touch()
+            (run.folder / run_files.CONTROL / "finish").touch()
     there = tmp_path / "there"
     there.mkdir()
     wait = f"touch {there}/$0; while [ $(ls {there} | wc -l) -lt 2 ]; do sleep 0.05; done"
     commands = [f"bash -c '{wait}; exec \"$@\"' {name} {{command}}" for name in ("one", "two")]
-    launcher = Elsewhere(store, corpora.root, commands)
+    launcher = RemoteLauncher(store, corpora.root, commands)
     launcher.advance()
     until(lambda: len(list(there.iterdir())) == 2)
 
@@ -89,7 +89,10 @@ def test_as_many_runs_at_once_as_commands(
 
 
 def test_a_command_that_cannot_get_there_leaves_a_sentence(make, store: RunStore, corpora) -> None:
-    run, launcher = make(), Elsewhere(store, corpora.root, ["bash -c 'echo no route to one >&2; exit 255' {command}"])
+    run, launcher = (
+        make(),
+        RemoteLauncher(store, corpora.root, ["bash -c 'echo no route to one >&2; exit 255' {command}"]),
+    )
 
     def over() -> bool:
         launcher.advance()
@@ -106,28 +109,30 @@ class TestAnotherMachine:
         return make_run(store)
 
     def beat(self, run: Run, at: float, machine: str = "another") -> None:
-        (run.folder / names.HEARTBEAT).write_text(f"{at:20.3f} {4711:10d} {machine}\n")
+        (run.folder / run_files.HEARTBEAT).write_text(f"{at:20.3f} {4711:10d} {machine}\n")
 
     def test_its_clock_says_nothing_but_that_its_beats_change(self, run: Run) -> None:
         for at in (5.0, 1e9, 1.0):  # a machine that was started a moment ago, one years ago
             self.beat(run, at)
-            assert liveness.silence(run.folder) == 0
+            assert liveness.seconds_since_heartbeat(run.folder) == 0
             time.sleep(0.05)
-            assert liveness.silence(run.folder) >= 0.05
+            assert liveness.seconds_since_heartbeat(run.folder) >= 0.05
         self.beat(run, 2.0)
-        assert liveness.silence(run.folder) == 0
+        assert liveness.seconds_since_heartbeat(run.folder) == 0
 
     def test_its_process_ids_are_not_ours(self, run: Run) -> None:
         self.beat(run, 5.0)
-        assert liveness.owner(run.folder) is None
+        assert liveness.owner_pid(run.folder) is None
 
     def test_here_the_clock_is_read(self, run: Run) -> None:
-        with liveness.Pulse(run.folder):
-            assert liveness.silence(run.folder) < 5 and liveness.owner(run.folder)
-        (run.folder / names.HEARTBEAT).write_text(f"{time.monotonic() - 100:20.3f} {4711:10d}\n")  # an older worker's
-        assert 99 < liveness.silence(run.folder) < 200 and liveness.owner(run.folder) == 4711
+        with liveness.Heartbeat(run.folder):
+            assert liveness.seconds_since_heartbeat(run.folder) < 5 and liveness.owner_pid(run.folder)
+        (run.folder / run_files.HEARTBEAT).write_text(
+            f"{time.monotonic() - 100:20.3f} {4711:10d}\n"
+        )  # an older worker's
+        assert 99 < liveness.seconds_since_heartbeat(run.folder) < 200 and liveness.owner_pid(run.folder) == 4711
 
 
 def test_what_it_starts_is_the_worker(store: RunStore) -> None:
     command = worker_command(store.root / "run", store.root)
-    assert launched("nohup {command}", command)[1:] == command
+    assert launch_command("nohup {command}", command)[1:] == command

@@ -19,9 +19,9 @@ from nanollm.config import make_configs
 from nanollm.data.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.process import control, liveness, training
-from nanollm.runs.process.control import Wishes
+from nanollm.runs.process.control import ControlRequests
 from nanollm.runs.process.launcher import Launcher, worker_command, worker_environment
 from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run, Status, write_status
@@ -94,30 +94,30 @@ def assert_undisturbed(run: Run, undisturbed: tuple[list, dict[str, torch.Tensor
     assert all(torch.equal(learned[name], weights[name]) for name in weights)
 
 
-def asking(run: Run, wish: str, step: int) -> Callable[[], None]:
-    """A replacement for Wishes.check that asks at exactly one step (as often as training comes there)."""
+def asking(run: Run, request: str, step: int) -> Callable[[], None]:
+    """A replacement for ControlRequests.check that asks at exactly one step (as often as training comes there)."""
     count = {"step": -1}
 
-    def check(self: Wishes) -> None:
+    def check(self: ControlRequests) -> None:
         count["step"] += 1
         if count["step"] == step:
-            (run.folder / names.CONTROL / wish).touch()
+            (run.folder / run_files.CONTROL / request).touch()
             self._looked = 0.0
         unchanged(self)
 
     return check  # type: ignore[return-value]
 
 
-unchanged = Wishes.check
+unchanged = ControlRequests.check
 
 
 def calibration_key(run: Run) -> str:
     return calibration.cache_key(run.model_config, run.train_config, torch.device("cpu"))
 
 
-def interrupt(run: Run, corpora: CorpusStore, wish: str, step: int, monkeypatch) -> Status:
+def interrupt(run: Run, corpora: CorpusStore, request: str, step: int, monkeypatch) -> Status:
     with monkeypatch.context() as patch:
-        patch.setattr(Wishes, "check", asking(run, wish, step))
+        patch.setattr(ControlRequests, "check", asking(run, request, step))
         return work(run, corpora.root)
 
 
@@ -149,7 +149,7 @@ class TestWholeWay:
         assert sum(s.best for s in first.snapshots()) == 1 and first.snapshot().step == STEPS
         assert load_model(first.snapshot(0).path).info.step == 0
         assert len(first.resume_files()) == 2
-        assert (first.folder / names.LOG).read_text() == ""
+        assert (first.folder / run_files.LOG).read_text() == ""
 
     def test_in_this_process_with_every_event_as_it_comes(self, make, corpora: CorpusStore, undisturbed) -> None:
         run, seen = make(), []
@@ -161,7 +161,7 @@ class TestWholeWay:
 
     def test_only_one_process_has_a_run_in_hand(self, make, corpora: CorpusStore) -> None:
         run = make()
-        with liveness.Pulse(run.folder):
+        with liveness.Heartbeat(run.folder):
             with pytest.raises(InputError, match="another process"):
                 work(run, corpora.root)
             late = subprocess.run(
@@ -178,8 +178,8 @@ class TestGoingOn:
     ) -> None:
         run = make()
         status = interrupt(run, corpora, "pause", step, monkeypatch)
-        assert (status.state, status.step, status.asked, status.reason) == ("paused", step, "", "")
-        assert list((run.folder / names.CONTROL).iterdir()) == []
+        assert (status.state, status.step, status.requested, status.reason) == ("paused", step, "", "")
+        assert list((run.folder / run_files.CONTROL).iterdir()) == []
         if step:
             assert run.resume_files()[0].name == f"resume_{step:08d}.safetensors"
         work(run, corpora.root)
@@ -233,7 +233,7 @@ class TestGoingOn:
         write_status(run.folder, "running", step=0)
         assert run.status().state == "lost"
         (run.folder / ".checkpoint_00000030.safetensors.1.part").touch()
-        with open(run.folder / names.METRICS, "a") as file:
+        with open(run.folder / run_files.METRICS, "a") as file:
             file.write('{"type": "step", "step": 27, "lo')
         work(run, corpora.root)
         assert_undisturbed(run, undisturbed)
@@ -283,7 +283,7 @@ class TestEnds:
         run = make(num_steps=100_000, checkpoint_interval=20)
         launcher.start(run.id)
         until(lambda: run.status().step >= 60)
-        os.kill(liveness.owner(run.folder) or 0, signal.SIGKILL)
+        os.kill(liveness.owner_pid(run.folder) or 0, signal.SIGKILL)
         until(lambda: run.status().state == "lost", seconds=5)
         reached = run.status().step
         launcher.resume(run.id)
@@ -292,7 +292,7 @@ class TestEnds:
         assert reached - 20 <= resumed <= reached + 3
         until(lambda: run.status().step > reached)
         asked = time.monotonic()
-        os.kill(liveness.owner(run.folder) or 0, signal.SIGTERM)
+        os.kill(liveness.owner_pid(run.folder) or 0, signal.SIGTERM)
         until(lambda: not run.alive(), seconds=10)
         assert time.monotonic() - asked < 10
         status = run.status()
@@ -403,5 +403,5 @@ def test_what_counting_achieves_is_known_from_the_first_step_on(make, store, cor
     continued = store.fork(run, corpora=corpora, settings={}, corpus=part, queued=False)
     work(continued, corpora.root)
     assert continued.baselines.uniform == run.baselines.uniform > corpora.baselines(part.sha256, 0.2).uniform
-    (run.folder / names.BASELINES).write_text("{}")
+    (run.folder / run_files.BASELINES).write_text("{}")
     assert run.baselines is None

@@ -44,17 +44,17 @@ class Answers(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.asked.append(self.path)
         if self.headers.get("Authorization") != "Bearer hf_a_key":
-            return self._say({"error": "Invalid username or password."}, 401)
+            return self._add_remark({"error": "Invalid username or password."}, 401)
         if self.path == "/api/repos/create":
             asked = json.loads(body)
             name = f"{asked.get('organization') or 'somebody'}/{asked['name']}"
             self.server.repositories.setdefault(name, {})
-            return self._say({"url": f"{self.server.address}/{name}", "name": name})
+            return self._add_remark({"url": f"{self.server.address}/{name}", "name": name})
         if self.path == "/api/validate-yaml":
-            return self._say({"errors": [], "warnings": []})
+            return self._add_remark({"errors": [], "warnings": []})
         if self.path.endswith("/preupload/main"):
             files = json.loads(body)["files"]
-            return self._say(
+            return self._add_remark(
                 {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
             )
         if self.path.endswith("/commit/main"):
@@ -62,8 +62,8 @@ class Answers(BaseHTTPRequestHandler):
                 if line["key"] == "file":
                     self._files()[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             address = f"{self.server.address}{self.path.removeprefix('/api/models').removesuffix('/main')}/{SHA}"
-            return self._say({"commitUrl": address, "commitOid": SHA, "success": True})
-        return self._say({"error": self.path}, 404)
+            return self._add_remark({"commitUrl": address, "commitOid": SHA, "success": True})
+        return self._add_remark({"error": self.path}, 404)
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
@@ -77,9 +77,11 @@ class Answers(BaseHTTPRequestHandler):
         files = self.server.repositories[name]
         if path.startswith("/api/models/"):
             if "/tree/" in path:
-                return self._say([{"type": "file", "path": f, "size": len(c), "oid": SHA} for f, c in files.items()])
+                return self._add_remark(
+                    [{"type": "file", "path": f, "size": len(c), "oid": SHA} for f, c in files.items()]
+                )
             siblings = [{"rfilename": file, "size": len(content)} for file, content in files.items()]
-            return self._say({"id": name, "sha": SHA, "siblings": siblings, "private": False, "tags": []})
+            return self._add_remark({"id": name, "sha": SHA, "siblings": siblings, "private": False, "tags": []})
         content = files[path.rsplit("/", 1)[1]]
         return self._send(content, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": SHA})
 
@@ -88,7 +90,7 @@ class Answers(BaseHTTPRequestHandler):
     def _files(self) -> dict[str, bytes]:
         return self.server.repositories["/".join(self.path.split("/")[3:5])]
 
-    def _say(self, facts: dict | list, status: int = 200) -> None:
+    def _add_remark(self, facts: dict | list, status: int = 200) -> None:
         self._send(json.dumps(facts).encode(), {"Content-Type": "application/json"}, status)
 
     def _send(self, content: bytes, headers: dict[str, str], status: int = 200) -> None:

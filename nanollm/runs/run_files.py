@@ -16,9 +16,9 @@ STATUS = "status.json"  # state, step, reason
 PARENT = "parent.safetensors"  # the checkpoint that a run starts from if it continues another
 BASELINES = "baselines.json"  # what plain counting achieves on the run's text
 METRICS = "metrics.jsonl"  # one event a line; only the worker writes it
-SHIPPED = "pretrained"  # the folder of the runs that come with the project, beside those that people start
-CONTROL = "control"  # files named as WISHES: created by anyone, obeyed by the worker
-WISHES = ("stop", "end", "pause")  # "end": as a signal would, to pause and leave the queue to others
+PRETRAINED = "pretrained"  # the folder of the runs that come with the project, beside those that people start
+CONTROL = "control"  # files named as CONTROL_REQUESTS: created by anyone, obeyed by the worker
+CONTROL_REQUESTS = ("stop", "end", "pause")  # "end": as a signal would, to pause and leave the queue to others
 LOG = "worker.log"  # what the worker printed, tracebacks included; never shown on the page
 LOCK = "worker.lock"  # held for the worker's life
 HEARTBEAT = "heartbeat"
@@ -27,12 +27,12 @@ HEARTBEAT = "heartbeat"
 _ROOM = 1024
 
 
-def means_beside(checkpoint: Path) -> Path:
+def means_path(checkpoint: Path) -> Path:
     """Where a worker keeps what each part of a snapshot's model does on average (explain/ablation.py says why)."""
     return checkpoint.with_name(f"means_{checkpoint.name.removeprefix('checkpoint_')}")
 
 
-def findings_beside(checkpoint: Path) -> Path:
+def findings_path(checkpoint: Path) -> Path:
     """Where the models that come along keep what was found out about a snapshot (explain/findings.py says why)."""
     return checkpoint.with_name(f"findings_{checkpoint.name.removeprefix('checkpoint_')}")
 
