@@ -1,8 +1,7 @@
-"""Every command in README.md and TRAINING.md runs, in the order in which one reads them; the long ones shortened."""
+"""Run every command and code block in README.md and TRAINING.md in reading order, with shortened trainings."""
 
 from __future__ import annotations
 
-import ast
 import re
 import runpy
 import shlex
@@ -24,18 +23,17 @@ from nanollm.cli import settings_reference as reference
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
-from tests import module_map
 from tests.conftest import ROOT
 
 DOCUMENTS = ("README.md", "TRAINING.md")
-# What a test cannot do to its own machine or within one process, and what does it instead: a file that holds the words,
-# or a file and a test of that name in it.
-ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
+# Commands that this test does not run, because they install packages, serve a page or start several processes. Each
+# lists a file and a test in it (or a text in it) that covers the command.
+COVERED_ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     'python3 -m venv .venv && .venv/bin/python -m pip install -e ".[test]" && .venv/bin/python -m pytest': (
-        (".ci/run", r"command=$(grep -m 1 '\-m pytest$' README.md)"),  # it takes the command itself from there
+        (".ci/run", r"command=$(grep -m 1 '\-m pytest$' README.md)"),  # CI reads the command from the README
     ),
     "python3 -m venv .venv && .venv/bin/python -m pip install -e . && .venv/bin/python app.py": (
-        ("tests/test_docs.py", "test_the_page_needs_nothing_that_only_the_tests_install"),
+        ("tests/test_docs.py", "test_runtime_imports_are_runtime_dependencies"),
         ("tests/serving.py", '[sys.executable, "app.py"]'),
     ),
     "python app.py": (("tests/serving.py", '[sys.executable, "app.py"]'),),
@@ -79,7 +77,7 @@ def text_of(document: str) -> str:
 
 
 def shell_commands(text: str) -> list[str]:
-    """The commands of all grey blocks, and those in running text that begin with python."""
+    """Return the commands of all bash blocks, and inline code that begins with `python`."""
     found = []
     for kind, block, inline in re.findall(r"```(\w*)\n(.*?)```|`(python [^`\n]+)`", text, flags=re.S):
         if kind == "bash":
@@ -95,33 +93,33 @@ def python_blocks(text: str) -> list[str]:
 
 @dataclass
 class Reader:
-    """Somebody who types what a document says, in a folder of their own."""
+    """Runs the commands and code blocks of a document in a temporary project folder."""
 
     home: Path
     store: RunStore
     launcher: Launcher
 
-    def type(self, command: str) -> None:
+    def run_command(self, command: str) -> None:
         words = self._words(command)
         assert words[:2] == ["python", "-m"], command
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # the module was imported before; here that is no harm
+            warnings.simplefilter("ignore", RuntimeWarning)  # runpy warns that the module is already imported
             self._run(words[2], words[3:], command)
         self._wait()
 
-    def run(self, block: str) -> None:
-        """A piece of Python, its trainings cut to two steps."""
+    def run_python(self, block: str) -> None:
+        """Run a Python block with trainings shortened to two steps."""
         short = re.sub(r'"num_steps": [\d_]+', '"num_steps": 2', block)
         exec(compile(short.replace('"ID"', repr(self.newest().id)), "<document>", "exec"), {})
 
     def newest(self) -> Run:
-        """The newest run of one's own that is over and may be continued."""
+        """Return the newest completed run that is not read-only."""
         runs = (run for run in self.store.list() if not run.read_only and not run.checkpoints_only)
         return next(run for run in runs if run.status().state == "completed")
 
     def _words(self, command: str) -> list[str]:
         words = shlex.split(command)
-        words = ["my.txt" if word == "tiny-shakespeare" else word for word in words]  # which would be fetched
+        words = ["my.txt" if word == "tiny-shakespeare" else word for word in words]  # instead of downloading it
         if "ID" in words:
             words[words.index("ID")] = self._run_for(words)
         if "train" in words:
@@ -132,7 +130,7 @@ class Reader:
         return words
 
     def _run_for(self, words: list[str]) -> str:
-        """A run to which that can be done."""
+        """Return the id of a run that the command can be applied to."""
         if {"pause", "stop", "resume", "delete"} & set(words):
             sample = self.newest()
             waiting = self.store.create(
@@ -169,7 +167,7 @@ class _Text:
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """In a folder with the bundled text, a text of one's own, another one in the same characters, and TRAINING.md."""
+    """A reader in a temporary folder with TRAINING.md, the sample text, my.txt, and other.txt (same characters)."""
     (tmp_path / "data").mkdir()
     shutil.copytree(ROOT / "data" / "raw", tmp_path / "data" / "raw")
     shutil.copy(ROOT / "TRAINING.md", tmp_path)
@@ -186,22 +184,21 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
 @pytest.mark.slow
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_runs(document: str, reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
-    typed = 0
+    commands = 0
     for kind, content in in_order(text_of(document)):
         if kind == "python":
-            if "gradio_client" not in content:  # which wants a page: tests/api runs it on one
-                reader.run(content)
-        elif (
-            content not in ELSEWHERE and "--launch-command" not in content
-        ):  # those are tests/runs/process/test_remote.py's
-            reader.type(content)
-            typed += 1
-    assert typed >= 6
+            if "gradio_client" not in content:  # needs a running page: tests/api runs this block
+                reader.run_python(content)
+        # tests/runs/process/test_remote.py covers --launch-command.
+        elif content not in COVERED_ELSEWHERE and "--launch-command" not in content:
+            reader.run_command(content)
+            commands += 1
+    assert commands >= 6
     assert "Traceback" not in capsys.readouterr().err
 
 
 def in_order(text: str) -> Iterator[tuple[str, str]]:
-    """Shell commands and pieces of Python as they follow each other."""
+    """Yield shell commands and Python blocks in document order."""
     for part in re.split(r"(```python\n.*?```)", text, flags=re.S):
         if part.startswith("```python"):
             yield "python", python_blocks(part)[0]
@@ -209,25 +206,25 @@ def in_order(text: str) -> Iterator[tuple[str, str]]:
             yield from (("bash", command) for command in shell_commands(part))
 
 
-def test_what_is_run_elsewhere_is_run_there() -> None:
-    said = {command for document in DOCUMENTS for command in shell_commands(text_of(document))}
-    assert set(ELSEWHERE) <= said
-    for places in ELSEWHERE.values():
+def test_commands_covered_elsewhere_are_covered() -> None:
+    commands = {command for document in DOCUMENTS for command in shell_commands(text_of(document))}
+    assert set(COVERED_ELSEWHERE) <= commands
+    for places in COVERED_ELSEWHERE.values():
         for file, words in places:
             content = (ROOT / file).read_text(encoding="utf-8")
             assert f"def {words}(" in content if words.startswith("test_") else words in content, (file, words)
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_no_command_hides_where_no_test_looks(document: str) -> None:
-    """Indented blocks show files; whatever is to be typed stands in a grey block of its kind."""
+def test_commands_are_in_bash_blocks(document: str) -> None:
+    """Indented blocks list files only; commands outside of bash blocks would not be tested."""
     text = re.sub(r"```.*?```", "", text_of(document), flags=re.S)
     assert not re.findall(r"^ +(?:\S+/)?(?:torchrun|python3?|pip) .*$", text, flags=re.M)
     assert set(re.findall(r"^```(\w*)$", text_of(document), flags=re.M)) == {"bash", "python", ""}
 
 
-def test_the_page_needs_nothing_that_only_the_tests_install() -> None:
-    """What app.py and the command line import is among the dependencies, or is what those depend on."""
+def test_runtime_imports_are_runtime_dependencies() -> None:
+    """Every package that app.py and the command line import is a dependency, directly or indirectly."""
     report = "import sys, playground.page, nanollm.cli.main; print(*{name.split('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=True)
     homes = metadata.packages_distributions()
@@ -244,27 +241,27 @@ def test_the_page_needs_nothing_that_only_the_tests_install() -> None:
     assert installed - needed <= {"nanollm", "nano-llm"}
 
 
-class TestReference:
-    def test_the_tables_are_those_of_the_code(self) -> None:
+class TestSettingsTables:
+    def test_the_tables_are_up_to_date(self) -> None:
         """If not: python -m nanollm.cli.settings_reference TRAINING.md"""
         training = text_of("TRAINING.md")
         assert reference.insert_tables(training) == training
 
-    def test_every_setting_is_in_it_with_its_own_words(self) -> None:
+    def test_every_setting_is_listed_with_its_help_text(self) -> None:
         tables = reference.tables()
         for field in (*fields(ModelConfig), *fields(TrainConfig)):
             row = f"| `{field.name}` | {field.metadata['help']} |"
             assert (row in tables) == (field.name != "vocab_size")
 
-    def test_a_file_without_its_marks_is_left_alone(self) -> None:
+    def test_a_file_without_the_marks_is_refused(self) -> None:
         with pytest.raises(ValueError):
             reference.insert_tables("no marks here")
 
 
-def test_the_troubleshooting_quotes_what_people_really_see() -> None:
-    """Each quoted sentence (its numbers left out) stands in the code that says it."""
+def test_troubleshooting_quotes_existing_messages() -> None:
+    """Each quoted message, without its numbers, occurs in the source code."""
     code = " ".join(path.read_text(encoding="utf-8") for path in (ROOT / "nanollm").rglob("*.py"))
-    code = re.sub(r'"\s*\n\s*f?"', "", code)  # sentences that are written over several lines
+    code = re.sub(r'"\s*\n\s*f?"', "", code)  # join string literals that span several lines
     section = text_of("TRAINING.md").split("## Troubleshooting")[1]
     quoted = re.findall(r"^\*\*.*$", section, flags=re.M)
     sentences = [sentence for line in quoted for sentence in re.findall(r"[“\"]([^”\"]{12,})[”\"]", line)]
@@ -272,52 +269,3 @@ def test_the_troubleshooting_quotes_what_people_really_see() -> None:
     for sentence in sentences:
         for piece in filter(None, (part.strip(" .,") for part in sentence.split("…"))):
             assert piece in code, sentence
-
-
-SYMBOLS = re.findall(r"`([\w/]+\.(?:py|js)):([\w.]+)`", text_of("docs/ARCHITECTURE.md"))
-
-
-@pytest.mark.parametrize(("file", "symbol"), sorted(set(SYMBOLS)))
-def test_every_symbol_that_the_architecture_names_exists(file: str, symbol: str) -> None:
-    source = (ROOT / file).read_text(encoding="utf-8")
-    if file.endswith(".py"):
-        assert defines(ast.parse(source), symbol.split("."))
-    else:
-        assert re.search(rf"\b(function|const|let|class) {symbol}\b|^export const {{[^}}]*\b{symbol}\b", source, re.M)
-
-
-def defines(node: ast.AST, path: list[str]) -> bool:
-    """Whether a module or class defines a name, and that name the next one."""
-    if not path:
-        return True
-    for child in ast.iter_child_nodes(node):
-        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)) and child.name == path[0]:
-            return defines(child, path[1:])
-        targets = child.targets if isinstance(child, ast.Assign) else [getattr(child, "target", None)]
-        if any(isinstance(target, ast.Name) and target.id == path[0] for target in targets):
-            return len(path) == 1
-    return False
-
-
-def test_the_list_of_modules_is_up_to_date() -> None:
-    """If not: python -m tests.module_map README.md"""
-    assert module_map.write_into(text_of("README.md")) == text_of("README.md")
-
-
-def test_every_link_of_the_documents_leads_somewhere() -> None:
-    for document in (*DOCUMENTS, "CONTRIBUTING.md", "docs/ARCHITECTURE.md", "docs/GUARANTEES.md"):
-        for link, anchor in re.findall(r"\]\((?!http)([^)#]*)(#[^)]*)?\)", text_of(document)):
-            target = (ROOT / document).parent / link if link else ROOT / document
-            assert target.exists(), (document, link)
-            if anchor:
-                headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), flags=re.M)
-                anchors = {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
-                anchors |= set(re.findall(r'<a id="([^"]+)">', target.read_text(encoding="utf-8")))
-                assert anchor[1:] in anchors, (document, anchor)
-
-
-def test_the_changelog_names_modules_that_exist() -> None:
-    moved = re.findall(r"^\| `[\w.]+` \| `((?:nanollm|playground)[\w.]*)` \|$", text_of("CHANGELOG.md"), flags=re.M)
-    assert len(moved) > 100
-    for name in moved:
-        assert (ROOT / (name.replace(".", "/") + ".py")).exists(), name

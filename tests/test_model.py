@@ -87,11 +87,11 @@ def test_a_cache_changes_nothing(config: ModelConfig, data: st.DataObject) -> No
 @given(model_configs())
 def test_reading_beyond_the_window_is_refused(config: ModelConfig) -> None:
     model = random_model(config)
-    with pytest.raises(InputError, match="window"):
+    with pytest.raises(InputError, match="context_length"):
         model(random_ids(config, config.context_length + 1))
     cache = Cache(config, batch_size=2)
     model(random_ids(config, config.context_length), cache=cache)
-    with pytest.raises(InputError, match="window"):
+    with pytest.raises(InputError, match="context_length"):
         model(random_ids(config, 1), cache=cache)
 
 

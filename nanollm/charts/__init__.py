@@ -1,1 +1,1 @@
-"""Plotly figures as plain dictionaries, built from arrays; only `write_html` imports plotly."""
+"""Charts as plain Plotly figure dictionaries, built from arrays. Only write_html() and plotly_js() need plotly."""

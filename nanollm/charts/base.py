@@ -1,8 +1,8 @@
-"""Data in, plain Plotly figures out: dictionaries {"data": [...], "layout": {...}} that plotly.js and plotly.py draw.
+"""Shared by all charts: palettes, labels, axes and reference lines.
 
-Here is what all figures share: colours, labels, axes, reference lines. The figures themselves stand in loss_chart.py,
-attention_chart.py, health_chart.py, inside_charts.py and scaling_charts.py. Nothing but plotly_js and write_html needs
-plotly installed. Text that becomes a label goes through `literal`, because Plotly reads markup in labels.
+A chart is a plain dictionary {"data": [...], "layout": {...}} that both plotly.js and plotly.py can draw. Only
+plotly_js() and write_html() need plotly installed. Text in labels must pass through escape_markup(), because Plotly
+interprets markup in labels.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Figure = dict[str, Any]
 
 @dataclass(frozen=True)
 class Palette:
-    """The colours of a figure: one name for each, the same as the tokens of the page's style sheet."""
+    """The colors of a figure, named like the design tokens of the playground's style sheet."""
 
     surface: str
     line: str
@@ -32,10 +32,10 @@ class Palette:
     attention_to: str
     blocked: str
 
-    def run_line(self, number: int, width: int) -> Figure:
-        """The style of a run's lines. Numbers count from 0; from the sixth run on the colours come again, dashed."""
-        dash = "solid" if number < len(self.runs) else "12px,3px"  # far longer than those of a reference line
-        return {"color": self.runs[number % len(self.runs)], "width": width, "dash": dash}
+    def run_line(self, slot: int, width: int) -> Figure:
+        """Line style of a run. Slots count from 0; after the fifth, the colors repeat with dashed lines."""
+        dash = "solid" if slot < len(self.runs) else "12px,3px"  # much longer dashes than a reference line
+        return {"color": self.runs[slot % len(self.runs)], "width": width, "dash": dash}
 
 
 LIGHT = Palette(
@@ -64,15 +64,15 @@ DARK = Palette(
 
 @dataclass(frozen=True)
 class Reference:
-    """A dashed grey line across the chart: what something simpler than a Transformer achieves."""
+    """A horizontal dashed line: the loss of a baseline that is simpler than a Transformer."""
 
     name: str
-    loss: float
-    meaning: str = ""  # what it does or knows, as one would say it after its name
+    loss: float  # nats per character
+    meaning: str = ""  # a predicate that completes the sentence "<name> …"
 
 
-class Counted(Protocol):
-    """N-gram baselines of a text, as in `nanollm.data.ngrams.Baselines`: nats a character, None if not measured."""
+class Baselines(Protocol):
+    """Losses of n-gram baselines, as in nanollm.data.ngrams: nats per character, None if not measured."""
 
     @property
     def unigram(self) -> float | None: ...
@@ -82,37 +82,39 @@ class Counted(Protocol):
     def trigram(self) -> float | None: ...
 
 
-def literal(text: str) -> str:
-    """`text` as Plotly shows it character by character, whatever markup it contains."""
+def escape_markup(text: str) -> str:
+    """Escape a text so that Plotly shows it literally, including any markup in it."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def glyph(character: str) -> str:
-    """One character as a label: literally, and with a visible sign where it is blank."""
-    return literal(visible(character))
+    """A character as a label: escaped, and with a visible sign for whitespace."""
+    return escape_markup(visible(character))
 
 
-def guessing(vocab_size: int) -> Reference:
-    """The first reference line: what choosing blindly among `vocab_size` characters costs."""
-    meaning = f"chooses blindly among {vocab_size:,} characters, where every model starts"
-    return Reference("blind guessing", math.log(vocab_size), meaning)
+def uniform_reference(vocab_size: int) -> Reference:
+    """The loss of a uniform guess among `vocab_size` characters: ln(vocab_size)."""
+    meaning = f"gives each of {vocab_size:,} characters the same probability, as an untrained model does"
+    return Reference("uniform guess", math.log(vocab_size), meaning)
 
 
-def references_of(vocab_size: int, counted: Counted | None) -> list[Reference]:
-    """All reference lines that are known for a text, the easiest to pass first."""
-    losses = (counted.unigram, counted.bigram, counted.trigram) if counted else (None, None, None)
-    achieved = zip(_COUNTING, losses, strict=True)
-    return [guessing(vocab_size), *(Reference(name, loss, told) for (name, told), loss in achieved if loss is not None)]
+def references_of(vocab_size: int, baselines: Baselines | None) -> list[Reference]:
+    """All available reference lines of a text: a uniform guess, then the n-gram baselines that were measured."""
+    references = [uniform_reference(vocab_size)]
+    for name, attribute, meaning in _NGRAMS:
+        if baselines is not None and (loss := getattr(baselines, attribute)) is not None:
+            references.append(Reference(name, loss, meaning))
+    return references
 
 
-_COUNTING = (
-    ("counting characters", "knows only how often each character occurs (unigram)"),
-    ("counting pairs", "guesses by the one character before (bigram)"),
-    ("counting triples", "guesses by the two characters before (trigram)"),
+_NGRAMS = (
+    ("unigram counts", "unigram", "know only how often each character occurs"),
+    ("bigram counts", "bigram", "predict from the previous character"),
+    ("trigram counts", "trigram", "predict from the two previous characters"),
 )
 
 
-def ruled(
+def loss_axes(
     title: str,
     *,
     left: float,
@@ -122,28 +124,28 @@ def ruled(
     revision: str | None = None,
     palette: Palette = LIGHT,
 ) -> Figure:
-    """Loss against what `title` names, from `left` to `right`, before there is any curve: axes and reference lines."""
+    """A figure without curves: a loss axis, an X axis with the given title, and reference lines from left to right."""
     layout = _layout(palette, revision)
-    layout["xaxis"] |= {"title": titled(title), "type": "log" if logarithmic else "linear"}
-    layout["yaxis"]["title"] = titled("loss (nats per character)")
+    layout["xaxis"] |= {"title": axis_title(title), "type": "log" if logarithmic else "linear"}
+    layout["yaxis"]["title"] = axis_title("loss (nats per character)")
     layout["annotations"] = [_reference_label(reference, palette) for reference in references]
     return {"data": [_reference_trace(reference, left, right, palette) for reference in references], "layout": layout}
 
 
 def loss_bounds(data: Sequence[Mapping[str, Any]], references: Sequence[Reference]) -> Figure:
-    """Where the axis of losses starts and ends at most and at least.
+    """Plotly autorange options for the loss axis.
 
-    A diverged run's peak may not press all else to the floor: twice the loss of the easiest reference is the end, or,
-    where there is none, of the lines' first (one that begins in such a peak does not count). Half of it is always in
-    view, so that the first points do not fill the chart with their noise.
+    The axis ends at twice the highest reference loss at most, so that the peak of a diverged run does not compress
+    everything else. Without references, the highest first value of the lines is used instead, ignoring outliers. Half
+    of that loss is always in view, so that the noise of the first points does not fill the chart.
     """
-    firsts = [trace["y"][0] for trace in data if trace["y"]] or [math.log(2)]
-    first = max([one.loss for one in references] or [y for y in firsts if y <= 4 * min(firsts)])
+    first_values = [trace["y"][0] for trace in data if trace["y"]] or [math.log(2)]
+    first = max([one.loss for one in references] or [y for y in first_values if y <= 4 * min(first_values)])
     return {"include": round(first / 2, 3), "clipmin": 0, "clipmax": round(2 * first, 3)}
 
 
 def _layout(palette: Palette, revision: str | None) -> Figure:
-    """What all figures share: quiet axes on the surface's own colour, and room for labels but no more."""
+    """The layout that all figures share: muted axes and small margins."""
     axis = {
         "color": palette.quiet,
         "gridcolor": palette.line,
@@ -166,20 +168,20 @@ def _layout(palette: Palette, revision: str | None) -> Figure:
     }
 
 
-def titled(text: str) -> Figure:
-    """An axis title, a little apart from its axis."""
+def axis_title(text: str) -> Figure:
+    """An axis title with some distance from its axis."""
     return {"text": text, "standoff": 8, "font": {"size": 13}}
 
 
 def scatter(points: tuple[list[float], list[float]], name: str, style: Figure) -> Figure:
-    """Points, x and y, joined by a line of the given style; its name shows whatever markup it contains."""
+    """A line through points (x, y) with a name and a style."""
     x, y = points
     return {
         "type": "scatter",
-        "mode": "lines" if len(x) > 1 else "markers",  # a line of one point is none
-        "x": [round(place, 2) for place in x],
+        "mode": "lines" if len(x) > 1 else "markers",  # a single point has no line
+        "x": [round(value, 2) for value in x],
         "y": [round(value, 3) for value in y],
-        "name": literal(name),
+        "name": escape_markup(name),
         "line": style,
         "hovertemplate": "%{y:.3f}",
     }
@@ -193,8 +195,8 @@ def _reference_trace(reference: Reference, left: float, right: float, palette: P
 
 def _reference_label(reference: Reference, palette: Palette) -> Figure:
     return {
-        "text": f"{literal(reference.name)} {reference.loss:.2f}",
-        "hovertext": literal(f"“{reference.name}” {reference.meaning}." if reference.meaning else reference.name),
+        "text": f"{escape_markup(reference.name)} {reference.loss:.2f}",
+        "hovertext": escape_markup(f"“{reference.name}” {reference.meaning}." if reference.meaning else reference.name),
         "xref": "paper",
         "x": 1,
         "xanchor": "right",
@@ -207,14 +209,14 @@ def _reference_label(reference: Reference, palette: Palette) -> Figure:
 
 
 def plotly_js() -> str:
-    """The source of plotly.js, for a page that must open without a network (about 5 MB)."""
+    """The source code of plotly.js (about 5 MB), for pages that must work offline."""
     from plotly.offline import get_plotlyjs
 
     return get_plotlyjs()
 
 
 def write_html(figure: Figure, path: str | Path) -> None:
-    """Write the figure as one HTML file that opens anywhere, with plotly.js inside (it is about 5 MB)."""
+    """Write a figure as a self-contained HTML file, with plotly.js included (about 5 MB)."""
     import plotly.io
 
     plotly.io.write_html(figure, str(path), include_plotlyjs=True, full_html=True, validate=True)

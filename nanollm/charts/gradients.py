@@ -1,18 +1,18 @@
-"""Whether training is well, as one chart: the gradient's length above, the learning rate below."""
+"""Chart "Gradients and learning rate": the gradient norm above, the learning rate below, over the steps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Protocol
 
-from nanollm.charts.base import LIGHT, Figure, Palette, ruled
+from nanollm.charts.base import LIGHT, Figure, Palette, axis_title, loss_axes
 from nanollm.charts.thinning import thin
 
-POINTS = 60  # of each line
+MAX_POINTS = 60  # of each line
 
 
-class Course(Protocol):
-    """What is recorded of it; `Run.curve()` is one. Gradient norms are None where they were not finite."""
+class OptimizerCurve(Protocol):
+    """The input of gradient_figure(); Run.curve() provides it. Gradient norms that were not finite are None."""
 
     @property
     def steps(self) -> Sequence[int]: ...
@@ -22,19 +22,21 @@ class Course(Protocol):
     def learning_rate(self) -> Sequence[float]: ...
 
 
-def health_figure(course: Course, *, colour: int = 0, revision: str | None = None, palette: Palette = LIGHT) -> Figure:
-    """Gradient norm (logarithmic) and learning rate over the steps, one above the other."""
-    style = palette.run_line(colour, 1)
+def gradient_figure(
+    curve: OptimizerCurve, *, slot: int = 0, revision: str | None = None, palette: Palette = LIGHT
+) -> Figure:
+    """Gradient norm before clipping (logarithmic) and learning rate over the steps, as two stacked subplots."""
+    style = palette.run_line(slot, 1)
     data = []
-    for name, values, axis in (("gradient norm", course.grad_norm, "y"), ("learning rate", course.learning_rate, "y2")):
-        x, y = thin(course.steps, values, POINTS)
+    for name, values, axis in (("gradient norm", curve.grad_norm, "y"), ("learning rate", curve.learning_rate, "y2")):
+        x, y = thin(curve.steps, values, MAX_POINTS)
         trace = {"type": "scatter", "mode": "lines", "x": x, "y": [float(f"{value:.3g}") for value in y]}
         data.append(trace | {"name": name, "yaxis": axis, "line": style, "hovertemplate": "%{y:.3g}"})
-    layout = ruled("steps", left=0, right=1, revision=revision, palette=palette)["layout"]
+    layout = loss_axes("steps", left=0, right=1, revision=revision, palette=palette)["layout"]
     for axis, title in (("yaxis2", "learning rate"), ("yaxis", "gradient norm")):
-        layout[axis] = {**layout["yaxis"], "title": {**layout["yaxis"]["title"], "text": title}}
-    layout["xaxis"] |= {"anchor": "y2"}  # under both
-    # With a format of their own, ticks between powers of ten are written in full: 0.2 and not 2. Few have room.
+        layout[axis] = {**layout["yaxis"], "title": axis_title(title)}
+    layout["xaxis"] |= {"anchor": "y2"}  # below both subplots
+    # An explicit tickformat writes ticks between powers of ten in full: 0.2 instead of 2. There is room for few.
     layout["yaxis"] |= {"domain": [0.56, 1], "type": "log", "nticks": 2, "tickformat": "~g"}
     layout["yaxis2"] |= {"domain": [0, 0.44], "nticks": 4, "rangemode": "tozero"}
     layout |= {"hovermode": "x unified", "showlegend": False}

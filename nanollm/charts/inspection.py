@@ -1,6 +1,6 @@
-"""The charts of what is found inside a model, as plain Plotly figures: see charts.py, whose axes these are.
+"""Inspection charts: head scores over training, the character map and context use.
 
-Their lines are told apart by their names at the end, and kinds of characters by symbols: colours are for runs.
+Lines are labeled at their end and kinds of characters have symbols, because colors are reserved for runs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nanollm.charts.base import LIGHT, Figure, Palette, glyph, literal, ruled, titled
+from nanollm.charts.base import LIGHT, Figure, Palette, axis_title, escape_markup, glyph, loss_axes
 
-# A sign for each kind of explain.embeddings.KINDS; without one, the character alone is drawn.
-SIGNS = {
+# Marker of each kind in explain.embeddings.KINDS; kinds without one show the character only.
+SYMBOLS = {
     "vowel": "circle-open",
     "upper case": "square-open",
     "digit": "diamond-open",
@@ -23,8 +23,8 @@ SIGNS = {
     "other": "x-thin-open",
 }
 
-MATTERED = 0.25  # share of a head's attention from which on a pattern is named
-ROOM = 0.06  # of the axis of shares, which a name needs for itself
+MIN_LABELED = 0.25  # maximum score from which on the line of a pattern is labeled
+LABEL_HEIGHT = 0.06  # of a label, as a share of the Y axis
 
 
 def history_figure(
@@ -35,26 +35,26 @@ def history_figure(
     revision: str | None = None,
     palette: Palette = LIGHT,
 ) -> Figure:
-    """One head's scores (S, P), each the share of its attention that a pattern explains, over the steps of training.
+    """Scores of one head (S, P), the shares of attention that follow each pattern, over the training steps.
 
-    Steps are drawn on a logarithmic axis, for snapshots lie that way; step 0 stands where 1 would. NaN is left out.
-    The pattern that ends highest is drawn strong, and those that ever mattered are named at their end.
+    The step axis is logarithmic, because snapshots are log-spaced; step 0 is drawn at 1. NaN is left out. The pattern
+    with the highest final score is emphasized; patterns that ever exceeded MIN_LABELED are labeled at their end.
     """
-    figure = ruled("steps", left=1, right=max([*steps, 2]), logarithmic=True, revision=revision, palette=palette)
+    figure = loss_axes("steps", left=1, right=max([*steps, 2]), logarithmic=True, revision=revision, palette=palette)
     x = [max(step, 1) for step in steps]
     last = np.nan_to_num(scores[-1]) if len(scores) else np.zeros(len(patterns))
     strong = int(last.argmax())
     figure["data"] = [
         _score_line(x, scores[:, index], name, index == strong, palette) for index, name in enumerate(patterns)
     ]
-    most = np.nan_to_num(scores).max(axis=0, initial=0.0)
-    named = [index for index in range(len(patterns)) if x and (index == strong or most[index] > MATTERED)]
-    figure["data"].append(_names(x[-1:], last[named], [patterns[index] for index in named], palette))
+    highest = np.nan_to_num(scores).max(axis=0, initial=0.0)
+    labeled = [index for index in range(len(patterns)) if x and (index == strong or highest[index] > MIN_LABELED)]
+    figure["data"].append(_end_labels(x[-1:], last[labeled], [patterns[index] for index in labeled], palette))
     layout = figure["layout"]
-    layout["yaxis"] |= {"title": titled("share of its attention"), "range": [0, 1], "tickformat": ".0%"}
+    layout["yaxis"] |= {"title": axis_title("share of attention"), "range": [0, 1], "tickformat": ".0%"}
     layout |= {"showlegend": False, "hovermode": "x unified"}
     layout["margin"] = {**layout["margin"], "t": 12, "r": 132}
-    layout["xaxis"]["dtick"] = 1  # powers of ten alone
+    layout["xaxis"]["dtick"] = 1  # powers of ten only
     return figure
 
 
@@ -68,11 +68,11 @@ def map_figure(
     revision: str | None = None,
     palette: Palette = LIGHT,
 ) -> Figure:
-    """The characters of a vocabulary at their points (V, 2); each kind has a sign of its own.
+    """Character map: the characters of a vocabulary at points (V, 2), with a marker for each kind.
 
-    `reach` keeps the axes the same over several maps: how far from the middle they go.
+    `shares` are the explained variances of the two axes. `reach` fixes the axes to ±reach, for a series of maps.
     """
-    figure = ruled("", left=0, right=1, revision=revision, palette=palette)
+    figure = loss_axes("", left=0, right=1, revision=revision, palette=palette)
     reach = reach or 1.05 * float(np.abs(points).max(initial=1e-9))
     figure["data"] = [
         _kind_trace(kind, [i for i, own in enumerate(kinds) if own == kind], points, characters, palette)
@@ -80,44 +80,46 @@ def map_figure(
     ]
     layout = figure["layout"]
     for axis, share in zip(("xaxis", "yaxis"), shares, strict=True):
-        layout[axis] |= {"title": titled(f"{share:.0%} of the variance"), "range": [-reach, reach]}
+        layout[axis] |= {"title": axis_title(f"{share:.0%} of variance"), "range": [-reach, reach]}
         layout[axis] |= {"showticklabels": False}
     layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
     layout |= {"showlegend": True, "hovermode": "closest", "transition": {"duration": 150}}
     return figure
 
 
-class Meter(Protocol):
-    """What a context chart reads; `explain.context.ContextMeter` is one, and says what each array is."""
+class ContextUse(Protocol):
+    """The input of context_figure(); see nanollm.explain.context_use.ContextUse for the arrays."""
 
     @property
     def first(self) -> np.ndarray: ...
     @property
     def last(self) -> np.ndarray: ...
     @property
-    def along(self) -> np.ndarray: ...
+    def by_position(self) -> np.ndarray: ...
     @property
-    def along_error(self) -> np.ndarray: ...
+    def by_position_error(self) -> np.ndarray: ...
     @property
     def lengths(self) -> np.ndarray: ...
     @property
-    def cut(self) -> np.ndarray: ...
+    def truncated(self) -> np.ndarray: ...
     @property
-    def cut_error(self) -> np.ndarray: ...
+    def truncated_error(self) -> np.ndarray: ...
 
 
-def context_figure(meter: Meter, *, revision: str | None = None, palette: Palette = LIGHT) -> Figure:
-    """Loss against characters of context, with standard errors: of the same characters with their context cut, and of
-    different ones along the window."""
-    lengths = meter.lengths.tolist()
-    figure = ruled(
-        "characters of context", left=1, right=max(lengths), logarithmic=True, revision=revision, palette=palette
+def context_figure(use: ContextUse, *, revision: str | None = None, palette: Palette = LIGHT) -> Figure:
+    """Loss against context length with standard errors: with truncated context, and by position in the window."""
+    lengths = use.lengths.tolist()
+    figure = loss_axes(
+        "context length (characters)", left=1, right=max(lengths), logarithmic=True, revision=revision, palette=palette
     )
-    # Place t of a window has t + 1 characters to go by; a stretch of places stands at its middle.
-    places = np.sqrt((meter.first + 1.0) * (meter.last + 1.0)).round(1).tolist()
-    along = _line(places, meter.along.tolist(), "along the window", palette.quiet, 1)
-    cut = _line(lengths, meter.cut.tolist(), "the same characters, context cut", palette.text, 2)
-    figure["data"] = [_with_error(along, meter.along_error, palette), _with_error(cut, meter.cut_error, palette)]
+    # Position t has a context of t + 1 characters; a bin of positions is drawn at its geometric mean.
+    centers = np.sqrt((use.first + 1.0) * (use.last + 1.0)).round(1).tolist()
+    by_position = _line(centers, use.by_position.tolist(), "by position in the window", palette.quiet, 1)
+    truncated = _line(lengths, use.truncated.tolist(), "same characters, truncated context", palette.text, 2)
+    figure["data"] = [
+        _with_error(by_position, use.by_position_error, palette),
+        _with_error(truncated, use.truncated_error, palette),
+    ]
     figure["layout"] |= {"showlegend": True, "hovermode": "closest"}
     figure["layout"]["xaxis"] |= {"tickvals": lengths, "ticktext": [str(length) for length in lengths]}
     return figure
@@ -136,17 +138,17 @@ def _score_line(x: list[int], scores: np.ndarray, name: str, strong: bool, palet
     return line | {"mode": "lines+markers", "marker": {"size": 4}, "hovertemplate": "%{y:.0%}"}
 
 
-def _names(x: list[int], y: np.ndarray, names: list[str], palette: Palette) -> Figure:
-    """The names of lines at their ends, moved up where one would lie on another."""
-    places = y.astype(float)
-    for below, above in pairwise(np.argsort(places)):
-        places[above] = max(places[above], places[below] + ROOM)
+def _end_labels(x: list[int], y: np.ndarray, names: list[str], palette: Palette) -> Figure:
+    """Labels at the ends of lines, moved up where they would overlap."""
+    heights = y.astype(float)
+    for below, above in pairwise(np.argsort(heights)):
+        heights[above] = max(heights[above], heights[below] + LABEL_HEIGHT)
     return {
         "type": "scatter",
         "mode": "text",
         "x": x * len(names),
-        "y": places.round(3).tolist(),
-        "text": [f"\u00a0{literal(name)}" for name in names],
+        "y": heights.round(3).tolist(),
+        "text": [f"\u00a0{escape_markup(name)}" for name in names],
         "textfont": {"color": palette.text},
         "textposition": "middle right",
         "cliponaxis": False,
@@ -157,8 +159,8 @@ def _names(x: list[int], y: np.ndarray, names: list[str], palette: Palette) -> F
 def _kind_trace(
     kind: str, members: list[int], points: np.ndarray, characters: Sequence[str], palette: Palette
 ) -> Figure:
-    marker = {"symbol": SIGNS.get(kind, "circle"), "size": 18, "color": palette.quiet, "line": {"width": 1}}
-    if kind not in SIGNS:
+    marker = {"symbol": SYMBOLS.get(kind, "circle"), "size": 18, "color": palette.quiet, "line": {"width": 1}}
+    if kind not in SYMBOLS:
         marker = {"symbol": "circle", "size": 18, "color": palette.surface}
     return {
         "type": "scatter",
@@ -174,12 +176,12 @@ def _kind_trace(
     }
 
 
-def _line(x: Sequence[float], y: Sequence[float | None], name: str, colour: str, width: int) -> Figure:
+def _line(x: Sequence[float], y: Sequence[float | None], name: str, color: str, width: int) -> Figure:
     return {
         "type": "scatter",
         "mode": "lines",
         "x": list(x),
         "y": [round(float(value), 4) if value is not None else None for value in y],
-        "name": literal(name),
-        "line": {"color": colour, "width": width},
+        "name": escape_markup(name),
+        "line": {"color": color, "width": width},
     }

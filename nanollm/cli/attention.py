@@ -28,7 +28,7 @@ def attention(arguments: argparse.Namespace) -> int:
     path = find_checkpoint(arguments)
     import numpy as np
 
-    from nanollm.charts.attention_page import write_attention_page
+    from nanollm.charts.attention import write_attention_page
     from nanollm.explain.attention import attention_map
     from nanollm.train.checkpoint import load_model
 

@@ -100,9 +100,10 @@ def stream(loaded: LoadedModel, arguments: argparse.Namespace) -> Iterator[str]:
         texts = sample_texts(loaded, arguments)
         return (f"--- seed {seed}\n{text}\n" for seed, text in texts.items())
     from nanollm.inference.generate import stream_text
+    from nanollm.inference.sampling import SamplingOptions
 
-    settings = {name: getattr(arguments, name) for name in _SETTINGS}
-    return chain([arguments.prompt], stream_text(loaded.model, loaded.tokenizer, arguments.prompt, **settings), "\n")
+    options = SamplingOptions(**{name: getattr(arguments, name) for name in _SETTINGS})
+    return chain([arguments.prompt], stream_text(loaded.model, loaded.tokenizer, arguments.prompt, options), "\n")
 
 
 def sample_texts(loaded: LoadedModel, arguments: argparse.Namespace) -> dict[int, str]:

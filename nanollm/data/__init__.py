@@ -1,1 +1,1 @@
-"""Texts: decoding, cleaning, statistics, splits, storage, built-in texts and n-gram baselines."""
+"""Corpora: decoding, cleaning, statistics, storage, built-in texts, n-gram baselines and training datasets."""

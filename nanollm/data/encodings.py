@@ -1,6 +1,6 @@
-"""How else a file that is not UTF-8 might be read: the encodings that its bytes allow, each with what it would read.
+"""Encoding suggestions for a file that is not UTF-8: the encodings in which it is valid, each with an excerpt.
 
-No rule tells Cyrillic from Chinese in a few bytes, but whoever brought the text sees at once which line reads right.
+A few bytes do not determine whether a text is Cyrillic or Chinese, but the user can recognize the right excerpt.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from nanollm.errors import InputError
 
-# The more common first.
+# In order of how common they are.
 ENCODINGS = {
     "cp1252": "Western European",
     "utf-16-le": "UTF-16",
@@ -32,75 +32,75 @@ ENCODINGS = {
     "euc_jp": "Japanese, EUC",
     "euc_kr": "Korean",
     "mac_roman": "Western European, old Macintosh",
-    "latin-1": "Latin-1, every byte a character",
+    "latin-1": "Latin-1 (accepts any bytes)",
 }
-_LOOKED_AT = 2**16  # bytes, from a little before the first telling one
-_BEFORE, _AFTER = 10, 22  # characters of an excerpt around the first one that tells
+_SAMPLE_BYTES = 2**16  # decoded, from shortly before the first distinctive byte
+_BEFORE, _AFTER = 10, 22  # characters of an excerpt around the first distinctive one
 _CHUNK = 2**20
-_TELLING = re.compile(rb"[\x00\x80-\xff]")  # bytes that not all encodings read alike
-# What is rare in any language, but common in a text that is read in the wrong encoding: words of accented letters
-# alone, capitals inside of words, signs and narrow katakana between letters.
+_DISTINCTIVE = re.compile(rb"[\x00\x80-\xff]")  # bytes that depend on the encoding
+# Patterns that are rare in all languages but common in wrongly decoded text: words of accented letters only, capitals
+# inside words, and symbols or half-width katakana between letters.
 _UNLIKELY = re.compile(
     r"[À-ÖØ-öø-ž]{3,}|[a-zà-öø-ÿа-я][A-ZÀ-ÖØ-ÞА-Я]|[\u2500-\u259f\uff61-\uff9f]|[^\W\d][¡-¿×÷€ƒ†‡ˆ‰]"
 )
-MOST = 8  # more than these nobody reads through
-_NO_TEXT = ("Cc", "Cn", "Co")  # control characters, and code points that stand for nothing
+MAX_GUESSES = 8  # suggestions shown
+_NOT_TEXT = ("Cc", "Cn", "Co")  # Unicode categories: control, unassigned, private use
 
 
 @dataclass(frozen=True)
 class EncodingGuess:
-    """One way to read a file."""
+    """A possible encoding of a file."""
 
-    encoding: str  # as Python calls it
+    encoding: str  # its name in Python
     label: str
-    excerpt: str  # what it makes of the first place where encodings differ, on one line
+    excerpt: str  # the decoded text around the first distinctive byte, on one line
 
 
 def likely_encodings(path: str | Path) -> list[EncodingGuess]:
-    """The MOST likely ways in which the file's bytes make a text, the likeliest first; empty for plain ASCII.
+    """Return the most plausible encodings of a file (at most MAX_GUESSES), best first; none for plain ASCII.
 
-    Of those that read alike there is only one. Only the first place that tells is looked at: that the rest can be
-    read, too, is only known when it was. Raises InputError if the file cannot be read.
+    Encodings with identical results are listed once. Only the text around the first distinctive byte is decoded, so
+    decoding the whole file may still fail. Raises InputError if the file cannot be read.
     """
-    data = _first_telling(path)
+    data = _distinctive_bytes(path)
     found: dict[str, EncodingGuess] = {}
     for encoding, label in ENCODINGS.items() if data else ():
-        text = _read(data, encoding)
+        text = _decoded(data, encoding)
         if text and text not in found:
             found[text] = EncodingGuess(encoding, label, _excerpt(text))
-    return [found[text] for text in sorted(found, key=_unlikeliness)[:MOST]]
+    return [found[text] for text in sorted(found, key=_unlikeliness)[:MAX_GUESSES]]
 
 
-def _first_telling(path: str | Path) -> bytes:
-    """Bytes of the file from a little before the first telling one, at an even place; empty if there is none."""
+def _distinctive_bytes(path: str | Path) -> bytes:
+    """Read bytes from shortly before the first distinctive one, at an even offset (for UTF-16); b"" if none."""
     try:
         with open(path, "rb") as file:
             while data := file.read(_CHUNK):
-                if found := _TELLING.search(data):
+                if found := _DISTINCTIVE.search(data):
                     file.seek(max(0, file.tell() - len(data) + found.start() - 2 * _BEFORE) & ~1)
-                    return file.read(_LOOKED_AT)
+                    return file.read(_SAMPLE_BYTES)
     except OSError as error:
         raise InputError(f"The text {str(path)!r} cannot be read: {error.strerror or error}.") from error
     return b""
 
 
-def _read(data: bytes, encoding: str) -> str:
-    """The bytes as a text (the last character may be cut short); empty if they are none in this encoding."""
+def _decoded(data: bytes, encoding: str) -> str:
+    """Decode the bytes, ignoring an incomplete last character; return "" if they are not valid in this encoding."""
     text = ""
     with suppress(UnicodeError):
         text = codecs.getincrementaldecoder(encoding)("strict").decode(data)
-    strange = {c for c in text if c not in "\n\r\t\f" and unicodedata.category(c) in _NO_TEXT}
-    # The last resort may hold control characters. NUL is the one that is in no text.
-    return "" if "\0" in strange or (strange and encoding != "latin-1") else text
+    non_text = {c for c in text if c not in "\n\r\t\f" and unicodedata.category(c) in _NOT_TEXT}
+    # Latin-1 is the fallback and may contain control characters, but no text contains NUL.
+    return "" if "\0" in non_text or (non_text and encoding != "latin-1") else text
 
 
 def _unlikeliness(text: str) -> float:
-    """How much of what is not ASCII looks as if it were misread, 0 to about 1."""
-    telling = sum(not c.isascii() for c in text)
-    return sum(len(found) for found in _UNLIKELY.findall(text)) / max(1, telling)
+    """Return the fraction of non-ASCII characters that look wrongly decoded, from 0 to about 1."""
+    non_ascii = sum(not c.isascii() for c in text)
+    return sum(len(found) for found in _UNLIKELY.findall(text)) / max(1, non_ascii)
 
 
 def _excerpt(text: str) -> str:
-    place = next((place for place, c in enumerate(text) if not c.isascii()), 0)
-    around = text[max(0, place - _BEFORE) : place + _AFTER]
+    position = next((i for i, c in enumerate(text) if not c.isascii()), 0)
+    around = text[max(0, position - _BEFORE) : position + _AFTER]
     return "".join(c if c.isprintable() else " " for c in " ".join(around.split()))

@@ -1,18 +1,19 @@
-"""What plain counting achieves on a text: the losses that a model has to beat before it has learned anything new.
+"""N-gram baselines: the losses of uniform, unigram, bigram and trigram models, which a Transformer should beat.
 
-A model that does not look at the text at all loses ln V nats a character. One that knows how often each character
-occurs loses less, one that knows what follows each character less again, one that knows what follows each pair still
-less. These are judged as the model is: they count in the training part, and predict the end that was kept back.
+A uniform guess has a loss of ln V nats per character. A unigram model knows the frequency of each character, a bigram
+model what follows each character, a trigram model what follows each pair. They are counted on the training split and
+evaluated on the validation split, like the model.
 
-What was never counted must not get the probability 0, or one new pair would cost an infinite loss. With c(h, w) the
-count of character w after history h, c(h) its sum over w, and T(h) how many different characters followed h,
+Smoothing avoids zero probabilities, for which a single new pair would give an infinite loss. With c(h, w) the count of
+character w after history h, c(h) the sum over w, and T(h) the number of distinct characters after h,
 
     P(w | h) = (c(h, w) + T(h) P(w | h')) / (c(h) + T(h))
 
-where h' is h without its first character, and below the unigram every character has 1 / V. The more different things
-followed a history, the more is left for new ones. This is method C of Witten and Bell, "The zero-frequency problem",
-IEEE Transactions on Information Theory 37(4), 1991, interpolated as in Chen and Goodman, "An empirical study of
-smoothing techniques for language modeling", Computer Speech and Language 13(4), 1999. It has nothing to tune.
+where h' is h without its first character; below the unigram, every character has probability 1 / V. The more distinct
+characters have followed a history, the more probability remains for new ones. This is Witten–Bell smoothing (method C
+of Witten and Bell, "The zero-frequency problem", IEEE Transactions on Information Theory 37(4), 1991), interpolated as
+in Chen and Goodman, "An empirical study of smoothing techniques for language modeling", Computer Speech and Language
+13(4), 1999. It has no hyperparameters.
 """
 
 from __future__ import annotations
@@ -27,77 +28,76 @@ from nanollm.data.token_file import iter_chunks
 from nanollm.errors import InputError
 
 ORDERS = (1, 2, 3)  # unigram, bigram, trigram
-MAX_DISTINCT = 2**22  # n-grams that are remembered; only texts of many megabytes in thousands of characters have more
-_MAX_CELLS = 2**22  # n-grams that there could be: up to here each has its own cell, which is faster than sorting
+MAX_DISTINCT = 2**22  # n-grams stored; only exceeded by texts of many megabytes with thousands of characters
+_MAX_CELLS = 2**22  # possible n-grams up to which an array with one cell each is used, which is faster than sorting
 _CHUNK = 2**21  # characters counted at a time: 16 MB of keys
 _NOTHING = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
 class Baselines:
-    """Losses in nats a character, on the validation text; None where there is none. `uniform` is ln V for any text."""
+    """Losses in nats per character on the validation split; None without one. `uniform` is ln V for any text."""
 
     uniform: float
     unigram: float | None
     bigram: float | None
     trigram: float | None
-    counted: int  # characters of the training text, from its beginning, that were counted; all unless MAX_DISTINCT
+    counted: int  # characters at the start of the training split that were counted: all, unless limited by MAX_DISTINCT
 
 
 def measure_baselines(
     train_ids: np.ndarray | Sequence[int], validation_ids: np.ndarray | Sequence[int], vocab_size: int
 ) -> Baselines:
-    """Count n-grams in the ids (N,) of a training text and predict the ids (M,) that follow it.
+    """Count n-grams in training ids (N,) and evaluate them on the validation ids (M,) that follow.
 
-    Takes bounded memory (about 300 MB at the most) for any length. Where a text has more different trigrams than
-    MAX_DISTINCT, only so much of its beginning is counted as has that many. Raises InputError for ids that are not
-    from 0 to V - 1.
+    Memory is bounded (about 300 MB) for any length: if a text has more than MAX_DISTINCT distinct trigrams, only its
+    beginning up to that number is counted. Raises InputError for ids that are not from 0 to V - 1.
     """
     train_ids, validation_ids = _row(train_ids), _row(validation_ids)
     if vocab_size < 1:
-        raise InputError("A vocabulary has at least one character: build it from the text.")
+        raise InputError("vocab_size must be at least 1: build the vocabulary from the text.")
     uniform = math.log(vocab_size)
     trigrams = _count(train_ids, 3, vocab_size, MAX_DISTINCT)
     counted = trigrams.characters
-    # The first characters that were kept back follow the last ones of the training text.
-    judged = np.concatenate([train_ids[-2:], validation_ids]) if len(validation_ids) else validation_ids
-    if len(judged) < 3:
+    # The history of the first validation characters is the end of the training split.
+    evaluated = np.concatenate([train_ids[-2:], validation_ids]) if len(validation_ids) else validation_ids
+    if len(evaluated) < 3:
         return Baselines(uniform, None, None, None, counted)
     tables = [*(_count(train_ids[:counted], order, vocab_size) for order in (1, 2)), trigrams]
     nats = np.zeros(len(tables))
-    for chunk in _chunks(judged, 3):
+    for chunk in _chunks(evaluated, 3):
         keys, counts = _distinct(_keys(chunk, 3, vocab_size), vocab_size**3)
         for row, probabilities in enumerate(_probabilities(tables, keys)):
             nats[row] -= counts @ np.log(probabilities)
-    unigram, bigram, trigram = (nats / (len(judged) - 2)).tolist()
+    unigram, bigram, trigram = (nats / (len(evaluated) - 2)).tolist()
     return Baselines(uniform, unigram, bigram, trigram, counted)
 
 
 class NgramCounts:
-    """The n-grams of one order in a text. A key is the n ids of an n-gram as the digits of a number to base V."""
+    """N-gram counts of one order. The key of an n-gram is the number whose n digits in base V are its ids."""
 
     def __init__(self, keys: np.ndarray, counts: np.ndarray, vocab_size: int, characters: int) -> None:
-        """Ascending keys (K,) of those that occur, how often each does (K,), and in a text of how many characters."""
+        """Store ascending keys (K,), their counts (K,), and the number of characters that were counted."""
         self.vocab_size = vocab_size
         self.characters = characters
         self._keys, self._counts = keys, counts
-        begins = _begins(keys // vocab_size)
-        self._histories = keys[begins] // vocab_size  # (H,), ascending: the n - 1 characters before the last one
-        self._totals = np.add.reduceat(counts, begins) if len(begins) else counts  # (H,): c(h)
-        self._followers = np.diff(begins, append=len(keys))  # (H,): T(h)
+        starts = _first_occurrences(keys // vocab_size)
+        self._histories = keys[starts] // vocab_size  # (H,), ascending: the first n - 1 characters
+        self._totals = np.add.reduceat(counts, starts) if len(starts) else counts  # (H,): c(h)
+        self._followers = np.diff(starts, append=len(keys))  # (H,): T(h)
 
     def probabilities(self, keys: np.ndarray, lower: np.ndarray) -> np.ndarray:
-        """P(w | h) of the n-grams `keys` (K,), given P(w | h') of each (K,)."""
+        """Return P(w | h) of the n-grams `keys` (K,), given P(w | h') of each as `lower` (K,)."""
         histories = keys // self.vocab_size
-        count = _looked_up(keys, self._keys, self._counts)
-        total = _looked_up(histories, self._histories, self._totals)
-        followers = _looked_up(histories, self._histories, self._followers)
+        count = _lookup(keys, self._keys, self._counts)
+        total = _lookup(histories, self._histories, self._totals)
+        followers = _lookup(histories, self._histories, self._followers)
         known = total > 0
         return np.where(known, (count + followers * lower) / np.where(known, total + followers, 1), lower)
 
 
 def _probabilities(tables: Sequence[NgramCounts], keys: np.ndarray) -> Iterator[np.ndarray]:
-    """For each order from the unigram on, the probability (K,) of the last character of each of the trigrams (K,)."""
+    """Yield, for orders 1 to 3, the probability (K,) of the last character of each trigram in `keys` (K,)."""
     vocab_size = tables[0].vocab_size
     probabilities = np.full(len(keys), 1 / vocab_size)
     for order, table in zip(ORDERS, tables, strict=True):
@@ -106,7 +106,7 @@ def _probabilities(tables: Sequence[NgramCounts], keys: np.ndarray) -> Iterator[
 
 
 def _count(ids: np.ndarray, order: int, vocab_size: int, most: float = math.inf) -> NgramCounts:
-    """Count the n-grams of a text, or of so much of its beginning as has more than `most` different ones.
+    """Count the n-grams of ids, stopping after the chunk in which there are more than `most` distinct ones.
 
     Raises InputError for ids out of range.
     """
@@ -120,58 +120,58 @@ def _count(ids: np.ndarray, order: int, vocab_size: int, most: float = math.inf)
 
 
 def _row(ids: np.ndarray | Sequence[int]) -> np.ndarray:
-    """The ids as an array (N,). Raises InputError unless they are a row of whole numbers."""
+    """Convert ids to an array (N,). Raises InputError unless they are a 1-D sequence of integers."""
     row = np.asanyarray(ids) if len(ids) else _NOTHING
     if row.ndim != 1 or not np.issubdtype(row.dtype, np.integer):
-        raise InputError("The ids must be one row of whole numbers: use tokenizer.encode(text).")
+        raise InputError("The ids must be a one-dimensional sequence of integers: use tokenizer.encode(text).")
     return row
 
 
 def _chunks(ids: np.ndarray, order: int) -> Iterator[np.ndarray]:
-    """The ids in pieces that overlap, so that each n-gram lies in exactly one of them."""
+    """Iterate over ids in overlapping chunks, so that each n-gram is in exactly one of them."""
     return iter_chunks(ids, _CHUNK, order - 1)
 
 
 def _keys(ids: np.ndarray, order: int, vocab_size: int) -> np.ndarray:
-    """The keys (N - n + 1,) of all n-grams, in the order of the text. Raises InputError for ids out of range."""
+    """Return the keys (N - n + 1,) of all n-grams, in text order. Raises InputError for ids out of range."""
     if not 0 <= ids.min() <= ids.max() < vocab_size:
-        raise InputError(f"Every id must be from 0 to {vocab_size - 1}: encode with its tokenizer.")
+        raise InputError(f"Every id must be from 0 to {vocab_size - 1}: use the tokenizer of this vocabulary.")
     length = len(ids) - order + 1
     keys = ids[:length].astype(np.int64)
-    for place in range(1, order):
+    for offset in range(1, order):
         keys *= vocab_size
-        keys += ids[place : place + length]
+        keys += ids[offset : offset + length]
     return keys
 
 
 def _distinct(keys: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
-    """The different ones among keys from 0 to cells - 1, ascending, and how often each occurs."""
+    """Return the distinct keys (in 0 … cells - 1), ascending, and their counts."""
     if cells <= _MAX_CELLS:
         counts = np.bincount(keys)
         distinct = np.flatnonzero(counts)
         return distinct, counts[distinct]
     keys = np.sort(keys)
-    begins = _begins(keys)
-    return keys[begins], np.diff(begins, append=len(keys))
+    starts = _first_occurrences(keys)
+    return keys[starts], np.diff(starts, append=len(keys))
 
 
 def _merged(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Two counts as one."""
+    """Merge two (keys, counts) pairs."""
     keys = np.concatenate([one[0], other[0]])
-    order = np.argsort(keys, kind="stable")  # merges what is sorted already
+    order = np.argsort(keys, kind="stable")  # a merge, because both parts are sorted
     keys, counts = keys[order], np.concatenate([one[1], other[1]])[order]
-    begins = _begins(keys)
-    return keys[begins], np.add.reduceat(counts, begins)
+    starts = _first_occurrences(keys)
+    return keys[starts], np.add.reduceat(counts, starts)
 
 
-def _begins(keys: np.ndarray) -> np.ndarray:
-    """Where in ascending keys each different one occurs first."""
+def _first_occurrences(keys: np.ndarray) -> np.ndarray:
+    """Return the index of the first occurrence of each distinct key, given ascending keys."""
     return np.flatnonzero(np.diff(keys, prepend=-1))
 
 
-def _looked_up(wanted: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The value of each wanted key, 0 for one that is not among the ascending keys."""
+def _lookup(queries: np.ndarray, keys: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the values of the queried keys, 0 for those that are not among the ascending `keys`."""
     if not len(keys):
-        return np.zeros(len(wanted), dtype=np.int64)
-    places = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[places] == wanted, values[places], 0)
+        return np.zeros(len(queries), dtype=np.int64)
+    indices = np.minimum(np.searchsorted(keys, queries), len(keys) - 1)
+    return np.where(keys[indices] == queries, values[indices], 0)

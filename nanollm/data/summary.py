@@ -1,4 +1,4 @@
-"""All that is said about a text before it is trained on, for the page and the terminal alike."""
+"""Summary of a text before training: statistics, n-gram baselines and suitability, for page and terminal."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from nanollm.data.ngrams import Baselines
 from nanollm.data.planning import Plan, plans, verdict
 from nanollm.tokenizer import visible
 
-_ROWS = 20  # of the frequency table on a terminal
-_BAR = 24
+_ROWS = 20  # of the frequency table in the terminal
+_BAR = 24  # characters of its longest bar
 
 
 @dataclass(frozen=True)
 class TextSummary:
-    """What a text is made of, and what can be expected of it."""
+    """Statistics of a text, and what to expect from training on it."""
 
     info: CorpusInfo
-    entropy: float  # of its characters, nats each
+    entropy: float  # unigram entropy, nats per character
     baselines: Baselines
     plans: list[Plan]
-    frequencies: list[tuple[str, int]]  # each character and how often it occurs, the most frequent first
-    odd: list[tuple[str, int]]  # those of them that oddity() has a word for
+    frequencies: list[tuple[str, int]]  # characters with their counts, in descending order
+    odd: list[tuple[str, int]]  # the characters for which oddity() returns a description
 
 
 def summarize(corpora: CorpusStore, info: CorpusInfo) -> TextSummary:
-    """Count a text. Raises InputError if it is gone, or was changed on disk."""
+    """Summarize a text. Raises InputError if it was deleted, or changed on disk."""
     return TextSummary(
         info,
         corpora.entropy(info.sha256),
@@ -42,24 +42,24 @@ def summarize(corpora: CorpusStore, info: CorpusInfo) -> TextSummary:
 
 
 def one_sentence(info: CorpusInfo) -> str:
-    """A text in one sentence."""
-    said = verdict(plans(info.characters, info.vocab_size))
-    return f"{info.characters:,} characters, {info.vocab_size:,} different; {said}."
+    """Return a summary in one sentence."""
+    suitability = verdict(plans(info.characters, info.vocab_size))
+    return f"{info.characters:,} characters, {info.vocab_size:,} distinct; {suitability}."
 
 
 def baseline_rows(baselines: Baselines) -> list[tuple[str, float]]:
-    """What each way to count loses, in nats a character, from knowing nothing on; what was not measured is left out."""
+    """Return (name, loss in nats per character) for each baseline that was measured, from uniform to trigram."""
     rows = (
-        ("guessing blindly", baselines.uniform),
-        ("counting characters", baselines.unigram),
-        ("counting pairs", baselines.bigram),
-        ("counting triples", baselines.trigram),
+        ("uniform guess", baselines.uniform),
+        ("unigram counts", baselines.unigram),
+        ("bigram counts", baselines.bigram),
+        ("trigram counts", baselines.trigram),
     )
     return [(name, loss) for name, loss in rows if loss is not None]
 
 
 def as_json(facts: TextSummary) -> dict[str, Any]:
-    """For machines."""
+    """Return the summary for JSON output."""
     return {
         **{"name": facts.info.name, "sha256": facts.info.sha256},
         **{"characters": facts.info.characters, "vocab_size": facts.info.vocab_size},
@@ -71,12 +71,12 @@ def as_json(facts: TextSummary) -> dict[str, Any]:
 
 
 def as_lines(facts: TextSummary) -> list[str]:
-    """For a terminal."""
+    """Format the summary for the terminal, line by line."""
     return [
         one_sentence(facts.info),
-        f"Its characters carry {facts.entropy:.3f} nats each (their entropy): {_choices(facts.entropy)}.",
+        f"Entropy of its characters: {facts.entropy:.3f} nats ({_choices(facts.entropy)}).",
         "",
-        "On its end, which is kept back to judge by, a model must do better than (nats a character):",
+        "N-gram baselines on the validation split, which a model should beat (nats per character):",
         *(f"  {name:20} {loss:6.3f}  {_choices(loss)}" for name, loss in baseline_rows(facts.baselines)),
         *_counted(facts),
         "",
@@ -88,14 +88,14 @@ def as_lines(facts: TextSummary) -> list[str]:
 
 
 def _choices(loss: float) -> str:
-    return f"choosing among {math.exp(loss):.1f}"
+    return f"perplexity {math.exp(loss):.1f}"
 
 
 def _counted(facts: TextSummary) -> list[str]:
-    """Says so if only a part of the text could be counted."""
-    learned, _ = split(range(facts.info.characters), TrainConfig().validation_fraction)
+    """A note if only part of the training split was counted."""
+    training, _ = split(range(facts.info.characters), TrainConfig().validation_fraction)
     counted = facts.baselines.counted
-    return [f"  (counted in the first {counted:,} characters)"] if counted < len(learned) else []
+    return [f"  (counted in the first {counted:,} characters)"] if counted < len(training) else []
 
 
 def _table(facts: TextSummary) -> list[str]:

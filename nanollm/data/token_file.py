@@ -1,8 +1,8 @@
-"""The ids of a large text in a file of their own, so that training maps what it reads instead of holding all of it.
+"""Token files: the ids of a large text, memory-mapped for training instead of loaded.
 
 32 bytes     SHA-256 of everything that follows
-one line     JSON: the format, the text's digest, its characters; padded, so that the ids begin at a multiple of 64
-the rest     the ids, each in the tokenizer's id_type
+one line     JSON: the format, the digest of the text, its characters; padded so that the ids start at a multiple of 64
+the rest     the ids in the tokenizer's id_type
 """
 
 from __future__ import annotations
@@ -21,24 +21,24 @@ from nanollm.tokenizer import CharTokenizer
 FORMAT = 1
 _DIGEST = hashlib.sha256().digest_size
 _ALIGNMENT = 64
-_CHUNK = 2**20  # bytes checked at a time
-LENGTH = 2**21  # ids that chunks() reads at a time
+_CHUNK = 2**20  # bytes hashed at a time
+CHUNK_LENGTH = 2**21  # default of iter_chunks()
 
 
-def write_ids(file: BinaryIO, sha256: str, tokenizer: CharTokenizer, pieces: Iterable[str]) -> None:
-    """Write the ids of the text with this digest into an empty file, given its pieces.
+def write_ids(file: BinaryIO, sha256: str, tokenizer: CharTokenizer, chunks: Iterable[str]) -> None:
+    """Encode the text with this digest, given in chunks, into an empty file.
 
-    Raises OSError, and InputError for a character that the tokenizer lacks.
+    Raises OSError, or InputError for a character that is not in the tokenizer's vocabulary.
     """
     digest = hashlib.sha256()
-    file.write(bytes(_DIGEST))  # known at the end
+    file.write(bytes(_DIGEST))  # placeholder for the digest
     line = json.dumps({"format": FORMAT, "text": sha256, "characters": "".join(tokenizer.characters)}).encode()
-    begin = -(-(_DIGEST + len(line) + 1) // _ALIGNMENT) * _ALIGNMENT
-    line = line.ljust(begin - _DIGEST - 1) + b"\n"
+    start = -(-(_DIGEST + len(line) + 1) // _ALIGNMENT) * _ALIGNMENT
+    line = line.ljust(start - _DIGEST - 1) + b"\n"
     digest.update(line)
     file.write(line)
-    for piece in pieces:
-        ids = tokenizer.encode(piece).tobytes()
+    for chunk in chunks:
+        ids = tokenizer.encode(chunk).tobytes()
         digest.update(ids)
         file.write(ids)
     file.seek(0)
@@ -46,9 +46,9 @@ def write_ids(file: BinaryIO, sha256: str, tokenizer: CharTokenizer, pieces: Ite
 
 
 def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, np.memmap] | None:
-    """The tokenizer and the ids (N,) that were written for the text with this digest, checked from end to end.
+    """Memory-map a token file: the tokenizer and the ids (N,) of the text with this digest.
 
-    None if there is no such file, or it is damaged, or of another text or format.
+    The whole file is verified by its digest. Returns None if it is missing, damaged, or of another text or format.
     """
     try:
         with open(path, "rb") as file:
@@ -62,25 +62,25 @@ def map_ids(path: Path, sha256: str) -> tuple[CharTokenizer, np.memmap] | None:
             if (facts["format"], facts["text"]) != (FORMAT, sha256):
                 return None
             tokenizer = CharTokenizer(facts["characters"])
-            # "copy on write": torch shares the memory of writable arrays only, though nobody writes into this one.
+            # Mode "c" (copy-on-write), because torch only shares the memory of writable arrays. Nothing writes to it.
             return tokenizer, np.memmap(file, dtype=tokenizer.id_type, mode="c", offset=file.tell())
     except OSError:
         return None
 
 
 def release_pages(ids: np.ndarray) -> None:
-    """Of ids (N,) mapped from a file, hand in the pages read so far; they are read again where they are wanted again.
+    """Release the memory pages of memory-mapped ids that have been read; they are read again when needed.
 
-    A look at one place brings its neighbourhood in, 64 KB to 2 MB on Linux: a few hundred places are all of a large
-    text. Windows cannot be told to take pages back; there they stay until the system wants them.
+    Each access loads its surroundings too (64 KB to 2 MB on Linux), so a few hundred random accesses can load a whole
+    text. Does nothing for arrays in memory, or on Windows, where the system releases pages on demand.
     """
-    mapped = getattr(ids, "_mmap", None)  # none in an array in memory, nor in a copy that numpy still calls a memmap
+    mapped = getattr(ids, "_mmap", None)  # None for copies, which numpy also calls memmap
     if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def iter_chunks(ids: np.ndarray, length: int = LENGTH, overlap: int = 0) -> Iterator[np.ndarray]:
-    """Ids (N,) in pieces of `length`, each with the first `overlap` of those that follow it."""
+def iter_chunks(ids: np.ndarray, length: int = CHUNK_LENGTH, overlap: int = 0) -> Iterator[np.ndarray]:
+    """Iterate over ids (N,) in chunks of `length`, each followed by the first `overlap` ids of the next."""
     for start in range(0, len(ids) - overlap, length):
         yield np.asarray(ids[start : start + length + overlap])
         release_pages(ids)

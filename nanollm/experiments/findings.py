@@ -12,7 +12,7 @@ from pathlib import Path
 
 from nanollm.data.corpus import CorpusStore, split
 from nanollm.explain.ablation import load_means
-from nanollm.explain.findings import find, save_findings
+from nanollm.explain.findings import measure_findings, save_findings
 from nanollm.runs import run_files
 from nanollm.runs.record import Run
 from nanollm.train.checkpoint import load_model
@@ -32,7 +32,9 @@ def _measure(run: Run, corpora: CorpusStore) -> int:
     ids = held_out if len(held_out) > 1 else train
     for snapshot in run.snapshots():
         loaded = load_model(snapshot.path)
-        found = find(loaded.model, loaded.tokenizer, ids, load_means(snapshot.means_path), backups=snapshot.best)
+        found = measure_findings(
+            loaded.model, loaded.tokenizer, ids, load_means(snapshot.means_path), backups=snapshot.best
+        )
         save_findings(snapshot.findings_path, found)
     return len(run.snapshots())
 

@@ -24,7 +24,7 @@ from nanollm.data.dataset import Dataset
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.explain.ablation import measure_means, save_means
-from nanollm.explain.findings import find, save_findings
+from nanollm.explain.findings import measure_findings, save_findings
 from nanollm.runs import run_files
 from nanollm.runs.process.training import snapshot_sample
 from nanollm.runs.record import Run, Snapshot, write_status
@@ -149,7 +149,7 @@ def _store(snapshot: Snapshot, temporary: Path, data: Dataset) -> StoredSnapshot
     held_out = data.val if len(data.val) > 1 else data.train
     means = measure_means(stored.model, held_out)
     save_means(run_files.means_path(path), means)  # so that ablation needs no text
-    found = find(stored.model, stored.tokenizer, held_out, means, backups=snapshot.best)
+    found = measure_findings(stored.model, stored.tokenizer, held_out, means, backups=snapshot.best)
     save_findings(run_files.findings_path(path), found)
     seed = loaded.info.train_config.seed if loaded.info.train_config else 0
     return StoredSnapshot(snapshot.step, train_loss, val_loss, snapshot_sample(stored.model, stored.tokenizer, seed))

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nanollm.charts.base import LIGHT, Figure, Palette, references_of
-from nanollm.charts.scaling import Course, SizePoint, course_figure, size_figure
+from nanollm.charts.scaling import LossCurve, SizePoint, loss_curves_figure, size_figure
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import Experiment, training_flops
 from nanollm.files import write_atomic
@@ -107,7 +107,7 @@ def result(run: Run) -> Result:
     )
 
 
-def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, Course]:
+def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, LossCurve]:
     """A run's losses against each of AXES."""
     curve = run.curve()
     a_step = run.train_config.batch_size * run.model_config.context_length
@@ -117,7 +117,7 @@ def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, Course]:
         "seconds": [seconds - _trial_seconds(run) for seconds in curve.eval_seconds],
         "flops": [training_flops(run, step) for step in curve.eval_steps],
     }
-    return {axis: Course(x, curve.val_loss, curve.train_loss, name, colour) for axis, x in against.items()}
+    return {axis: LossCurve(x, curve.val_loss, curve.train_loss, name, colour) for axis, x in against.items()}
 
 
 def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figure]:
@@ -134,7 +134,7 @@ def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figur
     drawn: dict[str, Figure] = {}
     for axis, (title, logarithmic) in AXES.items():
         chosen = [line[axis] for line in lines]
-        drawn[axis] = course_figure(
+        drawn[axis] = loss_curves_figure(
             chosen, title, logarithmic=logarithmic, references=references, revision=axis, palette=palette
         )
         drawn[axis]["layout"]["showlegend"] = False  # which colour is whose is said once for all of them
@@ -144,7 +144,7 @@ def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figur
         )
         for r in map(result, runs)
     ]
-    # The hardest one to pass is enough here; blind guessing would press everything else together.
+    # The hardest one to pass is enough here; uniform guess would press everything else together.
     drawn["size"] = size_figure(points, references=references[1:][-1:], revision="size", palette=palette)
     return drawn
 

@@ -1,7 +1,7 @@
-"""Heads that stand in for each other: two, each of which a model can spare, but not both.
+"""Backup heads: pairs of heads that compensate for each other, so that ablating only one of them changes little.
 
-What a head does can be done by another one as soon as it is missing (McGrath et al. 2023, "The Hydra Effect"). Switched
-off alone, each of them then seems to matter little.
+When a head is ablated, another head may take over its function ("The Hydra Effect", McGrath et al. 2023; "backup name
+mover heads", Wang et al. 2022). Ablated one at a time, each of them seems unimportant.
 """
 
 from __future__ import annotations
@@ -13,60 +13,69 @@ import numpy as np
 from torch import Tensor
 
 from nanollm.explain.ablation import Means, Part, ablate, rank_heads
-from nanollm.explain.context_window import chunks, losses, standard_error, whole_numbers, windows
+from nanollm.explain.context_window import batches, character_losses, spread_windows, standard_error, validated_ids
 from nanollm.model import TransformerLanguageModel, evaluation_mode
 
-SOUGHT_BY, JUDGED_BY = 4_096, 32_768  # characters: few by which a pair is sought among hundreds, many that decide
-CLEARLY = 2.0  # standard errors that a backup must be away from chance
-MORE = 1.5  # together so many times what they cost alone, added up: worth a word
+SEARCH_CHARACTERS, TEST_CHARACTERS = 4_096, 32_768  # few to search among hundreds of pairs, more to test the best one
+MIN_STANDARD_ERRORS = 2.0  # by which the effect of a pair must exceed the sum of the two single effects
+MIN_RATIO = 1.5  # of the pair's effect to that sum; below it, a pair is not worth reporting
 
 
 @dataclass(frozen=True)
-class Backup:
-    """What a model loses without either of two heads, and without both: nats a character of held-out text."""
+class BackupPair:
+    """Loss increase on held-out text when two heads are ablated alone and together, in nats per character."""
 
     pair: tuple[Part, Part]
     alone: tuple[float, float]
     together: float
-    error: float  # standard error of how much more that is than the two alone, added up
+    error: float  # standard error of together - sum(alone)
 
 
-def find_backup(
+def find_backup_pair(
     model: TransformerLanguageModel, ids: Sequence[int] | np.ndarray | Tensor, means: Means | None
-) -> Backup | None:
-    """The two heads that cost most more together than alone; None where no pair clearly does.
+) -> BackupPair | None:
+    """Find the two heads whose joint ablation exceeds the sum of their single effects most; None if none clearly does.
 
-    Every pair is tried on the first half of ids (N,), best held out, and the best one judged on the second half, so
-    that what won by chance is found out. Takes as long as ranking all heads once for each head.
-    Raises InputError as rank_heads() does, for either half.
+    All pairs are compared on the first half of ids (N,), preferably held out. The best one is measured again on the
+    second half, which removes the selection bias. Costs as much as one rank_heads() for every head. Raises InputError
+    as rank_heads() does, for either half.
     """
-    row = whole_numbers(model, ids)
+    row = validated_ids(model, ids)
     first, second = row[: len(row) // 2], row[len(row) // 2 :]
-    ranked = lambda of: {e.part: e.increase for e in rank_heads(of, first, means, max_characters=SOUGHT_BY)}  # noqa: E731
-    alone = ranked(model)
-    more = {
-        (one, other): rise - alone[other]
+
+    def increases(of: TransformerLanguageModel) -> dict[Part, float]:
+        ranking = rank_heads(of, first, means, max_characters=SEARCH_CHARACTERS)
+        return {effect.part: effect.increase for effect in ranking}
+
+    alone = increases(model)
+    excess = {
+        (one, other): increase - alone[other]
         for one in alone
-        for other, rise in ranked(ablate(model, [one], means)).items()
+        for other, increase in increases(ablate(model, [one], means)).items()
         if one < other
     }
-    if not more:
+    if not excess:
         return None
-    pair = max(more, key=lambda heads: more[heads])
-    found = _judged(model, windows(model, second, JUDGED_BY), pair, means)
-    clear = found.together - sum(found.alone) > CLEARLY * found.error and found.together > MORE * sum(found.alone)
+    pair = max(excess, key=lambda heads: excess[heads])
+    found = _measure(model, spread_windows(model, second, TEST_CHARACTERS), pair, means)
+    total = sum(found.alone)
+    clear = found.together - total > MIN_STANDARD_ERRORS * found.error and found.together > MIN_RATIO * total
     return found if clear else None
 
 
-def _judged(model: TransformerLanguageModel, read: Tensor, pair: tuple[Part, Part], means: Means | None) -> Backup:
-    before = _paid(model, read)
-    one, other, both = (_paid(ablate(model, off, means), read) - before for off in (pair[:1], pair[1:], pair))
+def _measure(
+    model: TransformerLanguageModel, windows: Tensor, pair: tuple[Part, Part], means: Means | None
+) -> BackupPair:
+    before = _window_losses(model, windows)
+    one, other, both = (
+        _window_losses(ablate(model, parts, means), windows) - before for parts in (pair[:1], pair[1:], pair)
+    )
     error = float(standard_error(both - one - other))
-    return Backup(pair, (float(one.mean()), float(other.mean())), float(both.mean()), error)
+    return BackupPair(pair, (float(one.mean()), float(other.mean())), float(both.mean()), error)
 
 
-def _paid(model: TransformerLanguageModel, read: Tensor) -> np.ndarray:
-    """What each window of (N, T + 1) cost, in nats a character: (N,)."""
+def _window_losses(model: TransformerLanguageModel, windows: Tensor) -> np.ndarray:
+    """Mean loss of each of the windows (N, T + 1), in nats per character: (N,)."""
     with evaluation_mode(model):
-        paid = [losses(model(batch[:, :-1]), batch[:, 1:]).double().mean(dim=1) for batch in chunks(read)]
-        return np.concatenate([each.cpu().numpy() for each in paid])
+        means = [character_losses(model(b[:, :-1]), b[:, 1:]).double().mean(dim=1) for b in batches(windows)]
+        return np.concatenate([mean.cpu().numpy() for mean in means])

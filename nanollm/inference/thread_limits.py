@@ -1,7 +1,8 @@
-"""Streams in several threads take turns at computing, each on one BLAS thread.
+"""Thread limits for concurrent generation: one stream computes at a time, on one BLAS thread.
 
-A character is some forty tiny operations, and in many of them Python's global lock may change hands: eight threads of
-nano that computed as they liked wrote 0.8 times as much as one alone, in turns they write 0.9 times as much.
+One character of a small model takes about forty tiny numpy operations, and Python's global interpreter lock may change
+hands in many of them. Measured on the nano preset: eight unsynchronised threads together generate 0.8 times the
+characters per second of one thread, eight threads that take time slices 0.9 times.
 """
 
 from __future__ import annotations
@@ -17,42 +18,43 @@ from threadpoolctl import LibController, ThreadpoolController
 
 Result = TypeVar("Result")
 
-SLICE = 0.005  # seconds for which a stream may go on before the others
+TIME_SLICE = 0.005  # seconds that one stream may compute before it has to queue again
 
 _computing = Lock()  # held by the stream that computes
-_line = Lock()  # held by the one that is next
-_taken = (0, 0.0)  # the slice that was begun last: its thread and its end
+_next = Lock()  # held by the stream that is next; the others wait for it
+_current = (0, 0.0)  # the running time slice: its thread and when it ends
 
 
-class Turn:
-    """One stream's place among the streams."""
+class ComputeSlot:
+    """One stream's access to the processor, shared fairly with all other streams of this process."""
 
     def __init__(self) -> None:
         self._until = 0.0
 
-    def take(self, work: Callable[[], Result]) -> Result:
-        """Compute when nobody else does.
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Call work() while no other stream computes, and return its result.
 
-        Within its slice a stream may step in again at once. After that it queues behind whoever is next, so that none
-        starves: a lock alone would nearly always go back to the thread that has just let go of it.
+        Within its time slice a stream may compute again at once; afterwards it queues, so that no stream starves. A
+        single lock would not be fair: the thread that has just released it nearly always gets it again.
         """
         if perf_counter() < self._until:
             with _computing:
                 return work()
-        global _taken
-        with _line:
-            thread, until = _taken
-            # Not at the lock: whoever waits there is woken by each character of the other, to find that it goes on.
+        global _current
+        with _next:
+            thread, until = _current
+            # Sleep until the slice ends. Waiting on the lock instead would wake this thread after each character of the
+            # running stream, only to find that its slice continues.
             if thread != get_ident() and (left := until - perf_counter()) > 0:
                 sleep(left)
             with _computing:
-                self._until = perf_counter() + SLICE
-                _taken = (get_ident(), self._until)
+                self._until = perf_counter() + TIME_SLICE
+                _current = (get_ident(), self._until)
                 return work()
 
 
 def numpy_blas() -> list[LibController]:
-    """The BLAS that numpy brings with it, if it does. What PyTorch multiplies with is another one."""
+    """The BLAS libraries bundled with numpy, if any. PyTorch brings its own, which is not included."""
     home = Path(np.__file__).parent
     libraries = ThreadpoolController().select(user_api="blas").lib_controllers
     return [
@@ -60,10 +62,10 @@ def numpy_blas() -> list[LibController]:
     ]
 
 
-# Whoever imports this has numpy multiply on one thread from then on. Two threads that share a product wait for each
-# other in a loop, and where other work occupies the processors, that wait is most of the time: with both cores of a
-# machine training, eight streams of medium wrote a hundred times less. To limit it only while a character is computed
-# would be more polite, but OpenBLAS 0.3.31 heeds only a process's main thread in this, and the page's streams live in
-# others. PyTorch, and so all training, keeps its own threads.
+# Importing this module limits numpy's BLAS to one thread for the whole process. Two threads that share a product
+# busy-wait for each other, and if other work occupies the cores, waiting dominates: with both cores of a machine
+# training, eight streams of the medium preset were a hundred times slower. Limiting it only around each character would
+# be less invasive, but OpenBLAS 0.3.31 applies such a limit only in the main thread, and the playground generates in
+# other threads. PyTorch, and so training, keeps its own threads.
 for _library in numpy_blas():
     _library.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Weights laid out for the numpy engine: once for a model, whoever writes with it, until a number of them changes."""
+"""Cache of NumpyEngine weights: one set per model, shared by all streams, rebuilt when the model's weights change."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ import numpy as np
 from nanollm.inference.numpy_engine import Weights
 from nanollm.model import TransformerLanguageModel
 
-_known: WeakKeyDictionary[TransformerLanguageModel, tuple[list[np.ndarray], Weights]] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[TransformerLanguageModel, tuple[list[np.ndarray], Weights]] = WeakKeyDictionary()
 _lock = Lock()
 
 
-def weights_of(model: TransformerLanguageModel) -> Weights:
-    """The model's weights as they are now.
+def cached_weights(model: TransformerLanguageModel) -> Weights:
+    """The model's current weights, prepared for NumpyEngine.
 
-    Whether they still are what was laid out is found by comparing every number with a copy. PyTorch's own counters of
-    changes would be quicker to ask, but do not see what is written through `.data` or numpy; and comparing reads the
-    weights twice, which is what two characters cost.
+    Whether cached weights are still current is decided by comparing every number with a copy. PyTorch's version
+    counters would be faster, but miss changes made through `.data` or numpy. The comparison costs as much as reading
+    the weights twice, that is about as much as generating two characters.
     """
     current = [parameter.detach().numpy() for parameter in model.parameters()]
-    with _lock:  # eight streams that begin together lay out once
-        if (found := _known.get(model)) is not None and all(map(np.array_equal, found[0], current)):
-            return found[1]
-        copies = [array.copy() for array in current]  # first, so that a change meanwhile is noticed next time
-        weights = Weights.of(model)
-        _known[model] = copies, weights
+    with _lock:  # streams that start together prepare the weights once
+        if (cached := _cache.get(model)) is not None and all(map(np.array_equal, cached[0], current)):
+            return cached[1]
+        copies = [array.copy() for array in current]  # before preparing, so that a concurrent change is noticed later
+        weights = Weights.from_model(model)
+        _cache[model] = copies, weights
         return weights

@@ -17,11 +17,11 @@ from nanollm.errors import InputError
 from nanollm.runs.record import Curve, Run
 from nanollm.runs.store import Corpora, RunStore
 
-ABOVE_START = 1.15  # times the loss of blind guessing: healthy runs never get so far above where they start
-PATIENCE = 200  # steps in which every preset has long passed counting pairs (sprint in 25, nano in 85)
+ABOVE_START = 1.15  # times the loss of a uniform guess: healthy runs never get so far above where they start
+PATIENCE = 200  # steps in which every preset has long passed bigram counts (sprint in 25, nano in 85)
 RISEN = 0.03  # share by which the validation loss has risen above its lowest
 FALLING = 0.005  # share by which it fell in the last fifth of the steps
-PAIRS, TRIPLES = 0.55, 0.42  # of blind guessing: about what counting pairs and triples loses, where nobody has counted
+PAIRS, TRIPLES = 0.55, 0.42  # of uniform guess: about what bigram counts and triples loses, where nobody has counted
 GAP = 0.25  # nats between what it loses on its own text and on the other
 TOO_FEW = 10  # parameters for each character to learn from
 
@@ -95,7 +95,7 @@ def apply_advice(store: RunStore, run: Run, index: Any, corpora: Corpora) -> Run
 
 
 def rate_too_high(record: TrainingRecord) -> Iterator[Advice]:
-    """Diverged, or thrown far above the loss of blind guessing on the way, and above that of its own first step.
+    """Diverged, or thrown far above the loss of a uniform guess on the way, and above that of its own first step.
 
     What continues a confident model on another text begins far above, and that is no fault of its learning rate.
     """
@@ -116,7 +116,7 @@ def rate_too_high(record: TrainingRecord) -> Iterator[Advice]:
         else "the first steps threw the model off its course."
     )
     seen = f"{worst[0]:.3g}" if worst[0] < 1e6 else "millions"
-    from_where = "blind guessing costs" if start == blind else "it began at"
+    from_where = "a uniform guess costs" if start == blind else "it began at"
     evidence = f"The loss reached {seen} at step {worst[1]:,}; {from_where} {start:.2f}."
     if not thrown:
         evidence = f"A gradient was no longer a number; the learning rate was {record.train.learning_rate:g}."
@@ -124,7 +124,7 @@ def rate_too_high(record: TrainingRecord) -> Iterator[Advice]:
 
 
 def rate_too_low(record: TrainingRecord) -> Iterator[Advice]:
-    """After all its steps it does not do better than counting pairs."""
+    """After all its steps it does not do better than bigram counts."""
     if not record.over or record.state == "diverged" or not record.measured or record.measured[-1][0] < PATIENCE:
         return
     best = min(val for *_, val in record.measured)
@@ -135,7 +135,7 @@ def rate_too_low(record: TrainingRecord) -> Iterator[Advice]:
     rate = _higher(record)
     if rate is None:
         return
-    than = f"counting pairs achieves {pairs:.2f}" if pairs else f"a model of this size soon gets below {bound:.2f}"
+    than = f"bigram counts achieve {pairs:.2f}" if pairs else f"a model of this size soon gets below {bound:.2f}"
     yield Advice(
         "too_low",
         "The learning rate is probably too low: it hardly moved.",
@@ -187,7 +187,7 @@ def overfitting(record: TrainingRecord) -> Iterator[Advice]:
 
 
 def still_falling(record: TrainingRecord) -> Iterator[Advice]:
-    """It ended while the validation loss was still going down, and counting triples does better.
+    """It ended while the validation loss was still going down, and trigram counts does better.
 
     A training that ends at a low learning rate always ends flat, so the slope alone does not tell.
     """
@@ -200,7 +200,7 @@ def still_falling(record: TrainingRecord) -> Iterator[Advice]:
     triples = record.baselines.trigram if record.baselines else None
     if val < (triples or TRIPLES * math.log(max(2, record.model.vocab_size))):
         return
-    than = f"; counting triples achieves {triples:.2f}" if triples else ""
+    than = f"; trigram counts achieve {triples:.2f}" if triples else ""
     yield Advice(
         "still_falling",
         "It was still learning when it ended: worth continuing.",

@@ -174,7 +174,7 @@ class EventLog:
         event = from_json(line)
         if event is None or not isinstance(event.step, int):
             return
-        if isinstance(event, Resume):  # as events.effective() does, one event at a time
+        if isinstance(event, Resume):  # earlier events of higher steps are void
             self._events = [e for e in self._events if e.step <= event.step]
             self._held = sum(isinstance(e, Step) for e in self._events)
         self._events.append(event)

@@ -1,8 +1,8 @@
-"""Models on disk: safetensors files that are whole or not there, checked before a number of them is used.
+"""Checkpoints: safetensors files that are written atomically and verified by a digest when they are read.
 
-A checkpoint holds the weights, the vocabulary and both configs: all that sampling needs. Its metadata carry the SHA-256
-of the whole file, computed with the digest's own 64 hex digits taken as zeros, because safetensors itself notices no
-flipped bit. Nothing here unpickles.
+A checkpoint contains the weights, the vocabulary and both configs: everything that sampling needs. Its metadata contain
+the SHA-256 of the whole file, computed with the digest's own 64 hex digits replaced by zeros, because safetensors does
+not detect corrupted data. No pickle is involved.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ from nanollm.tokenizer import CharTokenizer
 
 FORMAT = 1
 FINAL_NAME = "checkpoint_final.safetensors"
-_UNSIGNED = b'"digest":"' + b"0" * 64 + b'"'
+_ZERO_DIGEST = b'"digest":"' + b"0" * 64 + b'"'
 _MAX_BYTES = 4 * 2**30
-_MAX_HEADER = 16 * 2**20  # bytes; a vocabulary of 20,000 characters takes less than one
+_MAX_HEADER = 16 * 2**20  # bytes; a vocabulary of 20,000 characters takes less than 1 MB
 
 
 @dataclass(frozen=True)
 class CheckpointInfo:
-    """What a checkpoint says of itself; losses are nats a character, None where they were not measured."""
+    """Metadata of a checkpoint; losses in nats per character, None if not measured."""
 
     step: int
     model_config: ModelConfig
@@ -49,7 +49,7 @@ class CheckpointInfo:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A checkpoint brought back to life: the model in eval mode, and the tokenizer it was trained with."""
+    """A model loaded from a checkpoint, in eval mode, with the tokenizer it was trained with."""
 
     model: TransformerLanguageModel
     tokenizer: CharTokenizer
@@ -57,12 +57,12 @@ class LoadedModel:
 
 
 def snapshot_name(step: int) -> str:
-    """File name of the weights at a step."""
+    """Return the file name of the checkpoint at a step."""
     return f"checkpoint_{step:08d}.safetensors"
 
 
 def resume_name(step: int) -> str:
-    """File name of everything that training needs to go on from a step."""
+    """Return the name of the file from which training can resume at a step."""
     return f"resume_{step:08d}.safetensors"
 
 
@@ -77,15 +77,15 @@ def save_checkpoint(
     val_loss: float | None = None,
     half: bool = False,
 ) -> None:
-    """Write the model as it is now; after a crash the file is there whole or not at all.
+    """Write a model to a checkpoint file, atomically.
 
-    `half` stores the weights in float16: half the size, and no longer bit by bit the same model.
-    Raises InputError, and writes nothing, if a weight is not finite. Raises OSError if the disk refuses.
+    `half` stores the weights as float16, which halves the size but rounds the weights.
+    Raises InputError (and writes nothing) if a weight is not finite, OSError if the file cannot be written.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     if half:
         weights = {name: tensor.half() for name, tensor in weights.items()}
-    require_finite(weights, "The model has numbers that are not finite, so it was not saved")
+    require_finite(weights, "The model has weights that are not finite, so it was not saved")
     facts = {
         "step": step,
         "model": to_dict(model.config),
@@ -98,116 +98,118 @@ def save_checkpoint(
 
 
 def load_model(path: str | Path) -> LoadedModel:
-    """Model and tokenizer from the file alone.
+    """Load the model and its tokenizer from a checkpoint.
 
-    Raises InputError if the file is missing, damaged, of another kind or format, or holds no vocabulary.
+    Raises InputError if the file is missing, damaged, not a checkpoint, of another format, or has no vocabulary.
     """
     weights, facts = read_tensors(path)
     info = _info(path, facts)
     if info.characters is None:
         raise InputError(
-            f"{Path(path).name} holds no vocabulary, because train_with_config was given no tokenizer: "
-            "create the model yourself and use load_checkpoint."
+            f"{Path(path).name} contains no vocabulary, because train_with_config() was called without a tokenizer: "
+            "create the model in Python and use load_checkpoint()."
         )
     if len(info.characters) != info.model_config.vocab_size:
-        raise _not_ours(path)
+        raise _not_a_checkpoint(path)
     require_size(path, info.model_config, weights)
     model = TransformerLanguageModel.from_config(info.model_config)
-    _fill(path, model, weights)
+    _copy_weights(path, model, weights)
     return LoadedModel(model.eval(), CharTokenizer(info.characters), info)
 
 
 def load_checkpoint(path: str | Path, model: TransformerLanguageModel) -> CheckpointInfo:
-    """Put a checkpoint's weights into an existing model of the same shape.
+    """Load the weights of a checkpoint into an existing model with the same ModelConfig (dropout may differ).
 
-    Raises InputError if the file is unusable (see load_model), or if any field of the two ModelConfigs but dropout
-    differs: heads and window leave every shape alike, and would give silent garbage.
+    All other fields are compared, because a different num_heads or context_length does not change the shape of any
+    tensor and would silently produce a wrong model. Raises InputError if a field differs or the file is unusable (see
+    load_model()).
     """
     weights, facts = read_tensors(path)
     info = _info(path, facts)
-    theirs, ours = to_dict(info.model_config), to_dict(model.config)
-    differing = [name for name in ours if name != "dropout" and theirs[name] != ours[name]]
+    in_file, in_model = to_dict(info.model_config), to_dict(model.config)
+    differing = [name for name in in_model if name != "dropout" and in_file[name] != in_model[name]]
     if differing:
-        listed = ", ".join(f"{name} {theirs[name]} (this model: {ours[name]})" for name in differing)
+        listed = ", ".join(f"{name} {in_file[name]} (this model: {in_model[name]})" for name in differing)
         raise InputError(f"{Path(path).name} was trained with {listed}: create the model with the same values.")
-    _fill(path, model, weights)
+    _copy_weights(path, model, weights)
     return info
 
 
 def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-    """One signed safetensors file with `facts` as its JSON metadata, in a folder made if it is not there.
+    """Write a safetensors file with `facts` as JSON metadata and a digest, creating its folder if necessary.
 
-    Raises OSError if the disk refuses.
+    Raises OSError if the file cannot be written.
     """
     metadata = {"nanollm": json.dumps({"format": FORMAT, **facts}), "digest": "0" * 64}
     content = serialize_tensors(dict(tensors), metadata)
-    if content.count(_UNSIGNED) != 1:
-        raise AssertionError("the digest's place must be unique")  # quotes inside the JSON are escaped, so it is
+    if content.count(_ZERO_DIGEST) != 1:
+        raise AssertionError("the digest must occur exactly once")  # quotes inside the JSON are escaped
     digest = hashlib.sha256(content).hexdigest().encode()
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, content.replace(_UNSIGNED, b'"digest":"' + digest + b'"'))
+    write_atomic(path, content.replace(_ZERO_DIGEST, b'"digest":"' + digest + b'"'))
 
 
 def read_tensors(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and facts of a file that write_tensors wrote, after its digest has been checked.
+    """Read the tensors and the metadata of a file written by write_tensors(), and verify its digest.
 
-    Raises InputError that says whether the file is missing, damaged, not ours, or of another format.
+    Raises InputError if the file is missing, damaged, not a nano-llm file, or of another format.
     """
     name = Path(path).name
     try:
         if os.path.getsize(path) > _MAX_BYTES:
-            raise _not_ours(path)
+            raise _not_a_checkpoint(path)
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise InputError(f"There is no checkpoint {str(path)!r}: choose one that exists.") from error
+        raise InputError(f"There is no checkpoint {str(path)!r}: choose an existing file.") from error
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror or error}.") from error
     metadata = _metadata(path, content)
     digest = metadata.get("digest", "")
     signature = f'"digest":"{digest}"'.encode(errors="replace")
     if len(digest) != 64 or content.count(signature) != 1:
-        raise _not_ours(path)
-    if hashlib.sha256(content.replace(signature, _UNSIGNED)).hexdigest() != digest:
+        raise _not_a_checkpoint(path)
+    if hashlib.sha256(content.replace(signature, _ZERO_DIGEST)).hexdigest() != digest:
         raise InputError(f"{name} is damaged (its checksum does not match): use another checkpoint.")
     try:
         facts = json.loads(metadata["nanollm"])
         version = facts["format"]
         tensors = parse_tensors(content)
     except (KeyError, TypeError, ValueError, RecursionError, SafetensorError) as error:
-        raise _not_ours(path) from error
+        raise _not_a_checkpoint(path) from error
     if version != FORMAT:
-        raise InputError(f"{name} has format {version!r:.40}, this nano-llm reads format {FORMAT}: update nano-llm.")
+        raise InputError(f"{name} has format {version!r:.40}, but this version reads format {FORMAT}: update nano-llm.")
     return tensors, facts
 
 
 def require_size(path: str | Path, model: ModelConfig, weights: Mapping[str, Tensor]) -> None:
-    """Raise InputError unless a file holds as many numbers as a model of the size that it claims to be of has.
+    """Raise InputError if the number of weights in a file differs from that of its ModelConfig.
 
-    To be asked before such a model is made: a kilobyte can claim to be of one that fills all memory.
+    Checked before the model is created: a tiny damaged or malicious file could otherwise request a model that fills the
+    memory.
     """
     if sum(tensor.numel() for tensor in weights.values()) != model.num_parameters:
-        raise _not_ours(path)
+        raise _not_a_checkpoint(path)
 
 
 def require_finite(tensors: Mapping[str, Tensor], complaint: str) -> None:
-    """Raise InputError with the complaint if a number among the tensors is infinite or none."""
+    """Raise InputError with the given complaint if a value is infinite or NaN."""
     if not all(torch.isfinite(tensor).all() for tensor in tensors.values()):
         raise InputError(f"{complaint}: use an earlier checkpoint.")
 
 
 def _metadata(path: str | Path, content: bytes) -> dict[str, str]:
-    """The string metadata in the header: 8 bytes of length, then JSON (the safetensors format)."""
+    """Parse the metadata in a safetensors header: 8 bytes of length, then JSON."""
     try:
         (length,) = struct.unpack("<Q", content[:8])
         if length > _MAX_HEADER:
-            raise ValueError("no header is so long")
+            raise ValueError("header too long")
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
     except (struct.error, KeyError, TypeError, ValueError, RecursionError) as error:
         if len(content) < 8:
-            raise InputError(f"{Path(path).name} is damaged (it is cut short): use another checkpoint.") from error
-        raise _not_ours(path) from error
+            raise InputError(f"{Path(path).name} is damaged (it is truncated): use another checkpoint.") from error
+        raise _not_a_checkpoint(path) from error
     if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
-        raise _not_ours(path)
+        raise _not_a_checkpoint(path)
     return metadata
 
 
@@ -216,7 +218,7 @@ def _info(path: str | Path, facts: Mapping[str, Any]) -> CheckpointInfo:
         train, characters = facts["train"], facts["characters"]
         losses = facts["train_loss"], facts["val_loss"]
         if not all(loss is None or isinstance(loss, (int, float)) for loss in losses):
-            raise ValueError("a loss is a number")
+            raise ValueError("a loss must be a number")
         return CheckpointInfo(
             step=int(facts["step"]),
             model_config=ModelConfig(**current_names(facts["model"])),
@@ -225,22 +227,22 @@ def _info(path: str | Path, facts: Mapping[str, Any]) -> CheckpointInfo:
             train_loss=facts["train_loss"],
             val_loss=facts["val_loss"],
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:  # the last: int() of an infinity
-        raise _not_ours(path) from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:  # OverflowError: int() of an infinity
+        raise _not_a_checkpoint(path) from error
 
 
-def _fill(path: str | Path, model: TransformerLanguageModel, weights: Mapping[str, Tensor]) -> None:
-    """Copy weights into the model after checking names, shapes, types and values; float16 becomes float32 there."""
+def _copy_weights(path: str | Path, model: TransformerLanguageModel, weights: Mapping[str, Tensor]) -> None:
+    """Copy weights into the model after checking names, shapes, types and values; float16 is converted to float32."""
     expected = model.state_dict()
-    alike = weights.keys() == expected.keys() and all(
+    matches = weights.keys() == expected.keys() and all(
         weights[name].shape == tensor.shape and weights[name].dtype in (tensor.dtype, torch.float16)
         for name, tensor in expected.items()
     )
-    if not alike:
-        raise _not_ours(path)
-    require_finite(weights, f"{Path(path).name} has numbers that are not finite")
+    if not matches:
+        raise _not_a_checkpoint(path)
+    require_finite(weights, f"{Path(path).name} has weights that are not finite")
     model.load_state_dict(dict(weights))
 
 
-def _not_ours(path: str | Path) -> InputError:
+def _not_a_checkpoint(path: str | Path) -> InputError:
     return InputError(f"{Path(path).name} is not a nano-llm checkpoint, or it is damaged: use another one.")

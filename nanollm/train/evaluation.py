@@ -1,4 +1,4 @@
-"""How well a model predicts a text: the loss that training judges it by."""
+"""Evaluation: the mean cross-entropy loss of a model on a text."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from nanollm.train.workload import MAX_EVAL_CHARACTERS
 def evaluate(
     model: TransformerLanguageModel, ids: np.ndarray | Tensor, *, max_characters: int = MAX_EVAL_CHARACTERS
 ) -> float | None:
-    """Mean loss in nats a character over ids (N,), without dropout; None if there is nothing to predict.
+    """Return the mean loss in nats per character over ids (N,), without dropout; None if there is nothing to predict.
 
-    Read in windows that do not overlap (a shorter one at the end); of more than max_characters, as many windows as they
-    fill, but at least one, evenly spread.
+    The ids are read in non-overlapping windows (the last may be shorter). Of a text longer than max_characters, only
+    evenly spaced windows with about that many characters are read, at least one.
     """
     row = ids.cpu().numpy() if isinstance(ids, Tensor) else ids
     device = model.embedding.weight.device
     total, count = 0.0, 0
     with evaluation_mode(model):
-        for windows in _passes(row, model.config.context_length, max_characters):
+        for windows in _window_batches(row, model.config.context_length, max_characters):
             chunk = torch.from_numpy(windows).to(device)
             logits = model(chunk[:, :-1])
             total += F.cross_entropy(logits.flatten(0, 1), chunk[:, 1:].flatten(), reduction="sum").item()
@@ -35,17 +35,17 @@ def evaluate(
     return total / count if count else None
 
 
-def _passes(row: np.ndarray, T: int, max_characters: int) -> Iterator[np.ndarray]:
-    """The windows (B, T + 1) of ids (N,) that evaluate() reads, as int64; the last one, by itself, may be shorter.
+def _window_batches(row: np.ndarray, T: int, max_characters: int) -> Iterator[np.ndarray]:
+    """Yield batches of windows (B, T + 1) of ids (N,), as int64. A shorter last window is a batch of its own.
 
-    Where the ids are mapped from a file, only those of one pass are in memory.
+    If the ids are mapped from a file, only those of the current batch are in memory.
     """
-    full = max(0, len(row) - 1) // T  # windows; each begins with the target of the one before it
-    most, at_once = max(1, max_characters // T), max(1, EVAL_CHARACTERS_PER_PASS // T)
-    chosen = (torch.arange(full) if full <= most else torch.linspace(0, full - 1, most).long()).numpy()
-    for start in range(0, len(chosen), at_once):
-        places = T * chosen[start : start + at_once, None] + np.arange(T + 1)  # (B, T + 1)
+    full = max(0, len(row) - 1) // T  # complete windows; each starts with the last target of the previous one
+    max_windows, batch = max(1, max_characters // T), max(1, EVAL_CHARACTERS_PER_PASS // T)
+    chosen = (torch.arange(full) if full <= max_windows else torch.linspace(0, full - 1, max_windows).long()).numpy()
+    for start in range(0, len(chosen), batch):
+        places = T * chosen[start : start + batch, None] + np.arange(T + 1)  # (B, T + 1)
         yield row[places].astype(np.int64, copy=False)
         release_pages(row)
-    if full <= most and len(rest := row[full * T :]) > 1:
+    if full <= max_windows and len(rest := row[full * T :]) > 1:
         yield rest[None].astype(np.int64)

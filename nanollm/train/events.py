@@ -1,21 +1,20 @@
-"""What happens in a run, one small record at a time: what train() yields and metrics.jsonl keeps.
+"""Events of a run: the records that train() yields and metrics.jsonl stores, one per line.
 
-Losses are in nats a character. `seconds` count training so far, and the trial of precisions and threads before it, but
-no evaluating, saving or pausing. `tokens` are characters seen so far.
+Losses are in nats per character. `seconds` is the training time so far, including calibration, but without evaluation,
+saving and pauses. `tokens` is the number of characters trained on so far.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened at a step (the number of optimizer steps taken so far)."""
+    """Base class; `step` is the number of optimizer steps taken so far."""
 
     type: ClassVar[str]
     step: int
@@ -23,7 +22,7 @@ class Event:
 
 @dataclass(frozen=True)
 class Start(Event):
-    """Training begins or goes on; with everything that decides whether two runs can be equal bit by bit."""
+    """Training starts or resumes, with everything that determines whether two runs can be bit-identical."""
 
     type: ClassVar[str] = "start"
     num_steps: int
@@ -34,13 +33,13 @@ class Start(Event):
     parameters: int
     train_characters: int
     val_characters: int
-    world_size: int = 1  # processes that train together
-    machine: str = ""  # the processor's or GPU's name
+    world_size: int = 1  # number of processes in distributed training
+    machine: str = ""  # name of the CPU or GPU
 
 
 @dataclass(frozen=True)
 class Step(Event):
-    """A point of the training curve: the mean loss of the steps since the last one."""
+    """A point of the training curve: the mean loss of the steps since the previous one."""
 
     type: ClassVar[str] = "step"
     loss: float
@@ -49,13 +48,13 @@ class Step(Event):
     tokens: int
     seconds: float
     tokens_per_second: float
-    # Since training began or was taken up again, evaluating and saving included; older records lack it.
+    # Seconds since training started or resumed, including evaluation and saving; 0 in older records.
     elapsed: float = 0.0
 
 
 @dataclass(frozen=True)
 class Eval(Event):
-    """Both losses without dropout; `val_loss` is None where the text leaves nothing to validate on."""
+    """Losses without dropout; `val_loss` is None if there is no validation split."""
 
     type: ClassVar[str] = "eval"
     train_loss: float
@@ -66,7 +65,7 @@ class Eval(Event):
 
 @dataclass(frozen=True)
 class Sample(Event):
-    """What the model writes at this step, always from the same prompt and seed (the prompt is not repeated)."""
+    """Text generated at this step, always with the same prompt and seed; `text` does not include the prompt."""
 
     type: ClassVar[str] = "sample"
     prompt: str
@@ -75,10 +74,10 @@ class Sample(Event):
 
 @dataclass(frozen=True)
 class Checkpoint(Event):
-    """The state is worth keeping under this file name. Whoever drives train() writes it before asking for more.
+    """A request to save the state under this file name, which the caller of train() fulfills before the next event.
 
-    `kind` is "snapshot" (a moment for the slider), "best" (a snapshot only because no step was better so far), "final"
-    or "resume" (with optimizer and random states, to go on from). `replaces` names an earlier best that is outdone now.
+    `kind` is "snapshot" (one of snapshot_steps()), "best" (the best validation loss so far, at another step), "final"
+    or "resume" (including optimizer and random states). `replaces` is the file of the previous best, to be deleted.
     """
 
     type: ClassVar[str] = "checkpoint"
@@ -89,14 +88,14 @@ class Checkpoint(Event):
 
 @dataclass(frozen=True)
 class Resume(Event):
-    """Training was taken up again here; rows above this step that stand before it in the file no longer count."""
+    """Training resumed at this step: earlier lines of the file with a higher step are void."""
 
     type: ClassVar[str] = "resume"
 
 
 @dataclass(frozen=True)
 class End(Event):
-    """Training is over; `reason` is completed, stopped or diverged."""
+    """Training ended; `reason` is "completed", "stopped" or "diverged"."""
 
     type: ClassVar[str] = "end"
     reason: str
@@ -106,13 +105,13 @@ _TYPES: dict[str, type[Event]] = {c.type: c for c in (Start, Step, Eval, Sample,
 
 
 def to_json(event: Event) -> str:
-    """One line of metrics.jsonl, without its newline. Numbers that JSON lacks (NaN, infinities) become null."""
+    """Format an event as a line of metrics.jsonl, without newline. NaN and infinities become null."""
     row = {"type": event.type, **asdict(event)}
     return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
 
 
 def from_json(line: str) -> Event | None:
-    """The event on one line; None for a torn line, an unknown type or missing fields (a newer version's rows)."""
+    """Parse a line of metrics.jsonl. Returns None for an incomplete line, an unknown type or missing fields."""
     try:
         row: Any = json.loads(line)
         cls = _TYPES[row["type"]]
@@ -120,13 +119,3 @@ def from_json(line: str) -> Event | None:
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
     return event
-
-
-def effective(events: Iterable[Event]) -> list[Event]:
-    """The events of a run as if it had never been interrupted: what a resume did again is counted once."""
-    kept: list[Event] = []
-    for event in events:
-        if isinstance(event, Resume):
-            kept = [e for e in kept if e.step <= event.step]
-        kept.append(event)
-    return kept

@@ -1,8 +1,8 @@
-"""Whether a model fits: what training it takes, and what this machine has to spare, before anything is allocated.
+"""Memory: an estimate of what training needs and of what is free, checked before anything is allocated.
 
-The estimate adds up what model.py and optim.py hold at their worst moment, with factors measured for torch 2.13
-(tests/train/test_memory.py measures them again). In the formulas: N rows (characters) of a batch, T characters in a
-window, D embedding_dim, F ffn_hidden_dim, H heads, V vocab_size, P parameters; 4 bytes for a float32, 2 for a bf16.
+The estimate adds up the tensors that model.py and optim.py hold at their peak, with factors measured for torch 2.13
+(tests/train/test_memory.py checks them). In the formulas: D embedding_dim, F ffn_hidden_dim, V vocab_size; 4 bytes per
+float32, 2 per bf16.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ from pathlib import Path
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
 
-RUNTIME = 20_000_000  # bytes that torch takes for itself with the first step, whatever the model: 10 to 45 MB
-EVAL_CHARACTERS_PER_PASS = 8192  # characters that evaluate() reads in one pass
+RUNTIME = 20_000_000  # bytes that torch allocates with the first step for any model: 10 to 45 MB
+EVAL_CHARACTERS_PER_PASS = 8192  # batch size of evaluate(), in characters
 _PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def training_bytes(model: ModelConfig, train: TrainConfig) -> int:
-    """About how many bytes training such a model takes beyond a process that has imported torch.
+    """Estimate the bytes that training needs in addition to a process that has imported torch.
 
-    The text is not counted: it takes the same whatever the model.
+    The text is not included, because it does not depend on the model.
     """
     parameters = 4 * model.num_parameters
-    lasting = 3 * parameters  # and the optimizer's two moments of each
+    state = 3 * parameters  # the weights and two moments per weight
     precisions = ("float32", "bf16") if train.precision == "auto" else (train.precision,)
     rows = train.batch_size // train.accumulation_steps
-    step = parameters + max(_activations(model, rows, p) for p in precisions)  # and the gradients
-    # A resume file holds all that lasts. It is put together in memory and then signed: two copies of it. Muon, too,
-    # works on copies of its matrices, and they come to no more.
-    copies = 2 * lasting
-    trial = parameters if "auto" in (train.precision, train.threads) else 0  # calibration steps a second model
-    return RUNTIME + lasting + max(step + trial, copies, _evaluation(model))
+    step = parameters + max(_activations(model, rows, p) for p in precisions)  # the gradients
+    # A resume file is built in memory and then hashed: two copies of the state. The temporary matrices of Muon need
+    # less than that.
+    copies = 2 * state
+    trial = parameters if "auto" in (train.precision, train.threads) else 0  # calibration trains a second model
+    return RUNTIME + state + max(step + trial, copies, _evaluation(model))
 
 
 def available_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
-    """How many bytes this process may still take: what the machine has free, less where its container has a limit.
+    """Return the bytes this process can still allocate: the machine's available memory, or less in a container.
 
-    `proc` and `cgroups` are where Linux tells it. RemoteLauncher: all of the machine's memory.
+    Read from /proc and the cgroups of Linux; on other systems, the total memory of the machine.
     """
     try:
         lines = (proc / "meminfo").read_text().splitlines()
@@ -50,7 +50,7 @@ def available_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
 
 
 def peak_bytes(proc: Path = _PROC) -> int | None:
-    """The most memory that this process has held at once, torch's own code included; None where nobody counts it."""
+    """Return the peak resident memory of this process, including the code of torch; None if unavailable."""
     try:
         lines = (proc / "self" / "status").read_text().splitlines()
         return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
@@ -59,39 +59,39 @@ def peak_bytes(proc: Path = _PROC) -> int | None:
 
 
 def require_memory(model: ModelConfig, train: TrainConfig, free: int | None = None) -> None:
-    """Raise InputError with the estimate if training takes more than `free` bytes, by default what the machine has."""
+    """Raise InputError if training needs more than `free` bytes (default: available_bytes())."""
     needed, free = training_bytes(model, train), available_bytes() if free is None else free
     if needed > free:
         raise InputError(
-            f"This model would need about {_shown(needed)} to train, and {_shown(free)} are free: "
+            f"Training this model needs about {_shown(needed)}, but only {_shown(free)} are free: "
             "choose a smaller embedding_dim, batch_size or context_length, or more accumulation_steps."
         )
 
 
 def _activations(model: ModelConfig, batch_size: int, precision: str) -> int:
-    """What the forward pass keeps for the backward pass, and what that adds when it begins at the last layer."""
+    """Bytes that the forward pass stores for the backward pass, plus the peak at the start of the backward pass."""
     D, F, V = model.embedding_dim, model.ffn_hidden_dim, model.vocab_size
-    scores = model.heads * model.context_length  # of one row, all heads
+    scores = model.heads * model.context_length  # per character, all heads
     qk_norm = 4 * D if model.qk_norm else 0
     dropout = 2 * D if model.dropout else 0
-    if precision == "float32":  # a fused kernel: the scores are never held
+    if precision == "float32":  # the fused kernel does not store the scores
         layer = 4 * (14 * D + F + qk_norm + dropout)
         last = 4 * 10 * D
-    else:  # the stream and what is normalised in float32, what is multiplied in bf16
+    else:  # residual stream and LayerNorm outputs in float32, inputs of matrix products in bf16
         layer = 4 * (10 * D + qk_norm + dropout) + 2 * (F + scores)
         last = 4 * 10 * D + 2 * 3 * scores
-    logits = 4 * 4 * V  # themselves, their logarithms, and the gradients of both
+    logits = 4 * 4 * V  # logits, log-probabilities, and the gradients of both
     return batch_size * model.context_length * (model.num_layers * layer + last + logits)
 
 
 def _evaluation(model: ModelConfig) -> int:
-    """The widest layer of a forward pass that keeps nothing, and the logits."""
+    """Bytes of an evaluation batch: the activations of one layer, and the logits."""
     rows = max(EVAL_CHARACTERS_PER_PASS, model.context_length)
     return 4 * rows * (8 * model.embedding_dim + 2 * model.ffn_hidden_dim + 2 * model.vocab_size)
 
 
 def _left_in_groups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """What each control group (a container's, a service's) around this process leaves of its memory limit."""
+    """Yield the free bytes of each control group (container, service) of this process that has a memory limit."""
     try:
         lines = (proc / "self" / "cgroup").read_text().splitlines()
     except OSError:
@@ -100,8 +100,8 @@ def _left_in_groups(proc: Path, cgroups: Path) -> Iterator[int]:
         _, controllers, path = line.split(":", 2)
         if controllers and "memory" not in controllers.split(","):
             continue
-        root = cgroups / controllers if controllers else cgroups  # version 2 has one tree for all controllers
-        # Inside a container the path may be the host's, of which only the root is mounted here.
+        root = cgroups / controllers if controllers else cgroups  # cgroup v2 has a single tree
+        # Inside a container, the path may be that of the host, with only its root mounted here.
         inner = root / path.strip("/")
         for group in (inner, *inner.parents):
             if group == root or root in group.parents:
@@ -111,7 +111,7 @@ def _left_in_groups(proc: Path, cgroups: Path) -> Iterator[int]:
 
 
 def _left_in_group(group: Path) -> int | None:
-    """None where there is no limit. What files hold in the page cache is given back when it is needed."""
+    """Free bytes of one group, or None without a limit. Inactive page cache counts as free."""
     for limit, usage, cached in (
         ("memory.max", "memory.current", "inactive_file"),
         ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),

@@ -1,4 +1,4 @@
-"""One training step: forward, backward, update. train() repeats it, calibration times it."""
+"""A single training step: forward pass, backward pass, update."""
 
 from __future__ import annotations
 
@@ -24,34 +24,32 @@ def training_step(
     micro_batches: int = 1,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> tuple[Tensor, Tensor]:
-    """Learn from windows ids (B, T) and the characters that follow, targets (B, T), as step number `step` from 0.
+    """Update the model from windows ids (B, T) and their next characters targets (B, T), as step `step` (from 0).
 
-    Where several processes train together, this one computes its share of the batch only; and it computes that in so
-    many `micro_batches`, one after the other, whose gradients add up (less memory, the same step).
-    Returns the loss before the update in nats a character, and the gradient's length before clipping, both still on
-    the model's device: nothing here waits for it.
+    With several ranks, this process computes its shard of the batch. The shard is split into `micro_batches` whose
+    gradients are accumulated (less memory, the same update).
+    Returns the loss before the update in nats per character and the gradient norm before clipping. Both are scalars on
+    the model's device; nothing here synchronizes with the device.
     """
     device = model.embedding.weight.device
     total = torch.zeros((), device=device)
-    for read, follows in zip(
-        ranks.shard(ids).chunk(micro_batches), ranks.shard(targets).chunk(micro_batches), strict=True
-    ):
+    inputs, labels = ranks.shard(ids).chunk(micro_batches), ranks.shard(targets).chunk(micro_batches)
+    for x, y in zip(inputs, labels, strict=True):  # (B / ranks / micro_batches, T)
         with arithmetic(precision, device):
-            logits = model(read.to(device))  # (b, T, V)
-        loss = F.cross_entropy(logits.float().flatten(0, 1), follows.to(device).flatten()) / micro_batches
+            logits = model(x.to(device))  # (b, T, V)
+        loss = F.cross_entropy(logits.float().flatten(0, 1), y.to(device).flatten()) / micro_batches
         loss.backward()
         total += loss.detach()
-    ranks.all_reduce_mean(
-        [total, *(parameter.grad for parameter in optimizer.parameters if parameter.grad is not None)]
-    )
-    with arithmetic(precision, device):  # Muon's own products
+    gradients = [parameter.grad for parameter in optimizer.parameters if parameter.grad is not None]
+    ranks.all_reduce_mean([total, *gradients])
+    with arithmetic(precision, device):  # also for the matrix products of Muon
         return total, optimizer.step(step)
 
 
 def arithmetic(precision: str, device: torch.device) -> AbstractContextManager[object]:
-    """In which numbers matrix products are computed: "float32", or "bf16" (Kalamkar et al. 2019).
+    """Return the autocast context for a precision: "float32", or "bf16" (Kalamkar et al. 2019) for matrix products.
 
-    bf16 keeps float32's range with 8 bits of precision. Weights, their updates, LayerNorm and the residual stream stay
+    bfloat16 has the range of float32 with 8 bits of precision. Weights, updates, LayerNorm and the residual stream stay
     in float32 (mixed precision, Micikevicius et al. 2018).
     """
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")

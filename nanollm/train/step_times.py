@@ -1,7 +1,7 @@
-"""How long each preset takes here: the seconds of a step that calibration measured, and measuring them beforehand.
+"""Training speed of each preset on this machine: seconds per step, measured by calibration.
 
-`python -m nanollm.train.step_times VOCAB_SIZE` measures what is not known yet and prints {preset: seconds of a step}.
-It runs as a separate process, so that a page that wants to know neither waits nor changes its own number of threads.
+`python -m nanollm.train.step_times VOCAB_SIZE` measures the presets that are not in the calibration cache and prints
+{preset: seconds per step}. It is a separate process, so that the page neither waits nor changes its own thread count.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from nanollm.train.device import best_device
 
 
 def step_seconds(preset_name: str, vocab_size: int) -> float | None:
-    """Seconds of one training step of a preset on this machine; measured now if it was not before."""
+    """Return the seconds per training step of a preset on this machine, measuring them if they are not cached."""
     model, train = make_configs(preset(preset_name), vocab_size)
     calibration.resolve(model, train, best_device())
-    found = calibration.cached_results().get(calibration.cache_key(model, train, best_device()), {})
-    return found.get("seconds")
+    result = calibration.cached_results().get(calibration.cache_key(model, train, best_device()), {})
+    return result.get("seconds")
 
 
 def main() -> None:
-    """Print a line of JSON for each preset, {preset: seconds}, the quickest to measure first."""
-    os.nice(10)  # whoever trains or reads a page goes first
+    """Print one line of JSON per preset, {preset: seconds}, in the order of PRESETS (the fastest first)."""
+    os.nice(10)  # trainings and page requests have priority
     for name in PRESETS:
         print(json.dumps({name: step_seconds(name, int(sys.argv[1]))}), flush=True)
 

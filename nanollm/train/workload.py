@@ -1,4 +1,4 @@
-"""How much a run reads, and so how long it takes: what it learns from, and what it is judged on in between."""
+"""How much text a run reads, for training and for its evaluations, and so how long it takes."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ import math
 from nanollm.config import ModelConfig, TrainConfig
 
 SNAPSHOTS = 20
-MAX_EVAL_CHARACTERS = 2**17  # of each split that an evaluation reads: the last tenth of a megabyte is read whole
-# What a character costs that is only judged, as a share of one that is learned from: a forward pass of the three that
-# learning takes, but always in float32. Measured for the presets in bf16 on one thread: 0.52 (nano) to 0.73 (sprint).
-JUDGING = 0.65
+MAX_EVAL_CHARACTERS = 2**17  # per split and evaluation: the validation split of a 1 MB text is read completely
+# Cost of a character in an evaluation relative to training: evaluation is one of three forward-pass equivalents, but
+# always in float32. Measured for the presets against bf16 training on one thread: 0.52 (nano) to 0.73 (sprint).
+EVAL_COST = 0.65
 
 
 def snapshot_steps(num_steps: int) -> frozenset[int]:
-    """About 20 steps worth looking back at, 0 and the last among them, closer together where learning is fast.
+    """Return the steps that keep a snapshot: about 20, including 0 and the last, denser at the start of training.
 
-    Evenly spaced on a logarithmic scale, rounded to two digits.
+    They are spaced evenly on a logarithmic scale and rounded to two digits.
     """
     first = max(1.0, num_steps / 256)
     spaced = [first * (num_steps / first) ** (n / (SNAPSHOTS - 2)) for n in range(SNAPSHOTS - 2)]
@@ -25,35 +25,37 @@ def snapshot_steps(num_steps: int) -> frozenset[int]:
 
 
 def remaining_evaluations(step: int, train: TrainConfig) -> int:
-    """How many times a run is judged after a step, with all that comes with it; -1 for the step: in all of its life."""
+    """Return the number of evaluations after a step (-1: of the whole run, including the one at step 0)."""
     every = train.eval_interval
     others = sum(later > step and later % every > 0 for later in snapshot_steps(train.num_steps))
     return max(0, train.num_steps // every - step // every) + others
 
 
 def characters_per_evaluation(characters: int, train: TrainConfig) -> int:
-    """How many characters an evaluation reads of a text of so many: as much of both splits, all where none is kept."""
-    kept_back = int(characters * train.validation_fraction)
-    judged_by = min(kept_back, MAX_EVAL_CHARACTERS)
-    return 2 * judged_by or min(characters, MAX_EVAL_CHARACTERS)
+    """Return how many characters one evaluation reads, given the length of the text.
+
+    The same number from both splits; without a validation split, the training split only.
+    """
+    validation = min(int(characters * train.validation_fraction), MAX_EVAL_CHARACTERS)
+    return 2 * validation or min(characters, MAX_EVAL_CHARACTERS)
 
 
 def remaining_characters(step: int, model: ModelConfig, train: TrainConfig, characters: int) -> float:
-    """What a run on a text of so many characters still reads after a step (-1: before the first).
+    """Return how much a run still reads after a step (-1: the whole run), given the length of its text.
 
-    Counted in characters that are learned from: that many take as long.
+    In training characters: those of evaluations are weighted by EVAL_COST.
     """
-    learned = max(0, train.num_steps - max(0, step)) * train.batch_size * model.context_length
-    return learned + JUDGING * remaining_evaluations(step, train) * characters_per_evaluation(characters, train)
+    training = max(0, train.num_steps - max(0, step)) * train.batch_size * model.context_length
+    return training + EVAL_COST * remaining_evaluations(step, train) * characters_per_evaluation(characters, train)
 
 
 def run_seconds(step_seconds: float, model: ModelConfig, train: TrainConfig, characters: int) -> float:
-    """How long a whole run on a text of so many characters takes, where a step takes so many seconds."""
+    """Estimate the duration of a run in seconds from the seconds per step and the length of the text."""
     return remaining_characters(-1, model, train, characters) * step_seconds / (train.batch_size * model.context_length)
 
 
 def duration(seconds: float | None) -> str:
-    """A time as a person says it: 8 s, 3 min, 2.2 h, 4.5 days; a dash where it cannot be told."""
+    """Format a time for display: 8 s, 3 min, 2.2 h, 4.5 days; a dash if it is unknown."""
     if seconds is None or not math.isfinite(seconds):
         return "–"
     if seconds < 100:

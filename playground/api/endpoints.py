@@ -13,7 +13,7 @@ from nanollm.errors import InputError
 from nanollm.explain.attention import attention_map
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import stream_text
-from nanollm.inference.sampling import check_candidates
+from nanollm.inference.sampling import SamplingOptions, check_candidates
 from playground.api import parameters, sentences
 from playground.compare.columns import Column, comparison_warning, parse_columns, start_streams
 from playground.context import Context
@@ -83,8 +83,8 @@ def _generation_endpoints(ctx: Context) -> tuple[Any, ...]:
         same seed reproduces the text.
         """
         loaded = ctx.models.get(run, parameters.step(step))
-        sampling: dict[str, Any] = dict(max_length=max_length, temperature=temperature, top_k=top_k, seed=seed)
-        stream = TokenStream(stream_text(loaded.model, loaded.tokenizer, parameters.text(prompt), **sampling))
+        options = SamplingOptions(max_length, temperature, top_k, seed)
+        stream = TokenStream(stream_text(loaded.model, loaded.tokenizer, parameters.text(prompt), options))
         ctx.limits.require_generation(prompt, max_length)
         with ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
             for _ in run_streams([stream], cancelled):

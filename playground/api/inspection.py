@@ -10,8 +10,8 @@ import gradio as gr
 import numpy as np
 
 from nanollm.errors import InputError
-from nanollm.explain.ablation import HeadEffect, Reading, rank_heads, switch_off
-from nanollm.explain.context_window import require_place
+from nanollm.explain.ablation import HeadEffect, Predictions, measure_ablation, rank_heads
+from nanollm.explain.context_window import require_index
 from nanollm.explain.head_types import PATTERNS, head_scores
 from nanollm.explain.logit_lens import contributions, logit_lens
 from playground.api import parameters, sentences
@@ -48,14 +48,14 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
         view = _view(ctx, run, step, text)
         means = ctx.inspections.means(view)[0] if kind == "mean" else None
         off = [part_named(label) for label in parts]
-        found = switch_off(view.loaded.model, view.loaded.tokenizer, view.typed, off, means)
+        found = measure_ablation(view.loaded.model, view.loaded.tokenizer, view.typed, off, means)
         characters = view.loaded.tokenizer.characters
         return {
             "text": found.text,
             "skipped": found.skipped,
             "parts": [part.label for part in found.parts],
             "kind": "zero" if means is None else "mean",
-            "untouched": _reading(found.untouched, characters),
+            "untouched": _reading(found.original, characters),
             "together": _reading(found.together, characters),
             "alone": [_reading(reading, characters) for reading in found.alone],
         }
@@ -91,7 +91,7 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
         if character is not None and not isinstance(character, str):
             raise InputError(sentences.NOT_A_CHARACTER.format(value=reprlib.repr(character)))
         found = logit_lens(model, tokenizer, view.typed)
-        layers = found.probabilities[:, require_place(place, len(found.text))]  # (L + 1, V)
+        layers = found.probabilities[:, require_index(place, len(found.text))]  # (L + 1, V)
         most_likely = tokenizer.characters[int(layers[-1].argmax())]
         shares = contributions(model, tokenizer, view.typed, most_likely if character is None else character, place)
         parts = {
@@ -103,7 +103,7 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
         return {
             "text": shares.text,
             "skipped": shares.skipped,
-            "place": shares.place,
+            "place": shares.index,
             "layers": [_most_likely(probabilities, tokenizer.characters) for probabilities in layers],
             "character": shares.character,
             "logit": _number(shares.logit),
@@ -135,8 +135,8 @@ def _rank_now(ctx: Context, view: View) -> Iterable[HeadEffect]:
     return ctx.fair_queue.iterate(rank_heads(view.loaded.model, ids, ctx.inspections.means(view)[0]))
 
 
-def _reading(reading: Reading, characters: tuple[str, ...]) -> dict[str, Any]:
-    return {"loss": _number(reading.loss), "next": _most_likely(reading.next_character, characters)}
+def _reading(reading: Predictions, characters: tuple[str, ...]) -> dict[str, Any]:
+    return {"loss": _number(reading.loss), "next": _most_likely(reading.next_probabilities, characters)}
 
 
 def _most_likely(probabilities: np.ndarray, characters: tuple[str, ...]) -> dict[str, float | None]:

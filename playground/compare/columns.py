@@ -107,7 +107,7 @@ def _stream(ctx: Context, column: Column, request: GenerationRequest) -> TokenSt
     ctx.limits.require_generation(request.full_prompt, request.max_length)
     loaded = ctx.models.at(column.snapshot)
     column.unknown = "".join(loaded.tokenizer.unknown(request.prompt))
-    return TokenStream(stream_text(loaded.model, loaded.tokenizer, request.prompt, **request.sampling))
+    return TokenStream(stream_text(loaded.model, loaded.tokenizer, request.prompt, request.sampling))
 
 
 def _loss(loss: float | None) -> str:

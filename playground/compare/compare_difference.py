@@ -13,8 +13,8 @@ import numpy as np
 
 from nanollm.runs.store import Run
 from playground.components.factory import component
+from playground.components.format import perplexity
 from playground.services.wire_format import BIT_STEPS, MAX_UINT16
-from playground.train.status_text import choices
 
 TEMPLATE = """
 <div class="difference">
@@ -69,6 +69,6 @@ def _model(score: Score) -> dict[str, Any]:
         "slot": score.slot,
         "parameters": score.run.model_config.num_parameters,
         "loss": f"{loss:.3f}",
-        "choices": choices(loss),
+        "choices": perplexity(loss),
         "bits": base64.b64encode(packed.tobytes()).decode("ascii"),
     }

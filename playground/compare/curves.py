@@ -20,7 +20,7 @@ from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED
 
 if TYPE_CHECKING:
-    from nanollm.charts.scaling import Course
+    from nanollm.charts.scaling import LossCurve
 
 AXES = {"steps": "steps", "characters": "characters", "seconds": "seconds", "computing": "flops"}  # in words
 MOST_POINTS = 200  # of one curve
@@ -77,7 +77,7 @@ def chosen_runs(ctx: Context, ids: Any) -> list[Run]:
 
 def curves(ctx: Context, runs: Sequence[Run], axis: str) -> Figure | None:
     """The losses of runs against one of AXES; None while none was measured."""
-    from nanollm.charts.scaling import course_figure
+    from nanollm.charts.scaling import loss_curves_figure
     from nanollm.experiments.results import AXES as TITLES  # which can also write, and so loads torch
     from nanollm.experiments.results import courses
 
@@ -86,7 +86,7 @@ def curves(ctx: Context, runs: Sequence[Run], axis: str) -> Figure | None:
         return None
     title, logarithmic = TITLES[axis]
     lines = [_thinned(courses(run, run.title, ctx.catalogue.slot(run.id))[axis]) for run in measured]
-    figure = course_figure(
+    figure = loss_curves_figure(
         lines, title, logarithmic=logarithmic, references=_references(measured), revision=axis, palette=TOKENS
     )
     figure["layout"] |= {"showlegend": False}  # the chosen runs stand above, each with its colour
@@ -101,7 +101,7 @@ def _references(runs: Sequence[Run]) -> list[Reference]:
     return references_of(runs[0].model_config.vocab_size, counted)
 
 
-def _thinned(course: Course) -> Course:
+def _thinned(course: LossCurve) -> LossCurve:
     """Every second, third, … measurement of a long run, and the last."""
     size = len(course.x)
     every = -(-size // MOST_POINTS)

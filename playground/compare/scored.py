@@ -11,10 +11,10 @@ from nanollm.errors import InputError
 from playground.compare.columns import Column, models_request, parse_columns
 from playground.compare.compare_difference import Score, difference, scored
 from playground.compare.texts import Parts as Columns
+from playground.components import text_fetch
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import error_message, report_errors
-from playground.services import fetching
 
 MOST = 5_000  # characters
 EXAMPLE = 600
@@ -33,7 +33,7 @@ class Parts:
     text: gr.Textbox
     score: gr.Button
     take: gr.Button
-    fetching: fetching.Parts
+    fetching: text_fetch.Parts
     problem: gr.HTML
     shown: gr.HTML
 
@@ -44,7 +44,7 @@ def layout(ctx: Context) -> Parts:
         with gr.Row(elem_classes="score-row"):
             score = gr.Button("Score this text", variant="primary", elem_id="compare-score", scale=0)
             take = gr.Button(UNSEEN, elem_id="compare-take", scale=0)
-        offer = fetching.layout("compare", follows="")
+        offer = text_fetch.layout("compare", follows="")
         problem = line("compare-score-problem", elem_classes="problem")
         shown = difference("compare-difference", NOTE)
     return Parts(text, score, take, offer, problem, shown)
@@ -74,7 +74,7 @@ def wire(ctx: Context, parts: Parts, columns: Columns) -> None:
     parts.take.click(take, inputs[1:], parts.text, show_progress="hidden", api_visibility="private").success(
         None, js="() => document.getElementById('compare-score').click()"
     )
-    fetching.wire(ctx, parts.fetching, [columns.count, *columns.models])
+    text_fetch.wire(ctx, parts.fetching, [columns.count, *columns.models])
     parts.fetching.offer.arrived(None, js=TAKE)
 
 

@@ -18,7 +18,7 @@ from playground.compare.columns import (
     start_streams,
 )
 from playground.compare.compare_columns import column_count
-from playground.components import sampling_controls as dials
+from playground.components import sampling_controls
 from playground.components.factory import browser_call
 from playground.components.text import line, numbers, writing, written
 from playground.context import Context
@@ -30,7 +30,7 @@ from playground.shell.time_bar import time_bar
 PLACE = "compare"
 PROMPT = "The "
 LENGTH = 300
-WAITING = "Press Write all."
+WAITING = "Press Generate all."
 UNKNOWN = "Not every one of these models knows all characters of the prompt."
 
 
@@ -43,12 +43,12 @@ class ColumnParts:
 
 @dataclass
 class Parts:
-    ask: dials.Ask
-    dials: dials.Dials
+    ask: sampling_controls.PromptRow
+    sampling: sampling_controls.SamplingControls
     caution: gr.HTML
     columns: list[ColumnParts]
     count: gr.HTML
-    fold: dials.Fold
+    fold: sampling_controls.SeedControls
 
     @property
     def models(self) -> list[gr.HTML]:
@@ -59,21 +59,21 @@ class Parts:
         """What a question is made of, in the order in which `wire` names it."""
         ask, fold = self.ask, self.fold
         return [
-            self.count, ask.prompt, self.dials.temperature, self.dials.top_k, fold.length, fold.seed, *self.models
+            self.count, ask.prompt, self.sampling.temperature, self.sampling.top_k, fold.length, fold.seed, *self.models
         ]  # fmt: skip
 
 
 def layout(ctx: Context) -> Parts:
     with gr.Column(elem_classes="compare-view compare-ask when-texts when-blind", min_width=0):
-        ask = dials.ask(PLACE, PROMPT, "Write all")
-        knobs = dials.dials(PLACE)
+        ask = sampling_controls.prompt_row(PLACE, PROMPT, "Generate all")
+        sampling = sampling_controls.sampling_controls(PLACE)
     warning = line("compare-caution", elem_classes="caution")
     with gr.Row(elem_classes="columns compare-view when-texts when-scored when-blind"):
         columns = [_column(index) for index in range(MAX_COLUMNS)]
     count = column_count("compare-count")
     with gr.Column(elem_classes="compare-view when-texts", min_width=0):
-        fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
-    return Parts(ask, knobs, warning, columns, count, fold)
+        fold = sampling_controls.seed_controls(PLACE, LENGTH, ctx.limits.max_length)
+    return Parts(ask, sampling, warning, columns, count, fold)
 
 
 def _column(index: int) -> ColumnParts:
@@ -87,8 +87,8 @@ def _column(index: int) -> ColumnParts:
 
 def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     ask, fold = parts.ask, parts.fold
-    dials.wire_dials(parts.dials)
-    dials.wire_seed(fold, PLACE)
+    sampling_controls.wire_sampling(parts.sampling)
+    sampling_controls.wire_seed(fold, PLACE)
     _wire_drop(ctx, parts)
     # The browser says what is to be written, and when: one move of the time bar changes all columns, and asks once.
     moved = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
@@ -96,7 +96,7 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     follow = browser_call("compare/comparison.js", "follow", "tab", "view", *names)
     press = browser_call("compare/comparison.js", "generate", *names)
     gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(ask.asking, None, parts.question, None, js=press, api_visibility="private", **MULTIPLE)
+    gr.on(ask.submitted, None, parts.question, None, js=press, api_visibility="private", **MULTIPLE)
 
     def tell(event: gr.EventData) -> list[Any]:
         columns = parse_columns(ctx, event_data(event))

@@ -1,4 +1,4 @@
-"""Words that come from people, texts and models: drawn with textContent, so that nothing in them can act."""
+"""Text from users, corpora and models: drawn with textContent, so that markup in it has no effect."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ class="text"></span><span class="note"></span></div>"""
 
 
 def line(elem_id: str, value: str = "", elem_classes: str = "quiet") -> gr.HTML:
-    """One sentence; an empty one takes no room."""
+    """One sentence; an empty one takes no space."""
     return component("components/line.js", '<p class="line"></p>', value, elem_id=elem_id, elem_classes=elem_classes)
 
 
 def numbers(elem_id: str) -> gr.HTML:
-    """A few facts; the value is a list of [name, number as text]."""
+    """A list of named numbers; the value is a list of [name, formatted number]."""
     return component("components/numbers.js", '<dl class="numbers"></dl>', [], elem_id=elem_id)
 
 
 def writing(elem_id: str, label: str, note: str = "") -> gr.HTML:
-    """A block of writing in a fixed frame, 60 characters wide; the value is what `written` makes."""
+    """Generated text in a fixed frame, 60 characters wide; the value comes from `written`."""
     return component("components/text_view/writing.js", WRITING, written(note=note), elem_id=elem_id, label=label)
 
 
 def written(prompt: str = "", text: str = "", note: str = "") -> dict[str, Any]:
-    """The prompt and what the model has written so far, or a sentence instead.
+    """Return the value of a `writing`: the prompt and the text generated so far, or a note instead.
 
-    While a generator yields a growing `text`, Gradio sends only what was added.
+    While a generator yields a growing `text`, Gradio sends only what was appended.
     """
     return {"prompt": prompt, "text": text, "note": note}

@@ -13,12 +13,12 @@ from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import split
 from nanollm.errors import InputError
 from nanollm.explain.memorization import MIN_LENGTH, Memorization, TrainingText, memorization
+from playground.components import text_fetch
 from playground.components.factory import browser_call
 from playground.context import Context
 from playground.handlers import MULTIPLE, error_message
 from playground.sample.copies import copies
 from playground.selection import parse_selection
-from playground.services import fetching
 from playground.services.generation_request import MAX_PROMPT
 from playground.services.gradio_internals import event_data
 
@@ -31,13 +31,13 @@ LACKING = "The text that this model learned from is not here yet. Once it is, co
 class Parts:
     fold: gr.Accordion
     copies: gr.HTML
-    fetching: fetching.Parts
+    fetching: text_fetch.Parts
 
 
 def layout(place: str) -> Parts:
     with gr.Accordion("Is it copying?", open=False, elem_classes="fold", elem_id="copies-fold") as fold:
         found = copies("sample-copies", place)
-        offer = fetching.layout("copies")
+        offer = text_fetch.layout("copies")
     return Parts(fold, found, offer)
 
 
@@ -69,7 +69,7 @@ def wire(ctx: Context, parts: Parts) -> None:
     )  # fmt: skip
     seen = browser_call("sample/copies.js", "recheck")
     parts.fold.expand(None, None, None, js=seen, api_visibility="private")
-    fetching.wire(ctx, parts.fetching)
+    text_fetch.wire(ctx, parts.fetching)
     again = browser_call("sample/copies.js", "recheck", anew="true")
     parts.fetching.offer.arrived(None, None, None, js=again, api_visibility="private")
 
@@ -83,15 +83,15 @@ def _written(asked: dict[str, Any]) -> tuple[int, str]:
 
 
 def _value(found: Memorization, prompt: int) -> dict[str, Any]:
-    usual = found.usual_novelty()
+    usual = found.control_novelty()
     spans = [[prompt + copy.start, prompt + copy.start + copy.length] for copy in found.text.copies]
-    rows = [[str(n), _share(share), _share(usual[n])] for n, share in found.text.novel.items()]
+    rows = [[str(n), _share(share), _share(usual[n])] for n, share in found.text.novelty.items()]
     return {"said": said(found), "rows": rows, "spans": spans}
 
 
 def said(found: Memorization) -> str:
     """The longest match, and what to make of it."""
-    longest, control = found.text.longest, found.usual_longest()
+    longest, control = found.text.longest, found.control_longest()
     beside = "" if math.isnan(control) else f" Real text that was held out: {control:.0f}."
     share = float(found.text.covered.mean())
     copied = f" Underlined, {_share(share)}: copies of at least {MIN_LENGTH}." if share else ""

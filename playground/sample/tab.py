@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
-from playground.components import sampling_controls as dials
+from playground.components import sampling_controls
 from playground.components.factory import browser_call
 from playground.components.no_model import empty
 from playground.components.text import line
@@ -36,9 +36,9 @@ LABEL = "The writing: arrow keys go from character to character, Enter to what e
 
 @dataclass
 class Parts:
-    ask: dials.Ask
-    dials: dials.Dials
-    fold: dials.Fold
+    ask: sampling_controls.PromptRow
+    sampling: sampling_controls.SamplingControls
+    fold: sampling_controls.SeedControls
     output: gr.HTML
     about: gr.HTML
     panel: gr.HTML
@@ -54,25 +54,25 @@ class Parts:
     @property
     def asked(self) -> list[Any]:
         """What a question is made of besides the selection, in the order of ASKED."""
-        return [self.ask.prompt, self.dials.temperature, self.dials.top_k, self.fold.length, self.fold.seed]
+        return [self.ask.prompt, self.sampling.temperature, self.sampling.top_k, self.fold.length, self.fold.seed]
 
 
 def layout(ctx: Context) -> Parts:
     empty(ctx, PLACE, NO_MODEL)
     with gr.Column(elem_id="sample-main", elem_classes="when-runs"), gr.Row(elem_classes="sample-view"):
         with gr.Column(elem_classes="sample-writing", min_width=0):
-            ask = dials.ask(PLACE, PROMPT)
-            knobs = dials.dials(PLACE)
+            ask = sampling_controls.prompt_row(PLACE, PROMPT)
+            sampling = sampling_controls.sampling_controls(PLACE)
             output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, tab="sample", frame=_frame(ctx))
             about = line("sample-about")
-            fold = dials.seed_and_length(PLACE, LENGTH, ctx.limits.max_length)
+            fold = sampling_controls.seed_controls(PLACE, LENGTH, ctx.limits.max_length)
             copied = copying.layout(TEXT)
             score = scoring.layout(PANEL)
             python, call = _in_python()
         # Beside all of it: what is looked at may be a character of the text that is scored.
         with gr.Column(elem_classes="sample-aside", min_width=0):
             panel = choice_panel(PANEL)
-    return Parts(ask, knobs, fold, output, about, panel, copied, score, python, call)
+    return Parts(ask, sampling, fold, output, about, panel, copied, score, python, call)
 
 
 def _in_python() -> tuple[gr.Accordion, gr.Textbox]:
@@ -86,13 +86,13 @@ def _in_python() -> tuple[gr.Accordion, gr.Textbox]:
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     _wire_writing(ctx, parts)
-    ask, knobs = parts.ask, parts.dials
-    dials.wire_dials(knobs)
-    dials.wire_seed(parts.fold, PLACE)
-    dials.wire_drop(ctx, ask.prompt, ask.drop, f"{PLACE}-write")
+    ask, sampling = parts.ask, parts.sampling
+    sampling_controls.wire_sampling(sampling)
+    sampling_controls.wire_seed(parts.fold, PLACE)
+    sampling_controls.wire_drop(ctx, ask.prompt, ask.drop, f"{PLACE}-write")
     turned = "(temperature, top_k) => ({ temperature, top_k })"
-    for slider in (knobs.temperature, knobs.top_k):
-        slider.change(None, [knobs.temperature, knobs.top_k], parts.panel, js=turned, **MULTIPLE)
+    for slider in (sampling.temperature, sampling.top_k):
+        slider.change(None, [sampling.temperature, sampling.top_k], parts.panel, js=turned, **MULTIPLE)
     ctx.link_to_url(ask.prompt, "prompt", "sample")
     copying.wire(ctx, parts.copying)
     scoring.wire(ctx, parts.score)
@@ -114,7 +114,7 @@ def _wire_writing(ctx: Context, parts: Parts) -> None:
     follow = browser_call("components/text_view/texts.js", "follow", *ASKED, place=f"'{TEXT}'")
     press = browser_call("components/text_view/texts.js", "generate", *ASKED, place=f"'{TEXT}'")
     parts.output.follow(None, parts.asked, None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(parts.ask.asking, None, parts.asked, None, js=press, api_visibility="private", **MULTIPLE)
+    gr.on(parts.ask.submitted, None, parts.asked, None, js=press, api_visibility="private", **MULTIPLE)
 
     @report_errors
     def write(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
@@ -189,7 +189,8 @@ def _call(ctx: Context, question: GenerationRequest) -> str:
     """What to type to have this very text in a notebook."""
     _, snapshot = ctx.models.find(question.run, question.step)
     path = snapshot.path.relative_to(ctx.settings.home)
-    dials = "\n".join(f"    {name}={value!r}," for name, value in question.remaining_sampling.items())
+    names = ("temperature", "top_k", "max_length", "seed")
+    dials = "\n".join(f"    {name}={getattr(question.remaining_sampling, name)!r}," for name in names)
     return (
         "from nanollm import generate_text, load_model\n\n"
         f"loaded = load_model({path.as_posix()!r})\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
@@ -28,8 +29,8 @@ class Generation:
     def __init__(self, loaded: LoadedModel, request: GenerationRequest) -> None:
         self.loaded, self.request = loaded, request
         tokenizer, prompt = loaded.tokenizer, request.full_prompt
-        settings = request.remaining_sampling
-        self.stream = TokenStream(stream_samples(loaded.model, tokenizer, prompt, **settings, candidates=CANDIDATES))
+        options = replace(request.remaining_sampling, candidates=CANDIDATES)
+        self.stream = TokenStream(stream_samples(loaded.model, tokenizer, prompt, options))
         self._stamp = next(_stamps)
         self._pieces = [pack_scored(tokenizer, prompt, score_text(loaded, prompt))] if prompt else []
         self._sent = 0

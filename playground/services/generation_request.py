@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from nanollm.errors import InputError
-from nanollm.inference.sampling import check_sampling
+from nanollm.inference.sampling import SamplingOptions
 from playground.selection import parse_selection
 
 MAX_PROMPT = 20_000  # characters; the model needs seconds to read them while the user waits
@@ -34,7 +34,7 @@ class GenerationRequest:
             raise InputError("The prompt must be text.")
         if len(self.prompt) + len(self.kept) > MAX_PROMPT:
             raise InputError(f"The prompt is longer than {MAX_PROMPT:,} characters. Shorten it.")
-        check_sampling(**self.sampling)
+        _ = self.sampling  # raises InputError for invalid options
 
     @classmethod
     def of(cls, values: Any) -> GenerationRequest:
@@ -53,14 +53,14 @@ class GenerationRequest:
         return self.prompt + self.kept
 
     @property
-    def sampling(self) -> dict[str, Any]:
-        """The sampling settings, as keyword arguments of `generate_text`."""
-        return {name: getattr(self, name) for name in ("temperature", "top_k", "max_length", "seed")}
+    def sampling(self) -> SamplingOptions:
+        """The sampling options. Raises InputError if they are invalid."""
+        return SamplingOptions(self.max_length, self.temperature, self.top_k, self.seed)
 
     @property
-    def remaining_sampling(self) -> dict[str, Any]:
-        """The sampling settings for what is still to be generated after `full_prompt`."""
-        return {**self.sampling, "max_length": max(0, self.max_length - len(self.kept))}
+    def remaining_sampling(self) -> SamplingOptions:
+        """The sampling options for what is still to be generated after `full_prompt`."""
+        return replace(self.sampling, max_length=max(0, self.max_length - len(self.kept)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the request as JSON-ready fields; `of` restores it."""

@@ -14,9 +14,9 @@ from nanollm.data.corpus import CorpusStore, split
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Means, load_means, measure_means
 from nanollm.explain.attention import AttentionMap, attention_map
-from nanollm.explain.context_use import ContextMeter, context_meter
+from nanollm.explain.context_use import ContextUse, measure_context_use
 from nanollm.explain.embeddings import CharacterMap, align, character_map
-from nanollm.explain.findings import NAMED_BY, Findings, load_findings
+from nanollm.explain.findings import HEAD_TYPE_CHARACTERS, Findings, load_findings
 from nanollm.explain.head_types import HeadScores, head_scores
 from nanollm.explain.logit_lens import LogitLens
 from nanollm.runs.store import Run, Snapshot
@@ -131,7 +131,7 @@ class Inspections:
         self._scores: LRUCache[HeadScores] = LRUCache(256)
         self._rankings: LRUCache[tuple[list[HeadEffect], str]] = LRUCache(256)  # and what they were judged by
         self._maps: LRUCache[Maps] = LRUCache(8)
-        self._meters: LRUCache[ContextMeter] = LRUCache(64)
+        self._meters: LRUCache[ContextUse] = LRUCache(64)
         self.written: LRUCache[str] = LRUCache(64)  # by untouched models
         self.lenses: LRUCache[LogitLens] = LRUCache(16)  # up to 0.5 MB each
         self.ranked_now: dict[str | None, Hashable] = {}  # the key of the ranking that a visitor has under way
@@ -230,7 +230,7 @@ class Inspections:
         if found := self.findings(view):
             return found.scores, HELD_OUT
         ids, where = self.judged_by(view)
-        text = view.loaded.tokenizer.decode(ids[:NAMED_BY])
+        text = view.loaded.tokenizer.decode(ids[:HEAD_TYPE_CHARACTERS])
         make = lambda: head_scores(view.loaded.model, view.loaded.tokenizer, text)  # noqa: E731
         return self._scores.get(self.key(view), make), where
 
@@ -259,9 +259,9 @@ class Inspections:
 
         return self._maps.get((view.run.id, *(snapshot.step for snapshot in snapshots)), make)
 
-    def meter(self, view: View) -> tuple[ContextMeter, str]:
+    def meter(self, view: View) -> tuple[ContextUse, str]:
         """How far back the model really looks, and in words what that was measured on."""
         if found := self.findings(view):
-            return found.meter, HELD_OUT
+            return found.context_use, HELD_OUT
         ids, where = self.judged_by(view)
-        return self._meters.get(self.key(view), lambda: context_meter(view.loaded.model, ids)), where
+        return self._meters.get(self.key(view), lambda: measure_context_use(view.loaded.model, ids)), where

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from nanollm.charts.attention import brightest
+from nanollm.charts.attention import color_limit
 
 CANDIDATES = 40  # alternatives per character, at most
 MIN_CANDIDATES = 8  # alternatives per character, at least
@@ -71,7 +71,7 @@ def pack_attention(weights: np.ndarray, characters: list[str]) -> dict[str, Any]
     roots = np.rint(255 * np.sqrt(np.clip(causal, 0.0, 1.0))).astype(np.uint8)
     return {
         "weights": _base64(roots.tobytes()),
-        "brightest": [brightest(head) for layer in weights for head in layer],
+        "brightest": [color_limit(head) for layer in weights for head in layer],
         "layers": layers,
         "heads": heads,
         "characters": characters,

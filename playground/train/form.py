@@ -1,4 +1,4 @@
-"""The form of Train: which text, which size, every setting; and what they come to, before anything is started."""
+"""The form of the Train tab: text, preset, all settings, and what they amount to before the training starts."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from nanollm.errors import InputError
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, error_message
-from playground.train.problem import problem_line
+from playground.train import sentences
+from playground.train.components import problem_line
 from playground.train.settings_form import (
     FIELDS,
     GROUPS,
     NAMES,
-    Recipe,
-    blamed,
-    by_itself,
-    caution,
-    choice,
+    FormSettings,
+    corpus_argument,
     defaults,
-    text_name,
+    fields_named,
+    may_be_auto,
+    preset_card,
+    warning,
 )
 
-FIRST = "sprint"
-SAME = "the same text"  # for a run that goes on from another
+FIRST_PRESET = "sprint"
 WAIT = "() => [{__type__: 'update', interactive: false}]"
-READY = "() => [{__type__: 'update', value: 'Start training', interactive: true}]"
+READY = f"() => [{{__type__: 'update', value: '{sentences.START}', interactive: true}}]"
 
 
 @dataclass
@@ -43,115 +43,120 @@ class Parts:
     start: gr.Button
     fields: list[Any]  # one for each of NAMES
     command: gr.Textbox
-    cards: gr.State  # as they are shown
+    cards: gr.State  # the preset cards as shown
     timer: gr.Timer
 
     @property
-    def asked(self) -> list[Any]:
-        """What a run is made of, as the components to read."""
+    def inputs(self) -> list[Any]:
+        """The components that define a run: text, preset and all fields."""
         return [self.corpus, self.preset, *self.fields]
 
     def field(self, name: str) -> Any:
-        """The component of one setting."""
+        """Return the component of one setting."""
         return self.fields[NAMES.index(name)]
 
 
 def layout() -> Parts:
-    """Text, cards, Start; the settings and the command folded."""
-    corpus = gr.Dropdown([], label="Text", elem_id="train-corpus")
+    corpus = gr.Dropdown([], label=sentences.TEXT, elem_id="train-corpus")
     preset = gr.Radio(
-        [choice(name, 65) for name in PRESETS], value=FIRST, label="Size", elem_id="train-preset", elem_classes="cards"
-    )
+        [preset_card(name, 65) for name in PRESETS], value=FIRST_PRESET, label=sentences.SIZE, elem_id="train-preset",
+        elem_classes="cards",
+    )  # fmt: skip
     size = line("train-size")
     problem = problem_line("train-problem")
-    start = gr.Button("Start training", variant="primary", elem_id="train-start")
-    with gr.Accordion("All settings", open=False, elem_classes="fold", elem_id="train-settings"):
+    start = gr.Button(sentences.START, variant="primary", elem_id="train-start")
+    with gr.Accordion(sentences.ALL_SETTINGS, open=False, elem_classes="fold", elem_id="train-settings"):
         fields = []
         for group, names in GROUPS.items():
             line(f"train-group-{group.split()[-1]}", group, "group")
             fields += [_field(name) for name in names]
-    with gr.Accordion("Command", open=False, elem_classes="fold", elem_id="train-command-fold"):
+    with gr.Accordion(sentences.COMMAND, open=False, elem_classes="fold", elem_id="train-command-fold"):
         command = gr.Textbox(
-            label="The same training from a terminal", lines=1, max_lines=12, interactive=False, buttons=["copy"],
+            label=sentences.COMMAND_LABEL, lines=1, max_lines=12, interactive=False, buttons=["copy"],
             elem_id="train-command",
         )  # fmt: skip
     return Parts(corpus, preset, size, problem, start, fields, command, gr.State([]), gr.Timer(4, active=False))
 
 
-def wire(ctx: Context, parts: Parts, onward_text: gr.Dropdown) -> None:
-    """Texts, cards, fields and what they come to; `onward_text` offers the same texts to a run that goes on."""
-    asked = parts.asked
-    outcome = [parts.size, parts.problem, parts.command]
+def wire(ctx: Context, parts: Parts, continue_text: gr.Dropdown) -> None:
+    """Wire the form. `continue_text` offers the same texts for continuing or forking a run."""
+    inputs = parts.inputs
+    outputs = [parts.size, parts.problem, parts.command]
 
-    def judge(sha256: Any, preset: Any, *values: Any) -> tuple[Any, ...]:
-        recipe = None
+    def check(sha256: Any, preset: Any, *values: Any) -> tuple[Any, ...]:
+        settings = None
         try:
-            recipe = Recipe.of(preset, values)
-            return _outcome(ctx, chosen_text(ctx, sha256), recipe)
+            settings = FormSettings.of(preset, values)
+            return _summary(ctx, selected_text(ctx, sha256), settings)
         except Exception as error:
-            told = error_message(error)
-            return "", {"text": told, "fields": blamed(told, recipe.settings if recipe else {})}, ""
+            message = error_message(error)
+            changed = settings.settings if settings else {}
+            return "", {"text": message, "fields": fields_named(message, changed)}, ""
 
-    def arrive(tab: Any, sha256: Any) -> tuple[Any, ...]:
+    def refresh(tab: Any, sha256: Any) -> tuple[Any, ...]:
         if tab != "train":
             return (gr.skip(),) * 4
         infos = ctx.corpora.list()
         info = next((one for one in infos if one.sha256 == sha256), infos[0])
         choices = [(one.name, one.sha256) for one in infos]
-        texts = gr.Dropdown(choices=choices, value=info.sha256), gr.Dropdown(choices=[(SAME, ""), *choices])
-        return *texts, *cards(info.sha256)
+        texts = gr.Dropdown(choices=choices, value=info.sha256)
+        others = gr.Dropdown(choices=[(sentences.SAME_TEXT, ""), *choices])
+        return texts, others, *cards(info.sha256)
 
     def cards(sha256: Any, shown: Any = None) -> tuple[Any, Any]:
         with suppress(InputError):
-            info = chosen_text(ctx, sha256)
-            paces, lacks = ctx.step_times.get(info.vocab_size), ctx.step_times.pending(info.vocab_size)
-            made = [choice(name, info.vocab_size, info.characters, paces.get(name), lacks) for name in PRESETS]
-            if made != shown:
-                return gr.Radio(choices=made), made
+            info = selected_text(ctx, sha256)
+            seconds, pending = ctx.step_times.get(info.vocab_size), ctx.step_times.pending(info.vocab_size)
+            now = [preset_card(name, info.vocab_size, info.characters, seconds.get(name), pending) for name in PRESETS]
+            if now != shown:
+                return gr.Radio(choices=now), now
         return gr.skip(), gr.skip()
 
-    def paced(tab: Any, sha256: Any, shown: Any) -> tuple[Any, Any]:
-        """The cards again, once a time was measured."""
+    def update_cards(tab: Any, sha256: Any, shown: Any) -> tuple[Any, Any]:
+        """Show step times as they are measured."""
         return cards(sha256, shown) if tab == "train" else (gr.skip(), gr.skip())
 
-    timed = [parts.preset, parts.cards]
-    # Start waits for the card's fields: the former card's would count as settings that were changed.
+    card_outputs = [parts.preset, parts.cards]
+    # Start waits for the fields of the new preset: those of the previous one would count as changed settings.
     parts.preset.input(None, None, parts.start, js=WAIT, api_visibility="private")
     filled = parts.preset.input(
         lambda preset: list(defaults(preset).values()), parts.preset, parts.fields, **UNQUEUED, **MULTIPLE
     )
     filled.then(None, None, parts.start, js=READY, api_visibility="private")
-    filled.then(judge, asked, outcome, **UNQUEUED)
-    parts.corpus.change(cards, parts.corpus, timed, **UNQUEUED, **MULTIPLE).then(judge, asked, outcome, **UNQUEUED)
+    filled.then(check, inputs, outputs, **UNQUEUED)
+    parts.corpus.change(cards, parts.corpus, card_outputs, **UNQUEUED, **MULTIPLE).then(
+        check, inputs, outputs, **UNQUEUED
+    )
     for field in parts.fields:
-        # Gradio's Textbox fires `input` for keys that print a character only: not for Backspace, and not for a paste.
-        moved = field.change if isinstance(field, gr.Textbox) else field.input
-        moved(judge, asked, outcome, trigger_mode="always_last", **UNQUEUED)
+        # Gradio's Textbox fires `input` only for printable keys: not for Backspace, and not for pasted text.
+        changed = field.change if isinstance(field, gr.Textbox) else field.input
+        changed(check, inputs, outputs, trigger_mode="always_last", **UNQUEUED)
     ctx.tab.change(
-        arrive, [ctx.tab, parts.corpus], [parts.corpus, onward_text, *timed], **UNQUEUED, **MULTIPLE
-    ).then(judge, asked, outcome, **UNQUEUED)  # fmt: skip
-    parts.timer.tick(paced, [ctx.tab, parts.corpus, parts.cards], timed, **UNQUEUED, **MULTIPLE)
+        refresh, [ctx.tab, parts.corpus], [parts.corpus, continue_text, *card_outputs], **UNQUEUED, **MULTIPLE
+    ).then(check, inputs, outputs, **UNQUEUED)  # fmt: skip
+    parts.timer.tick(update_cards, [ctx.tab, parts.corpus, parts.cards], card_outputs, **UNQUEUED, **MULTIPLE)
 
 
-def chosen_text(ctx: Context, sha256: Any) -> CorpusInfo:
-    """The chosen text; before any was chosen, the one that came along."""
+def selected_text(ctx: Context, sha256: Any) -> CorpusInfo:
+    """Return the selected text, or the bundled one if none is selected."""
     return ctx.corpora.get(sha256) if isinstance(sha256, str) and sha256 else ctx.corpora.list()[0]
 
 
-def _outcome(ctx: Context, corpus: CorpusInfo, recipe: Recipe) -> tuple[str, dict[str, Any], str]:
-    """What the settings come to: the size in a sentence, no problem (at most a hint), the command."""
-    model, train = recipe.configs(corpus.vocab_size)
+def _summary(ctx: Context, corpus: CorpusInfo, settings: FormSettings) -> tuple[str, dict[str, Any], str]:
+    """Return what the settings amount to: the size if they differ from the preset, a warning, the command."""
+    model, train = settings.configs(corpus.vocab_size)
     ctx.runs.require(corpus, model, train)
-    changed = ", ".join(f"{name} {value}" for name, value in recipe.settings.items() if value is not None)
-    size = f"{model.num_parameters:,} parameters, {train.num_steps:,} steps"
-    told = caution(train)
-    hint = {"text": told, "fields": blamed(told, recipe.settings)}
-    return f"{size}. Changed: {changed}." if changed else "", hint, recipe.command(text_name(corpus))
+    changed = ", ".join(f"{name} {value}" for name, value in settings.settings.items() if value is not None)
+    total = sentences.TOTAL.format(parameters=model.num_parameters, steps=train.num_steps)
+    message = warning(train)
+    problem = {"text": message, "fields": fields_named(message, settings.settings)}
+    size = sentences.CHANGED.format(total=total, settings=changed) if changed else ""
+    return size, problem, settings.command(corpus_argument(corpus))
 
 
 def _field(name: str) -> Any:
-    """The component for one setting, with the config's own words."""
-    field, value = FIELDS[name], defaults(FIRST)[name]
+    """Create the component of one setting, with the help text of the config."""
+    field, value = FIELDS[name], defaults(FIRST_PRESET)[name]
     shown: dict[str, Any] = dict(
         label=name, info=field.metadata["help"], elem_id=f"train-{name}", elem_classes="setting"
     )
@@ -159,9 +164,9 @@ def _field(name: str) -> Any:
         return gr.Radio(list(field.metadata["choices"]), value=value, **{**shown, "elem_classes": "segments"})
     if field.type == "bool":
         return gr.Radio([("off", False), ("on", True)], value=value, **{**shown, "elem_classes": "segments"})
-    if by_itself(name):
-        return gr.Textbox(placeholder="auto", max_lines=1, **shown)
+    if may_be_auto(name):
+        return gr.Textbox(placeholder=sentences.AUTO, max_lines=1, **shown)
     return gr.Number(value, **shown)
 
 
-assert len(NAMES) == len(set(NAMES)) == len(FIELDS), "every setting is on the page once"
+assert len(NAMES) == len(set(NAMES)) == len(FIELDS), "each setting must be on the page exactly once"

@@ -1,4 +1,4 @@
-"""What a person has set in Train, as the core wants it: one preset, and only what differs from it."""
+"""The settings form: which fields exist, how their values become a preset with changed settings, and preset cards."""
 
 from __future__ import annotations
 
@@ -13,137 +13,138 @@ from nanollm.data.corpus import CorpusInfo
 from nanollm.errors import InputError
 from nanollm.train.memory import training_bytes
 from nanollm.train.workload import duration, run_seconds
-from playground.train.status_text import size
+from playground.components.format import byte_size
+from playground.train import sentences
 
-# The settings in the order and the groups in which the page shows them.
+# The settings by group, in the order of the page.
 GROUPS: dict[str, tuple[str, ...]] = {
-    "The model": (
+    sentences.GROUP_MODEL: (
         "embedding_dim", "num_layers", "ffn_hidden_dim", "num_heads", "context_length", "dropout", "position",
         "qk_norm",
     ),
-    "How much it reads": ("num_steps", "batch_size", "accumulation_steps", "validation_fraction", "seed"),
-    "How it learns": (
+    sentences.GROUP_DATA: ("num_steps", "batch_size", "accumulation_steps", "validation_fraction", "seed"),
+    sentences.GROUP_OPTIMIZATION: (
         "optimizer", "learning_rate", "warmup_steps", "final_lr_fraction", "weight_decay", "beta1", "beta2",
         "grad_clip",
     ),
-    "What is written down": ("log_interval", "eval_interval", "checkpoint_interval"),
-    "This machine": ("precision", "threads"),
+    sentences.GROUP_LOGGING: ("log_interval", "eval_interval", "checkpoint_interval"),
+    sentences.GROUP_HARDWARE: ("precision", "threads"),
 }  # fmt: skip
 NAMES = tuple(name for names in GROUPS.values() for name in names)
-# What can differ when a run goes on: the model keeps its shape.
-ONWARD = ("num_steps", "learning_rate", "dropout")
+# The settings that may change when a run is continued or forked: the model keeps its shape.
+CONTINUE_NAMES = ("num_steps", "learning_rate", "dropout")
 PURPOSES = {
-    "sprint": "Real words in seconds",
-    "nano": "The smallest: what two thin layers can do",
-    "small": "Lines that read like sentences",
-    "medium": "The best writer; wants much text",
+    "sprint": sentences.SPRINT,
+    "nano": sentences.NANO,
+    "small": sentences.SMALL,
+    "medium": sentences.MEDIUM,
 }
+# What a card shows instead of a time that is not known, by the reason that StepTimeJobs.pending() returns.
+TIME_PENDING = {"measuring": sentences.TIME_MEASURING, "training": sentences.TIME_AFTER_TRAINING}
 
-# What a card says in place of a time that is not known: see background.StepTimeJobs.pending().
-UNTIMED = {"measuring": "measuring its time", "training": "time measured once nothing trains"}
-
-FIELDS: dict[str, Field] = {f.name: f for f in (*fields(ModelConfig), *fields(TrainConfig)) if f.name in NAMES}
+FIELDS: dict[str, Field[Any]] = {f.name: f for f in (*fields(ModelConfig), *fields(TrainConfig)) if f.name in NAMES}
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A preset's name and the settings that were changed from it."""
+class FormSettings:
+    """A preset and the settings that differ from it."""
 
     preset: str
     settings: dict[str, Any]
 
     @classmethod
-    def of(cls, preset_name: str, values: Sequence[Any]) -> Recipe:
-        """From the page's fields, in the order of NAMES. Raises InputError for an unknown preset."""
-        usual = defaults(preset_name)
-        asked = {name: _read(FIELDS[name], value) for name, value in zip(NAMES, values, strict=True)}
-        return cls(preset_name, {name: value for name, value in asked.items() if value != usual[name]})
+    def of(cls, preset_name: str, values: Sequence[Any]) -> FormSettings:
+        """Parse the form's values, in the order of NAMES. Raises InputError for an unknown preset."""
+        default = defaults(preset_name)
+        parsed = {name: _parse(FIELDS[name], value) for name, value in zip(NAMES, values, strict=True)}
+        return cls(preset_name, {name: value for name, value in parsed.items() if value != default[name]})
 
     def configs(self, vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-        """Both configs for a text of `vocab_size` characters. Raises InputError for what they refuse."""
+        """Return both configs for a vocabulary size. Raises InputError for invalid settings."""
         return make_configs({**preset(self.preset), **self.settings}, vocab_size)
 
     def command(self, corpus: str) -> str:
-        """The same training from the command line, on the text file `corpus`."""
-        typed = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in self.settings.items()}
-        flags = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in typed.items()]
+        """Return the command line for the same training, with `corpus` as its --corpus."""
+        values = {k: str(v).lower() if isinstance(v, bool) else str(v) for k, v in self.settings.items()}
+        flags = [f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in values.items()]
         start = f"python -m nanollm train --preset {self.preset} --corpus {shlex.quote(corpus)}"
         return " \\\n  ".join([start, *flags])
 
 
 def defaults(preset_name: str) -> dict[str, Any]:
-    """The value of each of NAMES under a preset; None stands for "by itself" (heads, threads)."""
-    own: Mapping[str, Any] = preset(preset_name)
-    return {name: own.get(name, _read(FIELDS[name], FIELDS[name].default)) for name in NAMES}
+    """Return the value of each of NAMES under a preset; None means automatic (num_heads, threads)."""
+    values: Mapping[str, Any] = preset(preset_name)
+    return {name: values.get(name, _parse(FIELDS[name], FIELDS[name].default)) for name in NAMES}
 
 
-def choice(
-    preset_name: str, vocab_size: int, characters: int = 0, step_seconds: float | None = None, lacks: str = ""
+def preset_card(
+    preset_name: str, vocab_size: int, characters: int = 0, step_seconds: float | None = None, pending: str = ""
 ) -> tuple[str, str]:
-    """A preset as a card: its name, what it is for, what it takes for a text of so many (different) characters; value.
+    """Return a preset as a choice of the form: its card's text and its value.
 
-    The time is there only where the seconds of a step were measured on this machine; else, where one of UNTIMED is the
-    reason that it `lacks` them, that reason.
+    The card shows the training time for a text of `characters` if `step_seconds` were measured on this machine, else
+    why they are `pending` (a key of TIME_PENDING), if they are.
     """
     model, train = make_configs(preset(preset_name), vocab_size)
-    memory = size(training_bytes(model, train)).replace(" ", "\N{NO-BREAK SPACE}")
-    takes = [f"{model.num_parameters:,} parameters", f"{memory} of memory"]
+    memory = byte_size(training_bytes(model, train)).replace(" ", "\N{NO-BREAK SPACE}")
+    facts = [
+        sentences.CARD_PARAMETERS.format(count=model.num_parameters),
+        sentences.CARD_MEMORY.format(size=memory),
+    ]
     if step_seconds is not None:
-        takes.insert(0, f"about {duration(run_seconds(step_seconds, model, train, characters))} here")
-    elif lacks:
-        takes.insert(0, UNTIMED[lacks])
-    return f"{preset_name}\n{PURPOSES[preset_name]}\n{', '.join(takes)}", preset_name
+        time = duration(run_seconds(step_seconds, model, train, characters))
+        facts.insert(0, sentences.CARD_TIME.format(time=time))
+    elif pending:
+        facts.insert(0, TIME_PENDING[pending])
+    return f"{preset_name}\n{PURPOSES[preset_name]}\n{', '.join(facts)}", preset_name
 
 
-def caution(train: TrainConfig) -> str:
-    """What may be meant, but probably is not; empty if there is no such thing."""
+def warning(train: TrainConfig) -> str:
+    """Return a warning about valid settings that are probably a mistake, else an empty string."""
     if train.warmup_steps < train.num_steps:
         return ""
-    return (
-        f"warmup_steps {train.warmup_steps:,} is not less than num_steps {train.num_steps:,}: "
-        "the learning rate never gets to its height."
-    )
+    return sentences.LONG_WARMUP.format(warmup=train.warmup_steps, steps=train.num_steps)
 
 
-def text_name(corpus: CorpusInfo) -> str:
-    """What the command line calls a text: its file, or its id where everybody can bring it."""
+def corpus_argument(corpus: CorpusInfo) -> str:
+    """Return how the command line names a text: its file, or the id of a built-in text."""
     if corpus.bundled:
         return "data/raw/sample.txt"
     return corpus.builtin or f"data/corpora/{corpus.sha256}.txt"
 
 
-def blamed(sentence: str, settings: Mapping[str, Any]) -> list[str]:
-    """The fields beside which a refusal is shown: those it names that were changed, else the first that it names."""
+def fields_named(sentence: str, settings: Mapping[str, Any]) -> list[str]:
+    """Return the fields that an error concerns: the changed ones that it names, else the first one that it names."""
     named = [name for name in NAMES if re.search(rf"\b{name}\b", sentence)]
     return [name for name in named if name in settings] or named[:1]
 
 
-def onward(values: Sequence[Any]) -> dict[str, Any]:
-    """The settings of a run that goes on from another, from the page's fields in the order of ONWARD; empty: as before.
+def continue_settings(values: Sequence[Any]) -> dict[str, Any]:
+    """Parse the settings of a continued or forked run, in the order of CONTINUE_NAMES; empty ones stay unchanged.
 
-    Raises InputError for what is no number.
+    Raises InputError for values that are not numbers.
     """
-    asked = {name: str(value or "").strip() for name, value in zip(ONWARD, values, strict=True)}
-    return {name: _number(name, text) for name, text in asked.items() if text}
+    texts = {name: str(value or "").strip() for name, value in zip(CONTINUE_NAMES, values, strict=True)}
+    return {name: _number(name, text) for name, text in texts.items() if text}
 
 
 def _number(name: str, text: str) -> int | float:
     try:
         return int(text) if FIELDS[name].type == "int" else float(text)
     except ValueError:
-        raise InputError(f"{name} is {text!r:.40}: give a number, or leave it empty to keep it as it was.") from None
+        raise InputError(sentences.NOT_A_NUMBER.format(name=name, value=text)) from None
 
 
-def by_itself(name: str) -> bool:
-    """Whether a setting may be left to the core: num_heads by the width, threads by the machine."""
+def may_be_auto(name: str) -> bool:
+    """Return whether a setting may be left to the core: num_heads, derived from the width, and threads."""
     return FIELDS[name].default in (None, "auto") and not FIELDS[name].metadata["choices"]
 
 
-def _read(field: Field, value: Any) -> Any:
-    """A field's value as a config takes it: whole numbers whole, an empty field or "auto" as None."""
-    if isinstance(value, str) and by_itself(field.name):
+def _parse(field: Field[Any], value: Any) -> Any:
+    """Convert a form value to a config value: integers as int, an empty field or "auto" as None."""
+    if isinstance(value, str) and may_be_auto(field.name):
         value = int(value) if value.strip().isdecimal() else value.strip()
-    if value in (None, "") or (value == "auto" and by_itself(field.name)):
+    if value in (None, "") or (value == "auto" and may_be_auto(field.name)):
         return None
     if isinstance(value, float) and field.type != "float" and value.is_integer():
         return int(value)

@@ -1,8 +1,8 @@
-"""How long the looks inside take on the models that come along: `python -m tests.benchmarks.inside [--json]`.
+"""Duration of inspection requests on the pretrained models: `python -m tests.benchmarks.inside [--json]`.
 
-Every view of Attention, asked for the first time and again; the ranking of all heads over as much text as the page
-takes; and, where there is a Chromium, the grid of 36 heads over 128 characters drawn in it. The models are judged by
-the bundled text, as if it had been held out: what is kept beside the shipped snapshots would answer at once.
+Measures every view of the Attention tab on the first and on a repeated request, the ranking of all heads on as much
+text as the page uses, and, if Chromium is installed, drawing the grid of 36 heads over 128 characters. The bundled text
+serves as held-out text, because the findings saved with the pretrained models would answer without computing.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tests.serving import serve
 MODELS = ("nano", "small", "medium")
 BUNDLED = ROOT / "data" / "raw" / "sample.txt"
 LIMITS = {"ranking": 10.0, "grid": 0.05}  # seconds
-VIEW = 1.0  # seconds, for all others
+VIEW = 1.0  # seconds, for all other views
 OFF = ["L1·H1", "L2·FF"]
 FRAME = "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inspection.state.frame"
 GRID = """async () => {
@@ -52,7 +52,7 @@ GRID = """async () => {
 
 
 def measure() -> Iterator[tuple[str, str, float, float]]:
-    """Model, view, and the seconds of the first and the second time."""
+    """Yields model, view, and the seconds of the first and of the repeated request."""
     with tempfile.TemporaryDirectory() as home:
         shipped = Path(home) / "checkpoints" / "pretrained"
         shutil.copytree(ROOT / "checkpoints" / "pretrained", shipped)
@@ -70,7 +70,7 @@ def measure() -> Iterator[tuple[str, str, float, float]]:
 
 
 def _view(ctx: Context, model: str) -> View:
-    """The last snapshot with our example, judged by the bundled text."""
+    """The last snapshot of a model with the example text, and the bundled text as held-out text."""
     view = ctx.inspections.view({"run": f"pretrained-{model}", "step": None}, TEXT)
     text, tokenizer = BUNDLED.read_text(encoding="utf-8"), view.loaded.tokenizer
     unknown = set(tokenizer.unknown(text))
@@ -88,12 +88,12 @@ def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[
     yield "map", lambda: whole.show_map(ctx, layouts[whole], view)
     yield "meter", lambda: whole.show_meter(ctx, layouts[whole], view)
     ids, means = ctx.inspections.judged_by(view)[0], ctx.inspections.means(view)[0]
-    assert len(ids) > RANK_CHARACTERS, "the page takes no more"
+    assert len(ids) > RANK_CHARACTERS, "the page uses this many characters"
     yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))
 
 
 def _drawn(home: Path, chromium: str) -> list[float]:
-    """Seconds of drawing the grid, six times."""
+    """Seconds for each of six drawings of the grid in Chromium."""
     with sync_playwright() as playwright, serve(home) as page:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         tab = browser.new_page(viewport={"width": 1280, "height": 900})

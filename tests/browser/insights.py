@@ -25,7 +25,7 @@ from nanollm.data import builtin
 from nanollm.data.corpus import CorpusStore, split
 from nanollm.explain.ablation import load_means
 from nanollm.explain.attention import attention_map
-from nanollm.explain.backup_heads import find_backup
+from nanollm.explain.backup_heads import find_backup_pair
 from nanollm.explain.findings import load_findings
 from nanollm.explain.memorization import TrainingText, memorization
 from nanollm.explain.surprisal import surprisal
@@ -252,7 +252,7 @@ def heads_back_each_other_up(look: Look) -> bool:
     loaded, means = load_model(snapshot.path), load_means(snapshot.means_path)
     ids = loaded.tokenizer.encode(look.held_out)
     half = len(ids) // 2
-    found = find_backup(loaded.model, ids, means)
+    found = find_backup_pair(loaded.model, ids, means)
     if found is None:
         return False
     labels, more = [part.label for part in found.pair], found.together - sum(found.alone)
@@ -279,10 +279,10 @@ def overfitting_is_copying(look: Look) -> bool:
             found = memorization(training, written(snapshot), look.held_out)
             at = int(np.argmin(np.abs(np.array(curve.eval_steps) - snapshot.step)))
             gap = (curve.val_loss[at] or 0.0) - (curve.train_loss[at] or 0.0)
-            usual = found.usual_longest()
-            longest, novel = found.text.longest, found.text.novel[12]
+            usual = found.control_longest()
+            longest, novel = found.text.longest, found.text.novelty[12]
             print(f"   {name}, step {snapshot.step}: longest copy {longest} (held out {usual:.0f}), gap {gap:.2f}, "
-                  f"unseen stretches of 12 {novel:.0%} (held out {found.usual_novelty()[12]:.0%})")  # fmt: skip
+                  f"unseen stretches of 12 {novel:.0%} (held out {found.control_novelty()[12]:.0%})")  # fmt: skip
             occurs |= found.text.longest > 2 * usual and gap > 0.2
     return occurs
 

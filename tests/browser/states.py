@@ -98,9 +98,9 @@ def bring_and_name_a_text(tab: Tab) -> None:
 
 def open_the_folds(tab: Tab) -> None:
     open_the_form(tab)
-    for fold in ("#train-onward-fold", "#train-health-fold", "#train-table-fold", "#train-command-fold"):
+    for fold in ("#train-continue-fold", "#train-gradients-fold", "#train-table-fold", "#train-command-fold"):
         tab.locator(f"{fold} button").first.click()
-    tab.locator("#train-health-chart .main-svg").first.wait_for()
+    tab.locator("#train-gradients-chart .main-svg").first.wait_for()
     tab.wait_for_timeout(1500)
 
 

@@ -257,7 +257,7 @@ def test_by_keyboard(tab: Tab) -> None:
     expect(tab.locator("#attention-cost")).to_have_text(before)
 
     turn(tab, 2)
-    expect(tab.locator("#attention-name")).to_contain_text("L1·H2: Nothing recognisable. That is common.")
+    expect(tab.locator("#attention-name")).to_contain_text("L1·H2: No known pattern. That is common.")
     expect(tab.locator("#attention-history-about")).to_contain_text("No induction head")
     expect(tab.locator("#attention-history .js-plotly-plot")).to_be_visible()
 

@@ -134,7 +134,7 @@ class TestFetching:
         (run.folder / "run.json").write_text(json.dumps(about))
         monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", sha256)
         monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", len(self.text))
-        monkeypatch.setattr(builtin, "SILENCE_SECONDS", 100)  # its server waits for a browser that has work to do
+        monkeypatch.setattr(builtin, "READ_TIMEOUT_SECONDS", 100)  # its server waits for a browser that has work to do
         monkeypatch.setattr(builtin, "TOTAL_SECONDS", 100)
         return tmp_path
 
@@ -183,7 +183,7 @@ class TestFetching:
         tab.wait_for_function(WRITTEN)
         tab.locator("#copies-fold button").first.click()
         tab.locator("#copies-fetch button").click()
-        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50 %")
+        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50%")
 
         # Somebody else chooses a text meanwhile, and is not kept waiting.
         elsewhere = other.tab
@@ -192,7 +192,7 @@ class TestFetching:
         expect(elsewhere.locator("#corpus-texts .chosen")).to_contain_text("Python documentation")
         elsewhere.locator("#corpus-texts .ours .pick", has_text="sample.txt").click()
         expect(elsewhere.locator("#corpus-texts .chosen")).to_contain_text("sample.txt")
-        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50 %")
+        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50%")
 
         # Whoever looks at what needed the text sees it begin to work, and the offer go.
         other.goto("?tab=compare&view=scored")

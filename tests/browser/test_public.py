@@ -56,7 +56,7 @@ def test_two_strangers_and_a_link(come: Come, page: Page) -> None:
     expect(looked.locator("button.more")).to_have_count(0)
     bert.open("Train")
     expect(bert.tab.locator("#train-state")).to_contain_text("Finished")
-    for button in ("#train-onward", "#train-fork"):
+    for button in ("#train-continue", "#train-fork"):
         expect(bert.tab.locator(button)).to_be_hidden()
     anna.open("Train")
     expect(anna.tab.locator("#train-fork")).to_be_visible()

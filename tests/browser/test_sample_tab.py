@@ -15,6 +15,7 @@ from playwright.sync_api import Page as Tab
 from nanollm.data.corpus import CorpusStore
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text, stream_samples
+from nanollm.inference.sampling import SamplingOptions
 from nanollm.runs.process.worker import work
 from nanollm.runs.store import Run, RunStore
 from nanollm.train.checkpoint import load_model
@@ -187,7 +188,8 @@ def test_moving_through_training_asks_the_server_for_nothing(tab: Tab, run: Run)
 
 def test_a_character_and_its_candidates_by_mouse_and_by_keys(tab: Tab, run: Run) -> None:
     loaded = load_model(run.snapshot().path)
-    samples = list(stream_samples(loaded.model, loaded.tokenizer, "the cat ", **DIALS, candidates=6))
+    options = SamplingOptions(**DIALS, candidates=6)
+    samples = list(stream_samples(loaded.model, loaded.tokenizer, "the cat ", options))
     panel = tab.locator("#sample-choices")
     letters(tab).nth(8 + 20).click()
     expect(panel).to_contain_text("choice")

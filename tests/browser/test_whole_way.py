@@ -126,9 +126,9 @@ def test_a_refused_start_says_why_and_can_be_tried_again(come: Come, page: Page)
     expect(tab.locator("#train-command textarea")).to_have_value(re.compile("--preset sprint"))  # it is filled in
     heads = tab.locator("#train-num_heads input, #train-num_heads textarea")
     heads.press_sequentially("3")  # keys, as a person: a value that is merely set fires no input event
-    expect(tab.locator("#train-problem")).to_contain_text("cannot be shared out among 3 heads")
+    expect(tab.locator("#train-problem")).to_contain_text("must be divisible by num_heads (3)")
     tab.locator("#train-start").click()
-    expect(tab.locator("[data-testid=toast-body]")).to_contain_text("cannot be shared out among 3 heads")
+    expect(tab.locator("[data-testid=toast-body]")).to_contain_text("must be divisible by num_heads (3)")
     expect(tab.locator("#train-start")).to_be_enabled()
     expect(tab.locator("#train-start")).to_have_text("Start training")
     assert len(page.store.list()) == runs

@@ -1,4 +1,4 @@
-"""charts.py and the charts of loss and attention: figures that plotly accepts, labels that cannot act, small lines."""
+"""Loss and attention charts: valid Plotly figures, escaped labels, bounded size."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def falling(num_steps: int, log_interval: int = 1, eval_interval: int = 1) -> Fa
 
 
 @dataclass
-class Counted:
+class FakeBaselines:
     unigram: float | None
     bigram: float | None
     trigram: float | None
@@ -65,12 +65,12 @@ def causal(size: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize(("axis", "log"), AXES)
 @pytest.mark.parametrize("overlaid", [0, 2, 30])
 @pytest.mark.parametrize("num_steps", [0, 10, 1_000, 100_000])
-def test_a_tick_stays_small_whatever_the_length_of_the_run(num_steps, overlaid, axis, log):
+def test_the_figure_stays_small_for_runs_of_any_length(num_steps, overlaid, axis, log):
     figure = loss_chart.loss_figure(
         falling(num_steps),
         num_steps=10_000_000,
         overlays=[loss_chart.RunLine(falling(num_steps), f"small · learning rate 0.00{n}", n) for n in range(overlaid)],
-        references=charts.references_of(71, Counted(3.1, 2.4, 2.0)),
+        references=charts.references_of(71, FakeBaselines(3.1, 2.4, 2.0)),
         revision="20260101-000000-0000",
         axis=axis,
         log=log,
@@ -79,12 +79,12 @@ def test_a_tick_stays_small_whatever_the_length_of_the_run(num_steps, overlaid, 
     assert len(json.dumps(figure, separators=(",", ":"))) <= 10_000
 
 
-def test_a_loss_chart_is_a_figure_with_labelled_axes():
-    overlay = loss_chart.RunLine(falling(500, 10, 50), HOSTILE, colour=6)
+def test_a_loss_chart_is_a_valid_figure_with_labeled_axes():
+    overlay = loss_chart.RunLine(falling(500, 10, 50), HOSTILE, slot=6)
     figure = loss_chart.loss_figure(
-        falling(1000, 10, 50), overlays=[overlay], references=[charts.guessing(65)], revision="run-1"
+        falling(1000, 10, 50), overlays=[overlay], references=[charts.uniform_reference(65)], revision="run-1"
     )
-    go.Figure(figure)  # raises where plotly would not understand
+    go.Figure(figure)  # raises if the figure is invalid
     assert figure["layout"]["xaxis"]["title"]["text"] == "steps"
     assert figure["layout"]["yaxis"]["title"]["text"] == "loss (nats per character)"
     assert figure["layout"]["uirevision"] == "run-1"
@@ -98,29 +98,29 @@ def test_a_loss_chart_is_a_figure_with_labelled_axes():
     assert "4.17" in figure["layout"]["annotations"][0]["text"]
 
 
-def test_all_that_counting_achieves_is_drawn_and_explained():
-    known = charts.references_of(65, Counted(3.1, None, 2.0))
+def test_all_measured_baselines_are_drawn_with_an_explanation():
+    known = charts.references_of(65, FakeBaselines(3.1, None, 2.0))
     assert [round(reference.loss, 2) for reference in known] == [4.17, 3.1, 2.0]
-    assert charts.references_of(65, None) == [charts.guessing(65)]
+    assert charts.references_of(65, None) == [charts.uniform_reference(65)]
     labels = loss_chart.loss_figure(references=known, num_steps=100)["layout"]["annotations"]
     assert [label["y"] for label in labels] == [reference.loss for reference in known]
     assert all(label["hovertext"].endswith(".") for label in labels)
 
 
-def test_labels_of_lines_that_are_close_to_each_other_are_kept_apart():
-    """On the chart of a run that diverged, two nats are as high as one is otherwise."""
-    close, curve = charts.references_of(75, Counted(3.0, 2.5, 2.1)), falling(1000, 10, 50)
+def test_labels_of_close_reference_lines_do_not_overlap():
+    """On the chart of a diverged run one nat has half as many pixels."""
+    close, curve = charts.references_of(75, FakeBaselines(3.0, 2.5, 2.1)), falling(1000, 10, 50)
     diverged = FakeCurve(curve.steps, [1e6] * len(curve.steps), curve.eval_steps, curve.val_loss)
     for shown, lifted in ((curve, 0), (diverged, 1)):
         figure = loss_chart.loss_figure(shown, references=close)
         labels, bounds = figure["layout"]["annotations"], figure["layout"]["yaxis"]["autorangeoptions"]
         assert sum("yshift" in label for label in labels) == lifted
-        nat = loss_chart._height_of_a_nat(figure["data"], bounds)
-        places = sorted(label["y"] * nat + label.get("yshift", 0) for label in labels)
-        assert all(b - a >= loss_chart.LABEL_HEIGHT - 1 for a, b in itertools.pairwise(places))
+        nat = loss_chart._pixels_per_nat(figure["data"], bounds)
+        heights = sorted(label["y"] * nat + label.get("yshift", 0) for label in labels)
+        assert all(b - a >= loss_chart.LABEL_HEIGHT - 1 for a, b in itertools.pairwise(heights))
 
 
-def test_a_logarithmic_axis_writes_its_numbers_in_full():
+def test_a_logarithmic_axis_writes_tick_labels_in_full():
     assert loss_chart.loss_figure(falling(100), log=True)["layout"]["xaxis"]["tickformat"] == ",~g"
 
 
@@ -129,30 +129,30 @@ def test_every_axis_shows_the_whole_run(axis, log):
     figure = loss_chart.loss_figure(falling(1000, 10, 50), num_steps=2000, axis=axis, log=log)
     go.Figure(figure)
     assert axis in figure["layout"]["xaxis"]["title"]["text"]
-    places = [x for trace in figure["data"] for x in trace["x"]]
-    assert max(places) == (990 if axis == "steps" else pytest.approx(990 / 32, abs=0.01))
-    assert min(places) > 0 if log else min(places) == 0
+    xs = [x for trace in figure["data"] for x in trace["x"]]
+    assert max(xs) == (990 if axis == "steps" else pytest.approx(990 / 32, abs=0.01))
+    assert min(xs) > 0 if log else min(xs) == 0
 
 
-def test_a_zoom_is_kept_for_one_axis_only():
+def test_a_zoom_is_kept_per_axis():
     layouts = [loss_chart.loss_figure(axis=axis, log=log, revision="a run")["layout"] for axis, log in AXES]
     assert len({layout["xaxis"]["uirevision"] for layout in layouts}) == len(AXES)
     assert {layout["uirevision"] for layout in layouts} == {"a run"}
 
 
-def test_before_the_first_step_a_loss_chart_shows_the_references():
-    figure = loss_chart.loss_figure(references=[charts.guessing(65)], num_steps=1000)
+def test_without_a_curve_a_loss_chart_shows_the_references():
+    figure = loss_chart.loss_figure(references=[charts.uniform_reference(65)], num_steps=1000)
     go.Figure(figure)
     assert [trace["x"] for trace in figure["data"]] == [[0, 1000]]
     assert not figure["layout"]["showlegend"]
 
 
-def test_a_chart_sets_no_range_that_could_undo_a_zoom():
+def test_a_chart_sets_no_explicit_range():
     layout = loss_chart.loss_figure(falling(100), num_steps=1000)["layout"]
     assert "range" not in layout["xaxis"] and "range" not in layout["yaxis"]
 
 
-def test_missing_and_diverged_losses_leave_the_chart_whole():
+def test_missing_and_infinite_losses_are_left_out():
     curve = FakeCurve([0, 10, 20, 30], [4.2, math.nan, None, 1e30], [0, 30], [4.2, None])
     figure = loss_chart.loss_figure(curve, num_steps=100)
     go.Figure(figure)
@@ -162,14 +162,14 @@ def test_missing_and_diverged_losses_leave_the_chart_whole():
 
 
 @given(st.integers(0, 20_000), st.integers(0, 20_000))
-def test_the_axis_of_steps_holds_the_run_and_shrinks_only_by_halves(last, num_steps):
+def test_the_right_end_of_the_axis_contains_the_run_and_is_halved_at_most(last, num_steps):
     right = loss_chart._right_edge(last, num_steps)
     assert right >= last
     if 25 < last <= num_steps:
         assert right <= 2 * last + 1
 
 
-def test_attention_rows_are_characters_and_the_future_is_blank():
+def test_attention_heatmap_has_character_ticks_and_a_causal_mask():
     figure = attention_figure(causal(4), ["<", " ", "\n", "7"])
     go.Figure(figure)
     heatmap, layout = figure["data"][0], figure["layout"]
@@ -183,48 +183,48 @@ def test_attention_rows_are_characters_and_the_future_is_blank():
     assert heatmap["zmax"] == pytest.approx(1)
 
 
-def test_in_a_long_text_the_first_rows_do_not_set_the_scale():
+def test_the_first_rows_of_a_long_text_do_not_set_the_color_scale():
     weights = np.tril(np.ones((40, 40))) / np.arange(1, 41)[:, None]
     assert attention_figure(weights, list("a" * 40))["data"][0]["zmax"] == pytest.approx(0.2)
 
 
-def test_a_run_that_diverged_at_once_leaves_the_axis_readable():
+def test_a_run_that_diverges_at_once_leaves_the_axis_readable():
     curve = FakeCurve([4], [7e8], [0], [4.3])
-    figure = loss_chart.loss_figure(curve, references=[charts.guessing(75)])
+    figure = loss_chart.loss_figure(curve, references=[charts.uniform_reference(75)])
     assert figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] < 10
 
 
-def test_odd_weights_and_an_empty_text_make_a_figure():
+def test_nan_weights_and_an_empty_text_give_valid_figures():
     go.Figure(attention_figure(np.zeros((0, 0)), []))
     figure = attention_figure(np.full((3, 3), np.nan), list("abc"))
     json.dumps(figure, allow_nan=False)
 
 
 @given(st.text())
-def test_labels_hold_no_markup(text):
-    assert not re.search(r"[<>]|&(?!(amp|lt|gt);)", charts.literal(text))
+def test_labels_contain_no_markup(text):
+    assert not re.search(r"[<>]|&(?!(amp|lt|gt);)", charts.escape_markup(text))
     for character in text:
         assert charts.glyph(character).strip()
 
 
-def test_write_html_needs_nothing_from_elsewhere(tmp_path):
+def test_write_html_loads_nothing_from_the_network(tmp_path):
     path = tmp_path / "loss.html"
-    charts.write_html(loss_chart.loss_figure(falling(100, 10, 50), references=[charts.guessing(65)]), path)
+    charts.write_html(loss_chart.loss_figure(falling(100, 10, 50), references=[charts.uniform_reference(65)]), path)
     page = path.read_text(encoding="utf-8")
     assert "loss (nats per character)" in page
     assert not re.search(r'<script[^>]+src="http', page)
 
 
-def test_the_page_has_the_same_colours():
+def test_the_palettes_match_the_style_sheets():
     styles = Path(charts.__file__).parents[2] / "playground"
     blocks = "".join(sheet.read_text(encoding="utf-8") for sheet in styles.rglob("*.css")).lower()
     for palette in (charts.LIGHT, charts.DARK):
-        for colour in (palette.text, palette.quiet, palette.action, palette.attention_to, *palette.runs):
-            assert colour.lower() in blocks
+        for color in (palette.text, palette.quiet, palette.action, palette.attention_to, *palette.runs):
+            assert color.lower() in blocks
 
 
-def test_where_counting_goes_very_far_the_curve_still_starts_in_view():
-    """Of a text that repeats itself: blind guessing costs 2.9, counting triples 0.3."""
-    references = charts.references_of(18, Counted(2.5, 0.84, 0.3))
+def test_the_start_of_the_curve_is_in_view_on_repetitive_text():
+    """With a uniform guess at 2.9 nats and trigram counts at 0.3."""
+    references = charts.references_of(18, FakeBaselines(2.5, 0.84, 0.3))
     figure = loss_chart.loss_figure(falling(100, 10, 50), references=references, num_steps=100)
     assert figure["layout"]["yaxis"]["autorangeoptions"]["clipmax"] >= references[0].loss

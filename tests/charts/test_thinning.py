@@ -1,4 +1,4 @@
-"""thinning.py: few points that look like many, and stand still while more arrive."""
+"""Downsampling: keeps extremes, respects the limit, and earlier points do not move while a curve grows."""
 
 from __future__ import annotations
 
@@ -18,49 +18,49 @@ limits = st.integers(6, 60)
 scales = st.booleans()
 
 
-def finite(steps, values):
+def finite_points(steps, values):
     return [(s, v) for s, v in zip(steps, values, strict=True) if v is not None and math.isfinite(v)]
 
 
 @given(curves, limits, scales)
-def test_thinning_keeps_real_points_and_both_extremes(curve, limit, log):
-    there = finite(*curve)
+def test_thinning_keeps_original_points_and_the_extremes(curve, limit, log):
+    points = finite_points(*curve)
     x, y = thin(*curve, limit, log=log)
-    assert set(zip(x, y, strict=True)) <= set(there)
+    assert set(zip(x, y, strict=True)) <= set(points)
     assert x == sorted(x) and len(x) <= limit
-    if there:
-        assert (x[0], x[-1]) == (there[0][0], there[-1][0])
-        assert (min(y), max(y)) == (min(v for _, v in there), max(v for _, v in there))
+    if points:
+        assert (x[0], x[-1]) == (points[0][0], points[-1][0])
+        assert (min(y), max(y)) == (min(v for _, v in points), max(v for _, v in points))
 
 
 @given(curves, limits, scales)
-def test_an_averaged_line_stays_within_the_curve(curve, limit, log):
-    there = finite(*curve)
+def test_averages_lie_within_the_range_of_the_curve(curve, limit, log):
+    points = finite_points(*curve)
     x, y = averaged(*curve, limit, log=log)
-    assert x == sorted(x) and len(x) <= limit and bool(x) == bool(there)
-    if there and max(abs(v) for _, v in there) < 1e30:
-        slack = 1e-6 * max(1, *(abs(v) for _, v in there))
-        assert min(v for _, v in there) - slack <= min(y) and max(y) <= max(v for _, v in there) + slack
+    assert x == sorted(x) and len(x) <= limit and bool(x) == bool(points)
+    if points and max(abs(v) for _, v in points) < 1e30:
+        slack = 1e-6 * max(1, *(abs(v) for _, v in points))
+        assert min(v for _, v in points) - slack <= min(y) and max(y) <= max(v for _, v in points) + slack
 
 
 @pytest.mark.parametrize("function", [thin, averaged])
 @given(length=st.integers(100, 4000), grown=st.integers(1, 300), log=scales)
-def test_a_growing_curve_does_not_move_what_was_drawn(function, length, grown, log):
+def test_a_growing_curve_keeps_its_earlier_points(function, length, grown, log):
     limit = 60
-    places = lambda count: [step / 32 for step in range(1, count + 1)]  # noqa: E731
+    xs = lambda count: [step / 32 for step in range(1, count + 1)]  # noqa: E731
     values = [math.sin(step * 12.9898) for step in range(length + grown)]
-    before = function(places(length), values[:length], limit, log=log)
-    after = function(places(length + grown), values, limit, log=log)
-    scaled = lambda x: math.log2(x / places(1)[0]) if log else x  # noqa: E731
+    before = function(xs(length), values[:length], limit, log=log)
+    after = function(xs(length + grown), values, limit, log=log)
+    scaled = lambda x: math.log2(x / xs(1)[0]) if log else x  # noqa: E731
     bins = limit if function is thin else 2 * limit
-    ends = [scaled(places(count)[-1]) for count in (length, length + grown)]
+    ends = [scaled(xs(count)[-1]) for count in (length, length + grown)]
     width = bin_width(ends[0], bins)
-    if width == bin_width(ends[1], bins):  # between two doublings
+    if width == bin_width(ends[1], bins):  # no doubling in between
         finished = ends[0] // width * width
         settled = lambda xy: [p for p in zip(*xy, strict=True) if scaled(p[0]) < finished - 1e-9]  # noqa: E731
         assert settled(before) == settled(after)
 
 
-def test_a_logarithmic_axis_keeps_the_beginning():
+def test_a_logarithmic_axis_keeps_early_points():
     x, _ = thin(list(range(100_000)), [1.0 * n for n in range(100_000)], 60, log=True)
-    assert x[0] == 1 and sum(1 for place in x if place < 1000) >= 15
+    assert x[0] == 1 and sum(1 for value in x if value < 1000) >= 15

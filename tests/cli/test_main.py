@@ -131,7 +131,7 @@ def test_several_samples_each_with_its_seed(home: Path) -> None:
     told = json.loads(nanollm(home, "sample", *flags, "--num-samples", "2", "--json").stdout)
     assert [(s["seed"], s["text"] + "\n") for s in told["samples"]] == [(3, alone[0]), (4, alone[1])]
     refused = nanollm(home, "sample", "--num-samples", "0")
-    assert refused.returncode == 2 and refused.stderr == "num_samples must be a whole number from 1 to 256.\n"
+    assert refused.returncode == 2 and refused.stderr == "num_samples (0) must be a whole number from 1 to 256.\n"
 
 
 def test_attention_prints_and_writes_a_page(home: Path) -> None:

@@ -115,24 +115,24 @@ def test_a_text_is_fetched_whole_with_its_progress() -> None:
 @pytest.mark.parametrize(
     ("answer", "sentence"),
     [
-        (whole(PLAY[:5000], len(PLAY)), r"broke off \(5,000 of 124,000 bytes came\): try again"),
-        (whole(PLAY[:5000]), "broke off"),
-        (whole(PLAY[:-1] + b"!"), "another text than expected"),
+        (whole(PLAY[:5000], len(PLAY)), r"was lost \(5,000 of 124,000 bytes received\)\. Try again"),
+        (whole(PLAY[:5000]), "connection was lost"),
+        (whole(PLAY[:-1] + b"!"), "sent a different text"),
         (whole(PLAY + b"!"), "more than the 124,000 bytes"),
         (endless, "more than the 124,000 bytes"),
         (whole(b"not here", status=404), r"answered 404 \(Not Found\)"),
         (whole(b"", status=500), "answered 500"),
-        (silent, r"too slow \(0 of"),
-        (halfway, r"too slow \(1,000 of"),
-        (dribbling, "too slow"),
-        (no_http, "could not be fetched"),
+        (silent, r"timed out \(0 of"),
+        (halfway, r"timed out \(1,000 of"),
+        (dribbling, "timed out"),
+        (no_http, "could not be downloaded"),
     ],
     ids=["truncated", "short", "wrong", "long", "endless", "404", "500", "silent", "halfway", "dribbling", "no http"],
 )
 def test_whatever_a_server_does_there_is_one_sentence_and_nothing_left(
     store: CorpusStore, monkeypatch: pytest.MonkeyPatch, answer: Answer, sentence: str
 ) -> None:
-    monkeypatch.setattr(builtin, "SILENCE_SECONDS", 0.4)
+    monkeypatch.setattr(builtin, "READ_TIMEOUT_SECONDS", 0.4)
     monkeypatch.setattr(builtin, "TOTAL_SECONDS", 0.8)
     monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", FACTS["size"])
     monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", FACTS["sha256"])
@@ -149,12 +149,12 @@ def test_whatever_a_server_does_there_is_one_sentence_and_nothing_left(
 def test_where_there_is_no_network_it_says_so(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = f"http://127.0.0.1:{taken.getsockname()[1]}/input.txt"
-    for place, why in ((refused, "refused"), ("http://nowhere.invalid/input.txt", "could not be fetched")):
+    for place, why in ((refused, "refused"), ("http://nowhere.invalid/input.txt", "could not be downloaded")):
         monkeypatch.setenv(VARIABLE, place)
         with pytest.raises(InputError, match=f"{why}.*set {VARIABLE} to the file"):
             add_by_name(store, "tiny-shakespeare")
     for address in ("https://", "http://[", "gopher://x/y", "no address"):
-        with pytest.raises(InputError, match="could not be fetched"):
+        with pytest.raises(InputError, match="could not be downloaded"):
             download(address, **FACTS)
 
 
@@ -203,7 +203,7 @@ def test_a_python_without_them_says_so(store: CorpusStore, tmp_path: Path, monke
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     monkeypatch.setattr(builtin.sysconfig, "get_path", lambda _: str(tmp_path / "python311.zip"))
     for name in ("python-documentation", "python-source"):
-        with pytest.raises(InputError, match=r"This Python comes without .* take another text"):
+        with pytest.raises(InputError, match=r"This Python has no .* choose another text"):
             add_by_name(store, name)
 
 

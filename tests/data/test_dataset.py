@@ -55,7 +55,7 @@ def test_ids_are_not_copied() -> None:
 
 @pytest.mark.parametrize("ids", [[], [0.5], [[1, 2]], [True, False], np.zeros(3), torch.zeros(3)])
 def test_what_is_no_row_of_whole_numbers_is_refused(ids: object) -> None:
-    with pytest.raises(InputError, match="one row of whole numbers"):
+    with pytest.raises(InputError, match="one-dimensional sequence of integers"):
         Dataset.from_ids(ids, 0.1)  # type: ignore[arg-type]
 
 

@@ -113,7 +113,7 @@ def test_a_survey_says_what_is_no_text() -> None:
             TextCounter(empty).require_text()
     with pytest.raises(InputError, match="NUL"):
         TextCounter(["a", "b\0"]).require_text()
-    with pytest.raises(InputError, match="Character 3 of this text is half of a pair"):
+    with pytest.raises(InputError, match="Character 3 of this text is an unpaired surrogate"):
         TextCounter(["ab", "c\ud800"])
 
 
@@ -130,12 +130,12 @@ def test_entropy_is_between_nothing_and_the_vocabulary(text: str) -> None:
     ("character", "words"),
     [
         ("\u200b", "U+200B ZERO WIDTH SPACE: invisible"),
-        ("\xa0", "U+00A0 NO-BREAK SPACE: a space of its own width"),
+        ("\xa0", "U+00A0 NO-BREAK SPACE: a non-standard space"),
         ("\x07", "U+0007: a control character"),
-        ("\ue000", "U+E000: for private use"),
-        ("\U0003ffff", "U+3FFFF: no character (yet)"),
-        ("\u2028", "U+2028 LINE SEPARATOR: a line end of its own"),
-        ("\ufffd", "U+FFFD REPLACEMENT CHARACTER: stands for what could not be read"),
+        ("\ue000", "U+E000: private use"),
+        ("\U0003ffff", "U+3FFFF: unassigned"),
+        ("\u2028", "U+2028 LINE SEPARATOR: a line separator"),
+        ("\ufffd", "U+FFFD REPLACEMENT CHARACTER: replacement for undecodable text"),
     ],
 )
 def test_odd_characters_are_named(character: str, words: str) -> None:

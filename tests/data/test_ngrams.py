@@ -124,10 +124,12 @@ def test_every_vocabulary_is_counted() -> None:
         )
 
 
-@pytest.mark.parametrize(("ids", "why"), [([4], "0 to 3"), ([-1], "0 to 3"), ([0.5], "row"), ([[0]], "row")])
+@pytest.mark.parametrize(
+    ("ids", "why"), [([4], "0 to 3"), ([-1], "0 to 3"), ([0.5], "one-dimensional"), ([[0]], "one-dimensional")]
+)
 def test_ids_that_are_none_get_a_sentence(ids: list, why: str) -> None:
     for train, validation in ((ids * 3, [0] * 3), ([0] * 3, ids * 3)):
         with pytest.raises(InputError, match=why):
             measure_baselines(train, validation, V)
-    with pytest.raises(InputError, match="at least one"):
+    with pytest.raises(InputError, match="at least 1"):
         measure_baselines([], [], 0)

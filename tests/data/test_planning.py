@@ -23,7 +23,7 @@ def test_every_preset_has_a_plan_and_more_text_is_never_worse() -> None:
 @pytest.mark.parametrize(
     ("characters", "said"),
     [
-        (20, "too little for any size"),
+        (20, "too short for all presets"),
         (119_842, "enough for sprint and nano"),
         (400_000, "enough for sprint, nano and small"),
         (1_115_394, "enough for sprint, nano, small and medium"),
@@ -37,4 +37,4 @@ def test_a_plan_counts_how_often_the_text_is_read() -> None:
     nano = next(plan for plan in plans(100_000, 65) if plan.preset == "nano")
     steps, batch, window = (PRESETS["nano"][name] for name in ("num_steps", "batch_size", "context_length"))
     assert nano.epochs == pytest.approx(steps * batch * window / 90_000)
-    assert "window of 64" in plans(60, 65)[1].problem
+    assert "context_length of 64" in plans(60, 65)[1].problem

@@ -46,8 +46,8 @@ def test_the_facts_are_those_of_the_store(corpora: CorpusStore) -> None:
 
 def test_a_text_too_short_to_be_judged_is_described_too(corpora: CorpusStore) -> None:
     facts = summarize(corpora, corpora.add_text("ab", "short"))
-    assert baseline_rows(facts.baselines) == [("guessing blindly", math.log(2))]
-    assert "too little for any size" in as_lines(facts)[0] and facts.entropy == pytest.approx(math.log(2))
+    assert baseline_rows(facts.baselines) == [("uniform guess", math.log(2))]
+    assert "too short for all presets" in as_lines(facts)[0] and facts.entropy == pytest.approx(math.log(2))
 
 
 def test_a_text_of_one_character_holds_no_surprise(corpora: CorpusStore) -> None:

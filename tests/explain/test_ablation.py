@@ -1,4 +1,4 @@
-"""Switching parts off does what its definition says, by whichever road, and finds what was planted."""
+"""Ablation: outputs are replaced as defined, both ways of measuring agree, and planted heads are found."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from nanollm.explain.ablation import (
     ablate,
     first_difference,
     load_means,
+    measure_ablation,
     measure_means,
     rank_heads,
     save_means,
-    switch_off,
 )
 from nanollm.explain.context_window import blocks
 from nanollm.inference.generate import generate
@@ -55,10 +55,10 @@ def logits(model: TransformerLanguageModel, ids: np.ndarray) -> np.ndarray:
 
 class TestAblate:
     @given(model_configs(), st.booleans(), st.data())
-    def test_a_part_adds_its_mean_wherever_it_stands(
+    def test_an_ablated_part_always_outputs_its_mean(
         self, config: ModelConfig, mean: bool, data: st.DataObject
     ) -> None:
-        """Checked from outside, with hooks: what the copy's blocks really add to the stream."""
+        """Checked with forward hooks on the outputs that the copy's blocks add to the residual stream."""
         model, ids = random_model(config), random_ids(config, 9 * config.context_length)
         means = measure_means(model, ids) if mean else None
         part = data.draw(st.sampled_from([p for p in all_parts(config) if p.kind != "head"]))
@@ -76,18 +76,18 @@ class TestAblate:
             np.testing.assert_allclose(attention, np.broadcast_to(expected, attention.shape), atol=1e-5)
 
     @given(model_configs(), st.booleans())
-    def test_a_layer_is_its_heads_and_its_feed_forward_block(self, config: ModelConfig, mean: bool) -> None:
+    def test_ablating_a_layer_equals_ablating_all_of_its_parts(self, config: ModelConfig, mean: bool) -> None:
         model, ids = random_model(config), random_ids(config, config.context_length)
         for block in blocks(model):
-            block.attention.output.bias.data.zero_()  # the one thing that belongs to a layer but to no head
+            block.attention.output.bias.data.zero_()  # the bias belongs to the layer but to no head
         means = measure_means(model, random_ids(config, 50)) if mean else None
         pieces = [p for p in all_parts(config) if p.layer == 0 and p.kind != "layer"]
         whole = logits(ablate(model, [Part("layer", 0)], means), ids)
         np.testing.assert_allclose(logits(ablate(model, pieces, means), ids), whole, atol=1e-4)
-        # and a part that is named twice, as itself and within a layer, is switched off once
+        # a part that is listed itself and as part of its layer is ablated once
         np.testing.assert_array_equal(logits(ablate(model, [*pieces, Part("layer", 0)], means), ids), whole)
 
-    def test_without_all_layers_nothing_but_the_last_character_counts(self) -> None:
+    def test_without_layers_the_prediction_depends_on_the_last_character_only(self) -> None:
         model, ids = random_model(SHAPE), random_ids(SHAPE, 9)
         off = ablate(model, [Part("layer", layer) for layer in range(3)])
         with torch.no_grad():
@@ -95,8 +95,8 @@ class TestAblate:
         np.testing.assert_allclose(logits(off, ids), expected.numpy(), atol=1e-5)
 
     @given(model_configs(), st.data())
-    def test_a_head_whose_output_never_changes_is_not_missed(self, config: ModelConfig, data: st.DataObject) -> None:
-        """Mean ablation takes away what varies. Where nothing varies, it takes nothing; silence does."""
+    def test_mean_ablation_of_a_constant_output_changes_nothing(self, config: ModelConfig, data: st.DataObject) -> None:
+        """All characters get the same embedding, so all outputs equal their means."""
         model = random_model(config)
         model.embedding.weight.data[:] = torch.randn(config.embedding_dim)
         if model.positions is not None:
@@ -106,20 +106,20 @@ class TestAblate:
         means = measure_means(model, random_ids(config, 60))
         np.testing.assert_allclose(logits(ablate(model, parts, means), ids), logits(model, ids), atol=1e-3, rtol=1e-3)
 
-    def test_the_copy_runs_on_every_engine_and_the_original_is_left_alone(self) -> None:
+    def test_the_copy_runs_on_every_engine_and_the_original_is_unchanged(self) -> None:
         model = random_model(SHAPE).train()
         before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
         random_state, ids = torch.get_rng_state(), random_ids(SHAPE, 9)
         means = measure_means(model, random_ids(SHAPE, 100))
-        off = ablate(model, [Part("head", 1, 2), Part("feed_forward", 0)], means)
-        expected = logits(off, ids)[-1]
-        np.testing.assert_allclose(TorchEngine(off).read(ids[:, None])[0], expected, atol=1e-4)
-        written = next(generate(off, ids, max_new_tokens=1, seed=3))  # by the numpy engine
-        chance = torch.from_numpy(expected).softmax(dim=-1)[written.id].item()
-        assert written.probability == pytest.approx(chance, abs=1e-4)
-        switch_off(model, CharTokenizer("abcdefg"), "abc", [Part("layer", 1)], means)
+        ablated = ablate(model, [Part("head", 1, 2), Part("feed_forward", 0)], means)
+        expected = logits(ablated, ids)[-1]
+        np.testing.assert_allclose(TorchEngine(ablated).read(ids[:, None])[0], expected, atol=1e-4)
+        written = next(generate(ablated, ids, max_new_tokens=1, seed=3))  # numpy engine
+        probability = torch.from_numpy(expected).softmax(dim=-1)[written.id].item()
+        assert written.probability == pytest.approx(probability, abs=1e-4)
+        measure_ablation(model, CharTokenizer("abcdefg"), "abc", [Part("layer", 1)], means)
         next(rank_heads(model, ids, means))
-        assert model.training and not off.training
+        assert model.training and not ablated.training
         assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
         assert all(p.grad is None and p.requires_grad for p in model.parameters())
         assert torch.equal(torch.get_rng_state(), random_state)
@@ -127,26 +127,26 @@ class TestAblate:
     @pytest.mark.parametrize(
         "part", [Part("head", 0, 3), Part("head", 3, 0), Part("layer", -1), Part("feed_forward", 9), Part("nose", 0)]
     )
-    def test_parts_that_are_not_there_are_refused(self, part: Part) -> None:
+    def test_parts_that_the_model_does_not_have_are_rejected(self, part: Part) -> None:
         with pytest.raises(InputError, match=r"layers 1 to 3 with heads 1 to 3"):
             ablate(random_model(SHAPE), [part])
 
 
 class TestMeans:
     @given(model_configs())
-    def test_they_are_the_means_of_what_is_added(self, config: ModelConfig) -> None:
-        """Against hooks on the blocks: attention's output is its heads' and a bias."""
+    def test_means_equal_the_average_block_outputs(self, config: ModelConfig) -> None:
+        """Compared with forward hooks; the output of attention is the sum over its heads plus the bias."""
         model, T = random_model(config), config.context_length
         ids = random_ids(config, 7 * T + 1)
-        seen: dict[tuple[int, str], torch.Tensor] = {}
+        outputs: dict[tuple[int, str], torch.Tensor] = {}
         for layer, block in enumerate(blocks(model)):
             for name, module in (("attention", block.attention), ("feed_forward", block.feed_forward)):
                 module.register_forward_hook(
-                    lambda module, inputs, output, at=(layer, name): seen.__setitem__(at, output.detach())
+                    lambda module, inputs, output, at=(layer, name): outputs.__setitem__(at, output.detach())
                 )
         with torch.no_grad():
             model(torch.from_numpy(ids[:-1].reshape(7, T)))
-        expected = {at: output.mean(dim=(0, 1)).numpy() for at, output in seen.items()}
+        expected = {at: output.mean(dim=(0, 1)).numpy() for at, output in outputs.items()}
         means = measure_means(model, ids)
         assert means.characters == 7 * T
         for layer, block in enumerate(blocks(model)):
@@ -154,7 +154,7 @@ class TestMeans:
             np.testing.assert_allclose(attention, expected[layer, "attention"], atol=1e-4)
             np.testing.assert_allclose(means.feed_forwards[layer], expected[layer, "feed_forward"], atol=1e-4)
 
-    def test_a_file_gives_them_back(self, tmp_path: Path) -> None:
+    def test_means_survive_saving_and_loading(self, tmp_path: Path) -> None:
         model = random_model(SHAPE)
         means = measure_means(model, random_ids(SHAPE, 100))
         save_means(tmp_path / "means.safetensors", means)
@@ -165,49 +165,49 @@ class TestMeans:
         with pytest.raises(InputError, match="another shape"):
             ablate(random_model(ModelConfig(7, 8, 3, 10)), [], again)
 
-    def test_files_that_hold_none_get_a_sentence(self, tmp_path: Path) -> None:
-        with pytest.raises(InputError, match="were not kept"):
+    def test_files_without_means_are_rejected(self, tmp_path: Path) -> None:
+        with pytest.raises(InputError, match="no saved mean outputs"):
             load_means(tmp_path / "means.safetensors")
         write_tensors(tmp_path / "other.safetensors", {"x": torch.zeros(1)}, {})
-        with pytest.raises(InputError, match="holds no means"):
+        with pytest.raises(InputError, match="no valid mean outputs"):
             load_means(tmp_path / "other.safetensors")
 
     @pytest.mark.parametrize("ids", [[], [1], [0, 7], [-1, 0], [0.5, 1], [[1, 2]]])
-    def test_odd_ids_are_refused(self, ids: list) -> None:
+    def test_invalid_ids_are_rejected(self, ids: list) -> None:
         with pytest.raises(InputError):
             measure_means(random_model(SHAPE), ids)
 
 
-class TestSwitchOff:
-    def test_the_untouched_reading_is_the_models_own(self) -> None:
+class TestMeasureAblation:
+    def test_the_original_predictions_are_those_of_the_model(self) -> None:
         model, tokenizer = random_model(SHAPE), CharTokenizer("abcdefg")
-        shown = switch_off(model, tokenizer, "gfedcbaabcd", [Part("head", 0, 1), Part("feed_forward", 2)])
+        shown = measure_ablation(model, tokenizer, "gfedcbaabcd", [Part("head", 0, 1), Part("feed_forward", 2)])
         assert (shown.text, shown.skipped) == ("edcbaabcd", 2)
-        assert shown.parts == (Part("feed_forward", 2), Part("head", 0, 1))  # in one order, however they were given
+        assert shown.parts == (Part("feed_forward", 2), Part("head", 0, 1))  # sorted
         raw = torch.from_numpy(logits(model, tokenizer.encode(shown.text).astype(np.int64)))
         expected = -raw.log_softmax(dim=-1)[torch.arange(8), torch.from_numpy(tokenizer.encode(shown.text)[1:]).long()]
-        np.testing.assert_allclose(shown.untouched.losses, expected, atol=1e-5)
-        np.testing.assert_allclose(shown.untouched.next_character, raw[-1].softmax(dim=-1), atol=1e-6)
+        np.testing.assert_allclose(shown.original.losses, expected, atol=1e-5)
+        np.testing.assert_allclose(shown.original.next_probabilities, raw[-1].softmax(dim=-1), atol=1e-6)
         for part, alone in zip(shown.parts, shown.alone, strict=True):
-            again = switch_off(model, tokenizer, shown.text, [part])
+            again = measure_ablation(model, tokenizer, shown.text, [part])
             np.testing.assert_array_equal(again.together.losses, alone.losses)
-        assert shown.together.loss != shown.untouched.loss
+        assert shown.together.loss != shown.original.loss
 
-    def test_nothing_switched_off_changes_nothing_and_one_character_has_no_loss(self) -> None:
-        shown = switch_off(random_model(SHAPE), CharTokenizer("abcdefg"), "a", [])
-        assert math.isnan(shown.untouched.loss) and shown.alone == ()
-        np.testing.assert_array_equal(shown.together.next_character, shown.untouched.next_character)
-        np.testing.assert_allclose(shown.untouched.next_character.sum(), 1, atol=1e-6)
+    def test_ablating_nothing_changes_nothing_and_one_character_has_no_loss(self) -> None:
+        shown = measure_ablation(random_model(SHAPE), CharTokenizer("abcdefg"), "a", [])
+        assert math.isnan(shown.original.loss) and shown.alone == ()
+        np.testing.assert_array_equal(shown.together.next_probabilities, shown.original.next_probabilities)
+        np.testing.assert_allclose(shown.original.next_probabilities.sum(), 1, atol=1e-6)
 
-    def test_two_heads_that_do_the_same_back_each_other_up(self) -> None:
-        """A model of two equal heads, each enough to be sure: alone neither is missed much, together both are."""
+    def test_redundant_heads_matter_only_together(self) -> None:
+        """Either of two equal heads suffices for confident predictions, so only ablating both raises the loss much."""
         model = copying_model().model
         tokenizer, text = CharTokenizer("abcd"), "abcdabcdabcd"
-        shown = switch_off(model, tokenizer, text, [Part("head", 0, 0), Part("head", 0, 1)])
-        rise = [reading.loss - shown.untouched.loss for reading in (*shown.alone, shown.together)]
-        assert shown.untouched.loss < 0.02 and rise[0] < 0.2 and rise[1] < 0.2 and rise[2] > 5 * (rise[0] + rise[1])
+        shown = measure_ablation(model, tokenizer, text, [Part("head", 0, 0), Part("head", 0, 1)])
+        rise = [predictions.loss - shown.original.loss for predictions in (*shown.alone, shown.together)]
+        assert shown.original.loss < 0.02 and rise[0] < 0.2 and rise[1] < 0.2 and rise[2] > 5 * (rise[0] + rise[1])
 
-    def test_where_two_texts_part(self) -> None:
+    def test_first_difference(self) -> None:
         assert first_difference("abc", "abd") == 2
         assert first_difference("abc", "abc") is None
         assert first_difference("", "a") == 0 == first_difference("a", "")
@@ -215,15 +215,15 @@ class TestSwitchOff:
 
 class TestRanking:
     @given(model_configs(), st.booleans())
-    def test_the_short_way_agrees_with_the_definition(self, config: ModelConfig, mean: bool) -> None:
+    def test_ranking_from_traces_agrees_with_ablated_copies(self, config: ModelConfig, mean: bool) -> None:
         model, T = random_model(config), config.context_length
         ids = random_ids(config, 5 * T + 1)
         means = measure_means(model, ids) if mean else None
-        read, following = torch.from_numpy(ids[:-1].reshape(5, T)), torch.from_numpy(ids[1:].reshape(5, T))
+        inputs, targets = torch.from_numpy(ids[:-1].reshape(5, T)), torch.from_numpy(ids[1:].reshape(5, T))
 
         def window_losses(some: TransformerLanguageModel) -> np.ndarray:
             with torch.no_grad():
-                chosen = some(read).double().log_softmax(dim=-1).gather(2, following[..., None])[..., 0]
+                chosen = some(inputs).double().log_softmax(dim=-1).gather(2, targets[..., None])[..., 0]
             return -chosen.mean(dim=1).numpy()
 
         effects = list(rank_heads(model, ids, means))
@@ -233,15 +233,15 @@ class TestRanking:
             assert effect.increase == pytest.approx(rise.mean(), abs=1e-4)
             assert effect.error == pytest.approx(rise.std(ddof=1) / math.sqrt(5), abs=1e-4)
 
-    def test_the_head_that_does_all_the_work_comes_first(self) -> None:
+    def test_only_the_head_that_writes_has_an_effect(self) -> None:
         planted = copying_model()
-        model = planted.writes(0, 1, torch.zeros(4, planted.D)).model  # the second head is heard no more
+        model = planted.writes(0, 1, torch.zeros(4, planted.D)).model  # the second head writes nothing
         ids = np.tile(np.arange(4), 40)
         first, second = rank_heads(model, ids, measure_means(model, ids))
         assert first.increase > 1 and first.increase > 20 * first.error
         assert second.increase == pytest.approx(0, abs=1e-6)
 
-    def test_it_can_be_stopped_and_one_window_has_no_uncertainty(self) -> None:
+    def test_ranking_can_be_closed_and_a_single_window_gives_nan(self) -> None:
         model = random_model(SHAPE)
         ranking = rank_heads(model, random_ids(SHAPE, 10))
         assert math.isnan(next(ranking).error)
@@ -259,7 +259,7 @@ SETTINGS = {
 
 
 class TestOfARun:
-    def test_every_snapshot_has_its_means_and_no_other_lies_about(
+    def test_every_snapshot_has_its_means_and_no_others_are_left(
         self, store: RunStore, corpora: CorpusStore, text: str
     ) -> None:
         run = store.create(settings=SETTINGS, corpus=corpora.add_text(text[:4000], "tale.txt"))
@@ -273,20 +273,20 @@ class TestOfARun:
         expected = measure_means(model, held_out)
         np.testing.assert_allclose(load_means(last.means_path).heads, expected.heads, atol=1e-6)
 
-    def test_a_run_does_without_them_where_they_cannot_be_had(
+    def test_training_completes_if_means_cannot_be_saved(
         self, store: RunStore, corpora: CorpusStore, text: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        def refuse(*_: object) -> None:
+        def fail(*_: object) -> None:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("nanollm.runs.process.training.save_means", refuse)
+        monkeypatch.setattr("nanollm.runs.process.training.save_means", fail)
         run = store.create(settings=SETTINGS, corpus=corpora.add_text(text[:4000], "tale.txt"))
         assert work(run, corpora.root).state == "completed"
         assert run.snapshots() and not list(run.folder.glob("means_*"))
 
 
 def copying_model() -> Planted:
-    """Continues abcdabcd…: each of two heads looks at the character itself, and writes the one after it."""
+    """Continues abcdabcd…: each of two heads attends to the current character and writes the next one."""
     planted = Planted(vocab_size=4, context_length=12)
     for head in range(2):
         planted.back(0, head, 0).writes(0, head, 6 * planted.character.roll(-1, 0))

@@ -1,4 +1,4 @@
-"""What is kept beside a snapshot is what the looks inside find, and comes back as it was."""
+"""Findings equal the single measurements, survive saving and loading, and damaged files are rejected."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from nanollm.cli import findings as command
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import Part, measure_means, rank_heads, save_means
-from nanollm.explain.backup_heads import Backup
-from nanollm.explain.context_use import context_meter
-from nanollm.explain.findings import Findings, find, load_findings, save_findings
+from nanollm.explain.backup_heads import BackupPair
+from nanollm.explain.context_use import measure_context_use
+from nanollm.explain.findings import Findings, load_findings, measure_findings, save_findings
 from nanollm.explain.head_types import head_scores
 from nanollm.runs import run_files
 from nanollm.runs.store import RunStore
@@ -34,59 +34,59 @@ def model():
 @pytest.fixture(scope="module")
 def found(model) -> Findings:
     ids = TOKENIZER.encode(TEXT)
-    return find(model, TOKENIZER, ids, measure_means(model, ids))
+    return measure_findings(model, TOKENIZER, ids, measure_means(model, ids))
 
 
 def same(one: Findings, other: Findings) -> None:
-    for part in ("scores", "meter"):
+    for part in ("scores", "context_use"):
         a, b = getattr(one, part), getattr(other, part)
         for field in fields(a):
             np.testing.assert_array_equal(getattr(a, field.name), getattr(b, field.name))
     assert (one.effects, one.backup) == (other.effects, other.backup)
 
 
-def test_it_finds_what_the_single_looks_find(model, found: Findings) -> None:
+def test_findings_equal_the_single_measurements(model, found: Findings) -> None:
     ids = TOKENIZER.encode(TEXT)
     np.testing.assert_array_equal(found.scores.scores, head_scores(model, TOKENIZER, TEXT).scores)
     expected = list(rank_heads(model, ids, measure_means(model, ids)))
     assert [effect.part for effect in found.effects] == [effect.part for effect in expected]
     assert found.effects[0].increase == pytest.approx(expected[0].increase, abs=1e-6)
-    np.testing.assert_array_equal(found.meter.lengths, context_meter(model, ids).lengths)
+    np.testing.assert_array_equal(found.context_use.lengths, measure_context_use(model, ids).lengths)
 
 
-def test_it_comes_back_as_it_was(found: Findings, tmp_path: Path) -> None:
+def test_findings_survive_saving_and_loading(found: Findings, tmp_path: Path) -> None:
     pair = Part("head", 0, 1), Part("head", 1, 0)
-    for each in (found, replace(found, backup=Backup(pair, (0.02, 0.03), 0.31, 0.01))):
+    for each in (found, replace(found, backup=BackupPair(pair, (0.02, 0.03), 0.31, 0.01))):
         save_findings(tmp_path / "kept", each)
         same(load_findings(tmp_path / "kept"), each)
 
 
-def test_they_fit_models_of_one_shape(model, found: Findings) -> None:
+def test_findings_fit_models_of_one_shape_only(model, found: Findings) -> None:
     assert found.fit(model.config)
     assert not found.fit(replace(model.config, num_layers=1))
     assert not found.fit(replace(model.config, context_length=8))
 
 
-def test_what_is_missing_damaged_or_something_else_is_refused(model, found: Findings, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="Nothing was kept"):
+def test_missing_damaged_or_inconsistent_files_are_rejected(model, found: Findings, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no saved findings"):
         load_findings(tmp_path / "nowhere")
     save_means(tmp_path / "means", measure_means(model, TOKENIZER.encode(TEXT)))
-    with pytest.raises(InputError, match="no findings"):
+    with pytest.raises(InputError, match="no valid findings"):
         load_findings(tmp_path / "means")
-    meter = found.meter
+    use = found.context_use
     for forged in (
-        replace(meter, missing=meter.missing + 1.0),  # the whole window, too
-        replace(meter, lengths=meter.lengths[::-1]),
-        replace(meter, lengths=meter.lengths.astype(np.float32)),
-        replace(meter, cut=meter.cut[:-1]),
-        replace(meter, along=np.full_like(meter.along, np.inf)),
+        replace(use, increase=use.increase + 1.0),  # also for the whole window, where it must be 0
+        replace(use, lengths=use.lengths[::-1]),
+        replace(use, lengths=use.lengths.astype(np.float32)),
+        replace(use, truncated=use.truncated[:-1]),
+        replace(use, by_position=np.full_like(use.by_position, np.inf)),
     ):
-        save_findings(tmp_path / "forged", replace(found, meter=forged))
-        with pytest.raises(InputError, match="no findings"):
+        save_findings(tmp_path / "forged", replace(found, context_use=forged))
+        with pytest.raises(InputError, match="no valid findings"):
             load_findings(tmp_path / "forged")
-    nobody = Backup((Part("head", 0, 0), Part("head", 0, 2)), (0.0, 0.0), 0.1, 0.01)
-    save_findings(tmp_path / "forged", replace(found, backup=nobody))
-    with pytest.raises(InputError, match="no findings"):
+    outside = BackupPair((Part("head", 0, 0), Part("head", 0, 2)), (0.0, 0.0), 0.1, 0.01)
+    save_findings(tmp_path / "forged", replace(found, backup=outside))
+    with pytest.raises(InputError, match="no valid findings"):
         load_findings(tmp_path / "forged")
     save_findings(tmp_path / "kept", found)
     content = bytearray((tmp_path / "kept").read_bytes())
@@ -97,22 +97,22 @@ def test_what_is_missing_damaged_or_something_else_is_refused(model, found: Find
 
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")
-class TestWhatIsShipped:
-    def test_every_snapshot_has_findings_with_errors_and_each_head_among_them(self) -> None:
+class TestPretrainedModels:
+    def test_every_snapshot_has_complete_findings(self) -> None:
         for run in RunStore(ROOT / "checkpoints").list():
             for snapshot in run.snapshots() if run.read_only else ():
                 kept, config = load_findings(snapshot.findings_path), run.model_config
                 assert kept.scores.scores.shape[:2] == (config.num_layers, config.heads)
                 assert len(kept.effects) == config.num_layers * config.heads
                 assert all(0 < effect.error < 0.1 for effect in kept.effects)
-                assert kept.meter.lengths[-1] == config.context_length
-                assert np.isfinite(kept.meter.missing_error).all() and np.isfinite(kept.scores.scores).all()
+                assert kept.context_use.lengths[-1] == config.context_length
+                assert np.isfinite(kept.context_use.increase_error).all() and np.isfinite(kept.scores.scores).all()
                 if snapshot.best and run.preset == "medium":
                     assert kept.backup is not None and kept.backup.together > 2 * sum(kept.backup.alone)
 
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")
-def test_the_command_needs_the_text(tmp_path: Path, capsys) -> None:
-    asked = ["--of", str(SHIPPED), "--corpora", str(tmp_path)]
-    assert command.main(asked) == 2
+def test_the_command_reports_a_missing_text(tmp_path: Path, capsys) -> None:
+    arguments = ["--of", str(SHIPPED), "--corpora", str(tmp_path)]
+    assert command.main(arguments) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

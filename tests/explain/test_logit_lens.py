@@ -1,4 +1,4 @@
-"""The last layer of the lens is the model, and contributions are all there is to a logit."""
+"""The logit lens ends with the model's predictions, and contributions sum to the logit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALPHABET = "abcdefghijkl"
 
 
 @given(model_configs(), st.data())
-def test_the_lens_ends_with_what_the_model_says(config: ModelConfig, data: st.DataObject) -> None:
+def test_the_last_layer_of_the_lens_is_the_models_prediction(config: ModelConfig, data: st.DataObject) -> None:
     model, tokenizer = random_model(config), CharTokenizer(ALPHABET[: config.vocab_size])
     text = data.draw(st.text(st.sampled_from(tokenizer.characters), min_size=1, max_size=15))
     shown = logit_lens(model, tokenizer, text)
@@ -30,10 +30,10 @@ def test_the_lens_ends_with_what_the_model_says(config: ModelConfig, data: st.Da
     assert (shown.text, shown.skipped) == (text[-T:], len(text) - T)
     assert shown.probabilities.shape == (config.num_layers + 1, T, config.vocab_size)
     with torch.no_grad():
-        said = model(torch.from_numpy(tokenizer.encode(shown.text).astype(np.int64))[None])[0].softmax(dim=-1)
-    np.testing.assert_allclose(shown.probabilities[-1], said, atol=1e-4)
+        expected = model(torch.from_numpy(tokenizer.encode(shown.text).astype(np.int64))[None])[0].softmax(dim=-1)
+    np.testing.assert_allclose(shown.probabilities[-1], expected, atol=1e-4)
     np.testing.assert_allclose(shown.probabilities.sum(axis=-1), 1, atol=1e-4)
-    # What layer l would say is what the model says when all layers after it are silent.
+    # The lens after a layer equals the prediction with all later layers zero-ablated.
     early = ablate(model, [Part("layer", layer) for layer in range(1, config.num_layers)])
     np.testing.assert_allclose(logit_lens(early, tokenizer, text).probabilities[-1], shown.probabilities[1], atol=1e-4)
 
@@ -43,21 +43,21 @@ def test_contributions_sum_to_the_logit(config: ModelConfig, data: st.DataObject
     model, tokenizer = random_model(config), CharTokenizer(ALPHABET[: config.vocab_size])
     text = data.draw(st.text(st.sampled_from(tokenizer.characters), min_size=1, max_size=15))
     T = min(len(text), config.context_length)
-    place = data.draw(st.integers(-T, T - 1))
+    index = data.draw(st.integers(-T, T - 1))
     character = data.draw(st.sampled_from(tokenizer.characters))
-    shared = contributions(model, tokenizer, text, character, place)
+    shared = contributions(model, tokenizer, text, character, index)
     with torch.no_grad():
         logits = model(torch.from_numpy(tokenizer.encode(text[-T:]).astype(np.int64))[None])[0]
-    logit = logits[place, tokenizer.encode(character)[0]].item()
+    logit = logits[index, tokenizer.encode(character)[0]].item()
     assert shared.logit == pytest.approx(logit, abs=1e-4)
     assert shared.sum() == pytest.approx(logit, abs=1e-4)
-    assert shared.place == place % T and shared.heads.shape == (config.num_layers, config.heads)
+    assert shared.index == index % T and shared.heads.shape == (config.num_layers, config.heads)
     assert config.position == "learned" or shared.position == 0
 
 
 @given(model_configs(), st.data())
-def test_a_part_is_given_what_its_output_adds(config: ModelConfig, data: st.DataObject) -> None:
-    """Not only the sum: each share is what the logit loses when that part's output alone is taken out of the end."""
+def test_a_contribution_is_the_change_of_the_logit_without_that_part(config: ModelConfig, data: st.DataObject) -> None:
+    """Not only the sum: each contribution is what the logit loses when that output is removed from the final stream."""
     model, tokenizer = random_model(config), CharTokenizer(ALPHABET[: config.vocab_size])
     text = data.draw(st.text(st.sampled_from(tokenizer.characters), min_size=1, max_size=9))
     ids = torch.from_numpy(tokenizer.encode(text[-config.context_length :]).astype(np.int64))[None]
@@ -69,35 +69,35 @@ def test_a_part_is_given_what_its_output_adds(config: ModelConfig, data: st.Data
         model(ids)
         x, attention = ends[0].double(), written[0].double()
         without = x - attention
-        scale = torch.sqrt(x.var(correction=0) + 1e-5)  # frozen: both are divided by the same length
-        read = lambda y: ((y - y.mean()) / scale * model.norm.gain) @ model.embedding.weight[0].double()  # noqa: E731
-        lost = (read(x) - read(without)).item()
+        scale = torch.sqrt(x.var(correction=0) + 1e-5)  # held constant
+        unembed = lambda y: ((y - y.mean()) / scale * model.norm.gain) @ model.embedding.weight[0].double()  # noqa: E731
+        lost = (unembed(x) - unembed(without)).item()
     assert shared.heads[layer].sum() + shared.attention_biases[layer] == pytest.approx(lost, abs=1e-3)
 
 
-def test_the_head_that_decides_is_given_the_credit() -> None:
+def test_the_decisive_head_has_the_largest_contribution() -> None:
     planted = Planted(vocab_size=4, context_length=8)
     planted.back(0, 0, 0).writes(0, 0, 6 * planted.character.roll(-1, 0))  # after a comes b, after b c, …
     shared = contributions(planted.model, CharTokenizer("abcd"), "dab", "c")
     assert shared.heads[0, 0] > 0.9 * shared.logit > 5
     assert shared.heads[0, 1] == shared.attention_biases[0] == shared.feed_forwards[0] == 0
     lens = logit_lens(planted.model, CharTokenizer("abcd"), "dab")
-    assert lens.likeliest.tolist() == [[3, 0, 1], [0, 1, 2]]  # before the layer itself, after it the next one
+    assert lens.top_ids.tolist() == [[3, 0, 1], [0, 1, 2]]  # before the layer the same character, after it the next one
 
 
-def test_odd_requests_get_a_sentence_and_nothing_is_disturbed() -> None:
+def test_invalid_arguments_are_rejected_and_the_model_is_unchanged() -> None:
     model, tokenizer = random_model(ModelConfig(3, 8, 1, 8, context_length=4)).train(), CharTokenizer("abc")
-    with pytest.raises(InputError, match="no text"):
+    with pytest.raises(InputError, match="text is empty"):
         logit_lens(model, tokenizer, "")
-    for arguments, complaint in (
+    for arguments, message in (
         (("abc", "Z"), "'Z'"),
-        (("abc", "ab"), "one character"),
-        (("abc", ""), "one character"),
-        (("abcabc", "a", 4), "4 characters"),  # places count in the window
+        (("abc", "ab"), "single character"),
+        (("abc", ""), "single character"),
+        (("abcabc", "a", 4), "4 characters"),  # indices count in the window
         (("abc", "a", -4), "3 characters"),
         (("abc", "a", 1.5), "3 characters"),
     ):
-        with pytest.raises(InputError, match=complaint):
+        with pytest.raises(InputError, match=message):
             contributions(model, tokenizer, *arguments)
     contributions(model, tokenizer, "abc", "a")
     assert model.training and all(p.grad is None for p in model.parameters())

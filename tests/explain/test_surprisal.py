@@ -1,4 +1,4 @@
-"""Scoring a text gives back what writing it did, and is a probability of the whole text."""
+"""Surprisal: matches the model at every character, matches generation, and is a distribution over texts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +15,9 @@ from hypothesis import strategies as st
 
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
-from nanollm.explain.surprisal import _judge, surprisal
+from nanollm.explain.surprisal import _score, surprisal
 from nanollm.inference.generate import stream_samples, window_start
+from nanollm.inference.sampling import SamplingOptions
 from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT, random_model
 from tests.strategies import model_configs
@@ -28,8 +28,8 @@ def tokenizer_of(config: ModelConfig) -> CharTokenizer:
 
 
 @given(model_configs(), st.data())
-def test_each_character_is_judged_by_the_window_before_it(config: ModelConfig, data: st.DataObject) -> None:
-    """For texts far longer than the window, character by character, with the window that generate() would use."""
+def test_each_character_is_scored_with_the_window_before_it(config: ModelConfig, data: st.DataObject) -> None:
+    """Also for texts far longer than the window, with the same window as in generate()."""
     model, tokenizer = random_model(config), tokenizer_of(config)
     text = data.draw(st.text(st.sampled_from(tokenizer.characters), min_size=1, max_size=40))
     k = data.draw(st.integers(0, 14))
@@ -50,28 +50,28 @@ def test_each_character_is_judged_by_the_window_before_it(config: ModelConfig, d
             assert read.candidate_ids[n, read.ranks[n] - 1] == id
 
 
-def test_in_short_pieces_it_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scoring_in_small_batches_gives_the_same_result(monkeypatch: pytest.MonkeyPatch) -> None:
     config = ModelConfig(9, embedding_dim=16, num_layers=1, ffn_hidden_dim=16, context_length=8)
     model, tokenizer = random_model(config), tokenizer_of(config)
     whole = surprisal(model, tokenizer, "abcdefghi" * 9, candidates=3)
-    monkeypatch.setattr("nanollm.explain.surprisal.NUMBERS", 20)  # two characters at a time
+    monkeypatch.setattr("nanollm.explain.surprisal.MAX_LOGITS", 20)  # two characters at a time
     pieces = surprisal(model, tokenizer, "abcdefghi" * 9, candidates=3)
     np.testing.assert_allclose(pieces.bits, whole.bits, atol=1e-5)
     np.testing.assert_array_equal(pieces.ranks, whole.ranks)
     np.testing.assert_array_equal(pieces.candidate_ids, whole.candidate_ids)
 
 
-def test_of_equals_the_lower_id_comes_first() -> None:
+def test_ties_go_to_the_lower_id() -> None:
     logits, targets = torch.tensor([[1.0, 2.0, 2.0, 0.0, 2.0]]).repeat(5, 1), torch.arange(5)
-    bits, _, ranks, likeliest, _ = _judge(logits, targets, 5)
+    bits, _, ranks, likeliest, _ = _score(logits, targets, 5)
     assert ranks.tolist() == [4, 1, 2, 5, 3] and likeliest[0].tolist() == [1, 2, 4, 0, 3]
-    assert bits.shape == (5,) and _judge(logits, targets, 0)[3].shape == (5, 0)
+    assert bits.shape == (5,) and _score(logits, targets, 0)[3].shape == (5, 0)
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc")
-def test_many_characters_take_little_memory() -> None:
-    """20,000 different ones: the logits that 1,000 places need are 320 MB in float32, and more in float64."""
+def test_memory_is_bounded_for_large_vocabularies() -> None:
+    """With a vocabulary of 20,000, the logits of all positions at once would take several hundred megabytes."""
     code = """
 import torch
 from nanollm.config import ModelConfig
@@ -92,11 +92,11 @@ print(peak_bytes() - before)
 
 @pytest.mark.parametrize("position", ["rotary", "learned"])
 @pytest.mark.parametrize("prompt", ["a", "abcab", "abcdefg" * 9])
-def test_what_was_written_reads_as_it_was_drawn(prompt: str, position: str) -> None:
+def test_generated_text_is_scored_with_its_sampling_probabilities(prompt: str, position: str) -> None:
     config = ModelConfig(9, embedding_dim=16, num_layers=2, ffn_hidden_dim=32, context_length=16, position=position)
     model, tokenizer = random_model(config), tokenizer_of(config)
-    settings: dict[str, Any] = dict(max_length=90, temperature=1.3, top_k=7)
-    written = list(stream_samples(model, tokenizer, prompt, **settings, candidates=3))
+    options = SamplingOptions(max_length=90, temperature=1.3, top_k=7, candidates=3)
+    written = list(stream_samples(model, tokenizer, prompt, options))
     text = prompt + tokenizer.decode([sampled.id for sampled in written])
     read = surprisal(model, tokenizer, text, candidates=3)
     np.testing.assert_allclose(read.bits[len(prompt) :], [sampled.surprisal for sampled in written], atol=1e-3)
@@ -106,7 +106,7 @@ def test_what_was_written_reads_as_it_was_drawn(prompt: str, position: str) -> N
     assert read.bits_per_character == pytest.approx(read.bits.sum() / len(text))
 
 
-def test_all_texts_of_a_length_are_one_probability() -> None:
+def test_probabilities_of_all_texts_of_a_length_sum_to_one() -> None:
     """The chain rule: over all 3⁴ texts of four characters the products of probabilities sum to 1."""
     config = ModelConfig(3, embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=2)
     model, tokenizer = random_model(config), tokenizer_of(config)
@@ -120,19 +120,24 @@ def test_the_first_character_follows_a_newline() -> None:
     assert surprisal(model, tokenizer, "ab").bits[0] == surprisal(model, tokenizer, "\na").bits[1]
 
 
-def test_the_model_stays_as_it_was() -> None:
+def test_the_model_is_unchanged_and_scored_without_dropout() -> None:
     config = ModelConfig(3, embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=4, dropout=0.5)
     model, tokenizer = random_model(config), tokenizer_of(config)
-    still = surprisal(model, tokenizer, "abcabcabc").bits
+    expected = surprisal(model, tokenizer, "abcabcabc").bits
     model.train()
-    np.testing.assert_array_equal(surprisal(model, tokenizer, "abcabcabc").bits, still)
+    np.testing.assert_array_equal(surprisal(model, tokenizer, "abcabcabc").bits, expected)
     assert model.training
 
 
-def test_odd_questions_get_a_sentence() -> None:
+def test_invalid_arguments_are_rejected() -> None:
     config = ModelConfig(3, embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=4)
     model, tokenizer = random_model(config), tokenizer_of(config)
-    for text, candidates, match in (("", 0, "no text"), ("aZ", 0, "'Z'"), ("a", -1, "candidates"), ("a", 1.5, "whole")):
+    for text, candidates, match in (
+        ("", 0, "text is empty"),
+        ("aZ", 0, "'Z'"),
+        ("a", -1, "candidates"),
+        ("a", 1.5, "whole"),
+    ):
         with pytest.raises(InputError, match=match):
             surprisal(model, tokenizer, text, candidates=candidates)
     with pytest.raises(InputError, match="tokenizer"):

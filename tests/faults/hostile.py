@@ -28,7 +28,7 @@ import torch
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import Means, load_means, save_means
-from nanollm.explain.findings import find, load_findings, save_findings
+from nanollm.explain.findings import load_findings, measure_findings, save_findings
 from nanollm.inference.generate import generate_text
 from nanollm.runs import run_files
 from nanollm.runs.record import write_status
@@ -97,7 +97,7 @@ def make(home: Path) -> dict[str, Path]:
         save_checkpoint(path, model, step=step, **how)
         save_means(run_files.means_path(path), means)
         ids = np.arange(500) % len(VOCABULARY)
-        save_findings(run_files.findings_path(path), find(model, how["tokenizer"], ids, means))
+        save_findings(run_files.findings_path(path), measure_findings(model, how["tokenizer"], ids, means))
     start = Start(0, 3, "float32", 1, "cpu", "2", run.model_config.num_parameters, 450, 50)
     events = [start, Eval(0, 2.3, 2.3, 0.0), Step(3, 2.1, 0.1, 1.0, 36, 0.1, 360.0), Eval(3, 2.0, 2.0, 0.1, True)]
     (run.folder / run_files.METRICS).write_text("".join(to_json(event) + "\n" for event in events))
@@ -145,7 +145,7 @@ def read_capsule(path: Path, root: Path) -> bool:
 READERS: dict[str, Callable[[Path, Path], object]] = {
     "checkpoint": read_checkpoint,
     "means": lambda path, _: load_means(path),
-    "findings": lambda path, _: load_findings(path).meter.reach(),
+    "findings": lambda path, _: load_findings(path).context_use.sufficient_length(),
     "resume file": lambda path, _: TrainState.load(path, TRAINING),
     "capsule": read_capsule,
 }

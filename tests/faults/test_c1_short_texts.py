@@ -17,7 +17,7 @@ EMPTY = {"nothing": "", "a space": " ", "blank lines": " \n\t\r\n ", "wide space
 def test_an_empty_text(corpora: CorpusStore, text: str) -> None:
     began = time.perf_counter()
     for bring in (lambda: corpora.add_text(text, "empty"), lambda: corpora.add(text.encode(), "empty")):
-        with pytest.raises(InputError, match=r"This text is empty: bring one with some characters in it"):
+        with pytest.raises(InputError, match=r"This text is empty: choose one with more characters"):
             bring()
     with pytest.raises(InputError, match="This text is empty"):
         corpora.add(b"\xef\xbb\xbf", "only the mark of UTF-8")
@@ -29,7 +29,7 @@ def test_an_empty_text(corpora: CorpusStore, text: str) -> None:
 def test_a_text_shorter_than_the_window(store: RunStore, corpora: CorpusStore, characters: int) -> None:
     corpus = corpora.add_text(("ab" * 40)[:characters], "short")
     began = time.perf_counter()
-    with pytest.raises(InputError, match=r"which is too short for a window of 64: bring a longer text or choose"):
+    with pytest.raises(InputError, match=r"too few for a context_length of 64. Use a longer text or"):
         store.create(settings={}, corpus=corpus, preset="nano")
     assert time.perf_counter() - began < 0.2 and store.list() == []
 

@@ -21,7 +21,7 @@ def test_a_file_over_the_limit(tmp_path: Path, mode: str) -> None:
     with open(path, "wb") as file:
         file.truncate(limits.text_bytes + 1)
     corpora, began = CorpusStore(tmp_path / "corpora", limits), time.perf_counter()
-    with pytest.raises(InputError, match=f"the limit is {limits.text_bytes // 2**20} MB: bring a part of it"):
+    with pytest.raises(InputError, match=f"the limit is {limits.text_bytes // 2**20} MB: use a part of it"):
         corpora.add_file(path)
     assert time.perf_counter() - began <= 1
 

@@ -24,7 +24,7 @@ def different(count: int) -> str:
 def test_one_character_too_many(tmp_path: Path, limits: Limits) -> None:
     corpora = CorpusStore(tmp_path / "corpora", limits)
     assert corpora.add_text(different(limits.vocabulary), "many").vocab_size == limits.vocabulary
-    with pytest.raises(InputError, match=f"{limits.vocabulary + 1:,} different characters, the limit is"):
+    with pytest.raises(InputError, match=f"{limits.vocabulary + 1:,} distinct characters, but the limit is"):
         corpora.add_text(different(limits.vocabulary + 1), "too many")
 
 
@@ -42,5 +42,5 @@ def test_they_train_and_are_written_whole(store: RunStore, corpora: CorpusStore)
 
 def test_half_of_a_pair_is_refused(corpora: CorpusStore) -> None:
     for broken in ("a\ud83e", "\udd8aa", "a\ud83e b \udd8a"):
-        with pytest.raises(InputError, match="half of a pair: copy the text again"):
+        with pytest.raises(InputError, match="an unpaired surrogate: copy the text again"):
             corpora.add_text(broken, "broken")

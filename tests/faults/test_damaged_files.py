@@ -89,7 +89,7 @@ def test_a5_another_format_is_named(saved: tuple[Path, Load], monkeypatch, versi
     with pytest.raises(InputError) as error:
         saved[1](other)
     assert str(error.value) == (
-        f"other.safetensors has format {version!r}, this nano-llm reads format {checkpoint.FORMAT}: update nano-llm."
+        f"other.safetensors has format {version!r}, but this version reads format {checkpoint.FORMAT}: update nano-llm."
     )
 
 

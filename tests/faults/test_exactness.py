@@ -19,8 +19,9 @@ import torch
 from nanollm.config import make_configs, preset
 from nanollm.data.corpus import CorpusStore
 from nanollm.data.dataset import Dataset
-from nanollm.inference.generate import BATCH_FROM, generate, generate_many, generate_text, window_start
+from nanollm.inference.generate import MIN_BATCH, generate, generate_many, generate_text, window_start
 from nanollm.inference.numpy_engine import NumpyEngine, Weights
+from nanollm.inference.sampling import SamplingOptions
 from nanollm.inference.torch_engine import TorchEngine
 from nanollm.model import TransformerLanguageModel
 from nanollm.runs import run_files
@@ -33,7 +34,7 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import FINAL_NAME, load_model, read_tensors
 from nanollm.train.events import Checkpoint, Eval, Event, Resume, Step
 from nanollm.train.loop import TrainState, set_seed, train, train_with_config
-from playground.train.settings_form import NAMES, Recipe, defaults
+from playground.train.settings_form import NAMES, FormSettings, defaults
 from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 
@@ -115,7 +116,7 @@ def test_e1_python_the_command_line_and_the_page_learn_and_write_the_same(
     (tmp_path / "tale.txt").write_text(text[:3000], encoding="utf-8")
 
     # As the page does: all its fields, the preset's values in those that nobody touched.
-    recipe = Recipe.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
+    recipe = FormSettings.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
     corpus = corpora.add_file(tmp_path / "tale.txt")
     page = store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
     launcher.start(page.id)
@@ -159,7 +160,7 @@ def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
     with torch.no_grad():
         expected = model(torch.tensor([ids[:C]]))[0].numpy()  # (C, V)
     cut = C // 3
-    alone, many = NumpyEngine(Weights.of(model)), TorchEngine(model, 2)
+    alone, many = NumpyEngine(Weights.from_model(model)), TorchEngine(model, 2)
     close(alone.read(np.array(ids[:C])), expected[-1])
     close(many.read(np.array([ids[:C]] * 2).T)[1], expected[-1])
     logits, both = alone.read(np.array(ids[:cut])), many.read(np.array([ids[:cut]] * 2).T)
@@ -168,9 +169,8 @@ def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
         close(both[1], expected[t - 1])
         logits, both = alone.next(ids[t]), many.next([ids[t]] * 2)
 
-    settings = {"max_new_tokens": 300, "temperature": 0}
-    greedy = [sampled.id for sampled in generate(model, ids[:cut], **settings)]
-    for row in generate_many(model, ids[:cut], num_samples=BATCH_FROM, **settings):
+    greedy = [sampled.id for sampled in generate(model, ids[:cut], max_new_tokens=300, temperature=0)]
+    for row in generate_many(model, ids[:cut], MIN_BATCH, SamplingOptions(max_length=300, temperature=0)):
         assert {sampled.id for sampled in row} == {greedy[len(ids) - C - 1]}
         ids.append(row[0].id)
     read = [*ids[:cut], *greedy]

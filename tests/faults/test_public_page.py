@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.benchmarks.visitors import Account, Visitor
+from tests.benchmarks.visitors import Measurements, Visitor
 from tests.conftest import ROOT, in_a_loop
 from tests.serving import Page, serve
 
@@ -235,26 +235,26 @@ def test_c6_dials_are_clamped_or_refused_in_words(api: Api) -> None:
 
 
 def test_d1_many_write_at_the_same_time(page: Page) -> None:
-    async def crowd() -> Account:
-        account = Account()
-        people = [Visitor(page.address, account, number) for number in range(6)]
+    async def crowd() -> Measurements:
+        measurements = Measurements()
+        people = [Visitor(page.address, measurements, number) for number in range(6)]
         await asyncio.gather(*(person.open() for person in people))
         await asyncio.gather(*(act() for person in people for act in (person.write, person.news, person.look)))
-        return account
+        return measurements
 
-    account = in_a_loop(crowd())
-    assert not account.errors, account.errors
-    assert len(account.seconds["first character"]) == 6 and max(account.seconds["first character"]) < SOON
+    measurements = in_a_loop(crowd())
+    assert not measurements.errors, measurements.errors
+    assert len(measurements.seconds["first character"]) == 6 and max(measurements.seconds["first character"]) < SOON
 
 
 def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
-    async def both() -> tuple[Account, Account]:
-        calm, hurried = Account(), Account()
+    async def both() -> tuple[Measurements, Measurements]:
+        calm, hurried = Measurements(), Measurements()
         ann, greedy = Visitor(page.address, calm, 1), Visitor(page.address, hurried, 2)
         await ann.open()
         await greedy.open()
         flood = [greedy.write() for _ in range(25)] + [greedy.look() for _ in range(25)]
-        await asyncio.gather(*flood, ann.write(), ann.look(), ann.changed_rows())
+        await asyncio.gather(*flood, ann.write(), ann.look(), ann.poll())
         return calm, hurried
 
     calm, hurried = in_a_loop(both())

@@ -10,14 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nanollm.charts.attention import brightest
+from nanollm.charts.attention import color_limit
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Part
 from playground.attention.components.attention_grid import chosen_head, ranked
 from playground.attention.components.layers import chosen_place
 from playground.attention.components.switches import part_named, parts_off
-from playground.components.bars import percent, signed
+from playground.components.format import percent, signed
 from playground.services.wire_format import pack_attention
 
 
@@ -42,7 +42,7 @@ def test_what_the_browser_unpacks_is_what_was_packed(layers: int, heads: int, T:
     value = pack_attention(weights, ["x"] * T)
     # Half of a 255th of the root: the weight w is off by at most √w / 255 and a little.
     assert np.abs(unpacked(value) - weights).max() <= 1 / 255 + 1e-5
-    assert value["brightest"] == [brightest(head) for layer in weights for head in layer]
+    assert value["brightest"] == [color_limit(head) for layer in weights for head in layer]
 
 
 def test_small_weights_stay_apart_and_few_bytes_are_sent() -> None:
@@ -105,5 +105,5 @@ def test_a_ranking_is_json() -> None:
 
 
 def test_numbers_as_the_page_says_them() -> None:
-    assert [percent(share) for share in (0.0, 0.001, 0.124, 1.0)] == ["0 %", "< 1 %", "12 %", "100 %"]
+    assert [percent(share) for share in (0.0, 0.001, 0.124, 1.0)] == ["0%", "< 1%", "12%", "100%"]
     assert [signed(0.0312), signed(-0.0312, 2)] == ["+0.031", "−0.03"]

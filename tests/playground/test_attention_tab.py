@@ -15,10 +15,10 @@ from nanollm.charts.inspection import history_figure
 from nanollm.config import ModelConfig
 from nanollm.data.corpus import CorpusStore, split
 from nanollm.errors import InputError
-from nanollm.explain.ablation import Ablation, Part, Reading, measure_means, save_means, switch_off
-from nanollm.explain.backup_heads import Backup
-from nanollm.explain.findings import find, save_findings
-from nanollm.explain.head_types import NOTHING
+from nanollm.explain.ablation import Ablation, Part, Predictions, measure_ablation, measure_means, save_means
+from nanollm.explain.backup_heads import BackupPair
+from nanollm.explain.findings import measure_findings, save_findings
+from nanollm.explain.head_types import UNKNOWN
 from nanollm.inference.generate import generate_text
 from nanollm.runs.store import RunStore
 from nanollm.runs.transfer.archive import export, import_
@@ -145,12 +145,12 @@ def test_switching_off_shows_what_the_core_finds(ctx: Context, parts: dict[str, 
     shown = mattering.show(ctx, its, seen, None, off, kind, 7)
     model, tokenizer = seen.loaded.model, seen.loaded.tokenizer
     means = measure_means(model, ctx.inspections.held_out(seen.run, seen.loaded)) if kind == "mean" else None
-    found = switch_off(model, tokenizer, seen.text, [Part("head", 0, 1), Part("feed_forward", 1)], means)
-    rises = [reading.loss - found.untouched.loss for reading in (*found.alone, found.together)]
+    found = measure_ablation(model, tokenizer, seen.text, [Part("head", 0, 1), Part("feed_forward", 1)], means)
+    rises = [reading.loss - found.original.loss for reading in (*found.alone, found.together)]
     rows = shown[its.effects]["rows"]
     assert [row["label"] for row in rows] == ["L2·FF", "L1·H2", "together"]
     assert [row["value"] for row in rows] == pytest.approx(rises, abs=1e-5)
-    assert f"{found.together.loss:.2f} nats a character instead of {found.untouched.loss:.2f}" in shown[its.cost]
+    assert f"{found.together.loss:.2f} nats a character instead of {found.original.loss:.2f}" in shown[its.cost]
     texts = shown[its.writing]
     assert seen.text + texts["texts"][0] == generate_text(model, tokenizer, seen.text, mattering.LENGTH, seed=7)
     at = texts["parts_at"]
@@ -165,9 +165,9 @@ def test_parts_are_said_to_stand_in_for_each_other_only_where_that_is_no_chance(
 
     def legend(scatter: float) -> str:
         none = np.zeros(0)
-        one, other, both = (Reading(losses, none) for losses in rises + scatter * chance)
+        one, other, both = (Predictions(losses, none) for losses in rises + scatter * chance)
         off = (Part("head", 0, 0), Part("head", 0, 1))
-        found = Ablation("a" * 101, 0, off, Reading(np.zeros(100), none), both, (one, other))
+        found = Ablation("a" * 101, 0, off, Predictions(np.zeros(100), none), both, (one, other))
         return mattering._effects(found)["legend"]
 
     assert "stood in for another" in legend(0.1)
@@ -224,7 +224,7 @@ def test_shares_come_to_the_logit_and_a_click_picks_the_character(ctx: Context, 
 
 def test_a_planted_head_is_named_and_a_random_one_is_not(ctx: Context, parts: dict[str, Any], tmp_path: Path) -> None:
     its = parts["naming"]
-    assert NOTHING in naming.show(ctx, its, view(ctx), {"layer": 1, "head": 1})[its.name]
+    assert UNKNOWN in naming.show(ctx, its, view(ctx), {"layer": 1, "head": 1})[its.name]
     tokenizer = CharTokenizer.from_text(TEXT)
     run = RunStore(tmp_path / "checkpoints").create(settings={}, corpus=run_folders.TALE, preset="nano", queued=False)
     planted = Planted(tokenizer.vocab_size, 32).back(0, 1, 1)
@@ -325,7 +325,7 @@ def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context)
     said = ranking.known(textless, one, None)[0]["said"]
     assert "the text above alone" in said and "none can be told from nothing" in said
     assert ranking.known(textless, other, None)[0]["said"] == ranking.UNRANKED
-    assert inside.meter(one)[0].cut[-1] != inside.meter(other)[0].cut[-1]  # of the same length
+    assert inside.meter(one)[0].truncated[-1] != inside.meter(other)[0].truncated[-1]  # of the same length
     assert inside.known_scores(one) is None
     inside.head_scores(one)
     assert inside.known_scores(one) is not None and inside.known_scores(other) is None
@@ -339,14 +339,17 @@ def test_the_lens_on_names_says_what_they_were_measured_on(
         shown = naming.show(context, its, view(context), {"layer": 1, "head": 1})
         assert f"Measured on {where}." in shown[its.scores]["legend"]
     shown = naming.show(textless, its, view(textless, "t"), {"layer": 1, "head": 1})
-    assert "too little text" in shown[its.name] and shown[its.all_names] is None and shown[its.wanted] is None
+    assert "too short" in shown[its.name] and shown[its.all_names] is None and shown[its.wanted] is None
 
 
 def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: dict[str, Any]) -> None:
     seen = view(textless)
     model, tokenizer = seen.loaded.model, seen.loaded.tokenizer
     pair = Part("head", 0, 0), Part("head", 0, 1)
-    found = replace(find(model, tokenizer, tokenizer.encode(TEXT), None), backup=Backup(pair, (0.02, 0.03), 0.31, 0.01))
+    found = replace(
+        measure_findings(model, tokenizer, tokenizer.encode(TEXT), None),
+        backup=BackupPair(pair, (0.02, 0.03), 0.31, 0.01),
+    )
     assert mattering.show(textless, parts["mattering"], seen, None, [], "mean", 1)[parts["mattering"].pair] == ""
     save_findings(seen.snapshot.findings_path, found)
     try:

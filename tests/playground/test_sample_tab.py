@@ -191,7 +191,7 @@ def test_who_asks_for_many_frames_at_once_is_refused_alone(ctx: Context, run: Ru
     answers = in_a_loop(all_at_once())
     assert [isinstance(answer, InputError) for answer in answers] == [False, False, True, True, False]
     assert not frames._waiting
-    with pytest.raises(InputError, match="characters of prompt"):
+    with pytest.raises(InputError, match="characters in the prompt"):
         in_a_loop(frames.frame(replace(questions[0], prompt="x" * (PUBLIC.prompt + 1))))
 
 

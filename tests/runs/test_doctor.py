@@ -111,7 +111,7 @@ def test_any_curve_is_judged_without_complaint(losses: list[float | None], state
 
 
 def test_a_confident_model_on_another_text_is_not_told_that_its_rate_is_too_high() -> None:
-    """It begins far above blind guessing, which its learning rate did not do; only rising further is a sign."""
+    """It begins far above uniform guess, which its learning rate did not do; only rising further is a sign."""
     well = case("healthy-nano")
     begun = Curve(**{**recorded.load("healthy-nano")["curve"]})
     begun.train_loss[0] = begun.val_loss[0] = 9.0

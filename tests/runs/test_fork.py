@@ -144,7 +144,7 @@ class TestRefusals:
 
     def test_a_text_too_short_or_gone(self, home: Home) -> None:
         short = home.corpora.add_text("the cat sat.\n", "short.txt")
-        with pytest.raises(InputError, match="too short for a window of 16"):
+        with pytest.raises(InputError, match="too few for a context_length of 16"):
             home.fork(corpus=short)
         home.corpora.delete(home.tale.sha256)
         with pytest.raises(InputError, match="text is no longer here"):

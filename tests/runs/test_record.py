@@ -23,6 +23,16 @@ from nanollm.train.workload import remaining_evaluations
 from tests.run_folders import checkpoint, evaluated, make, step, write
 
 
+def without_repetitions(history: list[events.Event]) -> list[events.Event]:
+    """The events that count: a Resume voids all earlier ones of higher steps."""
+    kept: list[events.Event] = []
+    for event in history:
+        if isinstance(event, events.Resume):
+            kept = [e for e in kept if e.step <= event.step]
+        kept.append(event)
+    return kept
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:
     return RunStore(tmp_path / "checkpoints")
@@ -64,7 +74,7 @@ class TestEvents:
             kind = draw.choice([step, step, events.Resume])
             history.append(kind(draw.randrange(20)))
             write(run, history[-1])
-            assert run.events() == events.effective(history)
+            assert run.events() == without_repetitions(history)
 
     def test_a_file_that_was_replaced_is_read_anew(self, store: RunStore) -> None:
         run = make(store)

@@ -288,7 +288,7 @@ def test_what_was_left_half_made_or_half_deleted_is_swept_after_an_hour(store: R
 
 def test_limits_hold_for_every_way_to_make_a_run(tmp_path: Path) -> None:
     store = RunStore(tmp_path / "checkpoints", Limits(num_steps=500))
-    with pytest.raises(InputError, match="1,000 num_steps are more than the 500"):
+    with pytest.raises(InputError, match="1,000 num_steps exceed the limit of 500"):
         store.create(settings={}, corpus=TALE, preset="nano")
     assert not list(store.root.glob("*"))
 

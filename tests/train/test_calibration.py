@@ -11,7 +11,8 @@ import torch
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.train import calibration
-from nanollm.train.calibration import available_cpus, cached_results, resolve
+from nanollm.train.calibration import cached_results, resolve
+from nanollm.train.device import available_cpus
 
 MODEL = ModelConfig(vocab_size=11, embedding_dim=8, num_layers=1, ffn_hidden_dim=12, context_length=6)
 CONFIG = TrainConfig(batch_size=2)
@@ -49,7 +50,7 @@ def test_no_random_state_and_no_thread_count_is_changed() -> None:
 
 def test_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
     first = resolve(MODEL, CONFIG)
-    monkeypatch.setattr(calibration, "_try", lambda *_: pytest.fail("was tried again"))
+    monkeypatch.setattr(calibration, "_measure", lambda *_: pytest.fail("was tried again"))
     assert resolve(MODEL, CONFIG) == first
     with pytest.raises(pytest.fail.Exception):
         resolve(replace(MODEL, embedding_dim=16), CONFIG)
@@ -67,14 +68,18 @@ def test_the_fastest_way_is_taken_but_a_thread_must_be_worth_it(monkeypatch: pyt
 
     monkeypatch.setattr(calibration, "_thread_counts", lambda: [1, 2])
     monkeypatch.setattr(calibration, "_stepper", lambda *_: step)
-    assert calibration._try(MODEL, CONFIG, torch.device("cpu")) == {"precision": "bf16", "threads": 1, "seconds": 0.6}
+    assert calibration._measure(MODEL, CONFIG, torch.device("cpu")) == {
+        "precision": "bf16",
+        "threads": 1,
+        "seconds": 0.6,
+    }
     takes["bf16", 2] = 0.4
-    assert calibration._try(MODEL, CONFIG, torch.device("cpu"))["threads"] == 2
+    assert calibration._measure(MODEL, CONFIG, torch.device("cpu"))["threads"] == 2
 
 
 def test_of_two_that_find_out_at_once_neither_is_lost() -> None:
     threads = [
-        threading.Thread(target=calibration._remember, args=(str(i), {"precision": "float32", "threads": 1}))
+        threading.Thread(target=calibration._cache, args=(str(i), {"precision": "float32", "threads": 1}))
         for i in range(16)
     ]
     for thread in threads:
@@ -86,7 +91,7 @@ def test_of_two_that_find_out_at_once_neither_is_lost() -> None:
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"a": 1}', "null", pytest.param("[" * 100_000, id="deep")])
 def test_a_damaged_memory_is_replaced(damage: str) -> None:
-    calibration._remember("another shape", {})  # makes the file
+    calibration._cache("another shape", {})  # makes the file
     calibration._file().write_text(damage)
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
     assert len(cached_results()) >= 1
@@ -95,7 +100,7 @@ def test_a_damaged_memory_is_replaced(damage: str) -> None:
 def test_an_answer_that_cannot_be_is_not_believed() -> None:
     resolve(MODEL, CONFIG)
     (key,) = cached_results()
-    calibration._remember(key, {"precision": "float8", "threads": 0})
+    calibration._cache(key, {"precision": "float8", "threads": 0})
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
 
 

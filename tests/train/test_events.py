@@ -44,10 +44,3 @@ def test_every_torn_line_is_none() -> None:
 def test_json_holds_no_nan() -> None:
     row = json.loads(ev.to_json(ev.Step(1, math.nan, 1.0, math.inf, 1, 1.0, 1.0)))
     assert row["loss"] is None and row["grad_norm"] is None
-
-
-def test_what_a_resume_repeats_counts_once() -> None:
-    step = lambda n: ev.Step(n, 2.0, 0.1, 1.0, n, 0.1 * n, 10.0)  # noqa: E731
-    rows = [step(10), step(20), step(30), ev.Resume(20), step(30), step(40), ev.Resume(0), step(10)]
-    assert [e.step for e in ev.effective(rows) if isinstance(e, ev.Step)] == [10]
-    assert [e.step for e in ev.effective(rows[:6]) if isinstance(e, ev.Step)] == [10, 20, 30, 40]

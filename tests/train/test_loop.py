@@ -174,7 +174,7 @@ def test_a_damaged_resume_file_is_refused(text: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="damaged"):
         TrainState.load(path, config)
     write_checkpoint(tmp_path, Checkpoint(0, "checkpoint_00000000.safetensors"), state, config)
-    with pytest.raises(InputError, match="not a file that training can go on from"):
+    with pytest.raises(InputError, match="not a file from which training can resume"):
         TrainState.load(tmp_path / "checkpoint_00000000.safetensors", config)
 
 

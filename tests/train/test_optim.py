@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from nanollm.config import ModelConfig, TrainConfig
-from nanollm.train.optim import ADAMW_SHARE, AdamW, Muon, Optimizer, orthogonalize
+from nanollm.train.optim import ADAMW_RMS, AdamW, Muon, Optimizer, orthogonalize
 from tests.conftest import random_model
 
 MODEL = ModelConfig(vocab_size=11, embedding_dim=8, num_layers=2, ffn_hidden_dim=12, context_length=6)
@@ -76,7 +76,7 @@ def test_muons_updates_are_as_long_as_adamws() -> None:
     matrix = torch.nn.Parameter(torch.zeros(8, 20))
     matrix.grad = torch.randn(8, 20, generator=torch.Generator().manual_seed(4))
     Muon([matrix], TrainConfig(learning_rate=1.0, weight_decay=0.0)).step(1.0)
-    assert matrix.detach().square().mean().sqrt() == pytest.approx(ADAMW_SHARE, rel=0.3)
+    assert matrix.detach().square().mean().sqrt() == pytest.approx(ADAMW_RMS, rel=0.3)
 
 
 def test_queries_keys_and_values_learn_as_three_matrices() -> None:

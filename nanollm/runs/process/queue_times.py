@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from nanollm.errors import InputError
-from nanollm.limits import STARTING_SECONDS, estimated_seconds
+from nanollm.limits import STARTUP_SECONDS, estimated_seconds
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from nanollm.train.workload import remaining_characters
@@ -27,7 +27,7 @@ def estimated_wait(store: RunStore, run_id: str) -> float | None:
         return None
     flops_per_second = status.tokens_per_second * training.model_config.flops_per_character
     ahead = _present(store, queue[: queue.index(run_id)])
-    return status.eta_seconds + sum(STARTING_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
+    return status.eta_seconds + sum(STARTUP_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
 
 
 def queue_seconds_ahead(store: RunStore) -> float:

@@ -23,8 +23,8 @@ from nanollm.config import ModelConfig, TrainConfig, to_dict
 from nanollm.data.dataset import Dataset
 from nanollm.errors import PeerLostError
 from nanollm.runs.process.control import GRACE_SECONDS, Interrupted
-from nanollm.train.calibration import available_cpus, resolve
-from nanollm.train.device import best_device, random_state
+from nanollm.train.calibration import resolve
+from nanollm.train.device import available_cpus, best_device, random_state
 from nanollm.train.distributed import SINGLE_PROCESS, Ranks, local_world_size
 from nanollm.train.events import Checkpoint
 from nanollm.train.loop import TrainState, measure_losses, train

@@ -72,7 +72,7 @@ def card(run: Run, name: str) -> str:
             f"as if choosing among {math.exp(best.val_loss):.1f}"
         )
     if run.baselines and run.baselines.trigram is not None:
-        rows["counting triples"] = f"{run.baselines.trigram:.4f} on the same text"
+        rows["trigram counts"] = f"{run.baselines.trigram:.4f} on the same text"
     table = "\n".join(f"| {row} | {value} |" for row, value in rows.items())
     final = FINAL_NAME if (run.folder / FINAL_NAME).exists() else run.snapshot().path.name
     return _CARD.format(title=run.title, name=name, table=table, sample=SAMPLE, checkpoint=final)

@@ -9,18 +9,18 @@ import gradio as gr
 import numpy as np
 
 from nanollm.config import MAX_SEED
-from nanollm.explain.ablation import Ablation, Means, Part, Reading, ablate, first_difference, switch_off
-from nanollm.explain.backup_heads import CLEARLY, MORE, Backup
+from nanollm.explain.ablation import Ablation, Means, Part, Predictions, ablate, first_difference, measure_ablation
+from nanollm.explain.backup_heads import MIN_RATIO, MIN_STANDARD_ERRORS, BackupPair
 from nanollm.inference.generate import generate_text
 from nanollm.tokenizer import visible
 from playground.attention.components.switches import parts_off, switches
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components.bars import Bar, bars, beside, compared, drawn, percent, signed
+from playground.components.bars import Bar, bars, beside, compared, drawn
+from playground.components.format import percent, perplexity, signed
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import report_errors
 from playground.services.inspections import View
-from playground.train.status_text import choices
 
 SEEN = "Switch parts off, and see what this text then costs, what would come next, and what would be written."
 CAUTION = "No effect does not mean no use: another part may stand in for it, or another text may need it."
@@ -81,7 +81,7 @@ def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any,
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     chosen = parts_off(off, model.config)
     means, no_means = ctx.inspections.means(view) if kind == "mean" and chosen else (None, "")
-    found = switch_off(model, tokenizer, view.text, chosen, means)
+    found = measure_ablation(model, tokenizer, view.text, chosen, means)
     backup = _backup(ctx, view)
     return {
         parts.pair: _stand_in(backup) if backup else "",
@@ -108,13 +108,13 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
     )
 
 
-def _backup(ctx: Context, view: View) -> Backup | None:
+def _backup(ctx: Context, view: View) -> BackupPair | None:
     """Two heads that stand in for each other, where such were found in this very snapshot."""
     found = ctx.inspections.findings(view)
     return found.backup if found else None
 
 
-def _stand_in(backup: Backup) -> str:
+def _stand_in(backup: BackupPair) -> str:
     one, other = (part.label for part in backup.pair)
     first, second = map(signed, backup.alone)
     more = backup.together - sum(backup.alone)
@@ -125,39 +125,39 @@ def _stand_in(backup: Backup) -> str:
 
 
 def _cost(found: Ablation) -> str:
-    before, after = found.untouched.loss, found.together.loss
+    before, after = found.original.loss, found.together.loss
     if len(found.text) < 2:
         return "A single character: nothing in it can be guessed."
     if not found.parts:
         return f"Nothing is switched off. This text costs {before:.2f} nats a character: {_choosing(before)}."
     return (
         f"Without {_listed(found.parts)} this text costs {after:.2f} nats a character instead of {before:.2f}: "
-        f"{_choosing(after)} instead of {choices(before)}."
+        f"{_choosing(after)} instead of {perplexity(before)}."
     )
 
 
 def _choosing(loss: float) -> str:
-    return f"choosing among {choices(loss)} characters"
+    return f"choosing among {perplexity(loss)} characters"
 
 
 def _effects(found: Ablation) -> dict[str, Any]:
     """What each part costs alone, and all of them together; one part has no together."""
     if len(found.parts) < 2 or len(found.text) < 2:
         return drawn([])
-    alone = [_rises(found.untouched, reading) for reading in found.alone]  # (T - 1,) each
-    all_of_them = _rises(found.untouched, found.together)
+    alone = [_rises(found.original, reading) for reading in found.alone]  # (T - 1,) each
+    all_of_them = _rises(found.original, found.together)
     rises, together = [_mean(each) for each in alone], _mean(all_of_them)
     rows = [Bar(part.label, rise, _known(rise, error)) for part, (rise, error) in zip(found.parts, rises, strict=True)]
     whole = Bar("together", together[0], _known(*together), strong=True)
     legend = "Nats a character, ± how far this could be off on a text so short."
     total = sum(rise for rise, _ in rises)
     excess, error = _mean(all_of_them - sum(alone))
-    if excess > CLEARLY * error and together[0] > MORE * max(total, 0.0):
+    if excess > MIN_STANDARD_ERRORS * error and together[0] > MIN_RATIO * max(total, 0.0):
         legend = f"Together more than the sum of alone ({signed(total)}): each stood in for another. {legend}"
     return drawn([*rows, whole], "Alone and together", legend)
 
 
-def _rises(untouched: Reading, without: Reading) -> np.ndarray:
+def _rises(untouched: Predictions, without: Predictions) -> np.ndarray:
     """By how much each character of the text costs more."""
     return without.losses.astype(np.float64) - untouched.losses
 
@@ -173,7 +173,7 @@ def _known(rise: float, error: float) -> str:
 
 def _following(found: Ablation, characters: tuple[str, ...]) -> dict[str, Any]:
     """The likeliest next characters, before and after."""
-    before, after = found.untouched.next_character, found.together.next_character
+    before, after = found.original.next_probabilities, found.together.next_probabilities
     ids = np.argsort(-np.maximum(before, after))[:LIKELIEST]
     rows = [
         Bar(
@@ -224,13 +224,13 @@ def _python(ctx: Context, view: View, parts: tuple[Part, ...], means: Means | No
     if ctx.inspections.findings(view):
         ranking = f'load_findings("{view.findings_name}").effects  # all heads, ranked on held-out text'
     return call(
-        "from nanollm.explain.ablation import Part, ablate, load_means, measure_means, rank_heads, switch_off\n"
+        "from nanollm.explain.ablation import Part, ablate, load_means, measure_means, rank_heads, measure_ablation\n"
         "from nanollm.explain.findings import load_findings",
         view.name,
         f"parts = [{', '.join(named)}]  # layers and heads count from 0",
         f"means = {held}",
-        f"found = switch_off(loaded.model, loaded.tokenizer, {view.text!r}, parts, means)",
-        "found.untouched.loss, found.together.loss, [reading.loss for reading in found.alone]",
+        f"found = measure_ablation(loaded.model, loaded.tokenizer, {view.text!r}, parts, means)",
+        "found.original.loss, found.together.loss, [reading.loss for reading in found.alone]",
         "without = ablate(loaded.model, parts, means)  # an ordinary model: generate_text() takes it",
         ranking,
     )

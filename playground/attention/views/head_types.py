@@ -12,12 +12,13 @@ import numpy as np
 
 from nanollm.charts.inspection import history_figure
 from nanollm.errors import InputError
-from nanollm.explain.head_types import NOTHING, PATTERNS, HeadScores
+from nanollm.explain.head_types import PATTERNS, UNKNOWN, HeadScores
 from nanollm.runs.store import Run
 from playground.attention.components.attention_grid import chosen_head
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components.bars import Bar, bars, drawn, percent
+from playground.components.bars import Bar, bars, drawn
 from playground.components.factory import component
+from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context
@@ -74,7 +75,7 @@ def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
     layer, which = chosen_head(head, *found.scores.shape[:2])
     judged_by = ctx.inspections.key(view)[1] or ""
     return {
-        parts.name: f"L{layer + 1}·H{which + 1}: {found.name(layer, which) or NOTHING}",
+        parts.name: f"L{layer + 1}·H{which + 1}: {found.name(layer, which) or UNKNOWN}",
         parts.scores: _scores(found, layer, which, where),
         parts.all_names: _named(view, found),
         parts.wanted: f"{view.run.id} {len(view.run.snapshots())} {judged_by}",

@@ -13,7 +13,8 @@ from nanollm.explain.logit_lens import Contributions, LogitLens, contributions, 
 from nanollm.tokenizer import visible
 from playground.attention.components.layers import chosen_place, layer_table, place, said
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components.bars import Bar, bars, drawn, percent, signed
+from playground.components.bars import Bar, bars, drawn
+from playground.components.format import percent, signed
 from playground.context import Context
 from playground.handlers import UNQUEUED
 from playground.services.gradio_internals import event_data
@@ -116,7 +117,7 @@ def _comes(view: View, index: int) -> str:
 
 def _shares(found: Contributions, probability: float) -> dict[str, Any]:
     """Every contribution in the order in which it is added to the stream, and what they come to."""
-    rows = [(f"“{visible(found.text[found.place])}” itself", found.embedding)]
+    rows = [(f"“{visible(found.text[found.index])}” itself", found.embedding)]
     if found.position:
         rows.append(("its position", found.position))
     for layer, heads in enumerate(found.heads, 1):

@@ -9,9 +9,9 @@ import gradio as gr
 import numpy as np
 
 from nanollm.charts.inspection import context_figure, map_figure
-from nanollm.explain.context_use import ContextMeter
+from nanollm.explain.context_use import ContextUse
 from playground.attention.lens import Around, call, python_call, statement
-from playground.components.bars import percent
+from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context
@@ -70,17 +70,18 @@ def show_map(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
     at = maps.steps.index(view.snapshot.step)
     shown = maps.maps[at]
     figure = map_figure(
-        shown.points, shown.characters, shown.kinds, list(shown.shares), reach=maps.reach, revision=view.run.id,
-        palette=TOKENS,
+        shown.points, shown.characters, shown.kinds, list(shown.explained_variance), reach=maps.reach,
+        revision=view.run.id, palette=TOKENS,
     )  # fmt: skip
     python = call(
-        "from nanollm.explain.context_use import context_meter\nfrom nanollm.explain.embeddings import character_map",
+        "from nanollm.explain.context_use import measure_context_use\n"
+        "from nanollm.explain.embeddings import character_map",
         view.name,
         "character_map(loaded.model, loaded.tokenizer).points  # (V, 2)",
-        "meter = context_meter(loaded.model, ids)  # of a text that it was never trained on",
-        "meter.lengths, meter.cut, meter.reach()",
+        "meter = measure_context_use(loaded.model, ids)  # of a text that it was never trained on",
+        "meter.lengths, meter.truncated, meter.sufficient_length()",
     )
-    about = f"The map shows {percent(shown.share)} of how far the characters lie apart."
+    about = f"The map shows {percent(shown.total_explained_variance)} of how far the characters lie apart."
     return {parts.map: figure, parts.about_map: about, parts.python: python}
 
 
@@ -95,11 +96,11 @@ def show_meter_of_text(ctx: Context, parts: Parts, view: View) -> Any:
     return gr.skip() if ctx.inspections.key(view)[1] is None else show_meter(ctx, parts, view)
 
 
-def _reach(meter: ContextMeter, where: str) -> str:
+def _reach(meter: ContextUse, where: str) -> str:
     """How far back the model really looks, in one sentence."""
-    reach, whole = meter.reach(), int(meter.lengths[-1])
+    reach, whole = meter.sufficient_length(), int(meter.lengths[-1])
     at = int(np.searchsorted(meter.lengths, reach if reach < whole else whole // 2))
-    noisy = float(np.nan_to_num(meter.missing_error[at]))  # how far the rise at that length could be off
+    noisy = float(np.nan_to_num(meter.increase_error[at]))  # how far the rise at that length could be off
     sentence = (
         f"{reach} of {whole} characters are enough to come within 0.02 nats of the whole window"
         if reach < whole

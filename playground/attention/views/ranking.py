@@ -13,10 +13,10 @@ from nanollm.explain.ablation import HeadEffect, rank_heads
 from playground.attention.components import attention_grid
 from playground.attention.components.attention_grid import ranked
 from playground.attention.lens import Around
-from playground.components.bars import signed
+from playground.components import text_fetch
+from playground.components.format import signed
 from playground.context import Context
 from playground.handlers import UNQUEUED, error_message, report_errors
-from playground.services import fetching
 from playground.services.inspections import View
 
 UNRANKED = "The bar beside each head says how much the model misses it. Still empty: the heads are not ranked yet."
@@ -29,7 +29,7 @@ class Parts:
     found: gr.HTML
     rank: gr.Button
     cancel: gr.Button
-    fetching: fetching.Parts
+    fetching: text_fetch.Parts
 
 
 def layout(ctx: Context) -> Parts:
@@ -37,7 +37,7 @@ def layout(ctx: Context) -> Parts:
     with gr.Row(elem_classes="rank-row"):
         rank = gr.Button("Rank all heads", size="sm", elem_id="attention-rank")
         cancel = gr.Button("Cancel", size="sm", visible=False, elem_id="attention-rank-cancel")
-    offer = fetching.layout("attention")
+    offer = text_fetch.layout("attention")
     return Parts(found, rank, cancel, offer)
 
 
@@ -85,7 +85,7 @@ def wire(ctx: Context, parts: Parts, around: Around) -> None:
         concurrency_limit=2,
     ).then(settle, asked, shown, **UNQUEUED)  # fmt: skip
     parts.cancel.click(cancel, None, None, api_visibility="private", queue=False)
-    fetching.wire(ctx, parts.fetching)
+    text_fetch.wire(ctx, parts.fetching)
 
 
 def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, Any]]:

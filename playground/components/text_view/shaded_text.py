@@ -7,16 +7,17 @@ from typing import Any
 
 import gradio as gr
 
+from playground.components import sentences
 from playground.components.factory import component
 
-TEMPLATE = """
-<div class="shaded-text" data-panel="{panel}" data-place="{place}" data-tab="{tab}">
-  <div class="writing" tabindex="0" role="group" aria-label="{label}"><span class="letters"></span><span
-    class="note">{note}</span></div>
+TEMPLATE = f"""
+<div class="shaded-text" data-panel="{{panel}}" data-place="{{place}}" data-tab="{{tab}}">
+  <div class="writing" tabindex="0" role="group" aria-label="{{label}}"><span class="letters"></span><span
+    class="note">{{note}}</span></div>
   <div class="writing-row">
-    <span class="legend"><i aria-hidden="true"></i>shaded by surprise</span>
-    <button type="button" class="ghost copy" disabled>Copy</button>
-    <button type="button" class="ghost download" disabled>Download</button>
+    <span class="legend"><i aria-hidden="true"></i>{sentences.SURPRISAL}</span>
+    <button type="button" class="ghost copy" disabled>{sentences.COPY}</button>
+    <button type="button" class="ghost download" disabled>{sentences.DOWNLOAD}</button>
   </div>
 </div>
 """

@@ -134,7 +134,7 @@ class TestRuns:
             except InputError as error:
                 refused.append(str(error))
                 break
-        assert n >= 25 and refused and "The line is full for about 1" in refused[0]
+        assert n >= 25 and refused and "The queue is full for about 1" in refused[0]
 
 
 class TestTexts:

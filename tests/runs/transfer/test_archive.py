@@ -95,7 +95,7 @@ def test_what_has_nothing_to_show_is_not_exported(shipped: Run, store: RunStore,
     (tmp_path / "there.zip").touch()
     with pytest.raises(InputError, match="there already"):
         export(make(store), tmp_path / "there.zip")
-    with pytest.raises(InputError, match="choose another place"):
+    with pytest.raises(InputError, match="choose another folder"):
         export(shipped, tmp_path / "there.zip" / "run.zip")
     assert [p.name for p in tmp_path.glob("*.zip")] == ["there.zip"]
     with pytest.raises(InputError, match="cannot be"):

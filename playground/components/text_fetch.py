@@ -1,4 +1,4 @@
-"""Texts that are fetched when somebody asks for one: with news on how far that is, and in nobody's way."""
+"""Downloading built-in training texts on request, with progress, without blocking other events."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ import gradio as gr
 from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, builtin_by_id
 from nanollm.data.corpus import CorpusInfo
 from nanollm.errors import InputError
+from playground.components import sentences
 from playground.components.factory import component
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import MULTIPLE, error_message, warn
 from playground.services.gradio_internals import event_data
 
-OFFER = f"Fetch its training text ({SHAKESPEARE_BYTES / 1e6:.1f} MB)"
+OFFER = sentences.FETCH_OFFER.format(megabytes=SHAKESPEARE_BYTES / 1e6)
 OFFER_TEMPLATE = '<button type="button" class="small" data-follows="{follows}" hidden>{offer}</button>'
-NEWS_SECONDS = 0.2  # between two words on how far a download is
-# Whoever waits for a server elsewhere holds up no other event, and only so many wait at a time.
+UPDATE_SECONDS = 0.2  # between two progress updates
+# An own concurrency id: waiting for another server must not delay other events, and only a few may wait at a time.
 FETCHING: dict[str, Any] = dict(
     concurrency_id="fetch", concurrency_limit=4, api_visibility="private", show_progress="hidden"
 )
@@ -30,14 +31,14 @@ IN_COLUMNS = "(count, ...models) => ({ runs: models.slice(0, count).map((model) 
 
 @dataclass
 class Parts:
-    offer: gr.HTML  # fires `arrived` once the text has come: what needed it listens
-    news: gr.HTML
+    offer: gr.HTML  # fires `arrived` once the text has been downloaded
+    progress: gr.HTML
 
 
 def layout(name: str, follows: str = "selection") -> Parts:
-    """The offer to fetch the training text of the selected run, hidden while that is here.
+    """A button that downloads the training text of the selected run, hidden while the text is available.
 
-    With `follows` empty, `wire` is told which components hold the runs.
+    With `follows` empty, it offers the texts of the runs in the columns that `wire` is given.
     """
     with gr.Row(elem_classes="fetch-row"):
         offer = component(
@@ -49,12 +50,12 @@ def layout(name: str, follows: str = "selection") -> Parts:
             offer=OFFER,
             follows=follows,
         )
-        news = line(f"{name}-fetching")
-    return Parts(offer, news)
+        progress = line(f"{name}-fetching")
+    return Parts(offer, progress)
 
 
 def wire(ctx: Context, parts: Parts, columns: Sequence[Any] = ()) -> None:
-    """Fetch the text on request. `columns`: a component with a number of models, then components that hold models."""
+    """Download the text on request. `columns`: the component with the number of columns, then those with their models."""
     if columns:
         moments = [column.change for column in columns]
         gr.on(moments, None, list(columns), parts.offer, js=IN_COLUMNS, api_visibility="private", **MULTIPLE)
@@ -63,28 +64,29 @@ def wire(ctx: Context, parts: Parts, columns: Sequence[Any] = ()) -> None:
         builtin = builtin_by_id(event_data(event).get("builtin"))
         try:
             if builtin is None:
-                raise InputError("This text is not one of ours.")
-            for news in brought(ctx, builtin):
-                yield "" if isinstance(news, CorpusInfo) else news
+                raise InputError(sentences.NOT_BUILT_IN)
+            for progress in download(ctx, builtin):
+                yield "" if isinstance(progress, CorpusInfo) else progress
         except Exception as error:
             warn(message := error_message(error))
             yield message
 
-    parts.offer.fetch(fetch, None, parts.news, **FETCHING)
+    parts.offer.fetch(fetch, None, parts.progress, **FETCHING)
 
 
-def brought(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
-    """Bring one of our texts: a sentence on how far it is now and then, and what is known of it in the end."""
-    far = {"now": f"Fetching {builtin.title}…"}
+def download(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
+    """Download a built-in text for all visitors; yields progress sentences, then the text's facts."""
+    progress = sentences.FETCHING.format(title=builtin.title)
 
-    def tell(received: int, size: int) -> None:
-        far["now"] = f"Fetching {builtin.title}: {100 * received / size:.0f} %"
+    def report(received: int, size: int) -> None:
+        nonlocal progress
+        progress = sentences.FETCH_PROGRESS.format(title=builtin.title, share=received / size)
 
     pool = ThreadPoolExecutor(max_workers=1)
     try:
-        job = pool.submit(add, ctx.all_corpora, builtin, tell)  # for everybody
-        while wait([job], NEWS_SECONDS).not_done:
-            yield far["now"]
+        job = pool.submit(add, ctx.all_corpora, builtin, report)
+        while wait([job], UPDATE_SECONDS).not_done:
+            yield progress
         yield job.result()
     finally:
-        pool.shutdown(wait=False)  # who leaves meanwhile is not waited for
+        pool.shutdown(wait=False)  # the download continues if the visitor leaves
