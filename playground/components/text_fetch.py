@@ -55,7 +55,7 @@ def layout(name: str, follows: str = "selection") -> Parts:
 
 
 def wire(ctx: Context, parts: Parts, columns: Sequence[Any] = ()) -> None:
-    """Download the text on request. `columns`: the component with the number of columns, then those with their models."""
+    """Download the text on request. `columns`: the number of columns, then their models."""
     if columns:
         moments = [column.change for column in columns]
         gr.on(moments, None, list(columns), parts.offer, js=IN_COLUMNS, api_visibility="private", **MULTIPLE)
