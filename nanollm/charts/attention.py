@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nanollm.charts.base import LIGHT, Figure, Palette, axis_title, glyph, loss_axes, write_html
+from nanollm.charts.base import LIGHT, Figure, Palette, blank_figure, glyph, write_html
 
 MAX_CELLS = 4_000_000  # of all heatmaps of a page, about 24 MB; above it, the page contains the chosen head only
 
@@ -41,10 +41,10 @@ def attention_frame(characters: Sequence[str], *, revision: str | None = None, p
     glyphs = [glyph(character) for character in characters]
     positions = list(range(len(glyphs)))
     ticks = {"tickmode": "array", "tickvals": positions, "ticktext": glyphs, "tickangle": 0, "showgrid": False}
-    layout = loss_axes("attention to (key)", left=0, right=1, revision=revision, palette=palette)["layout"]
+    titles = "attention to (key)", "attention from (query)"
+    layout = blank_figure(*titles, revision=revision, palette=palette)["layout"]
     layout["xaxis"] |= {**ticks, "constrain": "domain"}
-    layout["yaxis"] |= {**ticks, "title": axis_title("attention from (query)"), "autorange": "reversed"}
-    layout["yaxis"] |= {"scaleanchor": "x", "constrain": "domain"}
+    layout["yaxis"] |= {**ticks, "constrain": "domain", "scaleanchor": "x", "autorange": "reversed"}
     for axis in ("xaxis", "yaxis"):
         layout[axis]["tickfont"] = {"family": "ui-monospace, Menlo, Consolas, monospace", "size": 11}
     heatmap = {

@@ -114,20 +114,21 @@ _NGRAMS = (
 )
 
 
-def loss_axes(
-    title: str,
+def blank_figure(
+    x_title: str,
+    y_title: str = "loss (nats per character)",
     *,
-    left: float,
-    right: float,
+    left: float = 0,
+    right: float = 1,
     references: Sequence[Reference] = (),
     logarithmic: bool = False,
     revision: str | None = None,
     palette: Palette = LIGHT,
 ) -> Figure:
-    """A figure without curves: a loss axis, an X axis with the given title, and reference lines from left to right."""
+    """A figure with titled axes and without curves; reference lines extend from left to right on the X axis."""
     layout = _layout(palette, revision)
-    layout["xaxis"] |= {"title": axis_title(title), "type": "log" if logarithmic else "linear"}
-    layout["yaxis"]["title"] = axis_title("loss (nats per character)")
+    layout["xaxis"] |= {"title": axis_title(x_title), "type": "log" if logarithmic else "linear"}
+    layout["yaxis"]["title"] = axis_title(y_title)
     layout["annotations"] = [_reference_label(reference, palette) for reference in references]
     return {"data": [_reference_trace(reference, left, right, palette) for reference in references], "layout": layout}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from nanollm.charts.base import LIGHT, Figure, Palette, axis_title, loss_axes
+from nanollm.charts.base import LIGHT, Figure, Palette, axis_title, blank_figure
 from nanollm.charts.thinning import thin
 
 MAX_POINTS = 60  # of each line
@@ -32,7 +32,7 @@ def gradient_figure(
         x, y = thin(curve.steps, values, MAX_POINTS)
         trace = {"type": "scatter", "mode": "lines", "x": x, "y": [float(f"{value:.3g}") for value in y]}
         data.append(trace | {"name": name, "yaxis": axis, "line": style, "hovertemplate": "%{y:.3g}"})
-    layout = loss_axes("steps", left=0, right=1, revision=revision, palette=palette)["layout"]
+    layout = blank_figure("steps", revision=revision, palette=palette)["layout"]
     for axis, title in (("yaxis2", "learning rate"), ("yaxis", "gradient norm")):
         layout[axis] = {**layout["yaxis"], "title": axis_title(title)}
     layout["xaxis"] |= {"anchor": "y2"}  # below both subplots

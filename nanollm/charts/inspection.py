@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from nanollm.charts.base import LIGHT, Figure, Palette, axis_title, escape_markup, glyph, loss_axes
+from nanollm.charts.base import LIGHT, Figure, Palette, axis_title, blank_figure, escape_markup, glyph
 
 # Marker of each kind in explain.embeddings.KINDS; kinds without one show the character only.
 SYMBOLS = {
@@ -40,7 +40,7 @@ def history_figure(
     The step axis is logarithmic, because snapshots are log-spaced; step 0 is drawn at 1. NaN is left out. The pattern
     with the highest final score is emphasized; patterns that ever exceeded MIN_LABELED are labeled at their end.
     """
-    figure = loss_axes("steps", left=1, right=max([*steps, 2]), logarithmic=True, revision=revision, palette=palette)
+    figure = blank_figure("steps", "share of attention", logarithmic=True, revision=revision, palette=palette)
     x = [max(step, 1) for step in steps]
     last = np.nan_to_num(scores[-1]) if len(scores) else np.zeros(len(patterns))
     strong = int(last.argmax())
@@ -51,7 +51,7 @@ def history_figure(
     labeled = [index for index in range(len(patterns)) if x and (index == strong or highest[index] > MIN_LABELED)]
     figure["data"].append(_end_labels(x[-1:], last[labeled], [patterns[index] for index in labeled], palette))
     layout = figure["layout"]
-    layout["yaxis"] |= {"title": axis_title("share of attention"), "range": [0, 1], "tickformat": ".0%"}
+    layout["yaxis"] |= {"range": [0, 1], "tickformat": ".0%"}
     layout |= {"showlegend": False, "hovermode": "x unified"}
     layout["margin"] = {**layout["margin"], "t": 12, "r": 132}
     layout["xaxis"]["dtick"] = 1  # powers of ten only
@@ -72,7 +72,7 @@ def map_figure(
 
     `shares` are the explained variances of the two axes. `reach` fixes the axes to ±reach, for a series of maps.
     """
-    figure = loss_axes("", left=0, right=1, revision=revision, palette=palette)
+    figure = blank_figure("", revision=revision, palette=palette)
     reach = reach or 1.05 * float(np.abs(points).max(initial=1e-9))
     figure["data"] = [
         _kind_trace(kind, [i for i, own in enumerate(kinds) if own == kind], points, characters, palette)
@@ -109,9 +109,7 @@ class ContextUse(Protocol):
 def context_figure(use: ContextUse, *, revision: str | None = None, palette: Palette = LIGHT) -> Figure:
     """Loss against context length with standard errors: with truncated context, and by position in the window."""
     lengths = use.lengths.tolist()
-    figure = loss_axes(
-        "context length (characters)", left=1, right=max(lengths), logarithmic=True, revision=revision, palette=palette
-    )
+    figure = blank_figure("context length (characters)", logarithmic=True, revision=revision, palette=palette)
     # Position t has a context of t + 1 characters; a bin of positions is drawn at its geometric mean.
     centers = np.sqrt((use.first + 1.0) * (use.last + 1.0)).round(1).tolist()
     by_position = _line(centers, use.by_position.tolist(), "by position in the window", palette.quiet, 1)

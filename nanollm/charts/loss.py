@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from nanollm.charts.base import LIGHT, Figure, Palette, Reference, loss_axes, loss_bounds, scatter
+from nanollm.charts.base import LIGHT, Figure, Palette, Reference, blank_figure, loss_bounds, scatter
 from nanollm.charts.thinning import averaged, thin
 
 # Points of the selected run (half as many training points if other runs are overlaid). The overlaid runs share as many
@@ -70,7 +70,7 @@ def loss_figure(
     last = max((trace["x"][-1] for trace in data if trace["x"]), default=0)
     right = _right_edge(last, _expected_end(curve, num_steps, axis), log)
     left = min([x for trace in data for x in trace["x"][:1]] or [1]) if log else 0
-    figure = loss_axes(
+    figure = blank_figure(
         "steps" if axis == "steps" else "seconds of training",
         left=left,
         right=right,
@@ -80,19 +80,21 @@ def loss_figure(
         palette=palette,
     )
     layout = figure["layout"]
-    layout["xaxis"]["uirevision"] = revision and f"{revision} {axis} {log}"
-    # Autorange within bounds. An explicit range would reset the user's zoom whenever it changes.
-    if log:
-        # An explicit tickformat writes ticks between powers of ten in full: 20 instead of 2.
-        layout["xaxis"] |= {"dtick": "D2" if right < 30 * left else 1, "tickformat": ",~g"}
-    else:
-        layout["xaxis"]["autorangeoptions"] = {"include": [0, right], "clipmin": 0}
+    layout["xaxis"] |= _x_axis(left, right, log) | {"uirevision": revision and f"{revision} {axis} {log}"}
     layout["yaxis"]["autorangeoptions"] = bounds = loss_bounds(data, references)
     _separate_labels(layout["annotations"], _pixels_per_nat(data + figure["data"], bounds))
     if note:
         layout["annotations"].append(_note(note, palette))
     layout |= {"hovermode": "x unified", "showlegend": bool(own or lines)}
     return {"data": data + figure["data"], "layout": layout}
+
+
+def _x_axis(left: float, right: float, log: bool) -> Figure:
+    """Range and ticks of the X axis. An explicit range would reset the user's zoom whenever it changes."""
+    if not log:
+        return {"autorangeoptions": {"include": [0, right], "clipmin": 0}}
+    # An explicit tickformat writes ticks between powers of ten in full: 20 instead of 2.
+    return {"dtick": "D2" if right < 30 * left else 1, "tickformat": ",~g"}
 
 
 def _separate_labels(labels: list[Figure], pixels_per_nat: float) -> None:

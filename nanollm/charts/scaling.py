@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from nanollm.charts.base import LIGHT, Figure, Palette, Reference, escape_markup, loss_axes, loss_bounds
+from nanollm.charts.base import LIGHT, Figure, Palette, Reference, blank_figure, escape_markup, loss_bounds
 
 VISIBLE = 0.005  # nats by which two markers must differ to be distinguishable
 
@@ -49,7 +49,7 @@ def loss_curves_figure(
     """Validation loss (solid) and training loss (faint) of several runs; `title` names the X axis."""
     data = [trace for curve in curves for trace in _curve_traces(curve, logarithmic, palette)]
     xs = [x for trace in data for x in trace["x"]]
-    figure = loss_axes(
+    figure = blank_figure(
         title,
         left=min(xs, default=1) if logarithmic else 0,
         right=max(xs, default=1),
@@ -77,7 +77,7 @@ def size_figure(
     """
     points = list(points)
     sizes = sorted({point.parameters for point in points}) or [1]
-    figure = loss_axes(
+    figure = blank_figure(
         "parameters",
         left=sizes[0] / 2,
         right=sizes[-1] * 2,

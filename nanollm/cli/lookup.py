@@ -31,7 +31,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 def find_checkpoint(arguments: argparse.Namespace) -> Path:
     """The checkpoint file of the named file or run; by default of the newest run, or else of a pretrained model.
 
-    Raises InputError if there is no such file, run or snapshot.
+    Raises InputError if the file, run or snapshot does not exist.
     """
     name, step = arguments.model, arguments.step
     if name is not None and Path(name).is_file():

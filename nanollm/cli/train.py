@@ -92,7 +92,7 @@ def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
         print(f"{status.state.capitalize()}: {status.reason}", file=sys.stderr)
     else:
         print(
-            f"{status.state.capitalize()} at step {status.step:,}{summary.loss_summary(run)}; the run is {run.folder}"
+            f"{status.state.capitalize()} at step {status.step:,}{summary.loss_summary(run)}. Run folder: {run.folder}"
         )
     return 1 if status.state in ("failed", "diverged") else 0
 

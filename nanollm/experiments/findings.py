@@ -1,8 +1,8 @@
-"""What the looks inside find in the models that come with nano-llm, measured again where the way of measuring changed.
+"""Recomputes the findings of the pretrained models, for use after a measurement has changed.
 
     python -m nanollm.experiments.findings
 
-Their text must be in the store (the page's Corpus tab fetches it): what it holds out is what they are judged by.
+Their training text must be in the store (the Corpus tab downloads it): findings are measured on its validation split.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from nanollm.train.checkpoint import load_model
 
 
 def measure_all(root: Path, corpora: CorpusStore) -> int:
-    """Measure the findings of every snapshot of the runs under `root` and print a line for each run; returns 0."""
+    """Measure the findings of every snapshot of the runs under `root`, printing one line per run; returns 0."""
     for folder in sorted(path.parent for path in root.glob(f"*/{run_files.RUN}")):
         print(f"{folder.name}: {_measure(Run.open(folder), corpora)} snapshots", flush=True)
     return 0
 
 
 def _measure(run: Run, corpora: CorpusStore) -> int:
-    """Write the findings of every snapshot of a run; how many there are."""
+    """Write the findings of every snapshot of a run; returns the number of snapshots."""
     _, ids = corpora.encoded(str(run.corpus.get("sha256")))
     train, held_out = split(ids, run.train_config.validation_fraction)
     ids = held_out if len(held_out) > 1 else train

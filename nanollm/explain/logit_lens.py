@@ -28,11 +28,6 @@ class LogitLens:
     text: str  # the T characters of the window
     skipped: int  # number of characters of the given text before the window
 
-    @property
-    def top_ids(self) -> np.ndarray:
-        """Id of the most likely next character, (L + 1, T)."""
-        return self.probabilities.argmax(axis=-1)
-
 
 @dataclass(frozen=True)
 class Contributions:

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one writes it, many read it while it grows, parsing only what is new since their last look."""
+"""metrics.jsonl: one writer appends events; readers follow the growing file and parse only what is new."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from nanollm.config import TrainConfig
 from nanollm.train.events import Eval, Event, Resume, Step, from_json, to_json
 from nanollm.train.workload import remaining_evaluations
 
-_RECENT = 20  # Step events that the speed is taken from
-# Step events that are held of one run. A chart draws some hundreds; a million would take seconds to parse and 500 MB.
+_RECENT = 20  # most recent Step events used to estimate the speed
+# Step events kept per run. A chart draws some hundreds; a million would take seconds to parse and 500 MB.
 _MOST_STEPS = 20_000
 _STEP = b'{"type": "step"'
 _NO_STEP = re.compile(rb'\n(?!\{"type": ?"step")')
@@ -25,10 +25,10 @@ _BLOCK = 2**24  # bytes read at a time
 
 
 class Metrics:
-    """metrics.jsonl as its one writer sees it: whole lines only, each visible to readers at once."""
+    """The writer of metrics.jsonl: unbuffered, whole lines."""
 
     def __init__(self, path: Path) -> None:
-        """Open for appending, and cut off a last line that a crash has torn. Raises OSError."""
+        """Open for appending and truncate an incomplete last line (after a crash). Raises OSError."""
         self._file = open(path, "a+b", buffering=0)  # noqa: SIM115 (closed by __exit__)
         self._file.seek(0)
         content = self._file.read()
@@ -44,27 +44,27 @@ class Metrics:
         self._file.close()
 
     def append(self, event: Event) -> None:
-        """Raises OSError; a line torn by that is cut off when the run is resumed."""
+        """Append an event. Raises OSError; an incomplete line is truncated when the run is resumed."""
         line = memoryview(to_json(event).encode() + b"\n")
         while line:
             line = line[self._file.write(line) :]
 
     def sync(self) -> None:
-        """Make all lines survive a power cut."""
+        """fsync, so that all lines survive a power failure."""
         os.fsync(self._file.fileno())
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What a loss chart shows; losses in nats a character, None where one was not finite or not measured."""
+    """The data of a loss chart. Losses in nats per character; None: not finite or not measured."""
 
     steps: list[int] = field(default_factory=list)
-    loss: list[float | None] = field(default_factory=list)  # mean training loss since the point before
+    loss: list[float | None] = field(default_factory=list)  # mean training loss since the previous point
     seconds: list[float] = field(default_factory=list)
     eval_steps: list[int] = field(default_factory=list)
     eval_seconds: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
-    grad_norm: list[float | None] = field(default_factory=list)  # of the last of the steps since the point before
+    grad_norm: list[float | None] = field(default_factory=list)  # of the last step before each point
     train_loss: list[float | None] = field(default_factory=list)
     val_loss: list[float | None] = field(default_factory=list)
     last: Step | None = None  # with learning_rate, grad_norm, tokens, tokens_per_second
@@ -75,21 +75,21 @@ class Curve:
 
     @property
     def best_step(self) -> int | None:
-        """The step with that loss; of equals, the first."""
+        """The first step with the best validation loss."""
         best = self.best_val_loss
         return self.eval_steps[self.val_loss.index(best)] if best is not None else None
 
 
 @dataclass(frozen=True)
 class Pace:
-    """How fast a run is. None: not known yet."""
+    """Speed of a run. None: not known yet."""
 
-    last: Step | None  # the newest of the points
-    step_seconds: float | None  # that a step took lately
-    evaluation_seconds: float  # that an evaluation took, with the saving and writing that come with it; 0: not known
+    last: Step | None  # the newest Step event
+    step_seconds: float | None  # recent duration of one step
+    evaluation_seconds: float  # duration of one evaluation with its snapshot and sample; 0: unknown
 
     def seconds_left(self, step: int, train: TrainConfig) -> float | None:
-        """Of the run, after a step. Steps and evaluations are counted apart: most evaluations come early."""
+        """Remaining seconds after a step. Evaluations are counted separately, because most of them come early."""
         if self.step_seconds is None:
             return None
         steps = max(0, train.num_steps - step)
@@ -97,25 +97,25 @@ class Pace:
 
 
 class EventLog:
-    """The events of one metrics.jsonl as if the run had never been interrupted, kept up to date at every look.
+    """The events of a growing metrics.jsonl, without those that a resume has discarded.
 
-    A torn last line waits for its end; rows that no version here knows are passed over. Of a run that recorded very
-    many steps, only every second, fourth, … Step event is held, and the newest. Safe to share among threads.
+    An incomplete last line is left for the next read; unknown event types are skipped. For very long runs, only every
+    second, fourth, … Step event is kept, plus the newest. Thread-safe.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._guard = threading.Lock()
-        self._forget()
+        self._reset()
 
     def events(self) -> list[Event]:
-        """All events that count, in order."""
+        """All events in order, without discarded ones."""
         with self._guard:
             self._catch_up()
             return list(self._events)
 
     def curve(self) -> Curve:
-        """The curve up to now; the same object until something is appended."""
+        """The current curve; the same object until an event is appended."""
         with self._guard:
             self._catch_up()
             if self._curve is None:
@@ -123,13 +123,13 @@ class EventLog:
             return self._curve
 
     def last_step(self) -> int:
-        """The step of the newest event; 0 before the first."""
+        """The step of the newest event; 0 if there is none."""
         with self._guard:
             self._catch_up()
             return self._events[-1].step if self._events else 0
 
     def pace(self) -> Pace:
-        """How fast the run is, as far as it is recorded."""
+        """The recorded speed of the run."""
         with self._guard:
             self._catch_up()
             steps = [event for event in self._events if isinstance(event, Step)]
@@ -138,13 +138,13 @@ class EventLog:
             return Pace(None, None, 0.0)
         return Pace(steps[-1], _seconds_per_step(steps[-_RECENT:]), _seconds_per_evaluation(steps, evaluated))
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         self._events: list[Event] = []
         self._curve: Curve | None = None
         self._seen: tuple[int, int, int] | None = None
         self._offset = 0
-        self._held = 0  # Step events among self._events
-        self._every = 1  # of all Step events in the file, about one in so many is parsed
+        self._held = 0  # number of Step events in self._events
+        self._every = 1  # parse about one of this many Step events
 
     def _catch_up(self) -> None:
         try:
@@ -153,28 +153,28 @@ class EventLog:
             if seen == self._seen:
                 return
             if now.st_size < self._offset or (self._seen and now.st_ino != self._seen[0]):
-                self._forget()  # another file in its place
+                self._reset()  # the file was replaced
             with open(self._path, "rb") as file:
                 file.seek(self._offset)
-                self._every = max(self._every, _sparseness(file, now.st_size - self._offset))
+                self._every = max(self._every, _sampling_factor(file, now.st_size - self._offset))
                 while block := file.read(_BLOCK):
                     complete = block[: block.rfind(b"\n") + 1]
                     if not complete:
                         break
-                    for line in _chosen(complete, self._every):
-                        self._handle(line.decode("utf-8", "replace"))
+                    for line in _lines_to_parse(complete, self._every):
+                        self._add(line.decode("utf-8", "replace"))
                     self._offset += len(complete)
                     file.seek(self._offset)
         except OSError:
-            return self._forget()
+            return self._reset()
         self._seen = seen
         self._curve = None
 
-    def _handle(self, line: str) -> None:
+    def _add(self, line: str) -> None:
         event = from_json(line)
         if event is None or not isinstance(event.step, int):
             return
-        if isinstance(event, Resume):  # earlier events of higher steps are void
+        if isinstance(event, Resume):  # discard events after the step that training resumed from
             self._events = [e for e in self._events if e.step <= event.step]
             self._held = sum(isinstance(e, Step) for e in self._events)
         self._events.append(event)
@@ -183,7 +183,7 @@ class EventLog:
             self._thin_out()
 
     def _thin_out(self) -> None:
-        """Let every second Step event go, but not the newest."""
+        """Drop every second Step event, but keep the newest."""
         held = [e for e in self._events if isinstance(e, Step)]
         gone = set(map(id, held[-2::-2]))
         self._events = [e for e in self._events if id(e) not in gone]
@@ -191,9 +191,9 @@ class EventLog:
         self._every *= 2
 
 
-def _sparseness(file: BinaryIO, size: int) -> int:
-    """Of how many Step events one is to be parsed, so that the `size` bytes ahead hold not far too many of them."""
-    if size < _MOST_STEPS * 100:  # no such line is as short as that
+def _sampling_factor(file: BinaryIO, size: int) -> int:
+    """The sampling factor (a power of 2) for Step events in the next `size` bytes of the file."""
+    if size < _MOST_STEPS * 100:  # a Step line is longer than 100 bytes
         return 1
     here = file.tell()
     head = file.read(2**16)
@@ -202,8 +202,8 @@ def _sparseness(file: BinaryIO, size: int) -> int:
     return 2 ** max(0, math.ceil(math.log2(size / length / _MOST_STEPS)))
 
 
-def _chosen(block: bytes, every: int) -> Iterator[bytes]:
-    """Of the lines in a block: all that are no Step event, of those about one in `every`, and the last of them."""
+def _lines_to_parse(block: bytes, every: int) -> Iterator[bytes]:
+    """Lines of a block to parse: all other events, about one in `every` Step events, and the last Step event."""
     if every == 1:
         yield from block.split(b"\n")[:-1]
         return
@@ -239,8 +239,8 @@ def _seconds_per_step(recent: Sequence[Step]) -> float | None:
 
 
 def _seconds_per_evaluation(steps: Sequence[Step], evaluated: Sequence[int]) -> float:
-    """What went by besides the steps, from the first of them to the last, for each evaluation in between."""
+    """Time between the first and last Step event that was not spent on steps, per evaluation."""
     count = sum(steps[0].step < step <= steps[-1].step for step in evaluated)
-    # From before a pause to after it there is nothing to be told: `elapsed` begins anew.
-    besides = [(b.elapsed - a.elapsed) - (b.seconds - a.seconds) for a, b in itertools.pairwise(steps)]
-    return sum(max(0.0, seconds) for seconds in besides) / count if count else 0.0
+    # Differences across a pause are negative, because `elapsed` restarts, and are ignored.
+    other = [(b.elapsed - a.elapsed) - (b.seconds - a.seconds) for a, b in itertools.pairwise(steps)]
+    return sum(max(0.0, seconds) for seconds in other) / count if count else 0.0

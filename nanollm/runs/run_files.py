@@ -1,4 +1,4 @@
-"""The files of a run folder, and how JSON gets into them without ever being seen half-written."""
+"""File names inside a run folder, and atomic writing of its JSON files."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from nanollm.files import read_json as read_json  # at home here too, beside write_json
+from nanollm.files import read_json as read_json  # re-exported beside write_json
 from nanollm.files import write_atomic
 
-RUN = "run.json"  # what was asked for; written once, later only its title changes
+RUN = "run.json"  # settings, text and title; after creation only the title changes
 STATUS = "status.json"  # state, step, reason
-PARENT = "parent.safetensors"  # the checkpoint that a run starts from if it continues another
-BASELINES = "baselines.json"  # what plain counting achieves on the run's text
-METRICS = "metrics.jsonl"  # one event a line; only the worker writes it
-PRETRAINED = "pretrained"  # the folder of the runs that come with the project, beside those that people start
-CONTROL = "control"  # files named as CONTROL_REQUESTS: created by anyone, obeyed by the worker
-CONTROL_REQUESTS = ("stop", "end", "pause")  # "end": as a signal would, to pause and leave the queue to others
-LOG = "worker.log"  # what the worker printed, tracebacks included; never shown on the page
-LOCK = "worker.lock"  # held for the worker's life
+PARENT = "parent.safetensors"  # the checkpoint that a forked run starts from
+BASELINES = "baselines.json"  # n-gram losses on the run's text
+METRICS = "metrics.jsonl"  # one event per line, written only by the worker
+PRETRAINED = "pretrained"  # subfolder of the pretrained runs
+CONTROL = "control"  # folder with empty files named as in CONTROL_REQUESTS, which the worker obeys and deletes
+CONTROL_REQUESTS = ("stop", "end", "pause")  # "end" acts like SIGTERM: pause, and do not start the next run
+LOG = "worker.log"  # the worker's output with tracebacks; never shown on the page
+LOCK = "worker.lock"  # locked as long as the worker lives
 HEARTBEAT = "heartbeat"
 
-# Files smaller than this are padded to it, so that a full disk still has room for the news that it is full.
+# JSON files are padded to this size, so that a status can be overwritten in place even when the disk is full.
 _ROOM = 1024
 
 
 def means_path(checkpoint: Path) -> Path:
-    """Where a worker keeps what each part of a snapshot's model does on average (explain/ablation.py says why)."""
+    """Path of the mean component outputs measured for a checkpoint (see explain/ablation.py)."""
     return checkpoint.with_name(f"means_{checkpoint.name.removeprefix('checkpoint_')}")
 
 
 def findings_path(checkpoint: Path) -> Path:
-    """Where the models that come along keep what was found out about a snapshot (explain/findings.py says why)."""
+    """Path of the findings measured for a pretrained checkpoint (see explain/findings.py)."""
     return checkpoint.with_name(f"findings_{checkpoint.name.removeprefix('checkpoint_')}")
 
 
 def write_json(path: Path, data: dict[str, Any]) -> None:
-    """Replace a JSON file in one step: a reader finds the old content or the new, even after a power cut.
+    """Replace a JSON file atomically: a reader sees the old or the new content, even after a power failure.
 
-    Where the disk has no room for a second copy, the old one is overwritten in place if the new fits into it.
+    If the disk has no space for a second copy, the file is overwritten in place, provided the new content fits.
     Raises OSError if that fails too.
     """
     content = json.dumps(data, ensure_ascii=False, indent=1, allow_nan=False).encode("utf-8", "replace")
@@ -54,7 +54,7 @@ def write_json(path: Path, data: dict[str, Any]) -> None:
 
 
 def write_copy(path: Path, original: Path) -> None:
-    """A new file with another one's content, safe on disk. Raises OSError."""
+    """Copy a file and fsync the copy. Raises OSError, also if `path` exists."""
     with open(original, "rb") as source, open(path, "xb") as file:
         shutil.copyfileobj(source, file)
         file.flush()

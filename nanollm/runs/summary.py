@@ -1,4 +1,4 @@
-"""All that is said about a run on a terminal: in full, in one row, and how well it did."""
+"""A run as JSON, as lines or as one table row, for the command line."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from nanollm.runs.record import Run
 
 
 def as_json(run: Run) -> dict[str, Any]:
-    """For machines: what the run is, how it stands, and its losses in nats a character."""
+    """Facts, status and losses (nats per character) of a run as a JSON-compatible dict."""
     status = asdict(run.status())
-    del status["val_loss"]  # told by losses(), each of them by its name
+    del status["val_loss"]  # losses() names each validation loss
     return {
         **{"id": run.id, "title": run.title, "preset": run.preset, "corpus": run.corpus.get("name")},
         "parent": asdict(run.parent) if run.parent else None,
@@ -21,21 +21,21 @@ def as_json(run: Run) -> dict[str, Any]:
 
 
 def losses(run: Run) -> dict[str, Any]:
-    """The last validation loss, the lowest, and its step; None where none was measured."""
+    """The last and the lowest validation loss with its step; None if not measured."""
     curve = run.curve()
     last = curve.val_loss[-1] if curve.val_loss else None
     return {"final_val_loss": last, "best_val_loss": run.status().val_loss, "best_step": curve.best_step}
 
 
 def as_row(about: dict[str, Any]) -> str:
-    """One row of a list, from what as_json() gave."""
+    """Format the result of as_json() as one row of `runs list`."""
     loss = f"{about['best_val_loss']:.3f}" if about["best_val_loss"] is not None else "–"
     steps = f"{about['step']:,}/{about['num_steps']:,}"
     return f"{about['id']:22} {about['state']:10} {steps:>15} {loss:>6}  {about['title']}"
 
 
 def as_lines(run: Run) -> list[str]:
-    """What as_json() gives, a line for each thing that is known."""
+    """The known values of as_json() as aligned lines, one per value."""
     about = {**as_json(run), "parent": run.parent.describe() if run.parent else None}
     known = {name: value for name, value in about.items() if value not in (None, "")}
     width = max(map(len, known))
@@ -43,11 +43,11 @@ def as_lines(run: Run) -> list[str]:
 
 
 def loss_summary(run: Run) -> str:
-    """The losses as the end of a sentence; empty where none was measured."""
+    """The losses to append to a sentence; empty if none was measured."""
     found = losses(run)
     if found["final_val_loss"] is None or found["best_step"] is None:
         return ""
-    said = f": validation loss {found['final_val_loss']:.4f}"
+    text = f": validation loss {found['final_val_loss']:.4f}"
     if found["best_val_loss"] == found["final_val_loss"]:
-        return f"{said}, its best"
-    return f"{said}, at best {found['best_val_loss']:.4f} at step {found['best_step']:,} (kept, too)"
+        return f"{text} (best)"
+    return f"{text} (best {found['best_val_loss']:.4f} at step {found['best_step']:,}, also saved)"

@@ -22,12 +22,7 @@ from playwright.sync_api import sync_playwright
 
 from nanollm.explain.ablation import RANK_CHARACTERS
 from playground.attention.tab import TEXT
-from playground.attention.views import ablation as mattering
-from playground.attention.views import attention_map as looking
-from playground.attention.views import head_types as naming
-from playground.attention.views import logit_lens as layering
-from playground.attention.views import model_overview as whole
-from playground.attention.views import ranking
+from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
 from playground.context import Context
 from playground.services.inspections import View
 from playground.settings import Settings
@@ -60,7 +55,10 @@ def measure() -> Iterator[tuple[str, str, float, float]]:
             path.unlink()
         ctx = Context.open(Settings(home=Path(home)))
         with gr.Blocks():
-            layouts = {module: module.layout(ctx) for module in (looking, mattering, naming, layering, whole)}
+            layouts = {
+                module: module.layout(ctx)
+                for module in (attention_map, ablation, head_types, logit_lens, model_overview)
+            }
         for model in MODELS:
             for name, ask in _views(ctx, layouts, _view(ctx, model)):
                 yield model, name, _seconds(ask), _seconds(ask)
@@ -81,12 +79,17 @@ def _view(ctx: Context, model: str) -> View:
 
 def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[str, Callable[[], object]]]:
     head = {"layer": 1, "head": 1}
-    asked: dict[Any, tuple[Any, ...]] = {looking: (), mattering: (OFF, "mean", 42), naming: (), layering: (None, None)}
+    arguments: dict[Any, tuple[Any, ...]] = {
+        attention_map: (),
+        ablation: (OFF, "mean", 42),
+        head_types: (),
+        logit_lens: (None, None),
+    }
     yield "frame", lambda: ctx.inspections.frame(view)
-    for module, values in asked.items():
+    for module, values in arguments.items():
         yield module.__name__.rsplit(".", 1)[-1], lambda m=module, v=values: m.show(ctx, layouts[m], view, head, *v)
-    yield "map", lambda: whole.show_map(ctx, layouts[whole], view)
-    yield "meter", lambda: whole.show_meter(ctx, layouts[whole], view)
+    yield "map", lambda: model_overview.show_map(ctx, layouts[model_overview], view)
+    yield "meter", lambda: model_overview.show_meter(ctx, layouts[model_overview], view)
     ids, means = ctx.inspections.judged_by(view)[0], ctx.inspections.means(view)[0]
     assert len(ids) > RANK_CHARACTERS, "the page uses this many characters"
     yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))

@@ -55,8 +55,8 @@ AHEAD = """async ([run, prompt, length]) => {
   const { runs } = await nanollm.load("services/runs.js");
   const { textFrame } = await nanollm.load("services/frames.js");
   const steps = runs().find((row) => row.id === run).steps;
-  const asked = { run, prompt, kept: "", max_length: length, temperature: 0.8, top_k: 40, seed: 42 };
-  return steps.every((step) => textFrame({ ...asked, step }));
+  const request = { run, prompt, kept: "", max_length: length, temperature: 0.8, top_k: 40, seed: 42 };
+  return steps.every((step) => textFrame({ ...request, step }));
 }"""
 
 

@@ -44,7 +44,7 @@ FIRST, SLOWED, FLOODED = 3.0, 0.5, 2.0  # D1: p95 seconds, share of the steps; D
 GROWN, DESCRIPTORS = 50 * 2**20, 5  # D4: bytes and open files, after the warm-up
 PARALLEL = 50  # concurrent requests of the flooding client
 AT_ONCE = 10  # concurrently open sessions of a soak test
-ASKED = dict(prompt="The ", max_length=300, temperature=0.8, top_k=40)
+REQUEST = dict(prompt="The ", max_length=300, temperature=0.8, top_k=40)
 CONFIG = "window.gradio_config = "  # precedes the configuration in the page
 FIRST_ADDRESS = int(IPv4Address("10.0.0.0"))  # of the first visitor
 TIMEOUT = httpx.Timeout(60.0)
@@ -119,24 +119,24 @@ class Visitor:
             async for line in answer.aiter_lines():
                 kind = line.removeprefix("event: ") if line.startswith("event: ") else kind
                 if kind == "error":
-                    raise ValueError("refused")
+                    raise ValueError("rejected")
                 if line.startswith("data: ") and kind in ("generating", "complete"):
                     value = (json.loads(line[6:]) or [value])[0]
-                    if isinstance(value, str) and len(value) > len(ASKED["prompt"]):
+                    if isinstance(value, str) and len(value) > len(REQUEST["prompt"]):
                         first()
         return value
 
     async def write(self) -> None:
-        model, asked = self.draw.choice(self.models), {**ASKED, "seed": self.draw.randrange(10**6)}
+        model, request = self.draw.choice(self.models), {**REQUEST, "seed": self.draw.randrange(10**6)}
         with self.measurements.timed("first character") as first, self.measurements.timed("300 characters"):
-            await self.call("sample", model["id"], asked["prompt"], None, *list(asked.values())[1:], first=first)
+            await self.call("sample", model["id"], request["prompt"], None, *list(request.values())[1:], first=first)
 
     async def drag(self) -> None:
         """Move the time bar over five snapshots, requesting one frame after the other as the page does."""
         model = self.draw.choice(self.models)
         for step in self.draw.sample(model["steps"], min(5, len(model["steps"]))):
-            question = {**ASKED, "run": model["id"], "step": step, "seed": 42, "kept": ""}
-            body = {"data": question, "fn_name": "frame", "session_hash": self.session, "component_id": self._frame}
+            request = {**REQUEST, "run": model["id"], "step": step, "seed": 42, "kept": ""}
+            body = {"data": request, "fn_name": "frame", "session_hash": self.session, "component_id": self._frame}
             with self.measurements.timed("a frame of the slider"):
                 (await self.web.post("/gradio_api/component_server", json=body)).raise_for_status()
 

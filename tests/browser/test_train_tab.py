@@ -183,7 +183,7 @@ def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(come: Come, p
     tab = visit.tab
     expect(tab.locator("#train-doctor")).to_contain_text("learning rate is too high")
     visit.wait_until(lambda: not page.store.get(ill.id).status().active)
-    tab.locator("#train-doctor button", has_text="Start again with learning rate 0.02").click()
+    tab.locator("#train-doctor button", has_text="Restart with learning rate 0.02").click()
     expect(tab.locator("#train-state")).to_contain_text(re.compile("Training|Getting ready|in line|Finished"))
     mended = page.store.list()[0]
     assert mended.train_config.learning_rate == 0.02 and mended.train_config.num_steps == 30
@@ -334,4 +334,4 @@ def test_a_run_is_downloaded_and_brought_in_again(come: Come, page: Page) -> Non
         tab.locator("#train-import").click()
     (page.home / "odd.zip").write_bytes(b"no zip")
     chooser.value.set_files(page.home / "odd.zip")
-    expect(tab.get_by_text("no run that nano-llm has exported")).to_be_visible()
+    expect(tab.get_by_text("not a valid nano-llm run archive")).to_be_visible()

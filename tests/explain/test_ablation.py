@@ -81,11 +81,11 @@ class TestAblate:
         for block in blocks(model):
             block.attention.output.bias.data.zero_()  # the bias belongs to the layer but to no head
         means = measure_means(model, random_ids(config, 50)) if mean else None
-        pieces = [p for p in all_parts(config) if p.layer == 0 and p.kind != "layer"]
+        parts = [p for p in all_parts(config) if p.layer == 0 and p.kind != "layer"]
         whole = logits(ablate(model, [Part("layer", 0)], means), ids)
-        np.testing.assert_allclose(logits(ablate(model, pieces, means), ids), whole, atol=1e-4)
+        np.testing.assert_allclose(logits(ablate(model, parts, means), ids), whole, atol=1e-4)
         # a part that is listed itself and as part of its layer is ablated once
-        np.testing.assert_array_equal(logits(ablate(model, [*pieces, Part("layer", 0)], means), ids), whole)
+        np.testing.assert_array_equal(logits(ablate(model, [*parts, Part("layer", 0)], means), ids), whole)
 
     def test_without_layers_the_prediction_depends_on_the_last_character_only(self) -> None:
         model, ids = random_model(SHAPE), random_ids(SHAPE, 9)

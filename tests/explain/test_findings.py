@@ -57,8 +57,8 @@ def test_findings_equal_the_single_measurements(model, found: Findings) -> None:
 def test_findings_survive_saving_and_loading(found: Findings, tmp_path: Path) -> None:
     pair = Part("head", 0, 1), Part("head", 1, 0)
     for each in (found, replace(found, backup=BackupPair(pair, (0.02, 0.03), 0.31, 0.01))):
-        save_findings(tmp_path / "kept", each)
-        same(load_findings(tmp_path / "kept"), each)
+        save_findings(tmp_path / "findings", each)
+        same(load_findings(tmp_path / "findings"), each)
 
 
 def test_findings_fit_models_of_one_shape_only(model, found: Findings) -> None:
@@ -88,12 +88,12 @@ def test_missing_damaged_or_inconsistent_files_are_rejected(model, found: Findin
     save_findings(tmp_path / "forged", replace(found, backup=outside))
     with pytest.raises(InputError, match="no valid findings"):
         load_findings(tmp_path / "forged")
-    save_findings(tmp_path / "kept", found)
-    content = bytearray((tmp_path / "kept").read_bytes())
+    save_findings(tmp_path / "findings", found)
+    content = bytearray((tmp_path / "findings").read_bytes())
     content[-1] ^= 1
-    (tmp_path / "kept").write_bytes(content)
+    (tmp_path / "findings").write_bytes(content)
     with pytest.raises(InputError, match="damaged"):
-        load_findings(tmp_path / "kept")
+        load_findings(tmp_path / "findings")
 
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")
@@ -101,14 +101,16 @@ class TestPretrainedModels:
     def test_every_snapshot_has_complete_findings(self) -> None:
         for run in RunStore(ROOT / "checkpoints").list():
             for snapshot in run.snapshots() if run.read_only else ():
-                kept, config = load_findings(snapshot.findings_path), run.model_config
-                assert kept.scores.scores.shape[:2] == (config.num_layers, config.heads)
-                assert len(kept.effects) == config.num_layers * config.heads
-                assert all(0 < effect.error < 0.1 for effect in kept.effects)
-                assert kept.context_use.lengths[-1] == config.context_length
-                assert np.isfinite(kept.context_use.increase_error).all() and np.isfinite(kept.scores.scores).all()
+                findings, config = load_findings(snapshot.findings_path), run.model_config
+                assert findings.scores.scores.shape[:2] == (config.num_layers, config.heads)
+                assert len(findings.effects) == config.num_layers * config.heads
+                assert all(0 < effect.error < 0.1 for effect in findings.effects)
+                assert findings.context_use.lengths[-1] == config.context_length
+                assert (
+                    np.isfinite(findings.context_use.increase_error).all() and np.isfinite(findings.scores.scores).all()
+                )
                 if snapshot.best and run.preset == "medium":
-                    assert kept.backup is not None and kept.backup.together > 2 * sum(kept.backup.alone)
+                    assert findings.backup is not None and findings.backup.together > 2 * sum(findings.backup.alone)
 
 
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")

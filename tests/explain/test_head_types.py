@@ -24,11 +24,11 @@ WINDOW = 48
 
 def words(seed: int, length: int = 2000) -> str:
     """Lines of words of random letters, without systematic repetition."""
-    random, pieces = np.random.default_rng(seed), []
-    while sum(map(len, pieces)) < length:
+    random, text = np.random.default_rng(seed), []
+    while sum(map(len, text)) < length:
         word = "".join(random.choice(list(LETTERS), size=random.integers(2, 7)))
-        pieces.append(word + ("\n" if random.random() < 0.3 else " "))
-    return "".join(pieces)[:length]
+        text.append(word + ("\n" if random.random() < 0.3 else " "))
+    return "".join(text)[:length]
 
 
 @pytest.fixture(scope="module")

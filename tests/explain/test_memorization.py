@@ -53,7 +53,7 @@ def test_copies_match_brute_force(training: str, text: str, min_length: int, dat
     for start, length in enumerate(expected):  # every long enough match is part of a copy
         if length >= min_length:
             assert any(c.start <= start and start + length <= c.start + c.length for c in found.copies)
-    inside = {place for c in found.copies for place in range(c.start, c.start + c.length)}
+    inside = {index for c in found.copies for index in range(c.start, c.start + c.length)}
     assert set(np.flatnonzero(found.covered)) == inside
     for n in (1, 2, 5):
         grams = [text[i : i + n] for i in range(M - n + 1)]

@@ -55,16 +55,16 @@ def test_scoring_in_small_batches_gives_the_same_result(monkeypatch: pytest.Monk
     model, tokenizer = random_model(config), tokenizer_of(config)
     whole = surprisal(model, tokenizer, "abcdefghi" * 9, candidates=3)
     monkeypatch.setattr("nanollm.explain.surprisal.MAX_LOGITS", 20)  # two characters at a time
-    pieces = surprisal(model, tokenizer, "abcdefghi" * 9, candidates=3)
-    np.testing.assert_allclose(pieces.bits, whole.bits, atol=1e-5)
-    np.testing.assert_array_equal(pieces.ranks, whole.ranks)
-    np.testing.assert_array_equal(pieces.candidate_ids, whole.candidate_ids)
+    batches = surprisal(model, tokenizer, "abcdefghi" * 9, candidates=3)
+    np.testing.assert_allclose(batches.bits, whole.bits, atol=1e-5)
+    np.testing.assert_array_equal(batches.ranks, whole.ranks)
+    np.testing.assert_array_equal(batches.candidate_ids, whole.candidate_ids)
 
 
 def test_ties_go_to_the_lower_id() -> None:
     logits, targets = torch.tensor([[1.0, 2.0, 2.0, 0.0, 2.0]]).repeat(5, 1), torch.arange(5)
-    bits, _, ranks, likeliest, _ = _score(logits, targets, 5)
-    assert ranks.tolist() == [4, 1, 2, 5, 3] and likeliest[0].tolist() == [1, 2, 4, 0, 3]
+    bits, _, ranks, top_ids, _ = _score(logits, targets, 5)
+    assert ranks.tolist() == [4, 1, 2, 5, 3] and top_ids[0].tolist() == [1, 2, 4, 0, 3]
     assert bits.shape == (5,) and _score(logits, targets, 0)[3].shape == (5, 0)
 
 
@@ -110,7 +110,7 @@ def test_probabilities_of_all_texts_of_a_length_sum_to_one() -> None:
     """The chain rule: over all 3⁴ texts of four characters the products of probabilities sum to 1."""
     config = ModelConfig(3, embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=2)
     model, tokenizer = random_model(config), tokenizer_of(config)
-    texts = ["".join("abc"[n // 3**place % 3] for place in range(4)) for n in range(3**4)]
+    texts = ["".join("abc"[n // 3**i % 3] for i in range(4)) for n in range(3**4)]
     assert sum(2.0 ** -surprisal(model, tokenizer, text).bits.sum() for text in texts) == pytest.approx(1, abs=1e-5)
 
 

@@ -1,4 +1,4 @@
-"""FAULTS C9: a name is for showing, never a path. Whatever somebody calls a thing, nothing lies outside its folder."""
+"""Guarantee C9: names are labels, never paths; no name creates a file outside the storage folders."""
 
 from __future__ import annotations
 

@@ -193,13 +193,13 @@ def test_kept_means_are_used_and_their_lack_is_said(ctx: Context, tmp_path: Path
     other.models._runs = store
     seen = other.inspections.view({"run": run.id, "step": 0}, "the cat")
     means, lack = other.inspections.means(seen)
-    assert means is None and "its text is not here" in lack
+    assert means is None and "its text is not available" in lack
     kept = measure_means(model, tokenizer.encode(TEXT))
     save_means(run.snapshot(0).means_path, kept)
     means, lack = other.inspections.means(seen)
     assert means is not None and lack == ""
     np.testing.assert_array_equal(means.heads, kept.heads)
-    assert other.inspections.judged_by(seen)[1] == "the text above alone"
+    assert other.inspections.judged_by(seen)[1] == "only the text above"
 
 
 def test_shares_come_to_the_logit_and_a_click_picks_the_character(ctx: Context, parts: dict[str, Any]) -> None:
@@ -269,14 +269,14 @@ def test_the_meter_follows_the_text_only_where_that_judges(
 ) -> None:
     its = parts["whole"]
     assert whole.show_meter_of_text(ctx, its, view(ctx)) == gr.skip()
-    assert "the text above alone" in whole.show_meter_of_text(textless, its, view(textless))[its.about_meter]
+    assert "only the text above" in whole.show_meter_of_text(textless, its, view(textless))[its.about_meter]
 
 
 def test_the_meter_says_how_far_back_it_looks(ctx: Context, parts: dict[str, Any]) -> None:
     its = parts["whole"]
     shown = whole.show_meter(ctx, its, view(ctx))
     assert shown[its.meter]["layout"]["xaxis"]["tickvals"][-1] == 32
-    assert "text that it never trained on" in shown[its.about_meter]
+    assert "held-out text" in shown[its.about_meter]
 
 
 def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
@@ -323,7 +323,7 @@ def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context)
     ids, where = inside.judged_by(one)
     inside.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
     said = ranking.known(textless, one, None)[0]["said"]
-    assert "the text above alone" in said and "none can be told from nothing" in said
+    assert "only the text above" in said and "none can be told from nothing" in said
     assert ranking.known(textless, other, None)[0]["said"] == ranking.UNRANKED
     assert inside.meter(one)[0].truncated[-1] != inside.meter(other)[0].truncated[-1]  # of the same length
     assert inside.known_scores(one) is None
@@ -335,7 +335,7 @@ def test_the_lens_on_names_says_what_they_were_measured_on(
     ctx: Context, textless: Context, parts: dict[str, Any]
 ) -> None:
     its = parts["naming"]
-    for context, where in ((ctx, "text that it never trained on"), (textless, "the text above alone")):
+    for context, where in ((ctx, "held-out text"), (textless, "only the text above")):
         shown = naming.show(context, its, view(context), {"layer": 1, "head": 1})
         assert f"Measured on {where}." in shown[its.scores]["legend"]
     shown = naming.show(textless, its, view(textless, "t"), {"layer": 1, "head": 1})
@@ -355,7 +355,7 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: 
     try:
         scores, where = textless.inspections.head_scores(seen)
         np.testing.assert_array_equal(scores.scores, found.scores.scores)
-        assert where == textless.inspections.meter(seen)[1] == "text that it never trained on"
+        assert where == textless.inspections.meter(seen)[1] == "held-out text"
         told, button = ranking.known(textless, seen, None)
         assert len(told["of"]) == 2 and not button.interactive and "±" in told["said"]
         assert naming.known(textless, seen) is not None

@@ -56,7 +56,7 @@ def test_a_run_that_continues_another_says_so_in_every_state():
         sentences = status_text.run_sentences(run(parent=parent), status)
         assert sentences == f"{status_text.state_sentence(status).rstrip()} {parent.describe()}"
         assert status_text.run_sentences(run(parent=None), status) == status_text.state_sentence(status)
-    assert parent.describe().startswith("Continues “nano · tale.txt” from step 1,000, with a schedule of its own")
+    assert parent.describe().startswith("Continues “nano · tale.txt” from step 1,000 with its own learning-rate")
 
 
 def test_the_large_numbers():
@@ -88,8 +88,8 @@ def fallen_to(*losses: float) -> Curve:
     return Curve(eval_steps=[50 * n for n in range(len(losses))], train_loss=list(losses), val_loss=list(losses))
 
 
-NEXT_PAIRS = "Next: bigram counts, which guesses by the one character before, at 2.40."
-NEXT_TRIPLES = "Next: trigram counts, which guesses by the two characters before, at 2.00."
+NEXT_PAIRS = "Next: bigram counts, which predict from the previous character, at 2.40."
+NEXT_TRIPLES = "Next: trigram counts, which predict from the two previous characters, at 2.00."
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ NEXT_TRIPLES = "Next: trigram counts, which guesses by the two characters before
     [
         ((), ""),
         ((4.2,), ""),
-        ((4.2, 3.5), "Next: unigram counts, which knows only how often each character occurs, at 3.10."),
+        ((4.2, 3.5), "Next: unigram counts, which know only how often each character occurs, at 3.10."),
         ((4.2, 3.5, 3.0), f"Now better than unigram counts (since step 100). {NEXT_PAIRS}"),
         ((4.2, 2.3, 2.2), f"Now better than bigram counts (since step 50). {NEXT_TRIPLES}"),
         ((4.2, 2.3, 2.6, 2.3), f"Now better than bigram counts (since step 150). {NEXT_TRIPLES}"),

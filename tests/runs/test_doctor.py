@@ -118,7 +118,7 @@ def test_a_confident_model_on_another_text_is_not_told_that_its_rate_is_too_high
     assert diagnose(replace(well, curve=begun)) == []
     thrown = Curve(eval_steps=[0, 10, 20], train_loss=[9.0, 12.0, 8.0], val_loss=[9.0, 12.0, 8.0])
     (advice,) = diagnose(replace(well, curve=thrown))
-    assert advice.rule == "too_high" and "it began at 9.00" in advice.evidence
+    assert advice.rule == "too_high" and "it started at 9.00" in advice.evidence
 
 
 def folder_of(name: str, store: RunStore, corpora: CorpusStore) -> Run:
@@ -149,7 +149,7 @@ class TestFollowing:
             mended = apply_advice(store, ill, index, corpora)
             assert mended.status().state == "queued" and (mended.parent is not None) == one.continues
             asked = {**mended.model_config.__dict__, **mended.train_config.__dict__}
-            assert all(asked[setting] == value for setting, value in advice.settings.items())
+            assert all(asked[setting] == value for setting, value in one.settings.items())
 
     def test_a_model_too_large_for_its_text_is_followed_by_a_real_nano(self, store, corpora) -> None:
         text = corpora.add_text("to be or not to be, that is the question\n" * 40, "short")
@@ -186,7 +186,7 @@ class TestFollowing:
     @pytest.mark.parametrize("index", [None, -1, 5, True, "0"])
     def test_advice_that_is_not_given_cannot_be_followed(self, store: RunStore, corpora: CorpusStore, index) -> None:
         well = store.create(settings={}, corpus=corpora.list()[0], preset="nano")
-        with pytest.raises(InputError, match="out of date"):
+        with pytest.raises(InputError, match="outdated"):
             apply_advice(store, well, index, corpora)
 
 

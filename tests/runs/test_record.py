@@ -129,7 +129,7 @@ class TestStatus:
         write(run, step(340))
         write_status(run.folder, "running", step=0)
         assert (run.status().state, run.status().step) == ("lost", 340)
-        assert "ended without a word" in run.status().reason
+        assert "ended unexpectedly" in run.status().reason
 
     def test_running_with_a_worker_is_running_and_counts_down(self, store: RunStore) -> None:
         run = make(store)
@@ -181,7 +181,7 @@ class TestStatus:
             time.sleep(0.05)
             assert run.status().state == "running"
             status = run.status(stall_seconds=0.01)
-            monkeypatch.setattr(liveness, "silence", lambda folder: 16_607.0)
+            monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 16_607.0)
             assert "for 4.6 h." in run.status().reason
             assert status.state == "stalled" and str(os.getpid()) in status.reason and status.active
 
@@ -313,7 +313,7 @@ class TestSnapshots:
         ]
         assert run.snapshot().step == 100 and run.snapshot(50).path.name == "checkpoint_00000050.safetensors"
         (run.folder / "checkpoint_00000050.safetensors").unlink()
-        with pytest.raises(InputError, match="no snapshot of step 50"):
+        with pytest.raises(InputError, match="no snapshot at step 50"):
             run.snapshot(50)
         assert [s.best for s in run.snapshots()] == [False, True]
 

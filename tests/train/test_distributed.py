@@ -226,7 +226,7 @@ def test_the_number_of_processes_may_change_and_the_run_says_so(together: Togeth
     assert run.status().state == "paused"
     process = together.start("run", new=False)
     together.reached("run", run.status().step + 15)
-    assert "world_size 2 (it began with 1), so the curve goes another way from here: dropout" in run.status().reason
+    assert "world_size 2 (before: 1), so the curve differs from here on: dropout" in run.status().reason
     os.kill(ranks_of(process)[1], signal.SIGTERM)  # any rank may be asked
     assert together.ended("run", process).status().state == "paused"
     assert TrainState.load(run.resume_files()[0], run.train_config).step == run.status().step
@@ -245,7 +245,7 @@ def test_of_two_launches_into_one_folder_one_wins_and_a_rank_that_hangs_is_notic
     assert loser.returncode != 0
     assert "is not empty" in output or "is being used by another run" in output
     run = together.reached("run", 5)
-    with pytest.raises(InputError, match="another process has it in hand"):
+    with pytest.raises(InputError, match="already being trained by another process"):
         work(run, together.corpora.root)
     assert run.status().state == "running" and winner.poll() is None
     assert [other.name for other in together.store.root.iterdir() if other.is_dir()] == ["run"]
@@ -254,7 +254,7 @@ def test_of_two_launches_into_one_folder_one_wins_and_a_rank_that_hangs_is_notic
     os.kill(frozen, signal.SIGSTOP)
     until(lambda: not run.status().active, seconds=RANK_TIMEOUT + 30)
     assert run.status().state == "failed"
-    assert "ended or fell silent" in run.status().reason
+    assert "ended or stopped responding" in run.status().reason
     os.kill(frozen, signal.SIGKILL)  # or torchrun would be patient with it
     winner.communicate(timeout=PATIENCE)
     assert winner.returncode != 0 and not run.alive()

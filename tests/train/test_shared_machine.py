@@ -48,7 +48,7 @@ def test_after_its_seconds_a_run_stops_and_keeps_what_it_learned(polite, long_ru
     assert worker and os.getpriority(os.PRIO_PROCESS, worker) == 7
     until(lambda: long_run.status().state == "stopped")
     status = long_run.status()
-    assert status.reason == "Its 1 s were over." and status.step > 0
+    assert status.reason == "The time limit of 1 s was reached." and status.step > 0
     assert long_run.snapshot().step == status.step and long_run.resume_files()
 
 

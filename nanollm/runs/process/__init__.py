@@ -1,1 +1,1 @@
-"""The process that trains a run: launching, control requests, liveness, distributed ranks."""
+"""Worker processes: launching, control requests, liveness, the training itself, distributed ranks."""

@@ -1,4 +1,4 @@
-"""What passes between a worker's process and the training in it: requests on the way in, an outcome on the way out."""
+"""Control requests to a training process, and the outcome that it returns."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pathlib import Path
 
 from nanollm.runs import run_files
 
-GRACE_SECONDS = 8.0  # after a signal to end: a step that takes longer, or ranks that do not agree on one, are given up
+GRACE_SECONDS = 8.0  # after SIGTERM, exit even if a step or another rank has not finished
 
 
 class Interrupted(Exception):
-    """Training was asked to end between two steps; `request` is "pause" or "stop"."""
+    """Raised between two steps to end training; `request` is "pause" or "stop"."""
 
     def __init__(self, request: str) -> None:
         super().__init__(request)
@@ -24,37 +24,37 @@ class Interrupted(Exception):
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a stretch of training ended: a state of status.json, and what goes into it."""
+    """How training ended: the state for status.json and its details."""
 
     state: str
     step: int
     reason: str = ""
     seconds: float | None = None
-    val_loss: float | None = None  # the lowest
+    val_loss: float | None = None  # the lowest so far
 
 
 class ControlRequests:
-    """What the run is asked to do: by files in control/, by a signal, or by the clock."""
+    """Pending requests to a run: files in control/, a signal, or a time limit."""
 
-    INTERVAL = 0.05  # seconds between two looks at the files; a look costs as much as 1 % of a step of nano
+    INTERVAL = 0.05  # seconds between checks of the files; one check costs about 1% of a step of nano
 
     def __init__(self, folder: Path, seconds: float | None = None) -> None:
-        """After so many seconds, counted from the first check(), training is to stop by itself."""
+        """Request a stop after `seconds`, counted from the first check(); None: no limit."""
         self._control = folder / run_files.CONTROL
-        self._looked = 0.0
+        self._checked = 0.0
         self.seconds = seconds
         self._until: float | None = None
         self.time_limit_reached = False
-        self.terminated = False  # set by a signal handler, too
+        self.terminated = False  # also set by the signal handler
 
     def check(self) -> None:
-        """Raise Interrupted if something is asked for. Cheap enough for every step."""
+        """Raise Interrupted if there is a request. Fast enough to call at every step."""
         if self.terminated:
             raise Interrupted("pause")
         now = time.monotonic()
-        if now - self._looked < self.INTERVAL:
+        if now - self._checked < self.INTERVAL:
             return
-        self._looked = now
+        self._checked = now
         if self._until is None:
             self._until = now + (math.inf if self.seconds is None else self.seconds)
         if now > self._until:
@@ -66,12 +66,12 @@ class ControlRequests:
                 raise Interrupted("pause" if request == "end" else request)
 
     def clear(self) -> None:
-        """Take the notes away. Raises OSError."""
+        """Delete the request files. Raises OSError."""
         for request in run_files.CONTROL_REQUESTS:
             (self._control / request).unlink(missing_ok=True)
 
 
 def log_traceback() -> None:
-    """Print the exception at hand to worker.log: for developers, and only if the disk has room for it."""
+    """Print the current traceback to worker.log; ignore a full disk."""
     with suppress(OSError):
         traceback.print_exc()

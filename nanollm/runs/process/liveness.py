@@ -1,9 +1,9 @@
-"""Is a run's worker alive? A lock that dies with the process says so, and a heartbeat says whether it still moves.
+"""Whether a run's worker is alive (a file lock that ends with the process) and making progress (a heartbeat).
 
-No process id is ever trusted (the system reuses them), and no clock that a person can set: the kernel frees the lock
-within a millisecond of a worker's death, and beats are readings of the monotonic clock, which all processes of a
-machine share and which stands still while the machine sleeps. Of a worker on another machine, whose clock and process
-ids say nothing here, only whether its beats change is looked at.
+Process ids and the wall clock are not trusted: the system reuses ids, and users can change the clock. The kernel
+releases the lock within a millisecond of a worker's death. Heartbeats contain the monotonic clock, which all
+processes of a machine share and which stops while the machine sleeps. For a worker on another machine, whose clock and
+process ids are not comparable, only changes of its heartbeat count.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from nanollm.files import disk_error_hint
 from nanollm.runs import run_files
 
 BEAT_SECONDS = 2.0
-STALL_SECONDS = 20.0  # this long without a beat: stalled
-PATIENCE_SECONDS = 300.0  # this long (or ten times the longest wait so far) without an event: the beating stops, too
+STALL_SECONDS = 20.0  # no heartbeat for this long: stalled
+PATIENCE_SECONDS = 300.0  # no progress for this long (or 10 × the longest interval so far): the heartbeat stops
 
 
 class Heartbeat:
-    """The sign of life of the process that owns a run folder: `with Heartbeat(folder) as heartbeat: ...`.
+    """Locks a run folder and writes its heartbeat: `with Heartbeat(folder) as heartbeat: ...`.
 
-    A thread beats every two seconds, so a process that was stopped falls silent. Since a thread would go on beating
-    while training hangs, it vouches for training only as long as moved() keeps being called.
+    A thread writes the heartbeat every two seconds, so it stops if the process is suspended. Because the thread would
+    continue if training hangs, it only writes while record_progress() keeps being called.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -44,7 +44,7 @@ class Heartbeat:
 
     def __enter__(self) -> Heartbeat:
         """Raises filelock.Timeout if another process owns the run."""
-        self._lock.acquire(timeout=1)  # longer than any reader's look at the lock
+        self._lock.acquire(timeout=1)  # longer than readers hold the shared lock
         self._file = os.open(self._folder / run_files.HEARTBEAT, os.O_CREAT | os.O_WRONLY, 0o644)
         self._beat()
         self._thread = threading.Thread(target=self._keep_beating, name="heartbeat", daemon=True)
@@ -58,7 +58,7 @@ class Heartbeat:
         self._lock.release()
 
     def record_progress(self) -> None:
-        """Training has got on: to be called at every event."""
+        """Report progress; call this at every event."""
         now = time.monotonic()
         self._longest = max(self._longest, now - self._moved)
         self._moved = now
@@ -69,18 +69,18 @@ class Heartbeat:
                 self._beat()
 
     def _beat(self) -> None:
-        # One short write in place: readers never see half of it, and a full disk does not silence it.
+        # One short write in place is atomic for readers and works on a full disk.
         os.pwrite(self._file, f"{time.monotonic():20.3f} {os.getpid():10d} {_MACHINE}\n".encode(), 0)
 
 
 def alive(folder: Path) -> bool:
-    """Whether a process owns this run folder now."""
+    """Whether a process holds the lock of this run folder."""
     try:
         descriptor = os.open(folder / run_files.LOCK, os.O_RDONLY)
     except OSError:
         return False
     try:
-        # Shared, so that two readers looking at once do not take each other for a worker.
+        # A shared lock, so that concurrent readers do not mistake each other for a worker.
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError:
         return True
@@ -90,7 +90,7 @@ def alive(folder: Path) -> bool:
 
 
 def seconds_since_heartbeat(folder: Path) -> float:
-    """Seconds since the owner of this folder last showed that it moves; 0 if it has not begun to."""
+    """Seconds since the last heartbeat in this folder; 0 if there was none yet."""
     beat, now = _heartbeat(folder), time.monotonic()
     if beat is None:
         return 0.0
@@ -102,9 +102,9 @@ def seconds_since_heartbeat(folder: Path) -> float:
 
 
 def owner_pid(folder: Path) -> int | None:
-    """The process id that the owner wrote down: to be shown, or compared with a child that is certainly one's own.
+    """The process id in the heartbeat, for display or comparison with a child process; it may have been reused.
 
-    None where nobody owns it, or somebody on another machine.
+    None without a heartbeat and for a worker on another machine.
     """
     beat = _heartbeat(folder)
     return beat[1] if beat and beat[2] == _MACHINE else None
@@ -112,9 +112,9 @@ def owner_pid(folder: Path) -> int | None:
 
 @contextmanager
 def try_claim(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
-    """Keep workers off a run for a moment: yields whether that succeeded, False if one has it in hand.
+    """Try to lock a run against workers; yields whether that succeeded (False if a worker owns it).
 
-    The timeout is for a worker that has said its last word and is about to be gone. Raises InputError if the folder
+    The timeout covers a worker that has written its final status and is about to exit. Raises InputError if the folder
     cannot be written.
     """
     lock = FileLock(folder / run_files.LOCK, thread_local=False)
@@ -124,7 +124,7 @@ def try_claim(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
         yield False
         return
     except OSError as error:
-        raise InputError(f"The run's folder cannot be written {disk_error_hint(error)}") from error
+        raise InputError(f"The run folder cannot be written {disk_error_hint(error)}") from error
     try:
         yield True
     finally:
@@ -134,21 +134,21 @@ def try_claim(folder: Path, timeout: float = 0.5) -> Iterator[bool]:
 def _heartbeat(folder: Path) -> Beat | None:
     try:
         at, pid, *machine = (folder / run_files.HEARTBEAT).read_text().split()
-        return float(at), int(pid), machine[0] if machine else _MACHINE  # older workers did not say where they were
+        return float(at), int(pid), machine[0] if machine else _MACHINE  # older versions did not write the machine
     except (OSError, ValueError):
         return None
 
 
 def _machine() -> str:
-    """What tells this machine from others, and from itself before it was started anew."""
+    """An id of this machine since its last boot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return socket.gethostname()
 
 
-Beat = tuple[float, int, str]  # the monotonic clock, process id and machine of its writer
+Beat = tuple[float, int, str]  # monotonic clock, process id and machine of the writer
 _MACHINE = _machine()
 _remote_beats: dict[
     Path, tuple[Beat | None, float]
-] = {}  # beats from other machines, and since when they are known here
+] = {}  # last heartbeat from another machine, and when it was first seen here

@@ -1,4 +1,4 @@
-"""How long a queued run will wait: what the run in training still needs, and all that stands before it in line."""
+"""Estimated waiting times of the queue: the rest of the current training plus all runs ahead."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from nanollm.train.workload import remaining_characters
 
 
 def estimated_wait(store: RunStore, run_id: str) -> float | None:
-    """Seconds until a queued run begins, at the pace measured on the run in training; None if that cannot be told.
+    """Seconds until a queued run starts, at the speed measured on the current run; None if unknown.
 
-    The operations of one forward pass tell how much slower or faster the others are. Starting, learning and evaluating
-    are counted; what saving takes is not.
+    Other runs are converted by their FLOPs per forward pass. Includes start, training and evaluation, but not saving.
     """
     queue = store.queue()
     training = next((run for run in store.list() if run.alive()), None)
@@ -26,13 +25,13 @@ def estimated_wait(store: RunStore, run_id: str) -> float | None:
     if not status.eta_seconds or not status.tokens_per_second:
         return None
     flops_per_second = status.tokens_per_second * training.model_config.flops_per_character
-    ahead = _present(store, queue[: queue.index(run_id)])
+    ahead = _existing(store, queue[: queue.index(run_id)])
     return status.eta_seconds + sum(STARTUP_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
 
 
 def queue_seconds_ahead(store: RunStore) -> float:
-    """Seconds that a run would wait which is queued now: as far as can be told, and at least in proportion."""
-    waiting = _present(store, store.queue())
+    """Seconds that a new run would wait: measured for the current run if possible, else estimated from its size."""
+    waiting = _existing(store, store.queue())
     training = [run for run in store.list() if run.alive()]
     measured = [run.status().eta_seconds for run in training]
     left = [run for run, seconds in zip(training, measured, strict=True) if seconds is None]
@@ -40,15 +39,15 @@ def queue_seconds_ahead(store: RunStore) -> float:
     return known + sum(estimated_seconds(r.model_config, r.train_config, r.status().step) for r in (*left, *waiting))
 
 
-def _present(store: RunStore, ids: Iterable[str]) -> Iterator[Run]:
-    """The runs of these ids: one that was deleted a moment ago, or cannot be read, keeps nobody waiting."""
+def _existing(store: RunStore, ids: Iterable[str]) -> Iterator[Run]:
+    """The runs with these ids, without those that were deleted meanwhile or cannot be read."""
     for run_id in ids:
         with suppress(InputError):
             yield store.get(run_id)
 
 
 def _flops_left(run: Run) -> float:
-    """In forward passes over all that it has yet to learn from, or to be judged by."""
+    """FLOPs of the forward passes over the remaining training and evaluation characters."""
     text = run.corpus.get("characters")
     known = text if isinstance(text, int) else 0
     left = remaining_characters(run.status().step or -1, run.model_config, run.train_config, known)

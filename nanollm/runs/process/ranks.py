@@ -1,7 +1,7 @@
-"""A run on several processes: the first one trains it as ever and hands out what the others need; they only compute.
+"""Data-parallel training of one run: rank 0 owns the run folder, the other ranks only compute.
 
-The others get everything from the first, so they need neither the text nor the run folder, and may stand on another
-machine: the run's settings, the text's ids, and the state to begin with, as a resume file (signed, no pickle).
+Rank 0 broadcasts the settings, the token ids of the text and the initial state (as a resume file: with a digest, no
+pickle), so the other ranks need neither the text nor the run folder and may run on other machines.
 """
 
 from __future__ import annotations
@@ -29,30 +29,32 @@ from nanollm.train.distributed import SINGLE_PROCESS, Ranks, local_world_size
 from nanollm.train.events import Checkpoint
 from nanollm.train.loop import TrainState, measure_losses, train
 
-_REQUESTS = ("", "pause", "stop")  # the strongest last
+_REQUESTS = ("", "pause", "stop")  # by priority, highest last
 
 
 def broadcast_run(state: TrainState, config: TrainConfig, ids: np.ndarray, resume_file: Path | None) -> None:
-    """Tell the other ranks what to train. `resume_file` is what `state` was loaded from; None if it is a new one."""
+    """Broadcast the run to the other ranks. `resume_file` is what `state` was loaded from; None for a new state."""
     if state.ranks == SINGLE_PROCESS:
         return
     with tempfile.TemporaryDirectory() as folder:
         if resume_file is None:
             resume_file = Path(folder) / "state.safetensors"
-            replace(state, ranks=SINGLE_PROCESS).save(resume_file)  # the others' random states follow from the seed
+            replace(state, ranks=SINGLE_PROCESS).save(
+                resume_file
+            )  # the other ranks derive their random states from the seed
         facts = {"config": to_dict(config), "dtype": ids.dtype.str}
         for content in (json.dumps(facts).encode(), ids.tobytes(), resume_file.read_bytes()):
             state.ranks.broadcast_bytes(content)
 
 
 def shared_settings(model: ModelConfig, config: TrainConfig) -> TrainConfig:
-    """The config without "auto": settled by the first rank for all, with no more threads than a rank has processors."""
+    """The config with "auto" resolved for all ranks; threads are limited to the processors per rank."""
     threads = max(1, available_cpus() // local_world_size()) if config.threads == "auto" else config.threads
     return resolve(model, replace(config, threads=threads), best_device())
 
 
 def follow(ranks: Ranks) -> int:
-    """Take part in the first rank's run until its end or an interruption; returns the process's exit status."""
+    """Train as a rank other than 0 until the run ends or is interrupted; returns the exit status."""
     terminated = threading.Event()
 
     def on_signal(*_: Any) -> None:
@@ -87,7 +89,7 @@ def _follow(ranks: Ranks, between_steps: Callable[[], None]) -> None:
             if isinstance(event, Checkpoint) and event.kind == "resume":
                 state.gather_random_states()
     except Interrupted as interrupted:
-        if state.step and state.is_finite():  # Training saves and judges then, and needs all ranks for it
+        if state.step and state.is_finite():  # rank 0 saves and evaluates now, which needs all ranks
             state.global_random = random_state(state.loss_sum.device)
             state.gather_random_states()
             if interrupted.request == "stop":
@@ -95,7 +97,7 @@ def _follow(ranks: Ranks, between_steps: Callable[[], None]) -> None:
 
 
 def synchronized(state: TrainState, interval: int, between_steps: Callable[[], None]) -> Callable[[], None]:
-    """`between_steps` for ranks: what one of them is asked to do, all do at the same step; asked at every interval."""
+    """Wrap `between_steps`: a request to one rank interrupts all ranks at the same multiple of `interval`."""
     if state.ranks == SINGLE_PROCESS:
         return between_steps
     request = ""

@@ -1,7 +1,6 @@
-"""Workers on other machines: a launcher that starts each by a command of one's own, one run at a time through each.
+"""Workers on other machines, started by user-defined commands (ssh, srun, …), one run at a time per command.
 
-The commands (ssh, srun, …) bring the worker's own command line to a machine that sees the same run folders; all that is
-said to a worker and heard of it lies there. So nothing here knows what a cluster is.
+The other machine must see the same run folders: control requests and status are exchanged through files only.
 """
 
 from __future__ import annotations
@@ -22,31 +21,31 @@ COMMAND = "{command}"
 
 
 class RemoteLauncher(Launcher):
-    """A Launcher that trains as many runs at once as it has commands."""
+    """A Launcher that trains one run per command at a time."""
 
     def __init__(self, store: RunStore, corpora: Path | str, commands: Sequence[str]) -> None:
-        """`commands` hold {command}, where the worker's command line goes. Raises InputError for one that does not."""
+        """Each command contains {command}, a placeholder for the worker's command line. Raises InputError otherwise."""
         super().__init__(store, corpora)
         for command in commands:
             launch_command(command, ["true"])
         self.commands = tuple(commands)
-        self._started: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}  # by the number of the command
+        self._started: dict[int, tuple[str, subprocess.Popen[bytes]]] = {}  # run id and process by index of the command
 
     def advance(self, patience: float = 0.0) -> None:
-        """Start the next queued run through each command that is free. Waits for none of them: there may be a queue."""
+        """Start the next queued run with each free command. Does not wait: the command may queue the job itself."""
         with suppress(InputError), self.store.lock(timeout=patience):
             for number, command in enumerate(self.commands):
                 if not self._busy(number) and (run := self._next()) is not None:
                     self._start_on(number, run, command)
 
     def _busy(self, number: int) -> bool:
-        """Whether the run that went through a command is still under way; if it never began, the run says so now."""
+        """Whether a command's run is still active; if its worker never started, record the failure in the run."""
         if number not in self._started:
             return False
         run_id, child = self._started[number]
         with suppress(InputError):  # it may have been deleted
             run = self.store.get(run_id)
-            if child.poll() is None or run.alive():  # the worker may outlive what brought it there
+            if child.poll() is None or run.alive():  # the worker may outlive the command that started it
                 return True
             if run.status().state == "queued":
                 self._record_failure(run, last_error(run.folder / run_files.LOG))
@@ -62,15 +61,15 @@ class RemoteLauncher(Launcher):
         try:
             child = self._spawn(run, launch_command(command, worker_command(run.folder, self.corpora)))
         except OSError as error:
-            self._record_failure(run, f"Its process could not be started: {error.strerror or error}.")
+            self._record_failure(run, f"The worker process could not be started: {error.strerror or error}.")
         else:
             self._started[number] = run.id, child
 
 
 def launch_command(template: str, command: Sequence[str]) -> list[str]:
-    """The words to be run: {command} alone becomes the command's words, within a word (ssh's) it is quoted for a shell.
+    """Insert a command into a template: {command} as its own word expands to words, inside a word it is shell-quoted.
 
-    Raises InputError for a template that is no command line, or has no place for the command.
+    Raises InputError if the template cannot be parsed or does not contain {command} after a program name.
     """
     try:
         words = shlex.split(template)
@@ -78,7 +77,7 @@ def launch_command(template: str, command: Sequence[str]) -> list[str]:
         raise InputError(f"The launch command {template!r:.80} cannot be read ({error}): check its quotes.") from error
     if COMMAND not in template or words[0] == COMMAND:
         raise InputError(
-            f"The launch command {template!r:.80} must start something that gets {COMMAND}: see TRAINING.md."
+            f"The launch command {template!r:.80} must pass {COMMAND} to a program: see TRAINING.md for examples."
         )
     found: list[str] = []
     for word in words:

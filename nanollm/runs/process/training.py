@@ -1,4 +1,4 @@
-"""Training one run folder: drive train(), keep what it yields, and stop between two steps when that is asked for."""
+"""Trains one run folder: consumes the events of train(), saves its results, and stops between steps on request."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ from nanollm.train.loop import TrainState, measure_losses, set_seed, train, writ
 from nanollm.train.memory import require_memory
 
 SAMPLE_LENGTH = 160
-_CHUNK = 2**20  # ids translated at a time: numpy wants 8 bytes for each while it looks them up
+_CHUNK = 2**20  # ids remapped at a time: numpy needs 8 bytes per id for the lookup
 _UNREADABLE = "unreadable_"
 _SNAPSHOTS = ("snapshot", "best")
 
 
 class Training:
-    """A run's training in this process, from its newest resume file (or the start) to its end or an interruption."""
+    """Trains a run in this process, from its newest resume file or step 0, until it ends or is interrupted."""
 
     def __init__(
         self,
@@ -46,10 +46,10 @@ class Training:
         say: Callable[[str], None],
         ranks: Ranks = SINGLE_PROCESS,
     ) -> None:
-        """`on_event` sees every event after it was written; `say` gets a sentence when something is worth knowing.
+        """`on_event` receives every event after it was written; `say` receives remarks for the run's status.
 
-        Raises InputError if the text is gone or does not fit the run, if what the run continues is damaged, or if
-        memory has no room for it.
+        Raises InputError if the text is missing or does not match the run, if the parent checkpoint is damaged, or if
+        memory does not suffice.
         """
         self.run = run
         self._on_event = on_event
@@ -61,22 +61,22 @@ class Training:
         self._ids = _remap_ids(ids, tokenizer, self._tokenizer)
         self._written_alike = tokenizer.characters == self._tokenizer.characters
         if self._tokenizer.vocab_size != run.model_config.vocab_size:
-            raise InputError("The text does not have the characters that this run was made for: start a new run.")
+            raise InputError("The text does not match this run's vocabulary: start a new run.")
         self._first = next((e for e in run.events() if isinstance(e, Start)), None)
         self._config = run.train_config
-        if self._first:  # "auto" was settled when the run began: anything else would round or add up differently
+        if self._first:  # keep what "auto" was resolved to at the first start, so that resuming is bit-identical
             chosen = self._config.threads != "auto"
             threads = self._first.threads if chosen else min(self._first.threads, available_cpus())
             self._config = replace(self._config, precision=self._first.precision, threads=threads)
-        # Asked again: the run may have been made where there was more.
+        # Check again: the run may have been created on a machine with more memory.
         require_memory(run.model_config, self._config, free_memory(best_device()))
         if ranks != SINGLE_PROCESS:
             self._config = shared_settings(run.model_config, self._config)
         self._resumed_from: Path | None = None
         self.state = self._load_resume_state() or self._initial_state()
 
-    def go(self, between_steps: Callable[[], None]) -> Outcome:
-        """Train until the end, or until `between_steps` raises Interrupted. Raises OSError if the disk refuses."""
+    def execute(self, between_steps: Callable[[], None]) -> Outcome:
+        """Train until the end, or until `between_steps` raises Interrupted. Raises OSError."""
         ids = Dataset.from_ids(self._ids, self._config.validation_fraction)
         data = ids.with_hook(synchronized(self.state, self._config.log_interval, between_steps))
         broadcast_run(self.state, self._config, self._ids, self._resumed_from)
@@ -84,7 +84,7 @@ class Training:
         self._save_baselines(data)
         with Metrics(self.run.folder / run_files.METRICS) as self._metrics:
             if self._metrics.begun:
-                # Before every step there is only "from the very beginning": step 0 itself will be recorded again.
+                # -1 discards all events: step 0 will be recorded again.
                 self._record(Resume(self.state.step or -1))
             try:
                 for event in train(self.state, data, self._config):
@@ -96,7 +96,7 @@ class Training:
         raise AssertionError("train() ends with an End event")
 
     def _load_resume_state(self) -> TrainState | None:
-        """The state in the newest resume file that is whole; what cannot be read is put temporary and mentioned."""
+        """The state from the newest intact resume file; damaged files are renamed and reported."""
         for path in self.run.resume_files():
             try:
                 state = TrainState.load(path, self._config, best_device(), self._ranks)
@@ -104,16 +104,16 @@ class Training:
                     raise InputError(f"{path.name} is of another model.")
             except InputError:
                 log_traceback()
-                # Out of the way, or it would count as one of the two newest that are kept.
+                # Renamed, so that it does not count as one of the two newest files to keep.
                 path.rename(path.with_name(_UNREADABLE + path.name))
-                self._add_remark(f"{path.name} was damaged, so an older state was taken.")
+                self._add_remark(f"{path.name} was damaged, so training resumed from an older state.")
                 continue
             self._resumed_from = path
             return state
         return None
 
     def _initial_state(self) -> TrainState:
-        """The state before the first step: with new weights, or with those that the run continues from."""
+        """The state before the first step, with random weights or those of the parent."""
         set_seed(self._config.seed)
         model = TransformerLanguageModel.from_config(self.run.model_config)
         if self.run.parent:
@@ -121,18 +121,18 @@ class Training:
         return TrainState.new(model.to(best_device()), self._config, self._ranks)
 
     def _save_baselines(self, data: Dataset) -> None:
-        """Write down, once for a run, what plain counting achieves on its text. Training goes on without it."""
+        """Save the n-gram baselines once per run. Errors do not interrupt training."""
         if self.run.baselines is not None:
             return
         if self._written_alike:
             baselines = self._corpora.baselines(str(self.run.corpus.get("sha256")), self._config.validation_fraction)
-        else:  # judged with the vocabulary of the model that this run continues
+        else:  # measured with the parent's vocabulary
             baselines = measure_baselines(data.train, data.val, self._tokenizer.vocab_size)
         with suppress(OSError):
             run_files.write_json(self.run.folder / run_files.BASELINES, asdict(baselines))
 
     def _handle(self, event: Event) -> None:
-        """Write down an event; what it asks for first, so that the record never promises a file that is not there."""
+        """Save the checkpoint that an event announces, then log the event, so that every logged file exists."""
         if isinstance(event, Checkpoint):
             write_checkpoint(self.run.folder, event, self.state, self._config, self._tokenizer)
         if isinstance(event, Start):
@@ -149,8 +149,8 @@ class Training:
         self._on_event(event)
 
     def _write_sample(self) -> None:
-        """Let the model write a little, as if at a new line. Changes no bit of the training, and never ends it."""
-        model = self.state.model.eval()  # train() puts mode and random state back
+        """Log a text sample of the current model. Does not affect training; errors do not interrupt it."""
+        model = self.state.model.eval()  # train() restores mode and random state
         try:
             text = snapshot_sample(model, self._tokenizer, self._config.seed)
         except Exception:
@@ -159,9 +159,9 @@ class Training:
         self._record(Sample(self.state.step, "", text))
 
     def _save_means(self, event: Checkpoint) -> None:
-        """Measure, beside a snapshot, what switching off its parts will need once the text may be gone.
+        """Save mean component outputs beside a snapshot, so that ablation works even if the text is deleted later.
 
-        Changes no bit of the training, and never ends it: a snapshot can do without.
+        Does not affect training; errors do not interrupt it.
         """
         try:
             if event.replaces:
@@ -172,9 +172,9 @@ class Training:
             log_traceback()
 
     def _interrupt(self, request: str, data: Dataset) -> Outcome:
-        """Save all that going on needs; after a "stop" also what sampling needs, judged like any other snapshot.
+        """Save a resume file; for "stop" also evaluate and save a final snapshot.
 
-        What has diverged meanwhile is not saved: the files before it are what one can go on from.
+        A diverged state is not saved, so that earlier files remain usable.
         """
         device = self.state.model.embedding.weight.device
         self.state.global_random = random_state(device)  # as train() does before it yields
@@ -182,27 +182,29 @@ class Training:
         if not self.state.is_finite():
             self._record(End(step, "diverged"))
             return self._outcome("diverged", _DIVERGED)
-        if step:  # before the first step there is nothing that the seed does not give again
+        if step:  # at step 0, the seed reproduces the state
             self._handle(Checkpoint(step, resume_name(step), "resume"))
         if request == "pause":
             return self._outcome("paused")
         if step:
-            self._record(measure_losses(self.state, data))  # outside of the schedule
+            self._record(measure_losses(self.state, data))  # in addition to the evaluation schedule
             self._handle(Checkpoint(step, snapshot_name(step)))
         self._handle(Checkpoint(step, FINAL_NAME, "final"))
         self._record(End(step, "stopped"))
         return self._outcome("stopped")
 
     def _compare_with_first(self, start: Start) -> None:
-        """Say so where this stretch of training cannot continue the first one bit by bit."""
+        """Report differences to the first start that prevent a bit-identical continuation."""
         facts = ("torch", "threads", "device", "machine", "precision", "world_size")
-        known = [f for f in facts if self._first and getattr(self._first, f)]  # old records lack the machine
+        known = [
+            f for f in facts if self._first and getattr(self._first, f)
+        ]  # older versions did not record the machine
         differing = [f for f in known if getattr(self._first, f) != getattr(start, f)]
         if differing:
-            listed = ", ".join(f"{f} {getattr(start, f)} (it began with {getattr(self._first, f)})" for f in differing)
+            listed = ", ".join(f"{f} {getattr(start, f)} (before: {getattr(self._first, f)})" for f in differing)
             redrawn = "world_size" in differing and self.run.model_config.dropout > 0
             how = (
-                "goes another way from here: dropout draws other numbers"
+                "differs from here on: dropout uses different random numbers"
                 if redrawn
                 else "may differ in the last digits"
             )
@@ -213,15 +215,15 @@ class Training:
 
 
 def snapshot_sample(model: TransformerLanguageModel, tokenizer: CharTokenizer, seed: int) -> str:
-    """What a snapshot writes for the record: as if at a new line, always with the same draws."""
-    with np.errstate(all="ignore"):  # a diverging model computes nonsense, and its sample shows that well enough
+    """The sample logged for a snapshot: starts at a new line, always with the same random numbers."""
+    with np.errstate(all="ignore"):  # a diverging model may overflow
         return generate_text(model, tokenizer, "", SAMPLE_LENGTH, temperature=0.8, top_k=40, seed=seed)
 
 
 def _remap_ids(ids: np.ndarray, written: CharTokenizer, read: CharTokenizer) -> np.ndarray:
-    """The ids (N,) of a text by one tokenizer as another one has them. Raises InputError for a character it lacks."""
+    """Convert ids (N,) from one tokenizer to another. Raises InputError for an unknown character."""
     if written.characters == read.characters:
-        return ids  # untouched, for they may be mapped from a file
+        return ids  # unchanged, because they may be memory-mapped
     table = read.encode("".join(written.characters))  # (V,): the new id of each old one
     translated = np.empty(len(ids), dtype=table.dtype)
     for start in range(0, len(ids), _CHUNK):
@@ -229,4 +231,4 @@ def _remap_ids(ids: np.ndarray, written: CharTokenizer, read: CharTokenizer) -> 
     return translated
 
 
-_DIVERGED = "The loss left every bound; earlier snapshots are kept. Start again with a smaller learning_rate."
+_DIVERGED = "The loss diverged; earlier snapshots are kept. Start a new run with a smaller learning_rate."

@@ -1,1 +1,1 @@
-"""Runs that travel: zip archives and the Hugging Face Hub."""
+"""Export and import of runs: zip archives and the Hugging Face Hub."""

@@ -1,7 +1,7 @@
-"""The Hugging Face Hub as a place where machines meet: a run goes there as a model repository, and comes back as one.
+"""Upload and download of runs as model repositories on the Hugging Face Hub.
 
-What is sent and believed is a capsule's (capsule.py), file by file, with a card for people. huggingface_hub talks to
-the Hub, with the access that `hf auth login` or HF_TOKEN gives it (HF_ENDPOINT names another one), and only when asked.
+A repository contains the files of an archive (archive.py) and a model card; downloads are validated like archives.
+Access uses huggingface_hub with the token of `hf auth login` or HF_TOKEN; HF_ENDPOINT selects another server.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ from pathlib import Path
 from nanollm.errors import InputError
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
-from nanollm.runs.transfer.archive import MAX_BYTES, MAX_FILES, SAMPLE, contents, import_folder, is_name
+from nanollm.runs.transfer.archive import MAX_BYTES, MAX_FILES, SAMPLE, archive_files, import_folder, is_name
 from nanollm.train.checkpoint import FINAL_NAME
 
 
 def push(run: Run, name: str) -> str:
-    """Put the run into the repository owner/name, made if it is not there; returns its address.
+    """Upload a run to the repository owner/name, created if it does not exist; returns its URL.
 
-    Raises InputError if there is nothing to be looked at yet, or the Hub cannot be reached or refuses.
+    Raises InputError if the run has no snapshot yet, or the Hub cannot be reached or denies access.
     """
     with tempfile.TemporaryDirectory() as folder, _hub_errors(name):
         from huggingface_hub import HfApi
 
-        for file, content in contents(run):
+        for file, content in archive_files(run):
             (Path(folder) / file).write_bytes(content)
-        (Path(folder) / "README.md").write_text(card(run, name), encoding="utf-8")
+        (Path(folder) / "README.md").write_text(model_card(run, name), encoding="utf-8")
         api = HfApi()
         address = api.create_repo(name, exist_ok=True)
-        api.upload_folder(repo_id=name, folder_path=folder, commit_message="A run of nano-llm")
+        api.upload_folder(repo_id=name, folder_path=folder, commit_message="Upload nano-llm run")
         return str(address)
 
 
 def pull(store: RunStore, name: str) -> Run:
-    """The run in the repository owner/name, checked as import_() checks and with the same ending.
+    """Download the run in the repository owner/name into the store, validated like import_().
 
-    Raises InputError as import_() does, and if the Hub cannot be reached or refuses.
+    Raises InputError like import_(), and if the Hub cannot be reached or denies access.
     """
     with tempfile.TemporaryDirectory() as folder:
         with _hub_errors(name):
@@ -48,14 +48,14 @@ def pull(store: RunStore, name: str) -> Run:
             files = HfApi().model_info(name, files_metadata=True).siblings or []
             known = [file for file in files if is_name(file.rfilename)]
             if len(known) > MAX_FILES or sum(file.size or 0 for file in known) > MAX_BYTES:
-                raise InputError(f"{name!r} is too large for a run of nano-llm: choose another one.")
+                raise InputError(f"{name!r} is too large for a nano-llm run: choose another repository.")
             if known:
                 snapshot_download(name, local_dir=folder, allow_patterns=[file.rfilename for file in known])
         return import_folder(store, Path(folder))
 
 
-def card(run: Run, name: str) -> str:
-    """README.md of the repository owner/name: what the model is, what it achieves, and how to let it write."""
+def model_card(run: Run, name: str) -> str:
+    """The model card (README.md) of the repository owner/name: model, results and usage."""
     model, status = run.model_config, run.status()
     best = next((snapshot for snapshot in run.snapshots() if snapshot.best), None)
     rows = {
@@ -68,11 +68,10 @@ def card(run: Run, name: str) -> str:
     }
     if best and best.val_loss is not None:
         rows["validation loss"] = (
-            f"{best.val_loss:.4f} nats a character at step {best.step:,}, "
-            f"as if choosing among {math.exp(best.val_loss):.1f}"
+            f"{best.val_loss:.4f} nats per character at step {best.step:,}, perplexity {math.exp(best.val_loss):.1f}"
         )
     if run.baselines and run.baselines.trigram is not None:
-        rows["trigram counts"] = f"{run.baselines.trigram:.4f} on the same text"
+        rows["trigram baseline"] = f"{run.baselines.trigram:.4f} on the same text"
     table = "\n".join(f"| {row} | {value} |" for row, value in rows.items())
     final = FINAL_NAME if (run.folder / FINAL_NAME).exists() else run.snapshot().path.name
     return _CARD.format(title=run.title, name=name, table=table, sample=SAMPLE, checkpoint=final)
@@ -85,14 +84,15 @@ pipeline_tag: text-generation
 
 # {title}
 
-A small character-level Transformer, trained with nano-llm. All its snapshots and its curve are here.
+A small character-level Transformer, trained with nano-llm. This repository contains all its snapshots and its loss
+curve.
 
 | | |
 |---|---|
 {table}
 
-To bring it into nano-llm: `python -m nanollm pull {name}`. To let it write with nothing but numpy, after
-downloading two files:
+To import it into nano-llm: `python -m nanollm pull {name}`. To generate text with numpy only, download these two
+files and run:
 
 ```bash
 python {sample} {checkpoint} "The "
@@ -102,6 +102,7 @@ python {sample} {checkpoint} "The "
 
 @contextmanager
 def _hub_errors(name: str) -> Iterator[None]:
+    """Convert errors of huggingface_hub to InputError."""
     from httpx import HTTPError
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
@@ -110,9 +111,9 @@ def _hub_errors(name: str) -> Iterator[None]:
     except InputError:
         raise
     except HFValidationError as error:
-        raise InputError(f"{name!r:.80} is no name of a repository: write owner/name.") from error
+        raise InputError(f"{name!r:.80} is not a valid repository name: use owner/name.") from error
     except (HfHubHTTPError, OfflineModeIsEnabled, HTTPError, OSError) as error:
         why = (str(error).strip().splitlines() or [type(error).__name__])[0][:160].rstrip(".:")
         raise InputError(
-            f"The Hub did not do it ({why}): check the name, the network, and who you are (hf auth login)."
+            f"The Hugging Face Hub request failed ({why}): check the name, the network and your login (hf auth login)."
         ) from error

@@ -160,7 +160,7 @@ launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
         frozen, waiting = make(store), make(store)
         with liveness.Heartbeat(frozen.folder):
             write_status(frozen.folder, "running", step=0)
-            monkeypatch.setattr(liveness, "silence", lambda folder: launcher_module.FROZEN_SECONDS + 1)
+            monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: launcher_module.FROZEN_SECONDS + 1)
             for run_seconds, following in ((None, None), (600, waiting.id)):
                 patience = launcher_module.stall_limit(run_seconds)
                 run = launcher_module.next_queued_run(store, patience=patience)
@@ -197,13 +197,13 @@ class TestLiveness:
         launch.start(run.id)
         until(lambda: state(run) == "running")
         os.kill(pid_of(run), signal.SIGSTOP)
-        monkeypatch.setattr(liveness, "silence", lambda folder: 3600.0)
+        monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
         launch.stop(run.id)
-        assert state(run) == "stopped" and "stopped moving" in run.status().reason and not run.alive()
+        assert state(run) == "stopped" and "made no progress" in run.status().reason and not run.alive()
 
     def test_no_process_is_ended_for_a_number_on_disk(self, store: RunStore, launch: Launcher, monkeypatch) -> None:
         run = make(store)
-        monkeypatch.setattr(liveness, "silence", lambda folder: 3600.0)
+        monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
         bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
         with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
@@ -269,7 +269,7 @@ class TestWishes:
     def test_a_stopped_run_goes_on_only_from_a_file(self, store: RunStore, launch: Launcher) -> None:
         run = make(store)
         write_status(run.folder, "stopped", step=10)
-        with pytest.raises(InputError, match="no file to go on from"):
+        with pytest.raises(InputError, match="no resume file"):
             launch.resume(run.id)
         (run.folder / "resume_00000010.safetensors").touch()
         launch.resume(run.id)
@@ -286,7 +286,7 @@ class TestFailures:
         broken = store.get("20200101-000000-x")
         launch.advance()
         assert state(broken) == "failed"
-        assert broken.status().reason == "Its process could not start: division by zero."
+        assert broken.status().reason == "The worker process could not start: division by zero."
         until(lambda: state(fine) == "running")
 
     def test_its_last_words_hold_no_path_and_no_traceback(self, tmp_path: Path) -> None:
@@ -294,9 +294,9 @@ class TestFailures:
         log.write_text(
             "Traceback (most recent call last):\n  File ...\nOSError: cannot open /home/me/.secret/x.so: gone\n"
         )
-        assert launcher_module.last_error(log) == "Its process could not start: cannot open x.so: gone."
+        assert launcher_module.last_error(log) == "The worker process could not start: cannot open x.so: gone."
         log.write_text("")
-        assert launcher_module.last_error(log) == "Its process could not start, and left no word."
+        assert launcher_module.last_error(log) == "The worker process could not start: it logged no error."
 
     def test_what_cannot_even_be_written_down_is_not_tried_again_and_again(
         self, store: RunStore, launch: Launcher, monkeypatch

@@ -102,7 +102,7 @@ def asking(run: Run, request: str, step: int) -> Callable[[], None]:
         count["step"] += 1
         if count["step"] == step:
             (run.folder / run_files.CONTROL / request).touch()
-            self._looked = 0.0
+            self._checked = 0.0
         unchanged(self)
 
     return check  # type: ignore[return-value]
@@ -218,7 +218,7 @@ class TestGoingOn:
         status = work(run, corpora.root)
         assert (status.state, status.reason) == (
             "completed",
-            f"Resumed with threads 1 (it began with 2), machine another processor (it began with {here}), "
+            f"Resumed with threads 1 (before: 2), machine another processor (before: {here}), "
             "so the curve may differ in the last digits.",
         )
 
@@ -249,7 +249,7 @@ class TestGoingOn:
         content[len(content) // 2] ^= 1
         newest.write_bytes(content)
         status = work(run, corpora.root)
-        assert status.reason == "resume_00000025.safetensors was damaged, so an older state was taken."
+        assert status.reason == "resume_00000025.safetensors was damaged, so training resumed from an older state."
         assert events.Resume(21) in run.events()
         assert_undisturbed(run, undisturbed)
 
@@ -296,7 +296,8 @@ class TestEnds:
         until(lambda: not run.alive(), seconds=10)
         assert time.monotonic() - asked < 10
         status = run.status()
-        assert (status.state, status.reason) == ("paused", "Its process was asked to end, and saved everything first.")
+        assert status.state == "paused"
+        assert status.reason == "The worker process was terminated and saved its state first."
         assert run.resume_files()[0].name == f"resume_{status.step:08d}.safetensors"
 
     def test_a_step_that_does_not_end_is_given_up(self, make, store) -> None:
@@ -306,7 +307,7 @@ import sys, time, types
 from nanollm.runs.process import worker
 class Training:
     def __init__(self, *_): pass
-    def go(self, between_steps): time.sleep(60)
+    def execute(self, between_steps): time.sleep(60)
 sys.modules["nanollm.runs.process.training"] = types.SimpleNamespace(Training=Training)
 worker.GRACE_SECONDS = 0.2
 worker.main()
@@ -316,7 +317,7 @@ worker.main()
         time.sleep(0.2)
         child.terminate()
         assert child.wait(timeout=8) == 0
-        assert run.status().state == "paused" and "had to end before it could save" in run.status().reason
+        assert run.status().state == "paused" and "ended before it could save" in run.status().reason
 
     def test_a_rate_far_too_high_ends_as_diverged(self, make, corpora: CorpusStore) -> None:
         run = make(learning_rate=1e6, warmup_steps=0, grad_clip=0.0)
@@ -342,7 +343,8 @@ worker.main()
             status = work(run, corpora.root)
         assert status.state == "paused"
         assert status.reason == (
-            "Its files could not be written (No space left on device): make room; resume goes on from step 7."
+            "The run folder could not be written (No space left on device): free disk space, then resume to continue "
+            "from step 7."
         )
         work(run, corpora.root)
         assert_undisturbed(run, undisturbed)
@@ -350,9 +352,9 @@ worker.main()
     @pytest.mark.parametrize(
         ("error", "sentence"),
         [
-            (MemoryError(), "There was not enough memory: choose a smaller batch_size or a smaller model."),
-            (RuntimeError("can't allocate memory: you tried to allocate 9 bytes"), "There was not enough memory: "),
-            (ZeroDivisionError("secret"), "Something inside went wrong (worker.log has the details): resume "),
+            (MemoryError(), "Out of memory: use a smaller batch_size or a smaller model."),
+            (RuntimeError("can't allocate memory: you tried to allocate 9 bytes"), "Out of memory: "),
+            (ZeroDivisionError("secret"), "An internal error occurred (details in worker.log): resume "),
         ],
     )
     def test_what_goes_wrong_inside_is_told_in_a_sentence(

@@ -11,7 +11,7 @@ import pytest
 from nanollm.errors import InputError
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
-from nanollm.runs.transfer.archive import contents, export, import_
+from nanollm.runs.transfer.archive import archive_files, export, import_
 from nanollm.train.checkpoint import load_model
 from tests.conftest import ROOT
 from tests.run_folders import make
@@ -42,8 +42,8 @@ def test_a_run_comes_back_as_it_left(shipped: Run, store: RunStore, tmp_path: Pa
     assert (status.state, status.step, status.val_loss) == ("completed", left.step, left.val_loss)
     again = export(run, tmp_path / "again.zip")
     compared = ("run.json", "metrics.jsonl")  # above: a record is written as this version writes it
-    assert {name: content for name, content in contents(run) if name not in compared} == {
-        name: content for name, content in contents(shipped) if name not in compared
+    assert {name: content for name, content in archive_files(run) if name not in compared} == {
+        name: content for name, content in archive_files(shipped) if name not in compared
     }
     assert len(again.read_bytes()) == pytest.approx(len((tmp_path / "run.zip").read_bytes()), rel=0.01)
 
@@ -93,7 +93,7 @@ def test_what_has_nothing_to_show_is_not_exported(shipped: Run, store: RunStore,
     with pytest.raises(InputError, match="no snapshot yet"):
         export(make(store), tmp_path / "run.zip")
     (tmp_path / "there.zip").touch()
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         export(make(store), tmp_path / "there.zip")
     with pytest.raises(InputError, match="choose another folder"):
         export(shipped, tmp_path / "there.zip" / "run.zip")
@@ -108,7 +108,7 @@ def test_snapshots_of_two_runs_are_no_run(shipped: Run, store: RunStore, tmp_pat
     """Each is whole and signed; only together they are wrong."""
     other = RunStore(ROOT / "checkpoints").get("pretrained-small").snapshot()
     first, second, *_ = shipped.snapshots()
-    entries = dict(contents(shipped))
+    entries = dict(archive_files(shipped))
     for name, content in (
         (first.path.name, other.path.read_bytes()),
         (first.path.name, second.path.read_bytes()),
@@ -118,7 +118,7 @@ def test_snapshots_of_two_runs_are_no_run(shipped: Run, store: RunStore, tmp_pat
         with zipfile.ZipFile(tmp_path / "mixed.zip", "w") as archive:
             for one, kept in {**entries, name: content}.items():
                 archive.writestr(one, kept)
-        with pytest.raises(InputError, match="of another run"):
+        with pytest.raises(InputError, match="belongs to another run"):
             import_(store, tmp_path / "mixed.zip")
     assert store.list() == [] and not list(store.root.iterdir())
 

@@ -17,8 +17,8 @@ from urllib.parse import urlparse
 import pytest
 
 from nanollm.runs.store import RunStore
-from nanollm.runs.transfer.archive import contents
-from nanollm.runs.transfer.hub import card
+from nanollm.runs.transfer.archive import archive_files
+from nanollm.runs.transfer.hub import model_card
 from tests.conftest import ROOT
 
 SHA = "1" * 40
@@ -147,7 +147,7 @@ def test_a_run_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path: Path) -> None:
     hub.repositories["somebody/tale"] = files
     sent, brought = nanollm(hub, tmp_path, ["push", str(shipped.folder), "somebody/tale"], ["pull", "somebody/tale"])
     assert sent[0] == 0 and f"{hub.address}/somebody/tale" in sent[1], sent
-    assert files["README.md"].decode() == card(shipped, "somebody/tale") and "sample.py" in files
+    assert files["README.md"].decode() == model_card(shipped, "somebody/tale") and "sample.py" in files
 
     assert brought[0] == 0, brought
     (run,) = RunStore(tmp_path / "checkpoints").list()
@@ -159,13 +159,13 @@ def test_a_run_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path: Path) -> None:
 
 def test_what_is_forged_or_refused_is_said_in_a_sentence(hub: Hub, tmp_path: Path) -> None:
     shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
-    forged = dict(contents(shipped))
+    forged = dict(archive_files(shipped))
     forged["checkpoint_00000005.safetensors"] = forged["checkpoint_00000004.safetensors"]
     hub.repositories["somebody/forged"] = forged
     expected = {
-        ("pull", "somebody/forged"): "of another run",
-        ("pull", "somebody/none"): "The Hub did not do it",
-        ("pull", "no name at all"): "is no name of a repository",
+        ("pull", "somebody/forged"): "belongs to another run",
+        ("pull", "somebody/none"): "The Hugging Face Hub request failed",
+        ("pull", "no name at all"): "is not a valid repository name",
         ("push", str(shipped.folder), "somebody/tale"): "hf auth login",
     }
     for (status, said, told), words in zip(
@@ -178,7 +178,7 @@ def test_what_is_forged_or_refused_is_said_in_a_sentence(hub: Hub, tmp_path: Pat
 
 def test_the_card_tells_the_runs_figures() -> None:
     run = RunStore(ROOT / "checkpoints").get("pretrained-nano")
-    told = card(run, "somebody/tale")
+    told = model_card(run, "somebody/tale")
     loss = run.status().val_loss
     assert loss is not None
     for words in (

@@ -32,7 +32,7 @@ def test_it_computes_what_the_model_computes(tmp_path: Path, position: str, qk_n
     ids = [1, 2, 3, 4, 0, 9, 9, 5]
     expected = model(torch.tensor([ids]))[0].detach().numpy()
     assert np.abs(alone.logits(weights, facts, ids) - expected).max() < (0.1 if half else 1e-4)
-    assert len("".join(alone.write(path, "ab", 20))) == 22
+    assert len("".join(alone.generate(path, "ab", 20))) == 22
 
 
 def test_it_needs_nothing_but_numpy(tmp_path: Path) -> None:
