@@ -26,7 +26,7 @@ NUMBERS = itertools.count()
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     # As on a Hugging Face Space, whose proxy forwards each visitor's address.
-    with serve(tmp_path_factory.mktemp("home"), public=True, env={"SPACE_ID": "somebody/nano-llm"}) as page:
+    with serve(tmp_path_factory.mktemp("home"), public=True, env={"SPACE_ID": "alice/nano-llm"}) as page:
         yield page
 
 
@@ -39,9 +39,9 @@ def visit(page: Page, bring: bool) -> None:
             assert browser.get(path).status_code == 200
         assert not call(browser, "runs", [])
         if bring:
-            files = {"files": ("text.txt", b"some words that somebody brought. " * 3000)}
+            files = {"files": ("text.txt", b"some words of a text file. " * 3000)}
             assert browser.post("gradio_api/upload", files=files).status_code == 200
-            assert call(browser, "corpus", [f"{number} " + "some words that somebody typed. " * 3000, "typed"])
+            assert call(browser, "corpus", [f"{number} " + "some words of a typed text. " * 3000, "typed"])
 
 
 def call(browser: httpx.Client, name: str, data: list) -> object:

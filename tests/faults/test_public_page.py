@@ -17,7 +17,7 @@ import httpx
 import pytest
 
 from tests.benchmarks.visitors import Measurements, Visitor
-from tests.conftest import ROOT, in_a_loop
+from tests.conftest import ROOT, run_coroutine
 from tests.serving import Page, serve
 
 SOON = 20.0  # time limit in seconds for every response, on a busy machine
@@ -63,7 +63,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Iterator[Pa
     """A page started like on a Hugging Face Space."""
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(ROOT / "checkpoints" / "pretrained", home / "checkpoints" / "pretrained")
-    space = {"SYSTEM": "spaces", "SPACE_ID": "somebody/nano-llm", "SPACE_HOST": "somebody-nano-llm.hf.space"}
+    space = {"SYSTEM": "spaces", "SPACE_ID": "alice/nano-llm", "SPACE_HOST": "alice-nano-llm.hf.space"}
     with serve(home, public=True, env={**space, "PYTHONPATH": str(outside.parent)}) as page:
         yield page
 
@@ -242,7 +242,7 @@ def test_d1_many_write_at_the_same_time(page: Page) -> None:
         await asyncio.gather(*(act() for person in people for act in (person.write, person.news, person.look)))
         return measurements
 
-    measurements = in_a_loop(load_test())
+    measurements = run_coroutine(load_test())
     assert not measurements.errors, measurements.errors
     assert len(measurements.seconds["first character"]) == 6 and max(measurements.seconds["first character"]) < SOON
 
@@ -257,7 +257,7 @@ def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
         await asyncio.gather(*flood, ann.write(), ann.look(), ann.poll())
         return calm, hurried
 
-    calm, hurried = in_a_loop(both())
+    calm, hurried = run_coroutine(both())
     assert not calm.errors, calm.errors
     refused = sum(count for what, count in hurried.errors.items() if what.endswith("429"))
     assert refused > 10 and refused < 50, hurried.errors
