@@ -32,14 +32,12 @@ def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: s
     (from 0), the run of that rank in Compare's lineup. The page's bar also writes the browser's selection store
     (services/selection.js), which every tab subscribes to.
     """
-    constants = {"rank": "", "where": ""}
-    if rank is not None:
-        constants = {"rank": str(rank), "where": sentences.IN_COLUMN.format(column=rank + 1)}
     return component(
         "shell/time_bar.js",
         TEMPLATE,
         {"run": None, "step": None},
         elem_id=elem_id,
         elem_classes=elem_classes,
-        **constants,
+        rank="" if rank is None else str(rank),
+        where="" if rank is None else sentences.IN_COLUMN.format(column=rank + 1),
     )
