@@ -63,7 +63,7 @@ def layout(ctx: Context) -> Parts:
         with gr.Column(elem_classes="sample-writing", min_width=0):
             ask = sampling_controls.prompt_row(PLACE, PROMPT)
             sampling = sampling_controls.sampling_controls(PLACE)
-            output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, frame=_frame(ctx))
+            output = shaded_text(TEXT, LABEL, panel=PANEL, note=WAITING, tab="sample", frame=_frame(ctx))
             about = line("sample-about")
             fold = sampling_controls.seed_controls(PLACE, LENGTH, ctx.limits.max_length)
             copied = copying.layout(TEXT)
@@ -104,22 +104,17 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
             return f"# {error_message(error)}"
 
     # After what the text does at these moments: only it knows what was settled in it by choosing.
-    asking = browser_call("components/text_view/texts.js", "question", returns=True, place=f"'{TEXT}'")
-    for moment in (parts.python.expand, ctx.selection.change, parts.output.settle):
+    asking = browser_call("components/text_view/texts.js", "currentRequest", returns=True, place=f"'{TEXT}'")
+    for moment in (parts.python.expand, parts.output.cached, parts.output.settle):
         moment(call, ctx.selection, parts.call, js=asking, **UNQUEUED, **MULTIPLE)
 
 
 def _wire_writing(ctx: Context, parts: Parts) -> None:
     """Answer the requests that the text makes in the browser (components/text_view/followed_text.js)."""
-    now = [ctx.selection, ctx.tab, *parts.asked]
-    follow = browser_call(
-        "services/requests.js", "follow", "selection", "open", *ASKED, place=f"'{TEXT}'", tab="'sample'"
-    )
-    press = browser_call("services/requests.js", "press", "selection", *ASKED, place=f"'{TEXT}'", tab="'sample'")
-    gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(
-        parts.ask.submitted, None, [ctx.selection, *parts.asked], None, js=press, api_visibility="private", **MULTIPLE
-    )
+    follow = browser_call("components/text_view/texts.js", "follow", *ASKED, place=f"'{TEXT}'")
+    press = browser_call("components/text_view/texts.js", "generate", *ASKED, place=f"'{TEXT}'")
+    parts.output.follow(None, parts.asked, None, js=follow, api_visibility="private", **MULTIPLE)
+    gr.on(parts.ask.submitted, None, parts.asked, None, js=press, api_visibility="private", **MULTIPLE)
 
     @report_errors
     def write(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
