@@ -1,7 +1,6 @@
-"""nano-llm: small character-level Transformers, to train, to sample from and to look into.
+"""nano-llm: train small character-level Transformers, sample from them and inspect them.
 
-The public names load when they are first used (PEP 562), so that `import nanollm` is instant and listing runs needs no
-torch.
+The public names are imported lazily (PEP 562), so that `import nanollm` is fast and listing runs does not import torch.
 """
 
 from __future__ import annotations
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
     from nanollm.train.loop import set_seed, train_with_config
     from nanollm.train.state import TrainState
 
-# `nanollm.train.loop` is the module, as in `from nanollm.train.loop import train`; a name cannot be both.
-_HOME = {
+# The module of each public name. `nanollm.train` is the package, so the function train() is not among them.
+_MODULES = {
     "train.checkpoint": ("load_checkpoint", "load_model", "save_checkpoint"),
     "config": ("PRESETS", "ModelConfig", "TrainConfig", "make_configs", "preset"),
     "data.corpus": ("CorpusStore",),
@@ -42,7 +41,7 @@ _HOME = {
     "train.loop": ("set_seed", "train_with_config"),
     "train.state": ("TrainState",),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "PRESETS",

@@ -1,4 +1,4 @@
-"""Run folders made by hand, for tests that only read them."""
+"""Run folders written directly, for tests that only read them."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def evaluated(number: int, val_loss: float | None) -> events.Eval:
 def checkpoint(
     folder: Path, name: str, number: int, val_loss: object = None, characters: str = "", **others: object
 ) -> None:
-    """A safetensors file of the right form, without a tensor in it; `others` of its facts are as given."""
+    """Write a valid safetensors header without tensors; `others` override its metadata."""
     facts = {"format": 1, "step": number, "train": None, "train_loss": 2.5, "val_loss": val_loss}
     facts["model"] = {"vocab_size": 40, "embedding_dim": 16, "num_layers": 1, "ffn_hidden_dim": 16}
     facts |= ({"characters": sorted(set(characters))} if characters else {}) | others

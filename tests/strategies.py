@@ -1,4 +1,4 @@
-"""Random small models for property tests: every value that ModelConfig admits, in sizes that compute at once."""
+"""Hypothesis strategies: random ModelConfigs with all options, small enough to compute quickly."""
 
 from __future__ import annotations
 

@@ -23,6 +23,7 @@ from nanollm.cli import settings_reference as reference
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
+from tests import module_map
 from tests.conftest import ROOT
 
 DOCUMENTS = ("README.md", "TRAINING.md")
@@ -51,18 +52,18 @@ COVERED_ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
     "python -m tests.benchmarks.sampling": (("tests/test_benchmarks.py", "test_sampling"),),
     "python -m tests.benchmarks.distributed": (("tests/test_benchmarks.py", "test_distributed"),),
     "torchrun --nproc-per-node 2 -m nanollm train --preset medium --corpus my.txt --run-dir checkpoints/together": (
-        ("tests/train/test_distributed.py", "test_two_processes_make_the_run_that_one_makes"),
+        ("tests/train/test_distributed.py", "test_two_processes_reproduce_the_run_of_one"),
     ),
     "torchrun --nproc-per-node 2 -m nanollm train --run-dir checkpoints/together --resume": (
         (
             "tests/train/test_distributed.py",
-            "test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted",
+            "test_a_paused_and_killed_run_equals_an_uninterrupted_one",
         ),
     ),
     **{
         f"torchrun --nnodes 2 --node-rank {rank} --nproc-per-node 1 --master-addr first --master-port 29400 "
         "-m nanollm train --corpus my.txt --run-dir checkpoints/apart": (
-            ("tests/train/test_distributed.py", "test_machines_meet_and_only_the_first_has_text_and_folder"),
+            ("tests/train/test_distributed.py", "test_only_the_first_machine_needs_the_text_and_the_run_folder"),
         )
         for rank in (0, 1)
     },
@@ -73,7 +74,9 @@ TINY_SCALE = ["--num-steps-scale", "0.001"]
 
 
 def text_of(document: str) -> str:
-    return (ROOT / document).read_text(encoding="utf-8")
+    """Return a document without the generated list of modules, whose docstrings name commands too."""
+    text = (ROOT / document).read_text(encoding="utf-8")
+    return re.sub(f"{module_map.BEGIN}.*?{module_map.END}", "", text, flags=re.S)
 
 
 def shell_commands(text: str) -> list[str]:

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.test_every_row import ROWS
+from tests.faults.test_every_guarantee import ROWS
 
 TEXT = (ROOT / "docs" / "GUARANTEES.md").read_text(encoding="utf-8")
 TABLE = {row[0]: row[1:] for row in re.findall(r"^\| ([A-F]\d+) \| (.+) \| (.+) \| (.+) \|$", TEXT, flags=re.M)}
@@ -23,7 +23,7 @@ def cited(path) -> set[str]:
     return {*re.findall(r"\b[A-F]\d+\b", docstring), *map(str.upper, in_names)}
 
 
-CITED = {path.name: cited(path) for path in FAULTS.glob("test_*.py") if path.name != "test_every_row.py"}
+CITED = {path.name: cited(path) for path in FAULTS.glob("test_*.py") if path.name != "test_every_guarantee.py"}
 
 
 def test_the_tables_list_exactly_the_guarantees_that_tests_cite() -> None:

@@ -78,7 +78,7 @@ def add_by_name(
     """Add a text to the store by name: the id of a built-in text, or the path of a file.
 
     Use ./NAME for a file that is named like a built-in text. `progress` is called during a download. Raises InputError
-    if there is no such text, or it cannot be read or downloaded.
+    if the text does not exist, or cannot be read or downloaded.
     """
     builtin = builtin_by_id(str(name))
     return store.add_file(name, encoding=encoding) if builtin is None else add(store, builtin, progress)

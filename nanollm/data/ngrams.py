@@ -105,8 +105,8 @@ def _probabilities(tables: Sequence[NgramCounts], keys: np.ndarray) -> Iterator[
         yield probabilities
 
 
-def _count(ids: np.ndarray, order: int, vocab_size: int, most: float = math.inf) -> NgramCounts:
-    """Count the n-grams of ids, stopping after the chunk in which there are more than `most` distinct ones.
+def _count(ids: np.ndarray, order: int, vocab_size: int, max_distinct: float = math.inf) -> NgramCounts:
+    """Count the n-grams of ids, stopping after the chunk in which there are more than `max_distinct` distinct ones.
 
     Raises InputError for ids out of range.
     """
@@ -114,7 +114,7 @@ def _count(ids: np.ndarray, order: int, vocab_size: int, most: float = math.inf)
     for number, chunk in enumerate(_chunks(ids, order), start=1):
         more = _distinct(_keys(chunk, order, vocab_size), vocab_size**order)
         keys, counts = _merged((keys, counts), more) if len(keys) else more
-        if len(keys) > most:
+        if len(keys) > max_distinct:
             return NgramCounts(keys, counts, vocab_size, min(len(ids), number * _CHUNK + order - 1))
     return NgramCounts(keys, counts, vocab_size, len(ids))
 

@@ -157,7 +157,7 @@ def corpus_too_small(record: TrainingRecord) -> Iterator[Advice]:
     yield Advice(
         "corpus_too_small",
         "The text is too small for this model, which memorizes it. Use a smaller model or more text.",
-        f"{record.model.num_parameters:,} parameters for {record.characters:,} training characters; "
+        f"The model has {record.model.num_parameters:,} parameters for {record.characters:,} training characters; "
         f"training loss {train:.2f}, validation loss {val:.2f}.",
         "Train nano on this text",
         {},

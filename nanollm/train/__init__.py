@@ -1,7 +1,7 @@
-"""Training: the loop as a generator of events, one step, its state, the optimizers, evaluation and checkpoints.
+"""Training: the loop (a generator of events), the training step, its state, optimizers, evaluation and checkpoints.
 
-`train`, `train_with_config`, `set_seed`, `load_checkpoint` and `save_checkpoint` load when they are first used
-(PEP 562), so that importing a module that needs no torch, such as `nanollm.train.events`, does not load it.
+`train`, `train_with_config`, `set_seed`, `load_checkpoint` and `save_checkpoint` are imported lazily (PEP 562), so that
+modules without torch, such as `nanollm.train.events`, can be imported without loading it.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def evaluate(
 
 
 def _window_batches(row: np.ndarray, T: int, max_characters: int) -> Iterator[np.ndarray]:
-    """Yield batches of windows (B, T + 1) of ids (N,), as int64. A shorter last window is a batch of its own.
+    """Yield batches of windows (B, T + 1) of ids (N,), as int64. A shorter last window is yielded separately.
 
     If the ids are mapped from a file, only those of the current batch are in memory.
     """

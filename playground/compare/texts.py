@@ -1,4 +1,4 @@
-"""Texts: two to four models write from one prompt, one seed and the same dials, at the same time."""
+"""Texts: up to four models generate at the same time, from one prompt and seed with the same sampling settings."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from playground.compare import sentences
 from playground.compare.columns import (
     MAX_COLUMNS,
     Column,
@@ -17,9 +18,8 @@ from playground.compare.columns import (
     parse_columns,
     start_streams,
 )
-from playground.compare.compare_columns import column_count
 from playground.components import sampling_controls
-from playground.components.factory import browser_call
+from playground.components.factory import browser_call, component
 from playground.components.text import line, numbers, writing, written
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, report_errors
@@ -30,8 +30,16 @@ from playground.shell.time_bar import time_bar
 PLACE = "compare"
 PROMPT = "The "
 LENGTH = 300
-WAITING = "Press Generate all."
-UNKNOWN = "Not every one of these models knows all characters of the prompt."
+COLUMN_COUNT = """
+<div class="column-count">
+  <p class="second" hidden>{second}</p>
+  <p class="share" hidden>{share}</p>
+  <div class="footer-row">
+    <button type="button" class="small remove">{remove}</button>
+    <button type="button" class="small add">{add}</button>
+  </div>
+</div>
+"""
 
 
 @dataclass
@@ -55,8 +63,8 @@ class Parts:
         return [column.model for column in self.columns]
 
     @property
-    def question(self) -> list[Any]:
-        """What a question is made of, in the order in which `wire` names it."""
+    def request(self) -> list[Any]:
+        """The components of a generation request, in the order in which `wire` names them."""
         ask, fold = self.ask, self.fold
         return [
             self.count, ask.prompt, self.sampling.temperature, self.sampling.top_k, fold.length, fold.seed, *self.models
@@ -65,12 +73,12 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     with gr.Column(elem_classes="compare-view compare-ask when-texts when-blind", min_width=0):
-        ask = sampling_controls.prompt_row(PLACE, PROMPT, "Generate all")
+        ask = sampling_controls.prompt_row(PLACE, PROMPT, sentences.GENERATE_ALL)
         sampling = sampling_controls.sampling_controls(PLACE)
     warning = line("compare-caution", elem_classes="caution")
     with gr.Row(elem_classes="columns compare-view when-texts when-scored when-blind"):
         columns = [_column(index) for index in range(MAX_COLUMNS)]
-    count = column_count("compare-count")
+    count = _column_count("compare-count")
     with gr.Column(elem_classes="compare-view when-texts", min_width=0):
         fold = sampling_controls.seed_controls(PLACE, LENGTH, ctx.limits.max_length)
     return Parts(ask, sampling, warning, columns, count, fold)
@@ -80,50 +88,52 @@ def _column(index: int) -> ColumnParts:
     name = f"compare-{index + 1}"
     with gr.Column(min_width=200, elem_id=name, elem_classes="compared"):
         model = time_bar(f"{name}-model", rank=index, elem_classes="compact")
-        output = writing(f"{name}-text", f"What the model of column {index + 1} writes", WAITING)
-        told = numbers(f"{name}-facts")
-    return ColumnParts(model, output, told)
+        label = sentences.COLUMN_TEXT_LABEL.format(number=index + 1)
+        output = writing(f"{name}-text", label, sentences.PRESS_GENERATE)
+        return ColumnParts(model, output, numbers(f"{name}-facts"))
+
+
+def _column_count(elem_id: str) -> gr.HTML:
+    """The number of columns; None until the number of models is known.
+
+    With a payload {"models": [{"run", "step"}, …], "prompt", "temperature", "top_k", "max_length", "seed"} it triggers
+    `ask` when the columns should generate, and `tell` when only the facts about them changed.
+    """
+    return component(
+        "compare/compare_columns.js",
+        COLUMN_COUNT,
+        events=("ask", "tell"),
+        elem_id=elem_id,
+        second=sentences.SECOND_MODEL,
+        share=sentences.SAME_SHARE,
+        remove=sentences.REMOVE_MODEL,
+        add=sentences.ADD_MODEL,
+    )
 
 
 def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
-    ask, fold = parts.ask, parts.fold
     sampling_controls.wire_sampling(parts.sampling)
-    sampling_controls.wire_seed(fold, PLACE)
+    sampling_controls.wire_seed(parts.fold, PLACE)
     _wire_drop(ctx, parts)
-    # The browser says what is to be written, and when: one move of the time bar changes all columns, and asks once.
-    moved = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
-    models = [f"model{i}" for i in range(MAX_COLUMNS)]
-    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", *models]
-    follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
-    press = browser_call("compare/compare.js", "press", *names)
-    gr.on(moved, None, [ctx.tab, view, *parts.question], None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(ask.submitted, None, parts.question, None, js=press, api_visibility="private", **MULTIPLE)
-    bar_moved = browser_call("compare/compare.js", "together", "selection", "tab", *models, returns=True)
-    ctx.selection.change(
-        None,
-        [ctx.selection, ctx.tab, *parts.models],
-        parts.models,
-        js=bar_moved,
-        api_visibility="private",
-        **MULTIPLE,
-    )
+    _wire_requests(ctx, parts, view)
+    ask = parts.ask
 
-    def tell(event: gr.EventData) -> list[Any]:
+    def update_facts(event: gr.EventData) -> list[Any]:
         columns = parse_columns(ctx, event_data(event))
         return [*_each_column(map(facts, columns)), comparison_warning(column.run for column in columns)]
 
-    parts.count.tell(tell, None, [*(column.facts for column in parts.columns), parts.caution], **UNQUEUED, **MULTIPLE)
+    fact_outputs = [column.facts for column in parts.columns]
+    parts.count.tell(update_facts, None, [*fact_outputs, parts.caution], **UNQUEUED, **MULTIPLE)
 
     @report_errors
-    def write(request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
-        yield from _write(ctx, request.session_hash, event_data(event))
+    def generate(request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
+        yield from _generate(ctx, request.session_hash, event_data(event))
 
     parts.count.ask(
-        write,
+        generate,
         None,
         [
-            *(column.output for column in parts.columns),
-            *(column.facts for column in parts.columns),
+            *(column.output for column in parts.columns), *fact_outputs,
             parts.caution, ask.problem, ask.drop, ask.stop,
         ],
         **ctx.generation_concurrency,
@@ -138,14 +148,33 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     ask.stop.click(cancel, **UNQUEUED, **MULTIPLE)
 
 
+def _wire_requests(ctx: Context, parts: Parts, view: gr.Radio) -> None:
+    """Let the browser decide what to generate and when: one move of the time bar changes all columns in one request."""
+    changes = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
+    models = [f"model{i}" for i in range(MAX_COLUMNS)]
+    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", *models]
+    follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
+    press = browser_call("compare/compare.js", "press", *names)
+    gr.on(changes, None, [ctx.tab, view, *parts.request], None, js=follow, api_visibility="private", **MULTIPLE)
+    gr.on(parts.ask.asking, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
+    ctx.selection.change(
+        None,
+        [ctx.selection, ctx.tab, *parts.models],
+        parts.models,
+        js=browser_call("compare/compare.js", "together", "selection", "tab", *models, returns=True),
+        api_visibility="private",
+        **MULTIPLE,
+    )
+
+
 def _wire_drop(ctx: Context, parts: Parts) -> None:
-    """Drop what any of the models has never seen from the prompt, then write."""
+    """Remove the characters that any of the models does not know from the prompt, then generate."""
 
     @report_errors
     def without_unknown(prompt: str, count: Any, *models: Any) -> str:
-        asked = {"prompt": prompt, "temperature": 0, "top_k": 1, "max_length": 1, "seed": 0}
+        request = {"prompt": prompt, "temperature": 0, "top_k": 1, "max_length": 1, "seed": 0}
         columns = parse_columns(ctx, models_request(count, models))
-        start_streams(ctx, asked, columns)
+        start_streams(ctx, request, columns)
         unknown = {character for column in columns for character in column.unknown}
         return "".join(character for character in prompt if character not in unknown)
 
@@ -154,7 +183,7 @@ def _wire_drop(ctx: Context, parts: Parts) -> None:
     ).success(None, js=f"() => document.getElementById('{PLACE}-write').click()")
 
 
-def _write(ctx: Context, session: str | None, request: Any) -> Iterator[list[Any]]:
+def _generate(ctx: Context, session: str | None, request: Any) -> Iterator[list[Any]]:
     """Yield updates for the columns' texts and facts, the warning, the problem, its button, and Stop."""
     cancelled = ctx.active_streams.begin(session, PLACE)
     try:
@@ -163,7 +192,7 @@ def _write(ctx: Context, session: str | None, request: Any) -> Iterator[list[Any
         streams = [column.stream for column in columns if column.stream]
         unknown, prompt = any(column.unknown for column in columns), request.get("prompt")
         warning = comparison_warning(column.run for column in columns)
-        notes = [warning, UNKNOWN if unknown else "", gr.Button(visible=unknown)]
+        notes = [warning, sentences.UNKNOWN_CHARACTERS if unknown else "", gr.Button(visible=unknown)]
         speeds = _each_column(facts(column, "…" if column.stream else "–") for column in columns)
         rest = [*speeds, *notes, gr.Button(interactive=bool(streams))]
         yield [*_texts(columns, prompt), *rest]

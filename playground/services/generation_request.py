@@ -8,6 +8,7 @@ from typing import Any
 from nanollm.errors import InputError
 from nanollm.inference.sampling import SamplingOptions
 from playground.selection import parse_selection
+from playground.services import sentences
 
 MAX_PROMPT = 20_000  # characters; the model needs seconds to read them while the user waits
 
@@ -31,9 +32,9 @@ class GenerationRequest:
 
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not isinstance(self.kept, str):
-            raise InputError("The prompt must be text.")
+            raise InputError(sentences.PROMPT_NOT_TEXT)
         if len(self.prompt) + len(self.kept) > MAX_PROMPT:
-            raise InputError(f"The prompt is longer than {MAX_PROMPT:,} characters. Shorten it.")
+            raise InputError(sentences.LONG_PROMPT.format(limit=MAX_PROMPT))
         _ = self.sampling  # raises InputError for invalid options
 
     @classmethod
@@ -43,7 +44,7 @@ class GenerationRequest:
         try:
             request = cls(**{name: value for name, value in values.items() if name in names})
         except (AttributeError, TypeError):
-            raise InputError("Not a generation request: expected run, prompt and sampling settings.") from None
+            raise InputError(sentences.NOT_A_REQUEST) from None
         run, step = parse_selection({"run": request.run, "step": request.step})
         return replace(request, run=run, step=step)
 

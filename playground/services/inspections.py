@@ -1,4 +1,4 @@
-"""What Attention finds out about a model: computed by nanollm.explain, and kept while it may be asked for again."""
+"""Inspections of a model for the Attention tab: computed by nanollm.explain and cached for all visitors."""
 
 from __future__ import annotations
 
@@ -22,19 +22,18 @@ from nanollm.explain.logit_lens import LogitLens
 from nanollm.runs.store import Run, Snapshot
 from nanollm.train.checkpoint import LoadedModel, load_model
 from playground.selection import parse_selection
+from playground.services import sentences
 from playground.services.models import Models, Version, version
 from playground.services.wire_format import pack_attention
 
 Value = TypeVar("Value")
 
-MOST = 256  # characters looked at at once: more would be finer than a screen
-HELD_OUT = "text that it never trained on"
-THE_TEXT = "the text above alone"
-NEEDED = 2  # characters of held-out text: one to read, one to guess
+MAX_LENGTH = 256  # characters per view: cells of a longer text would be smaller than pixels
+MIN_HELD_OUT = 2  # characters: one as input, one as target
 
 
 class LRUCache(Generic[Value]):
-    """Results by what they follow from, the least recently asked for given up first."""
+    """A thread-safe cache that drops the least recently used results."""
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -42,19 +41,19 @@ class LRUCache(Generic[Value]):
         self._lock = Lock()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """The value of a key, made if it is not known. Two that ask at the same time may both make it."""
+        """Return the value of a key, calling `make` if it is missing. Concurrent calls may both call `make`."""
         known = self.peek(key)
         return known if known is not None else self.put(key, make())
 
     def peek(self, key: Hashable) -> Value | None:
-        """The value of a key if it is known."""
+        """Return the value of a key, or None."""
         with self._lock:
             if key in self._values:
                 self._values.move_to_end(key)
             return self._values.get(key)
 
     def put(self, key: Hashable, value: Value) -> Value:
-        """Keep a value, and hand it back."""
+        """Store a value and return it."""
         with self._lock:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -65,61 +64,61 @@ class LRUCache(Generic[Value]):
 
 @dataclass(frozen=True)
 class Maps:
-    """The characters at each snapshot of a run, turned so that they can be played."""
+    """The character maps of all snapshots of a run, aligned with each other so that they can be animated."""
 
     steps: list[int]
     maps: list[CharacterMap]
 
     @property
     def reach(self) -> float:
-        """How far from the middle axes must go to hold them all."""
+        """The axis limit that fits all maps."""
         return 1.08 * max(float(np.abs(each.points).max(initial=1e-9)) for each in self.maps)
 
 
 @dataclass(frozen=True)
 class View:
-    """What is looked at: one snapshot of a run, and the part of the text that it reads at once."""
+    """What is inspected: one snapshot of a run, and the end of a text that fits its context."""
 
     run: Run
     snapshot: Snapshot
     loaded: LoadedModel
-    file: Version  # which one was read; it may be gone by now
-    text: str  # the window, at most MOST characters
-    typed: str  # all of the text
+    file: Version  # the version that was read; the file may be gone
+    text: str  # what the model sees, at most MAX_LENGTH characters
+    typed: str  # the whole text
 
     @property
     def stamp(self) -> str:
-        """Which snapshot this is, for the browser: what it is told of another one is not for what it shows."""
+        """Identifies the snapshot in the browser, which ignores results for another one."""
         return f"{self.run.id} {self.snapshot.step}"
 
     @property
     def name(self) -> str:
-        """The snapshot's path as a person at the server's terminal would write it."""
+        """The snapshot's path, relative to the server's folder."""
         folder = f"pretrained/{self.run.folder.name}" if self.run.read_only else self.run.folder.name
         return f"checkpoints/{folder}/{self.snapshot.path.name}"
 
     @property
     def means_name(self) -> str:
-        """The same of the file with its means."""
+        """The path of the file with its means."""
         return self.name.replace(self.snapshot.path.name, self.snapshot.means_path.name)
 
     @property
     def findings_name(self) -> str:
-        """The same of the file with what was found out about it."""
+        """The path of the file with its findings."""
         return self.name.replace(self.snapshot.path.name, self.snapshot.findings_path.name)
 
     @property
     def about(self) -> str:
-        """Which part of a long text is shown, and why; empty where all of it is."""
+        """Which part of a long text is shown, and why; empty if all of it is."""
         size, total = len(self.text), len(self.typed)
         if size == total:
             return ""
-        why = "The page draws" if size == MOST else "This model sees"
-        return f"Shown: the last {size} of {total:,} characters. {why} no more at once."
+        template = sentences.SHOWN_BY_PAGE if size == MAX_LENGTH else sentences.SHOWN_BY_MODEL
+        return template.format(shown=size, total=total)
 
 
 class Inspections:
-    """The models behind the page, looked into."""
+    """Computes and caches inspections, by the version of the snapshot's file."""
 
     def __init__(self, models: Models, corpora: CorpusStore) -> None:
         self._models = models
@@ -129,31 +128,33 @@ class Inspections:
         self._measured: LRUCache[Means] = LRUCache(32)
         self._findings: LRUCache[Findings] = LRUCache(64)
         self._scores: LRUCache[HeadScores] = LRUCache(256)
-        self._rankings: LRUCache[tuple[list[HeadEffect], str]] = LRUCache(256)  # and what they were judged by
+        self._rankings: LRUCache[tuple[list[HeadEffect], str]] = LRUCache(256)  # with the name of the evaluated text
         self._maps: LRUCache[Maps] = LRUCache(8)
         self._meters: LRUCache[ContextUse] = LRUCache(64)
-        self.written: LRUCache[str] = LRUCache(64)  # by untouched models
+        self.written: LRUCache[str] = LRUCache(64)  # texts sampled from models without ablation
         self.lenses: LRUCache[LogitLens] = LRUCache(16)  # up to 0.5 MB each
-        self.ranked_now: dict[str | None, Hashable] = {}  # the key of the ranking that a visitor has under way
+        self.ranked_now: dict[str | None, Hashable] = {}  # by session: the key of the running ranking
 
     def view(self, selection: Any, text: Any) -> View:
-        """What a selection and a text come to. Raises InputError where there is no snapshot, or for an unknown
-        character, even if it lies before the window."""
+        """Return the view of a selection and a text.
+
+        Raises InputError if the snapshot does not exist, or for an unknown character anywhere in the text.
+        """
         run, snapshot = self._models.find(*parse_selection(selection))
         file, loaded = version(snapshot), self._models.at(snapshot)
         typed = text if isinstance(text, str) else ""
         if not typed:
-            raise InputError("There is no text to look at: write some characters.")
+            raise InputError(sentences.NO_TEXT)
         loaded.tokenizer.encode(typed)
-        return View(run, snapshot, loaded, file, typed[-min(MOST, loaded.model.config.context_length) :], typed)
+        return View(run, snapshot, loaded, file, typed[-min(MAX_LENGTH, loaded.model.config.context_length) :], typed)
 
     def unknown(self, selection: Any, text: Any) -> str:
-        """The characters of a text that the chosen model does not know."""
+        """Return the characters of a text that the selected model does not know."""
         return "".join(self._models.get(*parse_selection(selection)).tokenizer.unknown(str(text)))
 
     def example(self, selection: Any, text: str) -> str:
-        """A text as long as `text` that the chosen model can read: what its run held out, else `text` as far as it
-        goes."""
+        """Return a text as long as `text` that the selected model knows: held-out text, else `text` without unknown
+        characters."""
         run, snapshot = self._models.find(*parse_selection(selection))
         loaded = self._models.at(snapshot)
         try:
@@ -162,63 +163,61 @@ class Inspections:
             return "".join(character for character in text if character not in loaded.tokenizer.unknown(text))
 
     def attention(self, view: View) -> AttentionMap:
-        """Where all heads look."""
+        """Return the attention weights of all heads."""
         return attention_map(view.loaded.model, view.loaded.tokenizer, view.text)
 
     def frame(self, view: View) -> dict[str, Any]:
-        """The same as the browser takes it, with what it is of."""
+        """Return the attention weights packed for the browser, with the snapshot's stamp and step."""
 
         def make() -> dict[str, Any]:
             seen = self.attention(view)
-            told = {"stamp": view.stamp, "step": view.snapshot.step}
-            return {**pack_attention(seen.weights, seen.characters), **told}
+            packed = pack_attention(seen.weights, seen.characters)
+            return {**packed, "stamp": view.stamp, "step": view.snapshot.step}
 
         return self._frames.get((view.file, view.text), make)
 
     def held_out(self, run: Run, loaded: LoadedModel) -> np.ndarray:
-        """The part of the run's text (N,) that it was never trained on, as the model reads it.
+        """Return the validation split of the run's text as ids (N,) of the model's vocabulary.
 
-        Raises InputError if the text is no longer here, has characters that the model does not know, or is all
-        trained on.
+        Raises InputError if the text is gone, has characters that the model does not know, or has no such split.
         """
         return self._held_out.get(run.id, lambda: self._read_held_out(run, loaded))
 
     def _read_held_out(self, run: Run, loaded: LoadedModel) -> np.ndarray:
         written, ids = self._corpora.encoded(str(run.corpus.get("sha256")))
-        _, kept_back = split(ids, run.train_config.validation_fraction)
-        if len(kept_back) < NEEDED:
-            raise InputError("Nothing of this run's text was held out.")
-        if written.characters != loaded.tokenizer.characters:  # a run that goes on from another one's model
-            kept_back = loaded.tokenizer.encode("".join(written.characters))[kept_back]
-        return kept_back
+        _, held_out = split(ids, run.train_config.validation_fraction)
+        if len(held_out) < MIN_HELD_OUT:
+            raise InputError(sentences.NO_HELD_OUT)
+        if written.characters != loaded.tokenizer.characters:  # the run continues the model of another run
+            held_out = loaded.tokenizer.encode("".join(written.characters))[held_out]
+        return held_out
 
     def means(self, view: View) -> tuple[Means | None, str]:
-        """What each part does on average, and a sentence on where that was measured; None where it cannot be."""
+        """Return the mean output of each head, and an empty string; or None and the reason why there are no means."""
         try:
             return self._measured.get(view.file, lambda: load_means(view.snapshot.means_path)), ""
         except InputError:
-            pass  # measured now, if there is a text
+            pass  # not stored: measure them, if the text is available
         try:
             held_out = self.held_out(view.run, view.loaded)
             return self._measured.get(view.file, lambda: measure_means(view.loaded.model, held_out)), ""
         except InputError:
-            return None, "No means were kept with this snapshot, and its text is not here: so to zero."
+            return None, sentences.NO_MEANS
 
     def judged_by(self, view: View) -> tuple[np.ndarray, str]:
-        """The ids (N,) that a model is judged by, and in words where they come from: text held out, else the one
-        that is looked at."""
+        """Return the ids (N,) to evaluate a model on and their name: held-out text, else the inspected text."""
         try:
-            return self.held_out(view.run, view.loaded), HELD_OUT
+            return self.held_out(view.run, view.loaded), sentences.HELD_OUT
         except InputError:
-            return view.loaded.tokenizer.encode(view.typed), THE_TEXT
+            return view.loaded.tokenizer.encode(view.typed), sentences.THIS_TEXT
 
     def key(self, view: View) -> tuple[Hashable, str | None]:
-        """What a finding follows from: the snapshot, and where no text was held out for it, the one looked at too."""
-        judged_by_typed = self.findings(view) is None and self.judged_by(view)[1] == THE_TEXT
+        """Return the cache key of an evaluation: the snapshot and, without held-out text, the inspected text."""
+        judged_by_typed = self.findings(view) is None and self.judged_by(view)[1] == sentences.THIS_TEXT
         return view.file, view.typed if judged_by_typed else None
 
     def findings(self, view: View) -> Findings | None:
-        """What was kept beside the snapshot, measured on text that it never trained on; None where nothing was."""
+        """Return the findings stored with the snapshot, measured on held-out text; None if there are none."""
         try:
             found = self._findings.get(view.file, lambda: load_findings(view.snapshot.findings_path))
         except InputError:
@@ -226,42 +225,42 @@ class Inspections:
         return found if found.fit(view.loaded.model.config) else None
 
     def head_scores(self, view: View) -> tuple[HeadScores, str]:
-        """How well each head fits each pattern, on the beginning of the held-out text, and in words on what text."""
+        """Return each head's score for each head type, and the name of the evaluated text."""
         if found := self.findings(view):
-            return found.scores, HELD_OUT
+            return found.scores, sentences.HELD_OUT
         ids, where = self.judged_by(view)
         text = view.loaded.tokenizer.decode(ids[:HEAD_TYPE_CHARACTERS])
         make = lambda: head_scores(view.loaded.model, view.loaded.tokenizer, text)  # noqa: E731
         return self._scores.get(self.key(view), make), where
 
     def known_scores(self, view: View) -> HeadScores | None:
-        """The same as far as nothing needs to be computed for it."""
+        """Return the scores if they are cached or stored, else None."""
         found = self.findings(view)
         return found.scores if found else self._scores.peek(self.key(view))
 
     def ranking(self, view: View) -> tuple[list[HeadEffect], str] | None:
-        """How much each head matters, and in words what that was measured on; None where they are not ranked yet."""
+        """Return the effect of ablating each head and the name of the evaluated text; None if not yet computed."""
         if found := self.findings(view):
-            return found.effects, HELD_OUT
+            return found.effects, sentences.HELD_OUT
         return self._rankings.peek(self.key(view))
 
     def keep_ranking(self, view: View, effects: list[HeadEffect], where: str) -> None:
-        """Remember a finished ranking for everybody who looks at this snapshot."""
+        """Cache a finished ranking for all visitors."""
         self._rankings.put(self.key(view), (effects, where))
 
     def maps(self, view: View) -> Maps:
-        """The character maps of all snapshots of the run that is looked at."""
+        """Return the character maps of all snapshots of the run."""
         snapshots = view.run.snapshots()
 
         def make() -> Maps:
-            models = (load_model(snapshot.path) for snapshot in snapshots)  # one at a time: nobody looks at the others
+            models = (load_model(snapshot.path) for snapshot in snapshots)  # loaded one at a time and not cached
             return Maps([s.step for s in snapshots], align([character_map(m.model, m.tokenizer) for m in models]))
 
         return self._maps.get((view.run.id, *(snapshot.step for snapshot in snapshots)), make)
 
     def meter(self, view: View) -> tuple[ContextUse, str]:
-        """How far back the model really looks, and in words what that was measured on."""
+        """Return how the loss depends on the context length, and the name of the evaluated text."""
         if found := self.findings(view):
-            return found.context_use, HELD_OUT
+            return found.context_use, sentences.HELD_OUT
         ids, where = self.judged_by(view)
         return self._meters.get(self.key(view), lambda: measure_context_use(view.loaded.model, ids)), where

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanollm.errors import InputError
 from nanollm.runs.store import Run, RunStore, Snapshot
+from playground.services import sentences
 
 if TYPE_CHECKING:
     from nanollm.train.checkpoint import LoadedModel
@@ -35,7 +36,7 @@ class Models:
     def find(self, run_id: str | None, step: int | None) -> tuple[Run, Snapshot]:
         """Return the run and the snapshot that a selection names. Raises InputError if either does not exist."""
         if run_id is None:
-            raise InputError("There is no trained model yet. Add a text in Corpus and train one.")
+            raise InputError(sentences.NO_MODEL)
         run = self._runs.get(run_id)
         return run, run.snapshot(step)
 
@@ -58,7 +59,7 @@ def version(snapshot: Snapshot) -> Version:
     try:
         stat = snapshot.path.stat()
     except OSError:
-        raise InputError("This snapshot no longer exists. Choose another one on the time bar.") from None
+        raise InputError(sentences.SNAPSHOT_GONE) from None
     return str(snapshot.path), stat.st_mtime_ns, stat.st_size
 
 

@@ -21,7 +21,7 @@ import gradio as gr
 from playwright.sync_api import sync_playwright
 
 from nanollm.explain.ablation import RANK_CHARACTERS
-from playground.attention.tab import TEXT
+from playground.attention.sentences import EXAMPLE_TEXT
 from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
 from playground.context import Context
 from playground.services.inspections import View
@@ -69,7 +69,7 @@ def measure() -> Iterator[tuple[str, str, float, float]]:
 
 def _view(ctx: Context, model: str) -> View:
     """The last snapshot of a model with the example text, and the bundled text as held-out text."""
-    view = ctx.inspections.view({"run": f"pretrained-{model}", "step": None}, TEXT)
+    view = ctx.inspections.view({"run": f"pretrained-{model}", "step": None}, EXAMPLE_TEXT)
     text, tokenizer = BUNDLED.read_text(encoding="utf-8"), view.loaded.tokenizer
     unknown = set(tokenizer.unknown(text))
     ids = tokenizer.encode("".join(character for character in text if character not in unknown))
@@ -89,7 +89,7 @@ def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[
     for module, values in arguments.items():
         yield module.__name__.rsplit(".", 1)[-1], lambda m=module, v=values: m.show(ctx, layouts[m], view, head, *v)
     yield "map", lambda: model_overview.show_map(ctx, layouts[model_overview], view)
-    yield "meter", lambda: model_overview.show_meter(ctx, layouts[model_overview], view)
+    yield "meter", lambda: model_overview.show_context(ctx, layouts[model_overview], view)
     ids, means = ctx.inspections.judged_by(view)[0], ctx.inspections.means(view)[0]
     assert len(ids) > RANK_CHARACTERS, "the page uses this many characters"
     yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))

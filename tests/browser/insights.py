@@ -241,7 +241,7 @@ def bright_says_little_of_important(look: Look) -> bool:
         ]
         print(f"   {name}: {told[0]}, {told[1]} nats; over all {len(effects)} heads ranks correlate by {rho:.2f}")
     with look.tab(f"tab=attention&run={look.run('medium').id}") as tab:
-        tab.locator("#attention-ranking").get_by_text("Missed most").wait_for()
+        tab.locator("#attention-ranking").get_by_text("Largest effect").wait_for()
         look.shoot(tab, "8-bars")
     return bool(most["medium"] > 3)
 

@@ -147,13 +147,13 @@ def ask_what_it_does_not_know(tab: Tab) -> None:
 def turn_to(view: str) -> Callable[[Tab], None]:
     def turn(tab: Tab) -> None:
         tab.locator("#compare-view").get_by_text(view, exact=True).click()
-        if view != "Blind round":  # a fourth, whose files are only there to be counted
+        if view != "Guess the size":  # a fourth, whose files are only there to be counted
             tab.locator("#compare-count .add").locator("visible=true").click()
-        if view == "Same text scored":
+        if view == "Score a text":
             tab.locator("#compare-score-text textarea").fill(LETTERS)
             tab.locator("#compare-score").click()
             tab.locator("#compare-difference .losses").wait_for()
-        if view == "Blind round":
+        if view == "Guess the size":
             tab.locator("#compare-blind .begin").click()
             tab.locator("#compare-blind .guess:enabled").first.click()
 
@@ -165,7 +165,7 @@ def look_through(lens: str) -> Callable[[Tab], None]:
 
     def turn(tab: Tab) -> None:
         tab.locator("#attention-lens label", has_text=lens).click()
-        if lens == "Does it matter?":
+        if lens == "Ablation":
             for part in ("L1·H2", "L1·H3"):
                 tab.locator(f"[data-part='{part}']").click()
             tab.locator("#attention-effects li.strong").wait_for()
@@ -206,13 +206,13 @@ SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     "sample-unknown": ("sample", "pretrained-small", ask_what_it_does_not_know),
     **{
         f"attention-{lens.split()[0].lower()}": ("attention", "pretrained-medium", look_through(lens))
-        for lens in ("Where it looks", "Does it matter?", "What is it?", "Layer by layer")
+        for lens in ("Attention", "Ablation", "Head type", "Logit lens")
     },
     "attention-whole": ("attention", "pretrained-small", open_the_whole_model),
     **{f"compare-{view.split()[-1].lower()}": ("compare", "", draw(view)) for view in ("Curves", "Table")},
     **{
         f"compare-{view.split()[-1].lower()}": ("compare", "", turn_to(view))
-        for view in ("Texts", "Same text scored", "Blind round")
+        for view in ("Texts", "Score a text", "Guess the size")
     },
 }
 # The same of a home without any run.

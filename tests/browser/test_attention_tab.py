@@ -114,7 +114,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     head(tab, "L1·H2").click()
     tab.wait_for_url(re.compile("layer=1&head=2"))
 
-    # Where it looks: large, and as the text.
+    # Attention: large, and as the text.
     expect(tab.locator("#attention-heatmap .js-plotly-plot")).to_be_visible()
     expect(tab.locator("#attention-heatmap")).to_contain_text("␣")
     cells = "() => document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).length"
@@ -130,8 +130,8 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     )
     assert not re.search(r"<script[^>]* src=", content)
 
-    # Does it matter? One part, then two; the writing parts at a marked character.
-    lens(tab, "Does it matter?")
+    # Ablation: One part, then two; the writing parts at a marked character.
+    lens(tab, "Ablation")
     expect(tab.locator("#attention-cost")).to_contain_text("Nothing is switched off")
     tab.locator("[data-part='L1·H2']").click()
     expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2 this text costs")
@@ -151,18 +151,18 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
 
     # Every head ranked: bars, and a sentence; another snapshot knows nothing of it.
     tab.locator("#attention-rank").click()
-    expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
+    expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
     tab.evaluate(LATE)
-    expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
+    expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
     tab.wait_for_function(f"async () => Object.keys({INSIDE}.known('effects')).length === 4")
     expect(tab.locator("#attention-rank")).to_be_disabled()
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile(r"without it .*±"))
 
-    # What is it? A name is of one snapshot, for every thumbnail that shows it, and for no other.
-    lens(tab, "What is it?")
+    # Head type: A name is of one snapshot, for every thumbnail that shows it, and for no other.
+    lens(tab, "Head type")
     expect(tab.locator("#attention-name")).to_have_text("L1·H2: previous character")
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile("previous character"))
-    lens(tab, "Where it looks")
+    lens(tab, "Attention")
     cells = "JSON.stringify(document.querySelector('#attention-heatmap .chart-plot').data[0].z)"
     previous = "document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).at(-2) > 0.9"
     tab.wait_for_function(previous)
@@ -281,7 +281,7 @@ def test_the_whole_model_and_a_text_that_it_cannot_read(tab: Tab) -> None:
     tab.locator("#attention-whole > button").click()
     expect(tab.locator("#attention-map .js-plotly-plot")).to_be_visible()
     expect(tab.locator("#attention-map-about")).to_contain_text("The map shows")
-    expect(tab.locator("#attention-meter-about")).to_contain_text("text that it never trained on")
+    expect(tab.locator("#attention-meter-about")).to_contain_text("held-out text")
     shown = tab.locator("#attention-map-about").inner_text()
     tab.locator("#time-bar input[type=range]").focus()
     tab.keyboard.press("Home")

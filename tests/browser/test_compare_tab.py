@@ -34,7 +34,7 @@ SHAPES: list[dict[str, Any]] = [
     {"embedding_dim": 64, "num_layers": 3},
 ]
 QUICK = {"num_steps": 40, "batch_size": 8, "context_length": 32, "ffn_hidden_dim": 64, "eval_interval": 20}
-NAMES = {"texts": "Texts", "curves": "Curves", "table": "Table", "scored": "Same text scored", "blind": "Blind round"}
+NAMES = {"texts": "Texts", "curves": "Curves", "table": "Table", "scored": "Score a text", "blind": "Guess the size"}
 # Lengths of the three texts, looked at whenever one of them grows.
 WATCH = """() => {
   const texts = [1, 2, 3].map((i) => document.querySelector(`#compare-${i}-text .text`));
@@ -43,7 +43,7 @@ WATCH = """() => {
   texts.forEach((text) => look.observe(text, { characterData: true, childList: true, subtree: true }));
 }"""
 
-# Press Write all, and Stop as soon as all three have begun: even where a test would look only once they have ended.
+# Press Generate all, and Stop as soon as all three have begun: even where a test would look only once they have ended.
 WRITE_AND_STOP = """() => new Promise((done) => {
   const begun = (i) => document.querySelector(`#compare-${i}-text .text`).textContent;
   const stop = document.getElementById("compare-stop");

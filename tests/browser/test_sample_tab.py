@@ -389,7 +389,7 @@ def test_the_guidance_goes_on_when_its_step_was_done(visit: Visit) -> None:
     expect(guide).to_contain_text("Now yours")
     visit.open("Attention")
     expect(guide).to_contain_text("Switch it off")
-    tab.locator("#attention-lens label", has_text="Does it matter?").click()
+    tab.locator("#attention-lens label", has_text="Ablation").click()
     tab.locator("#attention-board .part").first.click()
     expect(guide).to_be_hidden()
     visit.open("Compare")
@@ -460,7 +460,7 @@ def test_texts_that_look_like_markup_are_texts_in_every_other_view(visit: Visit)
     visit.open("Attention")
     tab.locator("#attention-text").locator("textarea, input").first.fill(HOSTILE.strip())
     expect(tab.locator("#attention-reading .text-view span")).to_have_count(QUICK["context_length"])
-    for lens in ("Where it looks", "Does it matter?", "What is it?", "Layer by layer"):
+    for lens in ("Attention", "Ablation", "Head type", "Logit lens"):
         tab.locator("#attention-lens label", has_text=lens).click()
         tab.wait_for_timeout(500)
     tab.get_by_role("button", name="Whole model").click()

@@ -182,7 +182,7 @@ def test_a_first_visitor_is_led_by_doing(come: Come, page: Page) -> None:
 
     visit.open("Attention")
     expect(words).to_contain_text(re.compile(r"Head L\d·H\d looks here"))
-    tab.locator("#attention-lens label", has_text="Does it matter?").click()
+    tab.locator("#attention-lens label", has_text="Ablation").click()
     tab.locator(".switches .part").nth(1).click()
     expect(guide).to_be_hidden()
     visit.open("Compare")

@@ -1,4 +1,4 @@
-"""The command line does what the page does, over the same folders, and never shows a traceback."""
+"""The command line: commands, output, exit statuses and one-sentence errors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ QUICK = ["--num-steps", "20", "--batch-size", "4", "--context-length", "16", "--
 
 
 def process(home: Path, *arguments: str) -> subprocess.Popen[str]:
-    """`python -m nanollm` as somebody types it."""
+    """Start `python -m nanollm` in a separate process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
     command = [sys.executable, "-m", "nanollm", *arguments]
     return subprocess.Popen(
@@ -36,9 +36,9 @@ def process(home: Path, *arguments: str) -> subprocess.Popen[str]:
 
 
 def nanollm(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """The same within this process, which saves the seconds of a start."""
-    said, told = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, redirect_stdout(said), redirect_stderr(told):
+    """Run a command in this process, which is faster than starting one."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(stdout), redirect_stderr(stderr):
         patch.chdir(home)
         patch.setattr(lookup, "CHECKPOINTS", home / "checkpoints")
         patch.setattr(lookup, "CORPORA", home / "data" / "corpora")
@@ -46,18 +46,18 @@ def nanollm(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
             status = cli.main(arguments)
         except SystemExit as ended:  # argparse's
             status = int(ended.code or 0)
-    return subprocess.CompletedProcess(arguments, status, said.getvalue(), told.getvalue())
+    return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder in which one run was trained on a text of one's own."""
+    """A folder with one run trained on a text file."""
     home = tmp_path_factory.mktemp("home")
     (home / "my text.txt").write_text("the cat sat on the mat, and the rat ran.\n" * 40)
     training = process(home, "train", "--corpus", "my text.txt", "--title", "cats", "--json", *QUICK)
-    said, told = training.communicate(timeout=120)
-    assert training.returncode == 0, told
-    assert json.loads(said)["state"] == "completed" and "validation loss" in told
+    stdout, stderr = training.communicate(timeout=120)
+    assert training.returncode == 0, stderr
+    assert json.loads(stdout)["state"] == "completed" and "validation loss" in stderr
     return home
 
 
@@ -107,12 +107,12 @@ def test_the_best_step_is_told_beside_the_last(home: Path) -> None:
         f"at step {best.step}, also saved). Run folder: {run.folder}\n"
     )
     listed = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
-    told = json.loads(nanollm(home, "runs", "show", listed.id, "--json").stdout)
-    assert told["final_val_loss"] == listed.curve().val_loss[-1] >= told["best_val_loss"]
-    assert told["best_step"] == listed.curve().best_step
+    result = json.loads(nanollm(home, "runs", "show", listed.id, "--json").stdout)
+    assert result["final_val_loss"] == listed.curve().val_loss[-1] >= result["best_val_loss"]
+    assert result["best_step"] == listed.curve().best_step
 
 
-def test_sampling_takes_the_newest_run_by_itself(home: Path) -> None:
+def test_sampling_defaults_to_the_newest_run(home: Path) -> None:
     flags = ["--prompt", "the ", "--max-length", "30", "--seed", "3"]
     plain = nanollm(home, "sample", *flags).stdout
     assert plain.startswith("the ") and len(plain) == 4 + 30 + 1
@@ -128,8 +128,8 @@ def test_several_samples_each_with_its_seed(home: Path) -> None:
     alone = [nanollm(home, "sample", *flags[:-1], str(3 + i)).stdout for i in range(2)]
     plain = nanollm(home, "sample", *flags, "--num-samples", "2").stdout
     assert plain == f"--- seed 3\n{alone[0]}--- seed 4\n{alone[1]}"
-    told = json.loads(nanollm(home, "sample", *flags, "--num-samples", "2", "--json").stdout)
-    assert [(s["seed"], s["text"] + "\n") for s in told["samples"]] == [(3, alone[0]), (4, alone[1])]
+    result = json.loads(nanollm(home, "sample", *flags, "--num-samples", "2", "--json").stdout)
+    assert [(s["seed"], s["text"] + "\n") for s in result["samples"]] == [(3, alone[0]), (4, alone[1])]
     refused = nanollm(home, "sample", "--num-samples", "0")
     assert refused.returncode == 2 and refused.stderr == "num_samples (0) must be a whole number from 1 to 256.\n"
 
@@ -149,7 +149,7 @@ def test_corpus_counts(home: Path) -> None:
     assert nanollm(home, "corpus", "my text.txt").stdout.startswith("1,640 characters, ")
 
 
-def test_a_run_goes_where_it_is_told(home: Path) -> None:
+def test_run_dir_selects_the_folder(home: Path) -> None:
     done = nanollm(home, "train", "--corpus", "my text.txt", "--run-dir", "elsewhere/mine", *QUICK)
     assert done.returncode == 0, done.stderr
     assert (home / "elsewhere" / "mine" / "checkpoint_final.safetensors").exists()
@@ -157,7 +157,7 @@ def test_a_run_goes_where_it_is_told(home: Path) -> None:
     assert again.returncode == 2 and "not empty" in again.stderr
 
 
-def test_a_run_can_be_continued(home: Path) -> None:
+def test_a_run_can_be_forked(home: Path) -> None:
     parent = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
     done = nanollm(home, "train", "--from", parent.id, "--num-steps", "5", "--learning-rate", "0.001", "--json")
     assert done.returncode == 0, done.stderr
@@ -170,7 +170,7 @@ def test_a_run_can_be_continued(home: Path) -> None:
     assert shown["parent"] == {"run": parent.id, "title": "cats", "step": 20}
 
 
-def test_or_forked_earlier_with_another_text_by_its_folder(home: Path) -> None:
+def test_a_fork_of_an_earlier_snapshot_on_another_text(home: Path) -> None:
     parent = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
     (home / "rats.txt").write_text("a rat sat on that mat.\n" * 60)
     where = ["--from", str(parent.folder), "--step", "0", "--corpus", "rats.txt", "--run-dir", "elsewhere/rats"]
@@ -191,7 +191,7 @@ def test_or_forked_earlier_with_another_text_by_its_folder(home: Path) -> None:
     ],
     ids=str,
 )
-def test_what_cannot_be_continued_gets_one_sentence(home: Path, flags: list[str], sentence: str) -> None:
+def test_an_invalid_fork_gives_one_sentence(home: Path, flags: list[str], sentence: str) -> None:
     (home / "dogs.txt").write_text("Do hot dogs run.\n" * 20)
     parent = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
     done = nanollm(home, "train", "--from", parent.id, *flags)
@@ -256,13 +256,13 @@ def test_interrupt_pauses_and_resume_finishes(home: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_a_wrong_request_gets_one_sentence(home: Path, arguments: list[str]) -> None:
+def test_an_invalid_request_gives_one_sentence(home: Path, arguments: list[str]) -> None:
     done = nanollm(home, *arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.rstrip().endswith((".", ")"))
 
 
-def test_who_interrupts_or_closes_the_pipe_gets_no_traceback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_and_a_closed_pipe_give_no_traceback(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     def interrupted() -> int:
         raise KeyboardInterrupt
 
@@ -281,12 +281,12 @@ def test_a_terminal_that_lacks_a_character_shows_a_question_mark() -> None:
     assert said.buffer.getvalue() == b"L1?H2 ? ?\n"
 
 
-def test_nothing_trained_says_what_to_do(tmp_path: Path) -> None:
+def test_without_runs_the_message_says_what_to_do(tmp_path: Path) -> None:
     assert "python -m nanollm train" in nanollm(tmp_path, "runs").stdout
     assert "train one first" in nanollm(tmp_path, "sample").stderr
 
 
-def test_a_run_is_carried_from_one_place_to_another(home: Path, tmp_path: Path) -> None:
+def test_export_and_import(home: Path, tmp_path: Path) -> None:
     run = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
     packed = nanollm(home, "runs", "export", run.id, "cats.zip", "--json")
     assert packed.returncode == 0 and json.loads(packed.stdout) == {"file": "cats.zip"}

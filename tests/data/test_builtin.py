@@ -1,4 +1,4 @@
-"""Texts to start from: what Python brings is there, and a download is the right text or one clear sentence."""
+"""Built-in texts: texts from Python are available, and a download yields the right text or a clear error."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ def store(tmp_path: Path) -> CorpusStore:
 
 @pytest.fixture(autouse=True)
 def nearby(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No proxy stands between the tests and their own server, and nobody's Shakespeare is taken."""
+    """Disable proxies and the user's local copy of Tiny Shakespeare."""
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.delenv(VARIABLE, raising=False)
 
 
 @contextmanager
 def serving(answer: Answer) -> Iterator[str]:
-    """A real server that answers every request in this way; gives its address."""
+    """Run a server that handles every request with the given function; yields its URL."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            with suppress(OSError):  # the other side may go at any time
+            with suppress(OSError):  # the client may disconnect at any time
                 answer(self)
 
         def log_message(self, format: str, *args: object) -> None:
@@ -64,7 +64,7 @@ def serving(answer: Answer) -> Iterator[str]:
 
 
 def whole(content: bytes, length: int | None = None, status: int = 200) -> Answer:
-    """The content, said to be so long."""
+    """Send the content with the given Content-Length."""
 
     def answer(request: BaseHTTPRequestHandler) -> None:
         request.send_response(status)
@@ -105,7 +105,7 @@ def no_http(request: BaseHTTPRequestHandler) -> None:
     request.wfile.write(b"good day\r\n\r\n")
 
 
-def test_a_text_is_fetched_whole_with_its_progress() -> None:
+def test_a_text_is_downloaded_with_progress() -> None:
     heard: list[tuple[int, int]] = []
     with serving(whole(PLAY)) as address:
         assert download(address, **FACTS, progress=lambda *so_far: heard.append(so_far)) == PLAY
@@ -129,7 +129,7 @@ def test_a_text_is_fetched_whole_with_its_progress() -> None:
     ],
     ids=["truncated", "short", "wrong", "long", "endless", "404", "500", "silent", "halfway", "dribbling", "no http"],
 )
-def test_whatever_a_server_does_there_is_one_sentence_and_nothing_left(
+def test_every_server_failure_raises_an_error_and_stores_nothing(
     store: CorpusStore, monkeypatch: pytest.MonkeyPatch, answer: Answer, sentence: str
 ) -> None:
     monkeypatch.setattr(builtin, "READ_TIMEOUT_SECONDS", 0.4)
@@ -146,7 +146,7 @@ def test_whatever_a_server_does_there_is_one_sentence_and_nothing_left(
     assert not store.root.exists() or list(store.root.iterdir()) == []
 
 
-def test_where_there_is_no_network_it_says_so(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_network_the_error_says_so(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         refused = f"http://127.0.0.1:{taken.getsockname()[1]}/input.txt"
     for place, why in ((refused, "refused"), ("http://nowhere.invalid/input.txt", "could not be downloaded")):
@@ -158,7 +158,7 @@ def test_where_there_is_no_network_it_says_so(store: CorpusStore, monkeypatch: p
             download(address, **FACTS)
 
 
-def test_what_was_fetched_once_is_not_fetched_again(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_downloaded_text_is_not_downloaded_again(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", FACTS["size"])
     monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", FACTS["sha256"])
     with serving(whole(PLAY)) as address:
@@ -167,10 +167,10 @@ def test_what_was_fetched_once_is_not_fetched_again(store: CorpusStore, monkeypa
     assert (info.name, info.builtin, info.sha256) == ("Tiny Shakespeare", "tiny-shakespeare", FACTS["sha256"])
     assert store.read(info.sha256) == PLAY.decode()
     store.rename(info.sha256, "the plays")
-    assert add_by_name(store, "tiny-shakespeare") == store.get(info.sha256)  # the server is gone
+    assert add_by_name(store, "tiny-shakespeare") == store.get(info.sha256)  # the server has stopped
 
 
-def test_a_local_copy_is_taken_if_it_is_one(
+def test_a_local_copy_is_used_if_its_digest_matches(
     store: CorpusStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "plays.txt"
@@ -188,10 +188,10 @@ def test_a_local_copy_is_taken_if_it_is_one(
 
 
 @pytest.mark.parametrize(("name", "least"), [("python-documentation", 300_000), ("python-source", 3_000_000)])
-def test_what_python_brings_is_an_ordinary_text(store: CorpusStore, name: str, least: int) -> None:
+def test_texts_from_python_are_stored_like_any_text(store: CorpusStore, name: str, least: int) -> None:
     info = add_by_name(store, name)
     assert least < info.characters <= builtin.SOURCE_BYTES and 90 < info.vocab_size < 300
-    assert add_by_name(store, name).sha256 == info.sha256 == store.get(info.sha256).sha256  # in a fixed order
+    assert add_by_name(store, name).sha256 == info.sha256 == store.get(info.sha256).sha256  # deterministic
     text = store.read(info.sha256)
     assert ("def " if name == "python-source" else "for_stmt ::=") in text
     assert store.rename(info.sha256, "mine").name == "mine"
@@ -199,7 +199,9 @@ def test_what_python_brings_is_an_ordinary_text(store: CorpusStore, name: str, l
     assert len(store.list()) == 1
 
 
-def test_a_python_without_them_says_so(store: CorpusStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_these_texts_raises_an_error(
+    store: CorpusStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
     monkeypatch.setattr(builtin.sysconfig, "get_path", lambda _: str(tmp_path / "python311.zip"))
     for name in ("python-documentation", "python-source"):
@@ -207,7 +209,7 @@ def test_a_python_without_them_says_so(store: CorpusStore, tmp_path: Path, monke
             add_by_name(store, name)
 
 
-def test_the_source_of_python_is_read_in_a_fixed_order_and_past_what_cannot_be_read(
+def test_python_source_is_in_fixed_order_and_skips_unreadable_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(builtin.sysconfig, "get_path", lambda _: str(tmp_path))
@@ -224,7 +226,7 @@ def test_the_source_of_python_is_read_in_a_fixed_order_and_past_what_cannot_be_r
 
 
 @pytest.mark.skipif(not Path(LOCAL_COPY).is_file(), reason=f"{VARIABLE} names no file")
-def test_the_real_one_is_what_is_asked_for(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_tiny_shakespeare_has_the_expected_digest(store: CorpusStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, LOCAL_COPY)
     info = add_by_name(store, "tiny-shakespeare")
     assert (info.characters, info.vocab_size) == (builtin.SHAKESPEARE_BYTES, 65)
@@ -234,7 +236,7 @@ def test_the_real_one_is_what_is_asked_for(store: CorpusStore, monkeypatch: pyte
     )
 
 
-def test_what_is_lacking_is_known_by_its_digest_until_it_is_here(store: CorpusStore, monkeypatch) -> None:
+def test_missing_builtin_finds_a_text_by_digest_until_it_is_added(store: CorpusStore, monkeypatch) -> None:
     assert missing_builtin(store, builtin.SHAKESPEARE_SHA256) is builtin_by_id("tiny-shakespeare")
     assert (
         missing_builtin(store, "ab" * 32)
@@ -242,9 +244,7 @@ def test_what_is_lacking_is_known_by_its_digest_until_it_is_here(store: CorpusSt
         is missing_builtin(store, store.list()[0].sha256)
         is None
     )
-    monkeypatch.setattr(
-        builtin, "SHAKESPEARE_SHA256", store.add_text("somebody brought it by hand", "input.txt").sha256
-    )
+    monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", store.add_text("added manually", "input.txt").sha256)
     assert missing_builtin(store, builtin.SHAKESPEARE_SHA256) is None
 
 
@@ -260,7 +260,7 @@ def test_a_name_is_a_built_in_text_or_a_file(store: CorpusStore, tmp_path: Path,
         add_by_name(store, "shakespeare")
 
 
-def test_the_bundled_text_is_large_enough_to_learn_from(store: CorpusStore) -> None:
+def test_the_bundled_text_is_long_enough(store: CorpusStore) -> None:
     info = add(store, BUILTINS[0])
     text = store.read(info.sha256)
     assert info.characters >= 120_000 and CharTokenizer.from_text(text).vocab_size == info.vocab_size

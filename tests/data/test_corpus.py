@@ -1,4 +1,4 @@
-"""Texts come in clean or not at all, and are kept under what they contain."""
+"""Corpus store: texts are cleaned or rejected, and stored under their digest."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ def store(tmp_path: Path) -> CorpusStore:
 
 @pytest.fixture
 def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Borders everywhere, as in a text a thousand times as long."""
+    """Use tiny chunks, so that a short text has many chunk boundaries."""
     monkeypatch.setattr(plaintext, "CHUNK", 7)
     monkeypatch.setattr(corpus, "CHUNK", 7)
 
 
 @pytest.fixture
 def all_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every text counts as a large one."""
+    """Treat every text as large, so that its ids are memory-mapped."""
     monkeypatch.setattr(corpus, "MAX_IN_MEMORY", 0)
 
 
 def assert_encoded(store: CorpusStore, sha256: str, text: str) -> np.ndarray:
-    """What encoded() gives is what the whole text gives; returns the ids."""
+    """Check that encoded() equals encoding the whole text; return the ids."""
     tokenizer, ids = store.encoded(sha256)
     expected = CharTokenizer.from_text(text)
     assert tokenizer.characters == expected.characters
@@ -60,7 +60,7 @@ def assert_encoded(store: CorpusStore, sha256: str, text: str) -> np.ndarray:
     return ids
 
 
-def test_the_bundled_text_is_there(store: CorpusStore, text: str) -> None:
+def test_the_bundled_text_is_listed(store: CorpusStore, text: str) -> None:
     info = store.list()[0]
     assert info.bundled and info.characters == len(text) >= 30_000 and info.vocab_size == len(set(text))
     assert store.read(info.sha256) == text
@@ -77,7 +77,7 @@ def test_the_bundled_text_is_plain(text: str) -> None:
     assert len(set(paragraphs)) == len(paragraphs)
 
 
-def test_a_text_is_kept_under_its_digest(store: CorpusStore) -> None:
+def test_a_text_is_stored_under_its_digest(store: CorpusStore) -> None:
     info = store.add(b"\xef\xbb\xbfone\r\ntwo\rthree\n", "dir/../my text.txt")
     kept = b"one\ntwo\nthree\n"
     assert (store.root / f"{info.sha256}.txt").read_bytes() == kept
@@ -92,14 +92,14 @@ def test_a_text_is_kept_under_its_digest(store: CorpusStore) -> None:
         store.read(info.sha256)
 
 
-def test_a_file_of_the_store_itself_keeps_its_name_and_its_place(store: CorpusStore) -> None:
+def test_adding_a_file_of_the_store_keeps_its_name_and_position(store: CorpusStore) -> None:
     info = store.add_text(TALE, "tale.txt", builtin="a-tale")
     other = store.add_text("another text", "another")
     assert store.add_file(store.root / f"{info.sha256}.txt") == info
     assert store.list()[1:] == [other, info]
 
 
-def test_a_text_that_a_run_needs_stays(store: CorpusStore) -> None:
+def test_a_text_that_a_run_needs_is_not_deleted(store: CorpusStore) -> None:
     info = store.add_text("some text", "a")
     with pytest.raises(InputError, match="'my run' still needs"):
         store.delete(info.sha256, needed_by=["my run"])
@@ -107,19 +107,19 @@ def test_a_text_that_a_run_needs_stays(store: CorpusStore) -> None:
 
 
 @pytest.mark.parametrize("sha256", ["", "../../etc/passwd", "\0", "A" * 64, "0" * 63, "0" * 10_000, None])
-def test_odd_digests_find_nothing(store: CorpusStore, sha256: str) -> None:
+def test_invalid_digests_are_not_found(store: CorpusStore, sha256: str) -> None:
     with pytest.raises(InputError, match="no longer here"):
         store.get(sha256)
 
 
 @pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a\0b", "C:\\x\\y.txt", "n" * 10_000, "\u202egnp.exe", ""])
-def test_names_are_for_showing_only(store: CorpusStore, name: str) -> None:
+def test_names_are_never_used_as_paths(store: CorpusStore, name: str) -> None:
     info = store.add_text("some text", name)
     assert 0 < len(info.name) <= 200 and info.name.isprintable()
     assert {path.stem for path in store.root.iterdir()} == {info.sha256}
 
 
-def test_a_text_changed_on_disk_is_noticed(store: CorpusStore) -> None:
+def test_a_text_changed_on_disk_is_detected(store: CorpusStore) -> None:
     info = store.add_text("some text", "a")
     (store.root / f"{info.sha256}.txt").write_text("other text")
     with pytest.raises(InputError, match="changed on disk"):
@@ -127,14 +127,14 @@ def test_a_text_changed_on_disk_is_noticed(store: CorpusStore) -> None:
 
 
 def read(data: bytes, encoding: str | None = None) -> str:
-    """The text that a file of these bytes would be kept as."""
+    """Return the text that is stored for a file with these bytes."""
     pieces = list(plaintext.decode_file(io.BytesIO(data), encoding=encoding, limit=LOCAL.text_bytes))
     plaintext.TextCounter(pieces).require_text()
     return "".join(pieces)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1))
-def test_every_text_is_read_as_it_was_written(text: str) -> None:
+def test_every_text_round_trips(text: str) -> None:
     expected = text.replace("\r\n", "\n").replace("\r", "\n")
     utf16 = codecs.BOM_UTF16_LE + text.encode("utf-16-le")
     for data in (codecs.BOM_UTF8 + text.encode(), utf16):
@@ -146,7 +146,7 @@ def test_every_text_is_read_as_it_was_written(text: str) -> None:
 
 
 @given(st.binary())
-def test_any_bytes_give_a_text_or_a_sentence(data: bytes) -> None:
+def test_any_bytes_are_stored_or_rejected_with_an_error(data: bytes) -> None:
     for encoding in (None, "latin-1"):
         try:
             text = read(data, encoding)
@@ -157,7 +157,7 @@ def test_any_bytes_give_a_text_or_a_sentence(data: bytes) -> None:
             text.encode()
 
 
-def test_bad_files_get_a_sentence_that_helps(store: CorpusStore) -> None:
+def test_errors_for_bad_files_are_helpful(store: CorpusStore) -> None:
     with pytest.raises(InputError, match=r"not valid UTF-8 \(byte 3.*Latin-1"):
         store.add(b"caf\xe9", "a")
     assert store.read(store.add(b"caf\xe9", "a", encoding="latin-1").sha256) == "café"
@@ -177,14 +177,14 @@ def test_bad_files_get_a_sentence_that_helps(store: CorpusStore) -> None:
 
 
 @given(st.integers(0, 500), st.floats(0, 0.5))
-def test_a_split_moves_nothing(length: int, fraction: float) -> None:
+def test_split_keeps_all_ids_in_order(length: int, fraction: float) -> None:
     ids = np.arange(length)
     train, val = split(ids, fraction)
     np.testing.assert_array_equal(np.concatenate([train, val]), ids)
     assert len(val) == int(length * fraction)
 
 
-def test_a_file_is_kept_as_its_bytes_are(store: CorpusStore, tmp_path: Path, small_chunks: None) -> None:
+def test_adding_a_file_equals_adding_its_bytes(store: CorpusStore, tmp_path: Path, small_chunks: None) -> None:
     path = tmp_path / "tale.txt"
     for data, encoding in ((TALE.encode(), None), (TALE.encode("utf-16"), None), (TALE.encode("utf-32"), "utf-32")):
         path.write_bytes(data)
@@ -197,11 +197,11 @@ def test_a_file_is_kept_as_its_bytes_are(store: CorpusStore, tmp_path: Path, sma
     assert len(list(store.root.iterdir())) == 2
 
 
-def test_the_bundled_file_is_known(store: CorpusStore) -> None:
+def test_adding_the_bundled_file_returns_the_bundled_text(store: CorpusStore) -> None:
     assert store.add_file(corpus.BUNDLED).bundled and list(store.root.iterdir()) == []
 
 
-def test_a_file_that_is_too_large_is_refused_at_once(store: CorpusStore, tmp_path: Path) -> None:
+def test_a_file_that_is_too_large_is_rejected_without_reading_it(store: CorpusStore, tmp_path: Path) -> None:
     path = tmp_path / "large.txt"
     with open(path, "wb") as file:
         file.truncate(LOCAL.text_bytes + 1)
@@ -211,11 +211,11 @@ def test_a_file_that_is_too_large_is_refused_at_once(store: CorpusStore, tmp_pat
     assert time.perf_counter() - began < 1
 
 
-def test_a_file_that_cannot_be_read_gets_a_sentence(store: CorpusStore, tmp_path: Path) -> None:
+def test_an_unreadable_file_raises_an_error(store: CorpusStore, tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path):
         with pytest.raises(InputError, match="cannot be read"):
             store.add_file(path)
-    with pytest.raises(InputError, match="the limit is 1 MB"):  # its size says nothing
+    with pytest.raises(InputError, match="the limit is 1 MB"):  # its reported size is 0
         CorpusStore(store.root, Limits(text_bytes=2**20)).add_file("/dev/zero")
     info = store.add_text("kept, and then made unreadable", "a")
     (store.root / f"{info.sha256}.txt").unlink()
@@ -225,7 +225,7 @@ def test_a_file_that_cannot_be_read_gets_a_sentence(store: CorpusStore, tmp_path
             ask(info.sha256)
 
 
-def test_what_is_refused_leaves_nothing_behind(store: CorpusStore, small_chunks: None) -> None:
+def test_a_rejected_text_leaves_no_files(store: CorpusStore, small_chunks: None) -> None:
     many = "".join(map(chr, range(256, 20_300))).encode()
     for data in (b"some words, then \xff", b"a zero \0 byte", b" \n \n", many):
         with pytest.raises(InputError):
@@ -233,7 +233,7 @@ def test_what_is_refused_leaves_nothing_behind(store: CorpusStore, small_chunks:
     assert list(store.root.iterdir()) == []
 
 
-def test_what_a_killed_process_left_is_swept(store: CorpusStore) -> None:
+def test_stale_temporary_files_are_deleted(store: CorpusStore) -> None:
     store.root.mkdir()
     old, new = store.root / ".1-aa.part", store.root / ".2-bb.part"
     for path in (old, new):
@@ -244,7 +244,7 @@ def test_what_a_killed_process_left_is_swept(store: CorpusStore) -> None:
 
 
 @given(st.text("a\né漢🦊", min_size=1), st.integers(-3, 40), st.integers(0, 40), st.integers(1, 9))
-def test_a_page_is_a_part_of_the_text(text: str, start: int, length: int, chunk: int) -> None:
+def test_a_page_is_a_slice_of_the_text(text: str, start: int, length: int, chunk: int) -> None:
     text += "end"
     with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
         patch.setattr(plaintext, "CHUNK", chunk)
@@ -255,7 +255,7 @@ def test_a_page_is_a_part_of_the_text(text: str, start: int, length: int, chunk:
         assert store.page(sha256, 0, len(text)) == text
 
 
-def test_pages_and_frequencies_are_of_the_text_as_it_is(store: CorpusStore, text: str) -> None:
+def test_pages_and_frequencies_follow_changes_on_disk(store: CorpusStore, text: str) -> None:
     bundled = store.list()[0].sha256
     assert store.page(bundled, 1000, 50) == text[1000:1050]
     counted = store.frequencies(bundled)
@@ -276,7 +276,9 @@ def test_small_texts_are_encoded_in_memory(store: CorpusStore, text: str, small_
     assert not (store.root / f"{info.sha256}.ids").exists()
 
 
-def test_large_texts_are_encoded_once_and_mapped(store: CorpusStore, small_chunks: None, all_mapped: None) -> None:
+def test_large_texts_are_encoded_once_and_memory_mapped(
+    store: CorpusStore, small_chunks: None, all_mapped: None
+) -> None:
     for text in (CLEAN, CLEAN + "".join(map(chr, range(0x4E00, 0x4E00 + 300)))):
         info = store.add_text(text, "a")
         path = store.root / f"{info.sha256}.ids"
@@ -288,7 +290,7 @@ def test_large_texts_are_encoded_once_and_mapped(store: CorpusStore, small_chunk
     assert not path.exists()
 
 
-def test_damaged_ids_are_made_again(store: CorpusStore, all_mapped: None) -> None:
+def test_a_damaged_token_file_is_rebuilt(store: CorpusStore, all_mapped: None) -> None:
     info = store.add_text(TALE, "a")
     path = store.root / f"{info.sha256}.ids"
     store.encoded(info.sha256)
@@ -307,14 +309,14 @@ def test_a_changed_text_is_not_encoded(store: CorpusStore, all_mapped: None) -> 
     assert not (store.root / f"{info.sha256}.ids").exists()
 
 
-def test_where_ids_cannot_be_written_they_stay_in_memory(store: CorpusStore, all_mapped: None) -> None:
+def test_without_disk_space_ids_stay_in_memory(store: CorpusStore, all_mapped: None) -> None:
     info = store.add_text(TALE, "a")
-    (store.root / f"{info.sha256}.ids").mkdir()  # as good as a disk that is full
+    (store.root / f"{info.sha256}.ids").mkdir()  # prevents writing the file, like a full disk
     assert not isinstance(assert_encoded(store, info.sha256, CLEAN), np.memmap)
-    assert len(list(store.root.iterdir())) == 3  # the text, its facts, that folder
+    assert len(list(store.root.iterdir())) == 3  # the text, its metadata and that folder
 
 
-def test_two_processes_may_encode_a_text_at_once(store: CorpusStore, all_mapped: None) -> None:
+def test_two_processes_can_encode_a_text_at_once(store: CorpusStore, all_mapped: None) -> None:
     info = store.add_text(TALE * 500, "a")
     report = (
         "import sys, hashlib; from nanollm.data import corpus; corpus.MAX_IN_MEMORY = 0; sys.stdin.read(1);"
@@ -335,7 +337,7 @@ def test_two_processes_may_encode_a_text_at_once(store: CorpusStore, all_mapped:
     assert {path.suffix for path in store.root.iterdir()} == {".txt", ".json", ".ids"}
 
 
-def test_plain_counting_is_done_once_for_each_split(store: CorpusStore, text: str, monkeypatch) -> None:
+def test_baselines_are_computed_once_per_split(store: CorpusStore, text: str, monkeypatch) -> None:
     info = store.add_text(text[::2], "every second character")
     tokenizer, ids = store.encoded(info.sha256)
     expected = {

@@ -1,4 +1,4 @@
-"""What training reads: the ids in two parts, in the type they came in, drawn from as ever."""
+"""Dataset: splits keep the dtype of the ids, and batches do not depend on it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("kind", ["uint8", "uint16", "uint32", "int32", "int64", ">u2", *OTHERS])
 @pytest.mark.filterwarnings("error")
-def test_batches_are_the_same_whatever_the_type(tmp_path: Path, kind: str) -> None:
+def test_batches_do_not_depend_on_the_dtype(tmp_path: Path, kind: str) -> None:
     data = Dataset.from_ids(OTHERS[kind](tmp_path / "ids") if kind in OTHERS else IDS.astype(kind), 0.1)
     assert (len(data.train), len(data.val)) == (450, 50)
     data.check(MODEL, TrainConfig())
@@ -54,14 +54,14 @@ def test_ids_are_not_copied() -> None:
 
 
 @pytest.mark.parametrize("ids", [[], [0.5], [[1, 2]], [True, False], np.zeros(3), torch.zeros(3)])
-def test_what_is_no_row_of_whole_numbers_is_refused(ids: object) -> None:
+def test_ids_that_are_not_a_sequence_of_integers_are_rejected(ids: object) -> None:
     with pytest.raises(InputError, match="one-dimensional sequence of integers"):
         Dataset.from_ids(ids, 0.1)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int64])
 @pytest.mark.parametrize("place", [0, N - 1])
-def test_ids_that_the_model_lacks_are_refused(dtype: type, place: int) -> None:
+def test_ids_outside_of_the_vocabulary_are_rejected(dtype: type, place: int) -> None:
     ids = IDS.astype(dtype)
     ids[place] = 200
     with pytest.raises(InputError, match="from 0 to 199"):
@@ -70,13 +70,13 @@ def test_ids_that_the_model_lacks_are_refused(dtype: type, place: int) -> None:
     Dataset.from_ids(ids, 0.1).check(MODEL, TrainConfig())
 
 
-def test_negative_ids_are_refused() -> None:
+def test_negative_ids_are_rejected() -> None:
     with pytest.raises(InputError, match="from 0 to 199"):
         Dataset.from_ids(IDS - 1, 0.1).check(MODEL, TrainConfig())
 
 
-@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="what is mapped is read from /proc")
-def test_of_a_large_text_no_more_is_held_in_memory_than_is_looked_at(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs /proc/self/smaps")
+def test_memory_mapped_ids_are_not_loaded_completely(tmp_path: Path) -> None:
     path, random = tmp_path / "ids", torch.Generator().manual_seed(7)
 
     def held() -> int:

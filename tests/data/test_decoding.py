@@ -1,4 +1,4 @@
-"""A text read in pieces is the text read whole, wherever the borders fall."""
+"""Decoding in chunks equals decoding the whole text, for all chunk boundaries."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from nanollm.data import decoding as plaintext
 from nanollm.data.decoding import TextCounter, chunk_text, decode_file, oddity
 from nanollm.errors import InputError
 
-# Much of what a border can cut apart: line ends, characters of two, three and four bytes.
+# Sequences that a chunk boundary can split: line endings and characters of two, three and four bytes.
 texts = st.text(st.one_of(st.sampled_from("\r\n\r\nab é漢🦊"), st.characters(exclude_categories=["Cs"])))
 chunks = st.integers(1, 7)
 NO_LIMIT = 10**9
@@ -41,7 +41,7 @@ def with_newlines(text: str) -> str:
 @given(texts, chunks)
 @example("a\r\nb\r\r\n\r", 1)
 @example("🦊\r", 3)
-def test_borders_leave_no_trace(text: str, chunk: int) -> None:
+def test_chunk_boundaries_do_not_change_the_text(text: str, chunk: int) -> None:
     with chunks_of(chunk):
         assert read(codecs.BOM_UTF8 + text.encode()) == with_newlines(text)
         assert read(codecs.BOM_UTF16_LE + text.encode("utf-16-le")) == with_newlines(text)
@@ -50,21 +50,21 @@ def test_borders_leave_no_trace(text: str, chunk: int) -> None:
 
 
 @given(texts, chunks, st.sampled_from(["utf-8", "UTF-16", "utf_16_be", "utf-32", "utf-32-le", "gb18030"]))
-def test_an_encoding_that_was_said_is_read_as_python_reads_it(text: str, chunk: int, encoding: str) -> None:
+def test_a_given_encoding_is_decoded_like_python_does(text: str, chunk: int, encoding: str) -> None:
     data = text.encode(encoding)
     with chunks_of(chunk):
         assert read(data, encoding) == with_newlines(data.decode(encoding))
 
 
-def test_without_a_mark_the_lower_byte_comes_first() -> None:
+def test_utf16_without_bom_is_little_endian() -> None:
     assert read("é漢".encode("utf-16-le"), "utf-16") == read("é漢".encode("utf-32-le"), "utf-32") == "é漢"
 
 
 @given(st.binary(max_size=40), chunks)
 @example(b"caf\xe9", 1)
-@example(b"12345\xf0\x9f\xa6", 3)  # the last character is cut short
-@example(b"\xed\xa0\x80", 2)  # half of a pair
-def test_the_first_wrong_byte_is_named(data: bytes, chunk: int) -> None:
+@example(b"12345\xf0\x9f\xa6", 3)  # the last character is incomplete
+@example(b"\xed\xa0\x80", 2)  # an unpaired surrogate
+def test_the_error_names_the_first_invalid_byte(data: bytes, chunk: int) -> None:
     try:
         expected = data.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -75,7 +75,7 @@ def test_the_first_wrong_byte_is_named(data: bytes, chunk: int) -> None:
             assert read(data, "utf-8") == with_newlines(expected)
 
 
-def test_a_place_counts_from_the_beginning_of_the_file() -> None:
+def test_byte_offsets_count_from_the_start_of_the_file() -> None:
     with pytest.raises(InputError, match=r"byte 300,003\)"):
         read(codecs.BOM_UTF8 + b"a" * 300_000 + b"\xff")
     with pytest.raises(InputError, match=r"not valid UTF-16 \(byte 4\)"):
@@ -83,12 +83,12 @@ def test_a_place_counts_from_the_beginning_of_the_file() -> None:
 
 
 @pytest.mark.parametrize("encoding", ["klingon", "base64", "hex", "rot13", "", "a\0b", "ü", "\ud800", "x" * 10_000])
-def test_what_is_no_encoding_is_said_to_be_none(encoding: str) -> None:
+def test_unknown_encodings_raise_an_error(encoding: str) -> None:
     with pytest.raises(InputError, match="no encoding"):
         read(b"a", encoding)
 
 
-def test_an_endless_file_ends_at_the_limit() -> None:
+def test_an_endless_file_is_rejected_at_the_limit() -> None:
     with open("/dev/zero", "rb") as endless, pytest.raises(InputError, match="the limit is 1 MB"):
         for _ in decode_file(endless, encoding=None, limit=2**20):
             pass
@@ -96,7 +96,7 @@ def test_an_endless_file_ends_at_the_limit() -> None:
 
 
 @given(st.lists(texts, max_size=6))
-def test_a_survey_counts_everything(pieces: list[str]) -> None:
+def test_text_counter_counts_everything(pieces: list[str]) -> None:
     survey, text = TextCounter(pieces), "".join(pieces)
     assert (survey.characters, survey.bytes) == (len(text), len(text.encode()))
     assert survey.vocabulary() == "".join(sorted(set(text)))
@@ -107,7 +107,7 @@ def test_a_survey_counts_everything(pieces: list[str]) -> None:
         assert text[characters:].startswith(piece) and text.encode()[size:].startswith(piece.encode())
 
 
-def test_a_survey_says_what_is_no_text() -> None:
+def test_text_counter_rejects_non_text() -> None:
     for empty in ([], [""], [" \n", "\t\u3000"]):
         with pytest.raises(InputError, match="empty"):
             TextCounter(empty).require_text()
@@ -118,7 +118,7 @@ def test_a_survey_says_what_is_no_text() -> None:
 
 
 @given(texts)
-def test_entropy_is_between_nothing_and_the_vocabulary(text: str) -> None:
+def test_entropy_is_between_zero_and_log_vocab_size(text: str) -> None:
     survey = TextCounter([text])
     counted = Counter(text)
     expected = -sum(count / len(text) * math.log(count / len(text)) for count in counted.values())
@@ -138,11 +138,11 @@ def test_entropy_is_between_nothing_and_the_vocabulary(text: str) -> None:
         ("\ufffd", "U+FFFD REPLACEMENT CHARACTER: replacement for undecodable text"),
     ],
 )
-def test_odd_characters_are_named(character: str, words: str) -> None:
+def test_unusual_characters_are_described(character: str, words: str) -> None:
     assert oddity(character) == words
     assert TextCounter([f"a {character}\n{character}\t"]).odd() == [(character, 2)]
 
 
 @given(st.text("abcé漢🦊 \n\t.—“”’", min_size=1))
-def test_honest_characters_are_not_odd(text: str) -> None:
+def test_ordinary_characters_are_not_described(text: str) -> None:
     assert TextCounter([text]).odd() == []

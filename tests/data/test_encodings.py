@@ -1,4 +1,4 @@
-"""How else a file might be read: what it really says is among the offers, and what cannot be is not."""
+"""Encoding suggestions contain the original encoding and no invalid ones."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ SAMPLES = {
 
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @pytest.mark.parametrize("before", [0, 99_999])
-def test_what_was_written_is_offered(tmp_path: Path, encoding: str, before: int) -> None:
-    """Wherever in the file it first tells; another encoding may read it alike."""
+def test_the_original_encoding_is_suggested(tmp_path: Path, encoding: str, before: int) -> None:
+    """For any position of the first distinctive byte. Another encoding may give the same text."""
     path = tmp_path / "old.txt"
-    before = 0 if encoding.startswith("utf-16") else before  # there the first byte tells
+    before = 0 if encoding.startswith("utf-16") else before  # in UTF-16 the first byte is distinctive
     path.write_bytes(("x" * before + " " + SAMPLES[encoding] * 30).encode(encoding))
     found = likely_encodings(path)
     shown = " ".join(SAMPLES[encoding].split())
@@ -46,19 +46,19 @@ def test_what_was_written_is_offered(tmp_path: Path, encoding: str, before: int)
     assert len({one.encoding for one in found}) == len(found) <= 8
 
 
-def test_no_two_offers_read_alike(tmp_path: Path) -> None:
+def test_suggestions_have_distinct_results(tmp_path: Path) -> None:
     path = tmp_path / "old.txt"
     path.write_bytes(b"caf\xe9 au lait")
     assert [one.encoding for one in likely_encodings(path) if one.excerpt == "café au lait"] == ["cp1252"]
 
 
 @pytest.mark.parametrize("content", [b"", b"plain", b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, bytes(99)])
-def test_where_no_encoding_makes_a_text_nothing_is_offered(tmp_path: Path, content: bytes) -> None:
+def test_without_a_valid_encoding_nothing_is_suggested(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(content)
     assert likely_encodings(path) == []
 
 
-def test_a_file_that_went_gets_a_sentence(tmp_path: Path) -> None:
+def test_a_deleted_file_raises_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="cannot be read"):
         likely_encodings(tmp_path / "gone.txt")

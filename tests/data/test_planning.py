@@ -1,4 +1,4 @@
-"""Is there enough text? Said before anybody has trained."""
+"""Whether a text is long enough for each preset."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def test_every_preset_has_a_plan_and_more_text_is_never_worse() -> None:
         (1_115_394, "enough for sprint, nano, small and medium"),
     ],
 )
-def test_the_verdict_names_the_sizes(characters: int, said: str) -> None:
+def test_the_verdict_names_the_presets(characters: int, said: str) -> None:
     assert verdict(plans(characters, 65)) == said
 
 
-def test_a_plan_counts_how_often_the_text_is_read() -> None:
+def test_a_plan_counts_the_epochs() -> None:
     nano = next(plan for plan in plans(100_000, 65) if plan.preset == "nano")
     steps, batch, window = (PRESETS["nano"][name] for name in ("num_steps", "batch_size", "context_length"))
     assert nano.epochs == pytest.approx(steps * batch * window / 90_000)

@@ -1,4 +1,4 @@
-"""What is said about a text: the same facts for the page, a terminal and machines."""
+"""Text summaries: the same values as JSON and for the terminal."""
 
 from __future__ import annotations
 
@@ -25,13 +25,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_facts_are_those_of_the_store(corpora: CorpusStore) -> None:
+def test_the_summary_matches_the_store(corpora: CorpusStore) -> None:
     info = corpora.add_text(TALE + "\u200b", "tale")
     facts = summarize(corpora, info)
     assert facts.baselines == corpora.baselines(info.sha256) and facts.info is info
     losses = [loss for _, loss in baseline_rows(facts.baselines)]
     assert len(losses) == 4 and losses == sorted(losses, reverse=True)
-    assert facts.entropy == pytest.approx(facts.baselines.unigram, abs=0.05)  # such a text is the same everywhere
+    assert facts.entropy == pytest.approx(
+        facts.baselines.unigram, abs=0.05
+    )  # random text has the same statistics everywhere
     assert dict(facts.odd) == {"\u200b": 1}
 
     about = json.loads(json.dumps(as_json(facts)))
@@ -44,18 +46,18 @@ def test_the_facts_are_those_of_the_store(corpora: CorpusStore) -> None:
     assert told.startswith(one_sentence(info)) and "␣" in told and "1 × U+200B" in told and "counted in" not in told
 
 
-def test_a_text_too_short_to_be_judged_is_described_too(corpora: CorpusStore) -> None:
+def test_a_text_too_short_for_validation_is_summarized(corpora: CorpusStore) -> None:
     facts = summarize(corpora, corpora.add_text("ab", "short"))
     assert baseline_rows(facts.baselines) == [("uniform guess", math.log(2))]
     assert "too short for all presets" in as_lines(facts)[0] and facts.entropy == pytest.approx(math.log(2))
 
 
-def test_a_text_of_one_character_holds_no_surprise(corpora: CorpusStore) -> None:
+def test_a_text_of_one_character_has_entropy_zero(corpora: CorpusStore) -> None:
     facts = summarize(corpora, corpora.add_text("a" * 1000, "same"))
     assert facts.entropy == 0 and [loss for _, loss in baseline_rows(facts.baselines)] == pytest.approx([0] * 4)
 
 
-def test_whoever_looks_at_a_file_keeps_nothing(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_summarizing_a_file_does_not_store_it(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "old.txt").write_bytes(("café " * 2000).encode("latin-1"))
     assert cli.main(["corpus", "old.txt", "--encoding", "latin-1", "--json"]) == 0
     about = json.loads(capsys.readouterr().out)
@@ -65,7 +67,7 @@ def test_whoever_looks_at_a_file_keeps_nothing(home: Path, capsys: pytest.Captur
     assert "not valid UTF-8" in capsys.readouterr().err
 
 
-def test_built_in_texts_go_by_their_names(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_built_in_texts_are_found_by_id(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["corpus"]) == cli.main(["corpus", "sample"]) == 0
     told = capsys.readouterr().out
     assert told[: len(told) // 2] == told[len(told) // 2 :] and "enough for sprint and nano" in told

@@ -1,4 +1,4 @@
-"""The models that come with nano-llm: made from finished runs, measured as they are stored, and left alone."""
+"""The pretrained models: built from finished runs, measured on the stored files, and read-only."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ SHIPPED = ROOT / "checkpoints" / run_files.PRETRAINED
 TINY = {"embedding_dim": 16, "context_length": 16, "batch_size": 4, "warmup_steps": 1}
 QUICK = {"threads": 1, "precision": "float32", "eval_interval": 10}
 STEPS = {"nano": 60, "small": 30}
-ACTUAL_COUNTS = dict(SNAPSHOT_COUNTS)  # the shop keeps fewer
+ACTUAL_COUNTS = dict(SNAPSHOT_COUNTS)  # the fixture keeps fewer
 
 
-class Shop:
-    """A store with a run of one's own, two shipped models, and the runs that those were made from."""
+class Fixture:
+    """A store with a user's run, two pretrained models, and their source runs."""
 
     def __init__(self, home: Path) -> None:
         self.corpora = CorpusStore(home / "corpora")
@@ -66,12 +66,12 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
-    """With fewer snapshots than are really kept: what is found out about each takes its time."""
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fixture]:
+    """With fewer snapshots than in the real models, because findings take time."""
     with pytest.MonkeyPatch.context() as patch:
         for preset, kept in {"nano": 6, "small": 4}.items():
             patch.setitem(SNAPSHOT_COUNTS, preset, kept)
-        yield Shop(tmp_path_factory.mktemp("shop"))
+        yield Fixture(tmp_path_factory.mktemp("built"))
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -79,48 +79,48 @@ def files(folder: Path) -> dict[str, int]:
 
 
 class TestListing:
-    def test_ones_own_come_first_then_the_largest(self, shop: Shop) -> None:
-        listed = shop.store.list()
-        assert [run.id for run in listed] == [shop.own.id, "pretrained-small", "pretrained-nano"]
+    def test_users_runs_come_first_then_the_largest(self, built: Fixture) -> None:
+        listed = built.store.list()
+        assert [run.id for run in listed] == [built.own.id, "pretrained-small", "pretrained-nano"]
         assert [run.read_only for run in listed] == [False, True, True]
 
-    def test_a_shipped_run_is_a_run_like_any_other(self, shop: Shop) -> None:
-        for preset, source in shop.sources.items():
-            run = shop.shipped(preset)
+    def test_a_pretrained_run_behaves_like_any_run(self, built: Fixture) -> None:
+        for preset, source in built.sources.items():
+            run = built.shipped(preset)
             assert run.status().state == "completed" and run.status().step == STEPS[preset]
             assert (run.preset, run.title, run.corpus["name"]) == (preset, f"{preset} · Cats", "Cats")
             assert (run.model_config, run.train_config) == (source.model_config, source.train_config)
-            assert run.baselines == shop.corpora.baselines(shop.corpus.sha256) and run.baselines is not None
+            assert run.baselines == built.corpora.baselines(built.corpus.sha256) and run.baselines is not None
             assert run.curve().steps == source.curve().steps and run.curve().loss == source.curve().loss
             assert Run.open(run.folder).read_only and Run.open(run.folder).id == run.id
 
-    def test_odd_ids_do_not_lead_out_of_its_folder(self, shop: Shop) -> None:
+    def test_odd_ids_do_not_lead_out_of_its_folder(self, built: Fixture) -> None:
         for odd in ("pretrained", "pretrained-", "pretrained-..", "pretrained-.", "pretrained-x", "pretrained-nano/.."):
             with pytest.raises(InputError, match="no longer here"):
-                shop.store.get(odd)
+                built.store.get(odd)
 
 
 class TestContents:
-    def test_the_first_and_the_best_snapshot_are_among_those_kept(self, shop: Shop) -> None:
-        for preset, source in shop.sources.items():
-            steps = [snapshot.step for snapshot in shop.shipped(preset).snapshots()]
+    def test_the_first_and_the_best_snapshot_are_among_those_kept(self, built: Fixture) -> None:
+        for preset, source in built.sources.items():
+            steps = [snapshot.step for snapshot in built.shipped(preset).snapshots()]
             best = next(snapshot.step for snapshot in source.snapshots() if snapshot.best)
             assert len(steps) == min(SNAPSHOT_COUNTS[preset], len(source.snapshots()))
             assert {0, best} <= set(steps) <= {snapshot.step for snapshot in source.snapshots()}
 
-    def test_weights_are_halves_on_disk_and_full_numbers_in_memory(self, shop: Shop) -> None:
-        for snapshot in shop.shipped("nano").snapshots():
+    def test_weights_are_halves_on_disk_and_full_numbers_in_memory(self, built: Fixture) -> None:
+        for snapshot in built.shipped("nano").snapshots():
             tensors, _ = read_tensors(snapshot.path)
             assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
             loaded = load_model(snapshot.path).model.state_dict()
-            original = load_model(shop.sources["nano"].snapshot(snapshot.step).path).model.state_dict()
+            original = load_model(built.sources["nano"].snapshot(snapshot.step).path).model.state_dict()
             for name, tensor in loaded.items():
                 assert tensor.dtype == torch.float32 and torch.equal(tensor, original[name].half().float())
 
-    def test_every_figure_is_measured_on_the_stored_weights(self, shop: Shop) -> None:
-        for preset in shop.sources:
-            run = shop.shipped(preset)
-            data = Dataset.from_ids(shop.corpora.encoded(shop.corpus.sha256)[1], 0.1)
+    def test_every_figure_is_measured_on_the_stored_weights(self, built: Fixture) -> None:
+        for preset in built.sources:
+            run = built.shipped(preset)
+            data = Dataset.from_ids(built.corpora.encoded(built.corpus.sha256)[1], 0.1)
             evals = {event.step: event for event in run.events() if isinstance(event, Eval)}
             samples = {event.step: event.text for event in run.events() if isinstance(event, Sample)}
             for snapshot in run.snapshots():
@@ -137,32 +137,32 @@ class TestContents:
             assert best.best and best.val_loss == made["val_loss"] == run.status().val_loss
             assert (made["best_step"], made["train_loss"]) == (best.step, best.train_loss)
 
-    def test_a_curve_holds_losses_on_one_and_the_same_text(self, shop: Shop, tmp_path: Path, monkeypatch) -> None:
-        """Where training judged by something else, only what was measured on the stored weights is shown."""
+    def test_a_curve_holds_losses_on_one_and_the_same_text(self, built: Fixture, tmp_path: Path, monkeypatch) -> None:
+        """If training evaluated on different text, only losses measured on the stored weights are kept."""
 
         def evals() -> list[int]:
-            (folder,) = build_pretrained([shop.sources["small"]], tmp_path, shop.corpora)
+            (folder,) = build_pretrained([built.sources["small"]], tmp_path, built.corpora)
             return [event.step for event in Run.open(folder).events() if isinstance(event, Eval)]
 
         between = evals()
         monkeypatch.setattr(pretrained, "evaluate", lambda *_, **asked: evaluate(*_, **asked) + 0.03)
-        kept = [snapshot.step for snapshot in shop.shipped("small").snapshots()]
+        kept = [snapshot.step for snapshot in built.shipped("small").snapshots()]
         assert evals() == kept and set(kept) < set(between)
 
-    def test_the_record_speaks_only_of_what_is_there(self, shop: Shop) -> None:
-        for preset in shop.sources:
-            run = shop.shipped(preset)
+    def test_the_record_speaks_only_of_what_is_there(self, built: Fixture) -> None:
+        for preset in built.sources:
+            run = built.shipped(preset)
             steps = [snapshot.step for snapshot in run.snapshots()]
             assert [event.step for event in run.events() if isinstance(event, Checkpoint)] == steps
             assert [sample.step for sample in run.samples()] == steps
             assert not [event for event in run.events() if isinstance(event, Resume)]
             made = run_files.read_json(run.folder / run_files.RUN)["made"]
             assert made["torch"] == torch.__version__ and made["weights"] == "float16" and made["machine"]
-            assert run.corpus["sha256"] == shop.corpus.sha256 and run.train_config.seed == 42
+            assert run.corpus["sha256"] == built.corpus.sha256 and run.train_config.seed == 42
 
-    def test_no_log_nothing_to_resume_from_and_no_path_of_this_machine(self, shop: Shop) -> None:
+    def test_no_log_nothing_to_resume_from_and_no_path_of_this_machine(self, built: Fixture) -> None:
         expected = {run_files.RUN, run_files.STATUS, run_files.METRICS, run_files.BASELINES}
-        for folder in shop.folders:
+        for folder in built.folders:
             kept = {
                 path.name
                 for path in folder.iterdir()
@@ -171,57 +171,57 @@ class TestContents:
             assert kept == expected
             for path in folder.iterdir():
                 content = path.read_bytes()
-                for place in (shop.store.root, shop.workshop.root, ROOT, Path.home()):
+                for place in (built.store.root, built.workshop.root, ROOT, Path.home()):
                     assert str(place).encode() not in content or str(place) == "/"
 
 
 class TestReadOnly:
-    def test_it_can_neither_be_renamed_deleted_nor_resumed(self, shop: Shop) -> None:
-        launcher = Launcher(shop.store, shop.corpora.root)
-        before = files(shop.store.root / "pretrained")
+    def test_it_can_neither_be_renamed_deleted_nor_resumed(self, built: Fixture) -> None:
+        launcher = Launcher(built.store, built.corpora.root)
+        before = files(built.store.root / "pretrained")
         for attempt in (
-            lambda: shop.store.rename("pretrained-nano", "mine"),
-            lambda: shop.store.delete("pretrained-nano"),
+            lambda: built.store.rename("pretrained-nano", "mine"),
+            lambda: built.store.delete("pretrained-nano"),
             lambda: launcher.resume("pretrained-nano"),
             lambda: launcher.start("pretrained-nano"),
             lambda: launcher.pause("pretrained-nano"),
             lambda: launcher.stop("pretrained-nano"),
-            lambda: work(shop.shipped("nano"), shop.corpora.root),
+            lambda: work(built.shipped("nano"), built.corpora.root),
         ):
             with pytest.raises(InputError) as refused:
                 attempt()
             assert str(refused.value).endswith(".")
-        Catalogue(shop.store, shop.corpora).rows()
-        assert files(shop.store.root / "pretrained") == before
+        Catalogue(built.store, built.corpora).rows()
+        assert files(built.store.root / "pretrained") == before
 
-    def test_no_run_is_made_among_them(self, shop: Shop) -> None:
+    def test_no_run_is_made_among_them(self, built: Fixture) -> None:
         with pytest.raises(InputError, match="choose another folder"):
-            make(RunStore(shop.store.root / "pretrained"))
+            make(RunStore(built.store.root / "pretrained"))
 
-    def test_it_can_be_forked_into_a_run_of_ones_own(self, shop: Shop) -> None:
-        parent = shop.shipped("nano")
+    def test_it_can_be_forked_into_a_run_of_ones_own(self, built: Fixture) -> None:
+        parent = built.shipped("nano")
         settings = {"num_steps": 2}
-        run = shop.store.fork(parent, corpora=shop.corpora, settings=settings, queued=False)
-        assert work(run, shop.corpora.root).state == "completed" and not run.read_only
+        run = built.store.fork(parent, corpora=built.corpora, settings=settings, queued=False)
+        assert work(run, built.corpora.root).state == "completed" and not run.read_only
         # It begins exactly where the stored weights stand.
         assert run.snapshot(0).val_loss == pytest.approx(parent.snapshot().val_loss, abs=1e-6)
-        shop.store.delete(run.id)
+        built.store.delete(run.id)
 
-    def test_the_page_offers_neither(self, shop: Shop) -> None:
-        rows = {row["id"]: row for row in Catalogue(shop.store, shop.corpora).rows()}
-        assert rows["pretrained-nano"]["shipped"] and not rows[shop.own.id]["shipped"]
+    def test_the_page_offers_neither(self, built: Fixture) -> None:
+        rows = {row["id"]: row for row in Catalogue(built.store, built.corpora).rows()}
+        assert rows["pretrained-nano"]["shipped"] and not rows[built.own.id]["shipped"]
         assert len({row["slot"] for row in rows.values()}) == 3
 
 
 class TestShipping:
-    def test_the_command_takes_folders_and_says_what_it_made(self, shop: Shop, tmp_path: Path, capsys) -> None:
+    def test_the_command_takes_folders_and_says_what_it_made(self, built: Fixture, tmp_path: Path, capsys) -> None:
         asked = [
             "--from",
-            str(shop.sources["small"].folder),
+            str(built.sources["small"].folder),
             "--to",
             str(tmp_path / "to"),
             "--corpora",
-            str(shop.corpora.root),
+            str(built.corpora.root),
         ]
         for _ in range(2):  # the second time in the place of the first
             assert command.main(asked) == 0
@@ -230,25 +230,25 @@ class TestShipping:
         assert [path.name for path in (tmp_path / "to").iterdir()] == ["small"]
         assert run_files.read_json(tmp_path / "to" / "small" / run_files.RUN)["title"] == "small · cats.txt"
 
-    def test_what_is_not_fit_is_refused_and_nothing_changes(self, shop: Shop, tmp_path: Path, monkeypatch) -> None:
-        root, before = shop.store.root / "pretrained", files(shop.store.root / "pretrained")
-        nano = shop.sources["nano"]
+    def test_what_is_not_fit_is_refused_and_nothing_changes(self, built: Fixture, tmp_path: Path, monkeypatch) -> None:
+        root, before = built.store.root / "pretrained", files(built.store.root / "pretrained")
+        nano = built.sources["nano"]
         unfinished = make(RunStore(tmp_path / "other"))
-        sprint = RunStore(tmp_path / "other").create(settings={}, corpus=shop.corpus, preset="sprint")
-        fork = shop.workshop.fork(nano, corpora=shop.corpora, settings={}, queued=False)
+        sprint = RunStore(tmp_path / "other").create(settings={}, corpus=built.corpus, preset="sprint")
+        fork = built.workshop.fork(nano, corpora=built.corpora, settings={}, queued=False)
         with pytest.raises(InputError, match="is queued"):
-            build_pretrained([unfinished], root, shop.corpora)
+            build_pretrained([unfinished], root, built.corpora)
         with pytest.raises(InputError, match="only those are shipped"):
-            build_pretrained([sprint], root, shop.corpora)
+            build_pretrained([sprint], root, built.corpora)
         with pytest.raises(InputError, match="from the beginning"):
-            build_pretrained([fork], root, shop.corpora)
+            build_pretrained([fork], root, built.corpora)
         with pytest.raises(InputError, match="same preset"):
-            build_pretrained([nano, nano], root, shop.corpora)
+            build_pretrained([nano, nano], root, built.corpora)
         with pytest.raises(InputError, match="text is no longer here"):
             build_pretrained([nano], root, CorpusStore(tmp_path / "empty"))
         monkeypatch.setattr(pretrained, "MAX_BYTES", 1000)
         with pytest.raises(InputError, match="limit"):
-            build_pretrained([nano], root, shop.corpora)
+            build_pretrained([nano], root, built.corpora)
         assert files(root) == before
 
     def test_a_wrong_request_gets_one_sentence(self, tmp_path: Path, capsys) -> None:
@@ -284,8 +284,8 @@ def shipped() -> dict[str, Run]:
     return {str(run.preset): run for run in RunStore(ROOT / "checkpoints").list() if run.read_only}
 
 
-class TestWhatIsShipped:
-    """What comes with every clone. Where a figure is made anew, each test names the place that quotes the old one."""
+class TestCommittedModels:
+    """The committed models. If a figure is measured again, the failing test names the document that quotes it."""
 
     def test_all_three_are_there_and_small_enough(self, shipped: dict[str, Run]) -> None:
         assert list(shipped) == ["medium", "small", "nano"]

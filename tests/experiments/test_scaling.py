@@ -1,4 +1,4 @@
-"""The scaling experiment: what it trains, that it goes on where it was, and that its report says what was measured."""
+"""Scaling experiments: planning, resuming, and the report."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def store(tmp_path: Path) -> RunStore:
 
 
 def recorded(store: RunStore, plan: Plan | None = None) -> Experiment:
-    """An experiment as it looks when it is over, its record written by hand: bigger models end lower."""
+    """A completed experiment with synthetic events: larger models reach lower losses."""
     experiment = prepare(store, TEXT, plan or Plan())
     for place, run in enumerate(experiment.runs()):
         steps, pace = run.train_config.num_steps, 36 / run.train_config.num_steps * (place + 1)
@@ -226,7 +226,7 @@ class TestFigures:
 
 
 class Resources(HTMLParser):
-    """What a page would fetch, and the text that it shows."""
+    """The resources that a page loads, and its visible text."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -302,7 +302,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class TestTraining:
-    """With real workers."""
+    """Training with real workers."""
 
     @pytest.mark.slow
     def test_an_interrupted_command_goes_on_when_it_is_given_again(self, home: Path) -> None:
@@ -344,7 +344,7 @@ class TestTraining:
         experiment = prepare(store, corpus, Plan(("nano",), 0.002, (1, 2)))
         first, second = experiment.runs()
         about = json.loads((first.folder / "run.json").read_text())
-        about["corpus"]["sha256"] = "ab" * 32  # its text is gone
+        about["corpus"]["sha256"] = "ab" * 32  # its text is missing
         (first.folder / "run.json").write_text(json.dumps(about))
         launcher = Launcher(store, home / "texts")
         moments = list(run_experiment(experiment, launcher))
@@ -369,7 +369,7 @@ def test_the_most_memory_is_what_the_system_counted(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_a_wrong_request_gets_one_sentence(flags: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+def test_an_invalid_request_gives_one_sentence(flags: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "thesis.txt").touch()
     try:

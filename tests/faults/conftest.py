@@ -1,4 +1,4 @@
-"""What the tests of faults share: a store, a text, and runs so small that they train in a blink."""
+"""Shared fixtures: a store, a text, and settings of very small runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FAULTS A5: what another version wrote is refused with a sentence that says so, and is left as it is."""
+"""Guarantee A5: files of an unknown format version are refused with a message and not modified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FAULTS B1: a worker that was killed is lost within 5 seconds and buried; one that hangs is stalled within 30."""
+"""Guarantee B1: a killed worker is reported as lost within 5 s and reaped; a hanging one as stalled within 30 s."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LONG = {"num_steps": 1_000_000, "checkpoint_interval": 1_000, "eval_interval": 1
 
 
 def zombies() -> list[str]:
-    """The children of this process that ended and were not buried."""
+    """The child processes that ended and were not reaped."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -36,7 +36,7 @@ def test_a_killed_worker_is_lost_and_offered_to_resume(make, launcher: Launcher)
     worker = liveness.owner_pid(run.folder)
     assert worker
     os.kill(worker, signal.SIGKILL)
-    until(lambda: run.status().state in ("lost", "queued"), seconds=5)  # queued: it had not yet said that it runs
+    until(lambda: run.status().state in ("lost", "queued"), seconds=5)  # queued: killed before it wrote "running"
     launcher.advance()
     until(lambda: (launcher.advance(), not zombies())[1], seconds=5)
     assert run.status().state in ("lost", "queued", "running")

@@ -1,4 +1,4 @@
-"""FAULTS B2: training outlives a server that is killed, and the next one goes on with it: no step twice."""
+"""Guarantee B2: training survives a killed server, a restarted server shows it, and no step is trained twice."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_next_server_adopts_what_the_killed_one_started(
     began, worker = time.monotonic(), run.status()
     launcher.advance()
     assert run.status().active and waiting.status().state == "queued" and time.monotonic() - began <= 5, worker
-    until(lambda: waiting.status().state == "completed")  # which begins only after it
+    until(lambda: waiting.status().state == "completed")  # starts only after the first run
     assert run.status().state == "completed"
     assert steps(run) == sorted(set(steps(run))) and steps(run)[-1] == 200
 
@@ -67,5 +67,5 @@ def test_the_page_itself_killed_and_started_again(tmp_path: Path) -> None:
             assert again.store.get(run.id).status().state == "running"
             assert time.monotonic() - began - again.startup_seconds <= 5
             until(lambda: run.status().step > reached + 50)
-            taken = steps(run)  # once: it goes on
+            taken = steps(run)  # read once, because training continues
             assert taken == sorted(set(taken))

@@ -1,4 +1,4 @@
-"""FAULTS B7: two servers that start and resume the same run at the same moment begin one training of it."""
+"""Guarantee B7: if two servers start or resume a run at the same moment, exactly one worker trains it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.run_folders import make
 
 RACES = 100
 
-# Owns a run by the same lock as a worker, signs the list, and waits to be let go; quick to start, for many races.
+# Locks a run like a worker, appends to a list and waits for its end; starts fast enough for many races.
 STAND_IN = """
 import fcntl, json, os, sys, time
 folder = sys.argv[1]

@@ -1,4 +1,4 @@
-"""FAULTS B8: a process id on disk proves nothing. Whoever has it now is left alone."""
+"""Guarantee B8: a process id on disk is not trusted; a process that reuses the id is not killed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def bystander() -> Iterator[subprocess.Popen]:
 
 
 def died(store: RunStore, bystander: subprocess.Popen, beat: float) -> Run:
-    """A run whose worker is gone, and whose heartbeat names a process that lives."""
+    """A run whose worker has died, with the process id of another live process in its heartbeat."""
     run = make(store)
     write_status(run.folder, "running", step=0)
     (run.folder / run_files.HEARTBEAT).write_text(f"{beat} {bystander.pid}\n")
@@ -37,7 +37,7 @@ def died(store: RunStore, bystander: subprocess.Popen, beat: float) -> Run:
 def test_a_dead_worker_is_lost_whoever_has_its_number(store, bystander, monkeypatch, ask: str, beat: float) -> None:
     run, launcher = died(store, bystander, beat), Launcher(store)
     assert run.status().state == "lost"
-    monkeypatch.setattr(Launcher, "advance", lambda *_: None)  # nothing is to be started here
+    monkeypatch.setattr(Launcher, "advance", lambda *_: None)  # start no worker
     getattr(launcher, ask)(run.id)
     assert run.status().state in ("stopped", "paused", "queued")
     launcher.suspend(0.1)

@@ -1,4 +1,4 @@
-"""FAULTS B9: a clock that is set a day on or back kills nobody, and no time to go is negative."""
+"""Guarantee B9: setting the clock by a day marks no run as lost and gives no negative remaining time."""
 
 from __future__ import annotations
 

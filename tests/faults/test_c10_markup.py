@@ -1,4 +1,4 @@
-"""FAULTS C10: markup in a text, a name, a title, a prompt and what a model writes is shown, and never comes alive."""
+"""Guarantee C10: markup in texts, names, titles, prompts and generated text is displayed, never executed."""
 
 from __future__ import annotations
 

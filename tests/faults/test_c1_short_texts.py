@@ -1,4 +1,4 @@
-"""FAULTS C1: a text too short to learn from gets a sentence of its own, at once."""
+"""Guarantee C1: a text that is too short gets a specific message immediately."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FAULTS C3: a text as large as we take, emoji included, is kept and trained on in at most 3 times its size."""
+"""Guarantee C3: a text of the maximum size, with emoji, is stored and trained with at most 3 × its size in memory."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc"),
 ]
 
-# Runs some code, then prints the most memory (bytes) that its process ever had, last. It counts the files that are
-# mapped too, torch's libraries and the ids among them, although the system can take those pages back at any time.
+# Runs code and then prints the peak memory of the process in bytes. This includes memory-mapped files (torch's
+# libraries, token ids), although the system can reclaim those pages at any time.
 PEAK = """
 import sys
 exec(sys.argv.pop(1))
@@ -33,18 +33,18 @@ print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.st
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """An empty folder that does not outlive the test, as pytest's own would."""
+    """An empty folder that is deleted after the test, unlike pytest's tmp_path."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
-# An emoji, an accent or an ideograph, and so many different ones that ids need two bytes.
+# Emoji, accents and ideographs, with enough distinct ones to need two-byte ids.
 ENDS = {"few characters": "🦊é漢😀—", "many characters": "🦊" + "".join(map(chr, range(0x4E00, 0x4E00 + 400)))}
 
 
 @pytest.fixture(scope="module", params=ENDS)
 def large(text: str, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file of nearly 200 MB with something other than ASCII at the end of every third line."""
+    """A file of nearly 200 MB with a non-ASCII character at the end of every third line."""
     lines, ends = text.splitlines(), ENDS[request.param]
     lines[::3] = [line + ends[i % len(ends)] for i, line in enumerate(lines[::3])]
     block = "\r\n".join([*lines, ""]).encode()
@@ -56,7 +56,7 @@ def large(text: str, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def peak(home: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
-    """The most memory that the code had in a process of its own, in bytes, and the lines that it printed."""
+    """Run code in a separate process; returns its peak memory in bytes and its output lines."""
     environment = {**os.environ, "NANOLLM_HOME": str(home), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PEAK, code, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)

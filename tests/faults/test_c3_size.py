@@ -1,4 +1,4 @@
-"""FAULTS C3: what is larger than the page takes is refused in a second, what is not is taken in little memory."""
+"""Guarantee C3: a text over the limit is refused within 1 s; one within the limit needs little memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FAULTS C4: thousands of different characters, emoji among them, are code points that train; too many are refused."""
+"""Guarantee C4: texts with thousands of distinct code points can be trained; more than the limit is refused."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.faults.conftest import TINY
 
 
 def different(count: int) -> str:
-    """So many different characters, half of them beyond the first 65,536 code points."""
+    """`count` distinct characters, half of them beyond the Basic Multilingual Plane."""
     return "".join(chr(0x1F000 + i if i % 2 else 0x4E00 + i // 2) for i in range(count))
 
 
@@ -37,7 +37,7 @@ def test_they_train_and_are_written_whole(store: RunStore, corpora: CorpusStore)
     assert run.curve().loss[0] == pytest.approx(math.log(corpus.vocab_size), rel=0.1)
     written = "".join(sample.text for sample in run.samples())
     assert written and all(character in text for character in written)
-    written.encode()  # half of a pair would raise
+    written.encode()  # a lone surrogate would raise
 
 
 def test_half_of_a_pair_is_refused(corpora: CorpusStore) -> None:

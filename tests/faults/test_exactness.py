@@ -1,4 +1,4 @@
-"""FAULTS A3, E1, E2, E3: the same seed, the same numbers: whoever asks, however often interrupted, on either engine."""
+"""Guarantees A3, E1, E2, E3: a seed gives the same numbers in every interface, after resuming and with both engines."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.process.training", "to
 
 
 def train_and_die(folder: Path, corpora: Path, step: int) -> None:
-    """Train, and be killed just before so many steps and one more would have been taken."""
+    """Train `steps` steps and kill the process before the next one."""
 
     def check(self: ControlRequests, taken: list[int] = [0]) -> None:  # noqa: B006 (one count for all calls)
         if taken[0] == step:
@@ -70,7 +70,7 @@ def pause(run: Run, corpora: Path, step: int) -> None:
         nonlocal taken
         if taken == step:
             (run.folder / run_files.CONTROL / "pause").touch()
-            self._looked = 0.0
+            self._checked = 0.0
         taken += 1
         unchanged(self)
 
@@ -96,7 +96,7 @@ def test_a3_every_number_is_as_if_nothing_had_happened(
 
 
 def test_e3_watching_changes_no_bit(make: Callable[..., Run], corpora: CorpusStore, text: str) -> None:
-    """A run that samples, measures and writes files at every snapshot, and train() that nobody drives."""
+    """Compare a run with samples and files at every snapshot to plain train()."""
     run = make(dropout=0.1)
     work(run, corpora.root)
     tokenizer = CharTokenizer.from_text(text[:3000])
@@ -115,7 +115,7 @@ def test_e1_python_the_command_line_and_the_page_learn_and_write_the_same(
     settings = {**TINY, "num_steps": 20, "dropout": 0.1, "seed": 7}
     (tmp_path / "tale.txt").write_text(text[:3000], encoding="utf-8")
 
-    # As the page does: all its fields, the preset's values in those that nobody touched.
+    # Like the page: all fields, with the preset's values as default.
     recipe = FormSettings.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
     corpus = corpora.add_file(tmp_path / "tale.txt")
     page = store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
@@ -152,7 +152,7 @@ def load(path: Path) -> tuple[TransformerLanguageModel, CharTokenizer]:
 
 @pytest.mark.parametrize("name", ["nano", "small", "medium"])
 def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
-    """Trained weights, real text: a window in one go and character by character to its end, then greedily past it."""
+    """Trained weights and real text: one full window at once and step by step, then greedy sampling beyond it."""
     model, tokenizer = load(Run.open(ROOT / "checkpoints" / "pretrained" / name).snapshot().path)
     C = model.config.context_length
     known = "".join(character for character in text if character in tokenizer.characters)
@@ -185,7 +185,7 @@ def close(logits: np.ndarray, expected: np.ndarray) -> None:
 
 
 def curve(events: list[Event]) -> list[dict]:
-    """What must be equal between two runs: every loss, every figure but times, and which snapshots were kept."""
+    """The values that must be equal between two runs: all events without times, and the snapshots."""
     told = [
         event
         for event in events
@@ -195,7 +195,7 @@ def curve(events: list[Event]) -> list[dict]:
 
 
 def everything(run: Run) -> dict[str, torch.Tensor]:
-    """Weights, optimizer, both random states, last losses: all that training would go on from at the end."""
+    """The complete training state: weights, optimizer, both random states and the loss buffer."""
     newest = run.resume_files()[0]
     assert newest.name == f"resume_{STEPS:08d}.safetensors"
     return read_tensors(newest)[0]
@@ -204,4 +204,4 @@ def everything(run: Run) -> dict[str, torch.Tensor]:
 def assert_same(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
     assert some.keys() == others.keys() and len(some) >= 10
     for name, tensor in some.items():
-        assert tensor.numpy().tobytes() == others[name].numpy().tobytes(), name  # NaN is itself, too
+        assert tensor.numpy().tobytes() == others[name].numpy().tobytes(), name  # bytes, so that NaN equals NaN

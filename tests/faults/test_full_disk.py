@@ -1,6 +1,6 @@
-"""FAULTS B4: a disk that is full or read-only pauses a run with a sentence; nothing saved is lost, resume goes on.
+"""Guarantee B4: a full or read-only disk pauses a run with a message; saved files stay intact, and resume continues.
 
-The disks are real: mounted in a namespace of their own, where root's rights are not needed (and do not help).
+The file systems are real, mounted in a separate namespace, which needs no root rights.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def whole(run):
     return {path.name: read_tensors(path)[0] for path in run.folder.glob("*.safetensors")}
 
 def same(some, others):
-    return all(some[key].numpy().tobytes() == others[key].numpy().tobytes() for key in some)  # NaN is itself, too
+    return all(some[key].numpy().tobytes() == others[key].numpy().tobytes() for key in some)  # NaN equals NaN
 
 def until(reached):
     deadline = time.monotonic() + 120
@@ -66,7 +66,7 @@ mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
 undisturbed = make(RunStore(elsewhere / "checkpoints"))
 assert work(undisturbed, corpora.root).state == "completed"
 expected = whole(undisturbed)
-for room in rooms:  # so many bytes are free when training begins: it gets more or less far
+for room in rooms:  # free bytes when training starts
     run = make()
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     (disk / "ballast").write_bytes(bytes(free - room))
@@ -76,7 +76,7 @@ for room in rooms:  # so many bytes are free when training begins: it gets more 
         assert status.state == "paused" and status.reason.startswith(FULL), (room, status)
         assert sum(isinstance(event, Start) for event in seen) <= 1
         launcher.advance()
-        assert not run.alive() and run.status() == status  # nobody tries again by himself
+        assert not run.alive() and run.status() == status  # no automatic retry
         for name, tensors in whole(run).items():
             if name in expected:
                 assert same(tensors, expected[name]), name
@@ -94,7 +94,7 @@ mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
 run = make()
 free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
 (disk / "ballast").write_bytes(bytes(free - rooms[0]))
-launcher.start(run.id)  # its output goes to the full disk, too
+launcher.start(run.id)  # worker.log is on the full disk too
 until(lambda: run.status().state == "paused" and not run.alive())
 assert run.status().reason.startswith(FULL)
 assert whole(run)
@@ -141,7 +141,7 @@ until(lambda: run.status().state == "completed" and not run.alive())
 
 
 def on_a_disk(tmp_path: Path, code: str, rooms: list[int]) -> None:
-    """Run code that may mount what it likes: it ends with the process."""
+    """Run code in a namespace where it may mount file systems, which disappear with the process."""
     for folder in ("disk", "elsewhere"):
         (tmp_path / folder).mkdir()
     command = [

@@ -1,7 +1,7 @@
-"""FAULTS B5: a run that memory has no room for fails alone, in one sentence; the page goes on
-answering, and the next in the queue is trained.
+"""Guarantee B5: a run that runs out of memory fails alone with a message; the page keeps responding and the next queued
+run trains.
 
-And C7: what can be known beforehand is refused before anything is made.
+And C7: models that would exceed the memory are refused before anything is allocated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from nanollm.train import memory
 from tests.faults.conftest import TINY, until
 from tests.serving import serve
 
-ROOM = 2 * 2**30  # bytes of address space; torch alone takes two thirds of them
+ROOM = 2 * 2**30  # bytes of address space; torch alone needs two thirds
 
 
 def test_b5_a_machine_with_less_memory_than_the_run_was_made_on(
@@ -76,7 +76,7 @@ def test_b5_it_fails_alone(tmp_path: Path, text: str) -> None:
         until(lambda: looked_at(small) == "completed")
     assert large.status().reason == "Out of memory: use a smaller batch_size or a smaller model."
     log = (large.folder / run_files.LOG).read_text()
-    assert "Traceback" in log and "allocate" in log  # for developers
+    assert "Traceback" in log and "allocate" in log  # worker.log has the traceback
     assert large.status().step == 0
     assert len(answered) > 40 and sorted(answered)[int(0.95 * len(answered))] < 1.0, answered
 
@@ -97,7 +97,7 @@ def test_c7_of_10_000_random_settings_each_is_refused_in_a_sentence_or_estimated
         memory.require_memory(model, train, free=needed)
         with pytest.raises(InputError, match=r"^Training this model needs about [0-9.]+ [MG]B, but only .* are free: "):
             memory.require_memory(model, train, free=needed - 1)
-    assert 2_000 < refused < 9_000  # there were both
+    assert 2_000 < refused < 9_000  # both outcomes occurred
 
 
 def test_c7_what_would_exhaust_memory_is_refused_before_anything_is_made(

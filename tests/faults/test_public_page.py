@@ -1,4 +1,4 @@
-"""FAULTS C5, C6, C12, D1, D2, D3, F1 on one public page, asked over the network as anybody can ask it."""
+"""Guarantees C5, C6, C12, D1, D2, D3, F1, tested on a public page over the network."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ import httpx
 import pytest
 
 from tests.benchmarks.visitors import Measurements, Visitor
-from tests.conftest import ROOT, in_a_loop
+from tests.conftest import ROOT, run_coroutine
 from tests.serving import Page, serve
 
-SOON = 20.0  # seconds in which everything is answered, on a machine that does other things too
-ANSWERED = 5.0  # C12: seconds of processor that an answer may take the page; alone on a machine, it comes in no more
-AT_REST = 1.0  # D3: seconds of processor that the page may go on for when everybody has left
+SOON = 20.0  # time limit in seconds for every response, on a busy machine
+ANSWERED = 5.0  # C12: limit of CPU seconds per response
+AT_REST = 1.0  # D3: CPU seconds that the page may use after all clients have left
 NANO, SMALL, MEDIUM = (f"pretrained-{name}" for name in ("nano", "small", "medium"))
 ODD = {
     "null": None, "true": True, "nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "list": [],
     "object": {}, "1 MB": "x" * 2**20, "surrogate": "\ud800",
 }  # fmt: skip
 NUMBERS = [0, -1, -1e308, 1e308, float("nan"), float("inf"), float("-inf"), True, False, "3", None, 2.5, 10**30, []]
-# Keeps a list of every address beyond this machine that a process, or one that it starts, looks up or connects to.
+# Logs every address of another host that a process or its children look up or connect to.
 LISTENER = """
 import sys
 
@@ -51,7 +51,7 @@ sys.addaudithook(heard)
 
 @pytest.fixture(scope="module")
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file that says what the page asked of others than this machine."""
+    """The file that lists connections of the page to other hosts."""
     folder = tmp_path_factory.mktemp("listener")
     heard = folder / "outside.txt"
     (folder / "sitecustomize.py").write_text(LISTENER.replace("{path!r}", repr(str(heard))))
@@ -60,16 +60,16 @@ def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, outside: Path) -> Iterator[Page]:
-    """As a Space starts it, as far as that can be had here."""
+    """A page started like on a Hugging Face Space."""
     home = tmp_path_factory.mktemp("home")
     shutil.copytree(ROOT / "checkpoints" / "pretrained", home / "checkpoints" / "pretrained")
-    space = {"SYSTEM": "spaces", "SPACE_ID": "somebody/nano-llm", "SPACE_HOST": "somebody-nano-llm.hf.space"}
+    space = {"SYSTEM": "spaces", "SPACE_ID": "alice/nano-llm", "SPACE_HOST": "alice-nano-llm.hf.space"}
     with serve(home, public=True, env={**space, "PYTHONPATH": str(outside.parent)}) as page:
         yield page
 
 
 class Api:
-    """Calls of one visitor after another: nobody is in a hurry."""
+    """Sequential API calls by different visitors."""
 
     def __init__(self, page: Page) -> None:
         self.page, self.slowest = page, 0.0
@@ -80,7 +80,7 @@ class Api:
 
     @contextmanager
     def soon(self) -> Iterator[None]:
-        """An answer that does not take the page too long."""
+        """A response within the time limit."""
         before = processor_seconds(self.page.pid)
         yield
         taken = processor_seconds(self.page.pid) - before
@@ -98,7 +98,7 @@ class Api:
         return answer
 
     def call(self, endpoint: str, data: list[Any]) -> str:
-        """Everything that is said to a call, to its end; arguments that are left out are the usual ones."""
+        """All messages of a call; omitted arguments get valid default values."""
         parameters = self.endpoints[f"/{endpoint}"]["parameters"]
         data = [*data, *(parameter["parameter_default"] for parameter in parameters[len(data) :])]
         answer = self.post(f"call/{endpoint}", {"data": data})
@@ -107,13 +107,13 @@ class Api:
         return self.web.get(f"/gradio_api/call/{endpoint}/{answer.json()['event_id']}").text
 
     def last(self, endpoint: str, *data: Any) -> Any:
-        """The last answer to a call that is not refused."""
+        """The final response of an accepted call."""
         said = self.call(endpoint, list(data))
         assert "event: complete" in said, said[-500:]
         return json.loads(said.rsplit("data: ", 1)[1])[0]
 
     def decent(self, said: str) -> None:
-        """Nothing of the server's inside was told."""
+        """Check that no server internals were revealed."""
         for inner in (str(ROOT), str(self.page.home), "Traceback", 'File "', "site-packages", "Exception"):
             assert inner not in said, said[:2000]
 
@@ -124,7 +124,7 @@ def api(page: Page) -> Api:
 
 
 def usual(endpoint: str, name: str) -> Any:
-    """A value that an argument may well have."""
+    """A valid value for an argument."""
     named = {
         "run": NANO, "runs": [NANO, SMALL], "text": "the cat", "parts": ["L1·H1"], "preset": "sprint",
         "prompt": "The ", "max_length": 10, "name": "a name", "candidates": 2,
@@ -133,7 +133,7 @@ def usual(endpoint: str, name: str) -> Any:
 
 
 def odd_calls(api: Api) -> list[tuple[str, list[Any]]]:
-    """Every endpoint with every odd value in the place of each argument, the others as usual."""
+    """Every endpoint with every odd value for one argument and valid values for the others."""
     calls: list[tuple[str, list[Any]]] = []
     for path, about in api.endpoints.items():
         names = [parameter["parameter_name"] for parameter in about["parameters"]]
@@ -161,7 +161,7 @@ def test_c12_every_endpoint_answers_everything(api: Api, every: int) -> None:
 
 @pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.long)])
 def test_c12_so_does_every_handler_of_the_page(api: Api, every: int) -> None:
-    """Private ones can be called by anybody, too: by number, with anything."""
+    """Private handlers can also be called over the network, by index and with any values."""
     handlers = [event for event in api.config["dependencies"] if event["backend_fn"]]
     cases = list(itertools.product(handlers, ODD.values()))
     assert len(handlers) > 30
@@ -181,7 +181,7 @@ def test_c12_so_does_every_handler_of_the_page(api: Api, every: int) -> None:
 
 
 def listened(api: Api, session: str) -> str:
-    """What a session is told until what it asked for is over."""
+    """All messages of a session until its request has ended."""
     said = ""
     with api.web.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as answer:
         for line in answer.iter_lines():
@@ -219,7 +219,7 @@ def test_c5_unknown_characters_are_named_wherever_a_prompt_goes(api: Api) -> Non
 
 
 def test_c6_dials_are_clamped_or_refused_in_words(api: Api) -> None:
-    """Every number that is none, in every dial: a text comes, or a sentence; never NaN, never silence."""
+    """Invalid numbers in every sampling control give a text or an error message, never NaN or no response."""
     for dial, odd in itertools.product(range(4), NUMBERS):
         dials: list[Any] = [10, 0.8, 40, 42]
         dials[dial] = odd
@@ -235,14 +235,14 @@ def test_c6_dials_are_clamped_or_refused_in_words(api: Api) -> None:
 
 
 def test_d1_many_write_at_the_same_time(page: Page) -> None:
-    async def crowd() -> Measurements:
+    async def load_test() -> Measurements:
         measurements = Measurements()
         people = [Visitor(page.address, measurements, number) for number in range(6)]
         await asyncio.gather(*(person.open() for person in people))
         await asyncio.gather(*(act() for person in people for act in (person.write, person.news, person.look)))
         return measurements
 
-    measurements = in_a_loop(crowd())
+    measurements = run_coroutine(load_test())
     assert not measurements.errors, measurements.errors
     assert len(measurements.seconds["first character"]) == 6 and max(measurements.seconds["first character"]) < SOON
 
@@ -257,14 +257,14 @@ def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
         await asyncio.gather(*flood, ann.write(), ann.look(), ann.poll())
         return calm, hurried
 
-    calm, hurried = in_a_loop(both())
+    calm, hurried = run_coroutine(both())
     assert not calm.errors, calm.errors
     refused = sum(count for what, count in hurried.errors.items() if what.endswith("429"))
     assert refused > 10 and refused < 50, hurried.errors
 
 
 def test_d3_what_nobody_waits_for_is_not_computed(page: Page, api: Api) -> None:
-    """Visitors who ask for much, and leave with the first answer, or before any: the server rests again."""
+    """After clients disconnect early, the server stops computing."""
 
     def asked(endpoint: str, *data: Any) -> str:
         return f"/gradio_api/call/{endpoint}/{api.post(f'call/{endpoint}', {'data': data}).json()['event_id']}"
@@ -276,30 +276,30 @@ def test_d3_what_nobody_waits_for_is_not_computed(page: Page, api: Api) -> None:
         for answer in answers[: len(writing)]:
             next(line for line in answer.iter_lines() if line.startswith("data: "))
     used = until_at_rest(page.pid)
-    print(f"after everybody had left, the page went on for {used:.2f} s of processor")
+    print(f"after all clients had left, the page used {used:.2f} s of CPU time")
     assert used <= AT_REST
 
 
 def until_at_rest(pid: int) -> float:
-    """Seconds of processor that a process uses from now until it does nothing for a second."""
+    """CPU seconds that a process uses until it has been idle for a second."""
     began = before = processor_seconds(pid)
     for _ in range(30):
         time.sleep(1)
         now = processor_seconds(pid)
-        if now - before < 0.2:  # its own clocks tick on
+        if now - before < 0.2:  # timers in the process use little CPU time
             return before - began
         before = now
-    raise AssertionError("it goes on computing")
+    raise AssertionError("the server is still computing")
 
 
 def processor_seconds(pid: int) -> float:
-    """What a process has used of the processors."""
+    """CPU seconds used by a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 
 def test_f1_nothing_beyond_this_machine_was_asked_for(page: Page, api: Api, outside: Path) -> None:
-    """By the page, or by a run that it trains."""
+    """Neither by the page nor by a run that it trains."""
     text = api.last("corpus", "the cat sat on the mat, and the rat ran.\n" * 100, "cats")
     assert text["characters"] > 1000
     assert not outside.exists(), outside.read_text()

@@ -24,12 +24,8 @@ from nanollm.runs.store import RunStore
 from nanollm.runs.transfer.archive import export, import_
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import save_checkpoint, snapshot_name
-from playground.attention.views import ablation as mattering
-from playground.attention.views import attention_map as looking
-from playground.attention.views import head_types as naming
-from playground.attention.views import logit_lens as layering
-from playground.attention.views import model_overview as whole
-from playground.attention.views import ranking
+from playground.attention import sentences
+from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
 from playground.context import Context
 from playground.services.inspections import LRUCache, View
 from playground.settings import Settings
@@ -69,7 +65,13 @@ def test_a_snapshot_that_went_a_moment_ago_is_still_looked_into(ctx: Context) ->
 
 @pytest.fixture(scope="module")
 def parts(ctx: Context) -> dict[str, Any]:
-    modules = {"looking": looking, "mattering": mattering, "naming": naming, "layering": layering, "whole": whole}
+    modules = {
+        "attention_map": attention_map,
+        "ablation": ablation,
+        "head_types": head_types,
+        "logit_lens": logit_lens,
+        "model_overview": model_overview,
+    }
     with gr.Blocks():
         return {name: module.layout(ctx) for name, module in modules.items()}
 
@@ -132,17 +134,17 @@ def test_a_model_with_another_alphabet_reads_the_same_held_out_text(ctx: Context
 
 
 def test_the_heatmap_comes_without_the_cells_that_the_browser_has(ctx: Context, parts: dict[str, Any]) -> None:
-    shown = looking.show(ctx, parts["looking"], view(ctx), {"layer": 2, "head": 1})
-    figure = shown[parts["looking"].heatmap]
+    shown = attention_map.show(ctx, parts["attention_map"], view(ctx), {"layer": 2, "head": 1})
+    figure = shown[parts["attention_map"].heatmap]
     assert figure["data"][0]["z"] == [] and len(figure["layout"]["xaxis"]["ticktext"]) == len("the cat sat")
-    assert "seen.weights[1, 0]" in shown[parts["looking"].python]
+    assert "found.weights[1, 0]" in shown[parts["attention_map"].python]
 
 
 @pytest.mark.parametrize("kind", ["mean", "zero"])
 def test_switching_off_shows_what_the_core_finds(ctx: Context, parts: dict[str, Any], kind: str) -> None:
-    its, seen = parts["mattering"], view(ctx)
+    its, seen = parts["ablation"], view(ctx)
     off = ["L1·H2", "L2·FF"]
-    shown = mattering.show(ctx, its, seen, None, off, kind, 7)
+    shown = ablation.show(ctx, its, seen, None, off, kind, 7)
     model, tokenizer = seen.loaded.model, seen.loaded.tokenizer
     means = measure_means(model, ctx.inspections.held_out(seen.run, seen.loaded)) if kind == "mean" else None
     found = measure_ablation(model, tokenizer, seen.text, [Part("head", 0, 1), Part("feed_forward", 1)], means)
@@ -150,13 +152,13 @@ def test_switching_off_shows_what_the_core_finds(ctx: Context, parts: dict[str, 
     rows = shown[its.effects]["rows"]
     assert [row["label"] for row in rows] == ["L2·FF", "L1·H2", "together"]
     assert [row["value"] for row in rows] == pytest.approx(rises, abs=1e-5)
-    assert f"{found.together.loss:.2f} nats a character instead of {found.original.loss:.2f}" in shown[its.cost]
+    assert f"{found.together.loss:.2f} nats per character instead of {found.original.loss:.2f}" in shown[its.cost]
     texts = shown[its.writing]
-    assert seen.text + texts["texts"][0] == generate_text(model, tokenizer, seen.text, mattering.LENGTH, seed=7)
+    assert seen.text + texts["texts"][0] == generate_text(model, tokenizer, seen.text, ablation.GENERATED, seed=7)
     at = texts["parts_at"]
     one, other = texts["texts"]
     assert one[:at] == other[:at] and one[at] != other[at]
-    assert shown[its.why] == mattering.WHY[kind]
+    assert shown[its.why] == (sentences.REPLACED_BY_ZERO if kind == "zero" else sentences.REPLACED_BY_MEAN)
 
 
 def test_parts_are_said_to_stand_in_for_each_other_only_where_that_is_no_chance() -> None:
@@ -168,19 +170,19 @@ def test_parts_are_said_to_stand_in_for_each_other_only_where_that_is_no_chance(
         one, other, both = (Predictions(losses, none) for losses in rises + scatter * chance)
         off = (Part("head", 0, 0), Part("head", 0, 1))
         found = Ablation("a" * 101, 0, off, Predictions(np.zeros(100), none), both, (one, other))
-        return mattering._effects(found)["legend"]
+        return ablation._effects(found)["legend"]
 
-    assert "stood in for another" in legend(0.1)
-    assert "stood in for another" not in legend(4.0)
+    assert "back each other up" in legend(0.1)
+    assert "back each other up" not in legend(4.0)
 
 
 def test_with_everything_on_there_is_one_text_and_no_effect(ctx: Context, parts: dict[str, Any]) -> None:
-    its = parts["mattering"]
-    shown = mattering.show(ctx, its, view(ctx), None, ["L9", "nonsense"], "mean", True)
-    assert shown[its.effects]["rows"] == [] and shown[its.why] == mattering.WHY["mean"]
+    its = parts["ablation"]
+    shown = ablation.show(ctx, its, view(ctx), None, ["L9", "nonsense"], "mean", True)
+    assert shown[its.effects]["rows"] == [] and shown[its.why] == sentences.REPLACED_BY_MEAN
     assert len(shown[its.writing]["texts"]) == 1
     assert "Nothing is switched off" in shown[its.cost]
-    assert "nothing in it can be guessed" in mattering.show(ctx, its, view(ctx, "t"), None, [], "mean", 1)[its.cost]
+    assert "gives nothing to predict" in ablation.show(ctx, its, view(ctx, "t"), None, [], "mean", 1)[its.cost]
 
 
 def test_kept_means_are_used_and_their_lack_is_said(ctx: Context, tmp_path: Path) -> None:
@@ -193,45 +195,47 @@ def test_kept_means_are_used_and_their_lack_is_said(ctx: Context, tmp_path: Path
     other.models._runs = store
     seen = other.inspections.view({"run": run.id, "step": 0}, "the cat")
     means, lack = other.inspections.means(seen)
-    assert means is None and "its text is not here" in lack
+    assert means is None and "its text is not available" in lack
     kept = measure_means(model, tokenizer.encode(TEXT))
     save_means(run.snapshot(0).means_path, kept)
     means, lack = other.inspections.means(seen)
     assert means is not None and lack == ""
     np.testing.assert_array_equal(means.heads, kept.heads)
-    assert other.inspections.judged_by(seen)[1] == "the text above alone"
+    assert other.inspections.judged_by(seen)[1] == "only the text above"
 
 
 def test_shares_come_to_the_logit_and_a_click_picks_the_character(ctx: Context, parts: dict[str, Any]) -> None:
-    its, seen = parts["layering"], view(ctx)
+    its, seen = parts["logit_lens"], view(ctx)
     for where in (None, 3, 99):
-        shown = layering.show(ctx, its, seen, None, where, None)
+        shown = logit_lens.show(ctx, its, seen, None, where, None)
         *rows, together = shown[its.shares]["rows"]
         assert float(together["said"].replace("−", "-")) == pytest.approx(sum(row["value"] for row in rows), abs=0.006)
         table = shown[its.table]
         assert len(table["rows"]) == 3 and table["picked"] == table["rows"][-1]["characters"][0]["character"]
     picked = json.dumps({"at": [3, seen.typed], "character": "r"})
-    assert layering.show(ctx, its, seen, None, 3, picked)[its.table]["picked"] == "r"
-    assert "“r”" in layering.show(ctx, its, seen, None, 3, picked)[its.shares]["caption"]
-    elsewhere = layering.show(ctx, its, seen, None, 4, picked)[its.table]
+    assert logit_lens.show(ctx, its, seen, None, 3, picked)[its.table]["picked"] == "r"
+    assert "“r”" in logit_lens.show(ctx, its, seen, None, 3, picked)[its.shares]["caption"]
+    elsewhere = logit_lens.show(ctx, its, seen, None, 4, picked)[its.table]
     assert elsewhere["picked"] == elsewhere["rows"][-1]["characters"][0]["character"]  # it was picked at another place
     for odd in ({"at": [3, seen.typed], "character": "Ж"}, "r", {"at": [3, seen.typed]}, {"at": 3}, [], 7):
         assert (
-            layering.show(ctx, its, seen, None, 3, json.dumps(odd))[its.table]["picked"]
+            logit_lens.show(ctx, its, seen, None, 3, json.dumps(odd))[its.table]["picked"]
             in seen.loaded.tokenizer.characters
         )
 
 
 def test_a_planted_head_is_named_and_a_random_one_is_not(ctx: Context, parts: dict[str, Any], tmp_path: Path) -> None:
-    its = parts["naming"]
-    assert UNKNOWN in naming.show(ctx, its, view(ctx), {"layer": 1, "head": 1})[its.name]
+    its = parts["head_types"]
+    assert UNKNOWN in head_types.show(ctx, its, view(ctx), {"layer": 1, "head": 1})[its.name]
     tokenizer = CharTokenizer.from_text(TEXT)
     run = RunStore(tmp_path / "checkpoints").create(settings={}, corpus=run_folders.TALE, preset="nano", queued=False)
     planted = Planted(tokenizer.vocab_size, 32).back(0, 1, 1)
     save_checkpoint(run.folder / snapshot_name(0), planted.model, step=0, tokenizer=tokenizer)
     run_folders.write(run, run_folders.step(0))
     other = Context.open(Settings(home=tmp_path))
-    shown = naming.show(other, its, other.inspections.view({"run": run.id, "step": 0}, TEXT), {"layer": 1, "head": 2})
+    shown = head_types.show(
+        other, its, other.inspections.view({"run": run.id, "step": 0}, TEXT), {"layer": 1, "head": 2}
+    )
     assert shown[its.name] == "L1·H2: previous character"
     assert shown[its.all_names]["of"]["L1·H2"] == "previous character"
     best = max(shown[its.scores]["rows"], key=lambda row: row["value"])
@@ -241,10 +245,10 @@ def test_a_planted_head_is_named_and_a_random_one_is_not(ctx: Context, parts: di
 def test_curves_and_the_sentence_on_induction(ctx: Context) -> None:
     run = ctx.runs.list()[0]
     found = [ctx.inspections.head_scores(view(ctx, step=step))[0] for step in STEPS]
-    figure = naming._curves(run, list(STEPS), found)
+    figure = head_types._history_figure(run, list(STEPS), found)
     assert set(figure["heads"]) == {"L1·H1", "L1·H2", "L2·H1", "L2·H2"}
     assert figure["heads"]["L2·H1"][0]["x"] == [1, 4, 9]  # step 0 stands where 1 would
-    assert naming._induction(list(STEPS), found).startswith("No induction head")
+    assert head_types._induction_heads(list(STEPS), found).startswith("No induction head")
 
 
 def test_names_at_the_ends_of_curves_do_not_lie_on_each_other() -> None:
@@ -255,8 +259,8 @@ def test_names_at_the_ends_of_curves_do_not_lie_on_each_other() -> None:
 
 
 def test_the_map_keeps_its_axes_while_it_is_played(ctx: Context, parts: dict[str, Any]) -> None:
-    its = parts["whole"]
-    figures = [whole.show_map(ctx, its, view(ctx, step=step))[its.map] for step in STEPS]
+    its = parts["model_overview"]
+    figures = [model_overview.show_map(ctx, its, view(ctx, step=step))[its.map] for step in STEPS]
     ranges = [figure["layout"]["xaxis"]["range"] for figure in figures]
     assert ranges[0] == ranges[1] == ranges[2]
     shown = {text for trace in figures[0]["data"] for text in trace["text"]}
@@ -267,43 +271,45 @@ def test_the_map_keeps_its_axes_while_it_is_played(ctx: Context, parts: dict[str
 def test_the_meter_follows_the_text_only_where_that_judges(
     ctx: Context, textless: Context, parts: dict[str, Any]
 ) -> None:
-    its = parts["whole"]
-    assert whole.show_meter_of_text(ctx, its, view(ctx)) == gr.skip()
-    assert "the text above alone" in whole.show_meter_of_text(textless, its, view(textless))[its.about_meter]
+    its = parts["model_overview"]
+    assert model_overview.show_context_of_text(ctx, its, view(ctx)) == gr.skip()
+    assert (
+        "only the text above" in model_overview.show_context_of_text(textless, its, view(textless))[its.about_context]
+    )
 
 
 def test_the_meter_says_how_far_back_it_looks(ctx: Context, parts: dict[str, Any]) -> None:
-    its = parts["whole"]
-    shown = whole.show_meter(ctx, its, view(ctx))
-    assert shown[its.meter]["layout"]["xaxis"]["tickvals"][-1] == 32
-    assert "text that it never trained on" in shown[its.about_meter]
+    its = parts["model_overview"]
+    shown = model_overview.show_context(ctx, its, view(ctx))
+    assert shown[its.context]["layout"]["xaxis"]["tickvals"][-1] == 32
+    assert "held-out text" in shown[its.about_context]
 
 
 def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
     seen = view(ctx)
-    found, button = ranking.known(ctx, seen, None)
-    assert found["said"] == ranking.UNRANKED and button.interactive
+    found, button = ranking.update(ctx, seen, None)
+    assert found["said"] == sentences.NOT_RANKED and button.interactive
     ids, where = ctx.inspections.judged_by(seen)
     effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inspections.means(seen)[0]))
     ctx.inspections.keep_ranking(seen, effects, where)
-    found, button = ranking.known(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
+    found, button = ranking.update(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
     most = max(effects, key=lambda effect: effect.increase)
     assert len(found["of"]) == 4 and most.part.label in found["said"] and not button.interactive
     assert found["stamp"] == ctx.inspections.frame(seen)["stamp"] != ctx.inspections.frame(view(ctx, step=0))["stamp"]
-    assert ranking.known(ctx, view(ctx, step=0), None)[0]["said"] == ranking.UNRANKED
+    assert ranking.update(ctx, view(ctx, step=0), None)[0]["said"] == sentences.NOT_RANKED
 
 
 def test_a_ranking_of_something_else_is_called_off(ctx: Context) -> None:
     session, seen = "a visitor", view(ctx, step=4)
     bars = ranking.bars(ctx, seen, session)
     assert [len(next(bars)["of"]) for _ in range(2)] == [0, 1]
-    assert ranking.known(ctx, view(ctx, "the rat ran", step=4), session)[0] is None  # it goes on
+    assert ranking.update(ctx, view(ctx, "the rat ran", step=4), session)[0] is None  # it goes on
     assert len(next(bars)["of"]) == 2
-    assert ranking.known(ctx, view(ctx, step=0), session)[0]["said"] == ranking.UNRANKED
+    assert ranking.update(ctx, view(ctx, step=0), session)[0]["said"] == sentences.NOT_RANKED
     assert list(bars) == []
-    assert ranking.known(ctx, seen, session)[0]["said"] == ranking.UNRANKED  # half a ranking is none
+    assert ranking.update(ctx, seen, session)[0]["said"] == sentences.NOT_RANKED  # half a ranking is none
     assert len(list(ranking.bars(ctx, seen, session))[-1]["of"]) == 4
-    assert "Missed most" in ranking.known(ctx, seen, session)[0]["said"]
+    assert "Largest effect" in ranking.update(ctx, seen, session)[0]["said"]
 
 
 @pytest.fixture(scope="module")
@@ -322,9 +328,9 @@ def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context)
     inside, one, other = textless.inspections, view(textless, "the cat sat"), view(textless, "the mat ran")
     ids, where = inside.judged_by(one)
     inside.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
-    said = ranking.known(textless, one, None)[0]["said"]
-    assert "the text above alone" in said and "none can be told from nothing" in said
-    assert ranking.known(textless, other, None)[0]["said"] == ranking.UNRANKED
+    said = ranking.update(textless, one, None)[0]["said"]
+    assert "only the text above" in said and "no effect can be told from noise" in said
+    assert ranking.update(textless, other, None)[0]["said"] == sentences.NOT_RANKED
     assert inside.meter(one)[0].truncated[-1] != inside.meter(other)[0].truncated[-1]  # of the same length
     assert inside.known_scores(one) is None
     inside.head_scores(one)
@@ -334,12 +340,12 @@ def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context)
 def test_the_lens_on_names_says_what_they_were_measured_on(
     ctx: Context, textless: Context, parts: dict[str, Any]
 ) -> None:
-    its = parts["naming"]
-    for context, where in ((ctx, "text that it never trained on"), (textless, "the text above alone")):
-        shown = naming.show(context, its, view(context), {"layer": 1, "head": 1})
+    its = parts["head_types"]
+    for context, where in ((ctx, "held-out text"), (textless, "only the text above")):
+        shown = head_types.show(context, its, view(context), {"layer": 1, "head": 1})
         assert f"Measured on {where}." in shown[its.scores]["legend"]
-    shown = naming.show(textless, its, view(textless, "t"), {"layer": 1, "head": 1})
-    assert "too short" in shown[its.name] and shown[its.all_names] is None and shown[its.wanted] is None
+    shown = head_types.show(textless, its, view(textless, "t"), {"layer": 1, "head": 1})
+    assert "too short" in shown[its.name] and shown[its.all_names] is None and shown[its.history_key] is None
 
 
 def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: dict[str, Any]) -> None:
@@ -350,20 +356,20 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: 
         measure_findings(model, tokenizer, tokenizer.encode(TEXT), None),
         backup=BackupPair(pair, (0.02, 0.03), 0.31, 0.01),
     )
-    assert mattering.show(textless, parts["mattering"], seen, None, [], "mean", 1)[parts["mattering"].pair] == ""
+    assert ablation.show(textless, parts["ablation"], seen, None, [], "mean", 1)[parts["ablation"].pair] == ""
     save_findings(seen.snapshot.findings_path, found)
     try:
         scores, where = textless.inspections.head_scores(seen)
         np.testing.assert_array_equal(scores.scores, found.scores.scores)
-        assert where == textless.inspections.meter(seen)[1] == "text that it never trained on"
-        told, button = ranking.known(textless, seen, None)
+        assert where == textless.inspections.meter(seen)[1] == "held-out text"
+        told, button = ranking.update(textless, seen, None)
         assert len(told["of"]) == 2 and not button.interactive and "±" in told["said"]
-        assert naming.known(textless, seen) is not None
+        assert head_types.known_names(textless, seen) is not None
         for off, offered in (([], True), (["L1·H1", "L1·H2"], False)):
-            shown = mattering.show(textless, parts["mattering"], seen, None, off, "zero", 1)
-            assert "L1·H1 and L1·H2 stand in for each other" in shown[parts["mattering"].pair]
-            assert "0.260 ± 0.010 more" in shown[parts["mattering"].pair]
-            assert shown[parts["mattering"].both].interactive == offered
+            shown = ablation.show(textless, parts["ablation"], seen, None, off, "zero", 1)
+            assert "L1·H1 and L1·H2 back each other up" in shown[parts["ablation"].pair]
+            assert "0.260 ± 0.010 more" in shown[parts["ablation"].pair]
+            assert shown[parts["ablation"].both].interactive == offered
         assert textless.inspections.key(seen) == textless.inspections.key(view(textless, "the rat"))
     finally:
         seen.snapshot.findings_path.unlink()
@@ -374,6 +380,6 @@ def test_an_imported_run_has_its_bars_at_once(tmp_path: Path) -> None:
     ctx, shipped = Context.open(Settings(home=tmp_path)), RunStore(ROOT / "checkpoints").get("pretrained-nano")
     run = import_(ctx.runs, export(shipped, tmp_path / "run.zip"))
     seen = ctx.inspections.view({"run": run.id, "step": None}, "the cat sat")
-    found, button = ranking.known(ctx, seen, None)
+    found, button = ranking.update(ctx, seen, None)
     assert len(found["of"]) == run.model_config.num_layers * run.model_config.heads and not button.interactive
-    assert naming.known(ctx, seen) is not None
+    assert head_types.known_names(ctx, seen) is not None

@@ -38,7 +38,7 @@ from playground.services.wire_format import (
     pack_scores,
 )
 from playground.settings import Settings
-from tests.conftest import in_a_loop
+from tests.conftest import run_coroutine
 
 TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
 ASKED = {"run": None, "step": None, "prompt": "the ", "temperature": 0.8, "top_k": 40, "max_length": 50, "seed": 42}
@@ -166,14 +166,14 @@ def test_what_travels_grows_with_the_text_and_not_with_its_square(loaded: Loaded
 
 def test_a_frame_is_computed_once(ctx: Context, run: Run) -> None:
     question = GenerationRequest.of({**ASKED, "run": run.id, "step": 0})
-    first = in_a_loop(ctx.frames.frame(question))
-    assert in_a_loop(ctx.frames.frame(question)) is first
-    other = in_a_loop(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "step": 20})))
+    first = run_coroutine(ctx.frames.frame(question))
+    assert run_coroutine(ctx.frames.frame(question)) is first
+    other = run_coroutine(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "step": 20})))
     assert other[0]["question"]["step"] == 20 and other[1:] != first[1:]
 
 
 def test_a_frame_is_the_beginning_of_a_long_text(ctx: Context, run: Run, loaded: LoadedModel) -> None:
-    head, *pieces = in_a_loop(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "max_length": 5000})))
+    head, *pieces = run_coroutine(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "max_length": 5000})))
     dials = {"max_length": 2 * FRAME_LENGTH, "temperature": 0.8, "top_k": 40, "seed": 42}
     text = "".join(piece["text"] for piece in pieces)
     assert len(text) == 4 + FRAME_LENGTH and head["finished"]
@@ -188,17 +188,17 @@ def test_who_asks_for_many_frames_at_once_is_refused_alone(ctx: Context, run: Ru
     async def all_at_once() -> list[Any]:
         return await asyncio.gather(*map(frames.frame, questions), return_exceptions=True)
 
-    answers = in_a_loop(all_at_once())
+    answers = run_coroutine(all_at_once())
     assert [isinstance(answer, InputError) for answer in answers] == [False, False, True, True, False]
     assert not frames._waiting
     with pytest.raises(InputError, match="characters in the prompt"):
-        in_a_loop(frames.frame(replace(questions[0], prompt="x" * (PUBLIC.prompt + 1))))
+        run_coroutine(frames.frame(replace(questions[0], prompt="x" * (PUBLIC.prompt + 1))))
 
 
 def test_frames_that_are_kept_have_a_bound(ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("playground.services.frames.CAPACITY", 30_000)
     for seed in range(8):
-        in_a_loop(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "seed": seed})))
+        run_coroutine(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "seed": seed})))
         assert ctx.frames._size <= 30_000
 
 

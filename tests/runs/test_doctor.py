@@ -1,4 +1,4 @@
-"""doctor.py on recorded curves of real trainings: each ill is named, and the healthy are left in peace."""
+"""doctor.py on recorded curves of real runs: every problem is diagnosed, and healthy runs give no advice."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_a_healthy_run_is_left_in_peace(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ILL)
-def test_what_is_wrong_is_named_with_evidence_and_a_way_out(name: str) -> None:
+def test_every_problem_has_evidence_and_a_fix(name: str) -> None:
     advice = {advice.rule: advice for advice in diagnose(case(name))}
     advice = advice[kind(name)]
     for words in (advice.sentence, advice.evidence):
@@ -70,7 +70,7 @@ def test_what_is_wrong_is_named_with_evidence_and_a_way_out(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ILL)
-def test_without_baselines_the_rules_still_speak(name: str) -> None:
+def test_the_rules_work_without_baselines(name: str) -> None:
     assert kind(name) in {advice.rule for advice in diagnose(replace(case(name), baselines=None))}
 
 
@@ -87,8 +87,8 @@ def test_overfitting_is_dated_by_the_best_measurement() -> None:
 
 
 @pytest.mark.parametrize("name", HEALTHY)
-def test_of_a_young_run_nothing_is_said(name: str) -> None:
-    """However far it has come, what the record shows up to there is no ill."""
+def test_prefixes_of_healthy_runs_give_no_advice(name: str) -> None:
+    """No prefix of a healthy curve gives advice."""
     whole = case(name)
     for reached in whole.curve.eval_steps[:-1]:
         steps = sum(step <= reached for step in whole.curve.steps)
@@ -110,19 +110,19 @@ def test_any_curve_is_judged_without_complaint(losses: list[float | None], state
         assert "nan" not in advice.evidence and math.isfinite(len(advice.sentence))
 
 
-def test_a_confident_model_on_another_text_is_not_told_that_its_rate_is_too_high() -> None:
-    """It begins far above uniform guess, which its learning rate did not do; only rising further is a sign."""
+def test_a_fork_on_another_text_is_not_diagnosed_as_too_high() -> None:
+    """A fork may start far above the uniform-guess loss; only a further rise indicates a high learning rate."""
     well = case("healthy-nano")
     begun = Curve(**{**recorded.load("healthy-nano")["curve"]})
     begun.train_loss[0] = begun.val_loss[0] = 9.0
     assert diagnose(replace(well, curve=begun)) == []
     thrown = Curve(eval_steps=[0, 10, 20], train_loss=[9.0, 12.0, 8.0], val_loss=[9.0, 12.0, 8.0])
     (advice,) = diagnose(replace(well, curve=thrown))
-    assert advice.rule == "too_high" and "it began at 9.00" in advice.evidence
+    assert advice.rule == "too_high" and "it started at 9.00" in advice.evidence
 
 
 def folder_of(name: str, store: RunStore, corpora: CorpusStore) -> Run:
-    """A run folder that tells what was recorded."""
+    """A run folder with a recorded curve."""
     known, corpus = recorded.load(name), corpora.list()[0]
     text = corpora.page(corpus.sha256, 0, known["characters"])
     if known["characters"] < corpus.characters:
@@ -139,28 +139,28 @@ def folder_of(name: str, store: RunStore, corpora: CorpusStore) -> Run:
     return run
 
 
-class TestFollowing:
+class TestApplyAdvice:
     @pytest.mark.parametrize("name", ILL)
-    def test_whatever_is_suggested_can_be_done_with_one_click(self, name, store, corpora) -> None:
+    def test_every_advice_can_be_applied(self, name, store, corpora) -> None:
         ill = folder_of(name, store, corpora)
         advice = diagnose(ill)
         assert kind(name) in {one.rule for one in advice}
         for index, one in enumerate(advice):
-            mended = apply_advice(store, ill, index, corpora)
-            assert mended.status().state == "queued" and (mended.parent is not None) == one.continues
-            asked = {**mended.model_config.__dict__, **mended.train_config.__dict__}
+            fixed = apply_advice(store, ill, index, corpora)
+            assert fixed.status().state == "queued" and (fixed.parent is not None) == one.continues
+            asked = {**fixed.model_config.__dict__, **fixed.train_config.__dict__}
             assert all(asked[setting] == value for setting, value in one.settings.items())
 
-    def test_a_model_too_large_for_its_text_is_followed_by_a_real_nano(self, store, corpora) -> None:
+    def test_advice_to_use_nano_creates_a_nano_run(self, store, corpora) -> None:
         text = corpora.add_text("to be or not to be, that is the question\n" * 40, "short")
         odd = dict(num_heads=3, embedding_dim=192, dropout=0.3, position="learned", seed=9, accumulation_steps=2)
         ill = store.create(settings=odd, corpus=text, preset="medium", queued=False)
         write(ill, Eval(0, 3.0, 3.0, 0.0), Eval(100, 0.1, 2.5, 1.0))
         write_status(ill.folder, "completed", step=100)
         index = [advice.rule for advice in diagnose(ill)].index("corpus_too_small")
-        mended = apply_advice(store, ill, index, corpora)
-        assert (mended.model_config, replace(mended.train_config, seed=42)) == make_configs(PRESETS["nano"], 15)
-        assert mended.train_config.seed == 9 and mended.title.startswith("nano")
+        fixed = apply_advice(store, ill, index, corpora)
+        assert (fixed.model_config, replace(fixed.train_config, seed=42)) == make_configs(PRESETS["nano"], 15)
+        assert fixed.train_config.seed == 9 and fixed.title.startswith("nano")
 
     def test_what_continued_another_starts_again_from_where_it_began(self, store, corpora) -> None:
         parent = folder_of("healthy-nano", store, corpora)
@@ -169,24 +169,24 @@ class TestFollowing:
         checkpoint(ill.folder, "00000000", 0, characters=text)
         write(ill, Eval(0, 2.0, 2.0, 0.0), step(10, loss=50.0))
         write_status(ill.folder, "diverged", step=10)
-        mended = apply_advice(store, ill, 0, corpora)
-        assert mended.parent and (mended.parent.run, mended.parent.step) == (ill.id, 0)
-        assert mended.train_config.learning_rate == PRESETS["nano"]["learning_rate"]
+        fixed = apply_advice(store, ill, 0, corpora)
+        assert fixed.parent and (fixed.parent.run, fixed.parent.step) == (ill.id, 0)
+        assert fixed.train_config.learning_rate == PRESETS["nano"]["learning_rate"]
 
     def test_the_suggested_change_becomes_a_queued_run(self, store: RunStore, corpora: CorpusStore) -> None:
         corpus = corpora.list()[0]
         ill = store.create(settings={"learning_rate": 1.0, "seed": 9}, corpus=corpus, preset="nano")
         write(ill, step(10, loss=50.0))
         write_status(ill.folder, "diverged", step=10)
-        mended = apply_advice(store, ill, 0, corpora)
-        assert mended.status().state == "queued"
-        assert mended.train_config.learning_rate == PRESETS["nano"]["learning_rate"] and mended.train_config.seed == 9
-        assert "learning rate 0.02" in mended.title
+        fixed = apply_advice(store, ill, 0, corpora)
+        assert fixed.status().state == "queued"
+        assert fixed.train_config.learning_rate == PRESETS["nano"]["learning_rate"] and fixed.train_config.seed == 9
+        assert "learning rate 0.02" in fixed.title
 
     @pytest.mark.parametrize("index", [None, -1, 5, True, "0"])
-    def test_advice_that_is_not_given_cannot_be_followed(self, store: RunStore, corpora: CorpusStore, index) -> None:
+    def test_an_invalid_index_is_refused(self, store: RunStore, corpora: CorpusStore, index) -> None:
         well = store.create(settings={}, corpus=corpora.list()[0], preset="nano")
-        with pytest.raises(InputError, match="out of date"):
+        with pytest.raises(InputError, match="outdated"):
             apply_advice(store, well, index, corpora)
 
 

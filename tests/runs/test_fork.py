@@ -1,4 +1,4 @@
-"""Runs that continue others: what they take over, what they refuse, and that they train like any other run."""
+"""Forked runs: what they inherit, what is refused, and that they train like other runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SUBSET = "a rat sat on that.\n" * 60  # its characters are some of the tale's, s
 
 
 class Home:
-    """A folder with the run "cats", and with the text that it was trained on."""
+    """A folder with the run "cats" and its text."""
 
     def __init__(self, root: Path) -> None:
         self.store, self.corpora = RunStore(root / "checkpoints"), CorpusStore(root / "corpora")
@@ -56,7 +56,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def home(finished: Path, tmp_path: Path) -> Home:
-    """A copy in which the run is finished, to be done with as one likes."""
+    """A disposable copy in which the run is completed."""
     shutil.copytree(finished, tmp_path / "home")
     return Home(tmp_path / "home")
 
@@ -117,10 +117,10 @@ class TestRefusals:
         ("asked", "sentence"),
         [
             ({"num_layers": 2}, r"num_layers is 2, .* keeps its parent's shape \(num_layers 1\): omit num_layers"),
-            ({"context_length": 32}, "leave context_length out"),
-            ({"num_heads": 2}, "leave num_heads out"),
-            ({"position": "learned"}, "leave position out"),
-            ({"vocab_size": 3}, "leave vocab_size out"),
+            ({"context_length": 32}, "omit context_length"),
+            ({"num_heads": 2}, "omit num_heads"),
+            ({"position": "learned"}, "omit position"),
+            ({"vocab_size": 3}, "omit vocab_size"),
             ({"learning_rat": 0.1}, "did you mean 'learning_rate'"),
             ({"learning_rate": float("nan")}, "learning_rate is nan"),
             ({"dropout": 2}, "dropout is 2"),
@@ -128,7 +128,7 @@ class TestRefusals:
         ],
         ids=str,
     )
-    def test_each_is_a_sentence_and_leaves_nothing_behind(self, home: Home, asked: dict, sentence: str) -> None:
+    def test_each_gives_a_message_and_leaves_no_files(self, home: Home, asked: dict, sentence: str) -> None:
         with pytest.raises(InputError, match=sentence):
             home.fork(**asked)
         assert {path.name for path in home.store.root.iterdir()} <= {home.parent.id, ".lock"}
@@ -158,9 +158,9 @@ class TestRefusals:
         with pytest.raises(InputError, match="only checkpoints"):
             home.fork(parent=home.store.get("bare"))
 
-    def test_a_snapshot_that_is_no_checkpoint_any_more(self, home: Home) -> None:
+    def test_a_damaged_snapshot(self, home: Home) -> None:
         home.parent.snapshot(0).path.write_bytes(b"")
-        with pytest.raises(InputError, match="cannot be read any more"):
+        with pytest.raises(InputError, match="cannot be read"):
             home.fork(step=0)
 
 

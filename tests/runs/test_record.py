@@ -1,4 +1,4 @@
-"""One run as its folder tells it: events while they are written, states that nobody wrote down, snapshots."""
+"""record.py: events while they are written, derived states, snapshots."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.run_folders import checkpoint, evaluated, make, step, write
 
 
 def without_repetitions(history: list[events.Event]) -> list[events.Event]:
-    """The events that count: a Resume voids all earlier ones of higher steps."""
+    """The effective events: a Resume discards earlier events of later steps."""
     kept: list[events.Event] = []
     for event in history:
         if isinstance(event, events.Resume):
@@ -157,8 +157,8 @@ class TestStatus:
             assert run.status().eta_seconds == pytest.approx(7.0 + remaining_evaluations(300, run.train_config) / 3)
         assert run.status().state == "lost"
 
-    def test_many_evaluations_at_the_start_do_not_make_all_that_follows_look_slow(self, store: RunStore) -> None:
-        """A run whose every step takes 10 ms, and whose every evaluation takes 100 ms."""
+    def test_early_evaluations_do_not_distort_the_remaining_time(self, store: RunStore) -> None:
+        """A run with 10 ms per step and 100 ms per evaluation."""
         run, elapsed = make(store), 0.0
         config = run.train_config
         whole = config.num_steps * 0.01 + 0.1 * remaining_evaluations(0, config)

@@ -1,4 +1,4 @@
-"""table.py: runs side by side by what differs, the best first, harmless in a spreadsheet."""
+"""table.py: only differing columns, best run first, no formulas in the CSV."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What "auto" becomes is found out once, kept, and changes nothing else."""
+"""Calibration resolves "auto" once, caches the result and has no side effects."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
-def test_auto_becomes_something_that_is_there() -> None:
+def test_auto_resolves_to_valid_values() -> None:
     settled = resolve(MODEL, CONFIG)
     assert settled.precision in ("float32", "bf16")
     assert 1 <= settled.threads <= available_cpus()  # type: ignore[operator]
     assert replace(settled, precision="auto", threads="auto") == CONFIG
 
 
-def test_what_was_asked_for_stays() -> None:
+def test_explicit_values_are_kept() -> None:
     asked = replace(CONFIG, precision="bf16", threads=1)
     assert resolve(MODEL, asked) == asked
     assert cached_results() == {}
@@ -38,7 +38,7 @@ def test_what_was_asked_for_stays() -> None:
     assert resolve(MODEL, replace(CONFIG, threads=1)).threads == 1
 
 
-def test_no_random_state_and_no_thread_count_is_changed() -> None:
+def test_random_states_and_thread_count_are_unchanged() -> None:
     torch.manual_seed(3)
     expected = torch.rand(4)
     torch.manual_seed(3)
@@ -48,7 +48,7 @@ def test_no_random_state_and_no_thread_count_is_changed() -> None:
     assert torch.get_num_threads() == threads
 
 
-def test_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_runs_once_per_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     first = resolve(MODEL, CONFIG)
     monkeypatch.setattr(calibration, "_measure", lambda *_: pytest.fail("was tried again"))
     assert resolve(MODEL, CONFIG) == first
@@ -56,8 +56,8 @@ def test_it_is_tried_once(monkeypatch: pytest.MonkeyPatch) -> None:
         resolve(replace(MODEL, embedding_dim=16), CONFIG)
 
 
-def test_the_fastest_way_is_taken_but_a_thread_must_be_worth_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second thread that gains little is not taken; a burst that hits one round of a way does not decide."""
+def test_the_fastest_candidate_wins_but_threads_need_a_speedup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second thread with little speedup is not used; a load during one round does not affect the result."""
     takes = {("float32", 1): 1.0, ("float32", 2): 0.9, ("bf16", 1): 0.6, ("bf16", 2): 0.55}
     taken = []
 
@@ -77,7 +77,7 @@ def test_the_fastest_way_is_taken_but_a_thread_must_be_worth_it(monkeypatch: pyt
     assert calibration._measure(MODEL, CONFIG, torch.device("cpu"))["threads"] == 2
 
 
-def test_of_two_that_find_out_at_once_neither_is_lost() -> None:
+def test_concurrent_results_are_all_cached() -> None:
     threads = [
         threading.Thread(target=calibration._cache, args=(str(i), {"precision": "float32", "threads": 1}))
         for i in range(16)
@@ -90,27 +90,27 @@ def test_of_two_that_find_out_at_once_neither_is_lost() -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "{", '{"a": 1}', "null", pytest.param("[" * 100_000, id="deep")])
-def test_a_damaged_memory_is_replaced(damage: str) -> None:
-    calibration._cache("another shape", {})  # makes the file
+def test_a_damaged_cache_is_replaced(damage: str) -> None:
+    calibration._cache("another shape", {})  # creates the file
     calibration._file().write_text(damage)
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
     assert len(cached_results()) >= 1
 
 
-def test_an_answer_that_cannot_be_is_not_believed() -> None:
+def test_an_invalid_cached_result_is_ignored() -> None:
     resolve(MODEL, CONFIG)
     (key,) = cached_results()
     calibration._cache(key, {"precision": "float8", "threads": 0})
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
 
 
-def test_without_a_disk_it_still_answers(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_calibration_works_without_a_writable_disk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "nanollm").write_text("a file where the folder would be")
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16")
 
 
-def test_without_a_home_it_still_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a container whose user nobody knows."""
+def test_calibration_works_without_a_home_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a container with an unknown user."""
 
     def homeless() -> Path:
         raise RuntimeError("Could not determine home directory.")

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or refused, and brings back exactly the model that was saved."""
+"""Checkpoints restore exactly the saved model, and damaged files are rejected."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import load_checkpoint, load_model, read_tensors, save_checkpoint, write_tensors
 from tests.conftest import random_model
 
-VOCABULARY = '\n "\\,/:abdegist{}\u00e9\u2028🦊'  # what JSON must escape, and the digest's own words
+VOCABULARY = '\n "\\,/:abdegist{}\u00e9\u2028🦊'  # characters that JSON escapes, and those in the digest's key
 CONFIG = ModelConfig(len(VOCABULARY), embedding_dim=8, num_layers=2, ffn_hidden_dim=12, context_length=6)
 
 
@@ -34,7 +34,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TransformerLa
     return path, model
 
 
-def test_load_model_brings_everything_back(saved: tuple[Path, TransformerLanguageModel]) -> None:
+def test_load_model_restores_everything(saved: tuple[Path, TransformerLanguageModel]) -> None:
     path, model = saved
     loaded = load_model(path)
     assert loaded.model.config == CONFIG and not loaded.model.training
@@ -56,7 +56,9 @@ def test_load_checkpoint_fills_an_existing_model(saved: tuple[Path, TransformerL
     "change",
     [{"num_heads": 2}, {"context_length": 7}, {"position": "learned"}, {"embedding_dim": 16}, {"num_layers": 1}],
 )
-def test_a_different_shape_is_refused_by_name(saved: tuple[Path, TransformerLanguageModel], change: dict) -> None:
+def test_a_different_config_is_rejected_by_field_name(
+    saved: tuple[Path, TransformerLanguageModel], change: dict
+) -> None:
     other = random_model(replace(CONFIG, **change))
     before = {name: tensor.clone() for name, tensor in other.state_dict().items()}
     with pytest.raises(InputError, match=next(iter(change))):
@@ -89,7 +91,7 @@ def test_a_checkpoint_with_the_old_names_of_settings_still_loads(tmp_path: Path,
         load_checkpoint(path, random_model(replace(config, qk_norm=not qk_norm)))
 
 
-def test_without_a_tokenizer_load_model_says_what_is_missing(tmp_path: Path) -> None:
+def test_load_model_without_a_vocabulary_raises_an_error(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.safetensors", random_model(CONFIG), step=1)
     with pytest.raises(InputError, match="no vocabulary"):
         load_model(tmp_path / "a.safetensors")
@@ -97,7 +99,7 @@ def test_without_a_tokenizer_load_model_says_what_is_missing(tmp_path: Path) -> 
 
 
 @given(st.data())
-def test_every_flipped_bit_is_noticed(saved: tuple[Path, TransformerLanguageModel], data: st.DataObject) -> None:
+def test_every_flipped_bit_is_detected(saved: tuple[Path, TransformerLanguageModel], data: st.DataObject) -> None:
     content = bytearray(saved[0].read_bytes())
     position = data.draw(st.integers(0, len(content) * 8 - 1))
     content[position // 8] ^= 1 << position % 8
@@ -107,7 +109,7 @@ def test_every_flipped_bit_is_noticed(saved: tuple[Path, TransformerLanguageMode
         load_model(damaged)
 
 
-def test_every_cut_is_noticed(saved: tuple[Path, TransformerLanguageModel]) -> None:
+def test_every_truncation_is_detected(saved: tuple[Path, TransformerLanguageModel]) -> None:
     content = saved[0].read_bytes()
     cut = saved[0].with_name("cut.safetensors")
     for percent in range(0, 100, 5):
@@ -120,14 +122,14 @@ def test_every_cut_is_noticed(saved: tuple[Path, TransformerLanguageModel]) -> N
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 a zip", b"\x80\x04 a pickle.", b"\xff" * 64, b"\0" * 4096])
-def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: bytes) -> None:
+def test_other_files_are_rejected(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "odd.safetensors"
     path.write_bytes(content)
     with pytest.raises(InputError):
         load_model(path)
 
 
-def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+def test_missing_files_and_folders_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no checkpoint"):
         load_model(tmp_path / "none.safetensors")
     with pytest.raises(InputError, match="cannot be read"):
@@ -149,7 +151,7 @@ def test_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
         lambda t, f: ({**t, "norm.gain": t["norm.gain"] * torch.nan}, f),
     ],
 )
-def test_a_signed_but_wrong_file_is_refused(
+def test_a_file_with_valid_digest_but_wrong_content_is_rejected(
     saved: tuple[Path, TransformerLanguageModel], tmp_path: Path, spoil
 ) -> None:
     tensors, facts = read_tensors(saved[0])
@@ -158,8 +160,8 @@ def test_a_signed_but_wrong_file_is_refused(
         load_model(tmp_path / "wrong.safetensors")
 
 
-def test_a_signed_file_that_says_too_much_is_refused(tmp_path: Path) -> None:
-    unsigned = {"nanollm": "[" * 100_000, "digest": "0" * 64}  # more brackets than Python opens
+def test_deeply_nested_metadata_are_rejected(tmp_path: Path) -> None:
+    unsigned = {"nanollm": "[" * 100_000, "digest": "0" * 64}  # nested too deeply for the JSON parser
     content = serialize_tensors({"a": torch.zeros(1)}, unsigned)
     path = tmp_path / "deep.safetensors"
     path.write_bytes(content.replace(b"0" * 64, hashlib.sha256(content).hexdigest().encode()))
@@ -167,7 +169,7 @@ def test_a_signed_file_that_says_too_much_is_refused(tmp_path: Path) -> None:
         load_model(path)
 
 
-def test_another_format_is_refused_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_format_is_rejected_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("nanollm.train.checkpoint.FORMAT", 99)
     save_checkpoint(tmp_path / "new.safetensors", random_model(CONFIG), step=1)
     monkeypatch.undo()
@@ -183,7 +185,7 @@ def test_a_model_that_is_not_finite_is_not_saved(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.safetensors"
     save_checkpoint(path, random_model(CONFIG), step=1)
     before = path.read_bytes()

@@ -1,4 +1,4 @@
-"""Several processes train one model: the same run as one process makes, and nothing is lost when one of them is.
+"""Distributed training: the same run as with one process, and nothing is lost if a process ends.
 
 Real processes, started by torchrun as its users start them. Every start takes seconds, most of them for importing
 torch, so one start serves for as much as can be seen by it. Nothing here races the end of a training: what is to be
@@ -49,7 +49,7 @@ RANK_TIMEOUT = 15.0  # seconds of silence; a start among others must fit in
 
 
 class Together:
-    """Starts `nanollm train` on several processes, and ends what it started."""
+    """Start `nanollm train` on several processes, and end them afterwards."""
 
     def __init__(self, home: Path, text: str) -> None:
         self.home, self.text = home, home / "text.txt"
@@ -67,7 +67,7 @@ class Together:
         home: Path | None = None,
         **settings,
     ) -> subprocess.Popen[str]:
-        """Two processes, unless torchrun is told otherwise; a new run with these settings over SMALL, or --resume."""
+        """Start a new run with these settings over SMALL, or resume one; two processes by default."""
         how = (
             torchrun if any("nproc" in flag for flag in torchrun) else ("--standalone", "--nproc-per-node=2", *torchrun)
         )
@@ -90,20 +90,20 @@ class Together:
         return process
 
     def ended(self, name: str, process: subprocess.Popen[str]) -> Run:
-        """The run, after all its processes have ended well."""
+        """Return the run after all of its processes have ended successfully."""
         output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
         return self.store.get(name)
 
     def reached(self, name: str, step: int) -> Run:
-        """The run, as soon as it has come so far."""
+        """Return the run as soon as it has reached this step."""
         until(lambda: (self.store.root / name / "run.json").exists(), seconds=PATIENCE)
         run = self.store.get(name)
         until(lambda: run.status().step >= step, seconds=PATIENCE)
         return run
 
     def alone(self, name: str, steps: int, **settings) -> Run:
-        """The run, trained by this very process as far as that (in it is begun, if it is not there), then paused."""
+        """Train the run in this process up to that step (creating it if necessary), then pause it."""
         if not (self.store.root / name).exists():
             corpus = self.corpora.add_file(self.text)
             made = self.store.create(settings={**SMALL, **settings}, corpus=corpus, queued=False)
@@ -134,7 +134,7 @@ def together(tmp_path: Path, text: str) -> Iterator[Together]:
 
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
-    """The process ids of the ranks that this torchrun has started, in order."""
+    """Return the process ids of the ranks started by this torchrun, in order."""
     ranks = {}
     with suppress(OSError):  # one that has just ended
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
@@ -144,7 +144,7 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
 
 
 def gone(pid: int) -> bool:
-    """Whether a process has ended; its parent may still have to notice."""
+    """Whether a process has ended (it may still be a zombie)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
@@ -160,7 +160,7 @@ def starts(run: Run) -> list[Start]:
 
 
 @pytest.mark.parametrize("processes", [2, 3])
-def test_the_ranks_share_out_the_batch_that_one_process_would_draw(processes: int) -> None:
+def test_ranks_split_the_batch_of_a_single_process(processes: int) -> None:
     data = Dataset.from_ids(torch.arange(200), 0.0)
     whole, _ = data.batch(6, 8, torch.Generator().manual_seed(5))
     shares = []
@@ -173,7 +173,7 @@ def test_the_ranks_share_out_the_batch_that_one_process_would_draw(processes: in
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("optimizer", "pieces"), [("adamw", 1), ("muon", 2)])
-def test_two_processes_make_the_run_that_one_makes(together: Together, optimizer: str, pieces: int) -> None:
+def test_two_processes_reproduce_the_run_of_one(together: Together, optimizer: str, pieces: int) -> None:
     settings = {"num_steps": 30, "optimizer": optimizer, "warmup_steps": 100}  # as the presets warm up
     two = together.ended("two", together.start("two", **settings, accumulation_steps=pieces))
     one = together.alone("one", ENDLESS, **settings)
@@ -189,7 +189,7 @@ def test_two_processes_make_the_run_that_one_makes(together: Together, optimizer
 
 
 @pytest.mark.slow
-def test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted(together: Together) -> None:
+def test_a_paused_and_killed_run_equals_an_uninterrupted_one(together: Together) -> None:
     draw, settings = random.Random(7), {"num_steps": ENDLESS, "dropout": 0.2}
     process = together.start("broken", **settings)
     run = together.reached("broken", 10)
@@ -221,13 +221,13 @@ def test_paused_killed_and_killed_again_it_is_the_run_that_was_never_interrupted
 
 
 @pytest.mark.slow
-def test_the_number_of_processes_may_change_and_the_run_says_so(together: Together) -> None:
+def test_the_number_of_processes_may_change_and_is_recorded(together: Together) -> None:
     run = together.alone("run", 12, num_steps=ENDLESS, dropout=0.2)
     assert run.status().state == "paused"
     process = together.start("run", new=False)
     together.reached("run", run.status().step + 15)
-    assert "world_size 2 (it began with 1), so the curve goes another way from here: dropout" in run.status().reason
-    os.kill(ranks_of(process)[1], signal.SIGTERM)  # any rank may be asked
+    assert "world_size 2 (before: 1), so the curve differs from here on: dropout" in run.status().reason
+    os.kill(ranks_of(process)[1], signal.SIGTERM)  # any rank may receive the signal
     assert together.ended("run", process).status().state == "paused"
     assert TrainState.load(run.resume_files()[0], run.train_config).step == run.status().step
     together.alone("run", run.status().step + 5)
@@ -236,7 +236,7 @@ def test_the_number_of_processes_may_change_and_the_run_says_so(together: Togeth
 
 
 @pytest.mark.slow
-def test_of_two_launches_into_one_folder_one_wins_and_a_rank_that_hangs_is_noticed(together: Together) -> None:
+def test_only_one_launch_per_folder_runs_and_a_hanging_rank_is_detected(together: Together) -> None:
     settings = {"num_steps": ENDLESS, "timeout": RANK_TIMEOUT}
     both = [together.start("run", **settings) for _ in range(2)]
     until(lambda: any(process.poll() is not None for process in both), seconds=PATIENCE)
@@ -261,14 +261,14 @@ def test_of_two_launches_into_one_folder_one_wins_and_a_rank_that_hangs_is_notic
 
 
 @pytest.mark.slow
-def test_machines_meet_and_only_the_first_has_text_and_folder(together: Together, tmp_path: Path) -> None:
+def test_only_the_first_machine_needs_the_text_and_the_run_folder(together: Together, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     here = ("--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}")
-    # The second one's command comes first: it is the number that counts.
+    # The second machine is started first: the rank is determined by its number, not by the order.
     second = together.start("run", *here, "--node-rank=1", num_steps=20, home=elsewhere)
     first = together.start("run", *here, "--node-rank=0", num_steps=20)
     run = together.ended("run", first)
@@ -278,15 +278,15 @@ def test_machines_meet_and_only_the_first_has_text_and_folder(together: Together
     assert list(elsewhere.iterdir()) == []
 
 
-def test_what_cannot_be_shared_is_refused_before_anything_is_said(text: str) -> None:
+def test_an_indivisible_batch_is_rejected_before_the_first_event(text: str) -> None:
     state, data, config = set_up(text, batch_size=7)
     state.ranks = Ranks(0, 2)
     with pytest.raises(InputError, match="batch_size \\(7\\) must be divisible by"):
         next(train(state, data, config))
 
 
-def test_what_a_second_machine_brings_on_paper() -> None:
-    """Never more than twofold, more with more to compute or a better link, and a loss where the link is the step."""
+def test_the_estimated_speedup_of_a_second_machine_is_plausible() -> None:
+    """At most twofold; larger with more computation or a faster network; a slowdown if the network dominates."""
     links = list(LINKS)
     for parameters in (20_000, 800_000):
         gains = [[speedup(step, parameters, link) for link in links] for step in (0.01, 0.1, 1.0)]
@@ -296,8 +296,8 @@ def test_what_a_second_machine_brings_on_paper() -> None:
     assert len(table) == 2 + 2 * len(BATCHES) and {row.count("|") for row in table} == {len(LINKS) + 4}
 
 
-def test_the_documented_table_is_computed_as_the_benchmark_computes_it() -> None:
-    """From the step times that stand in it."""
+def test_the_documented_table_matches_the_benchmark() -> None:
+    """Computed from the step times in the table."""
     rows = re.findall(r"^\| (nano|small|medium) \| 32 \| ([\d,]+) ms \|", (ROOT / "TRAINING.md").read_text(), re.M)
     assert [name for name, _ in rows] == ["nano", "small", "medium"]
     for name, shown in rows:
@@ -309,7 +309,7 @@ def test_the_documented_table_is_computed_as_the_benchmark_computes_it() -> None
             assert float(cell.split()[0]) == pytest.approx(speedup(step, model.num_parameters, link), rel=0.05)
 
 
-def test_a_batch_in_pieces_is_the_same_step(text: str) -> None:
+def test_gradient_accumulation_gives_the_same_step(text: str) -> None:
     settings = {"dropout": 0.0, "batch_size": 8, "num_steps": 10, "log_interval": 1}
     curves = []
     for pieces in (1, 2, 8):
@@ -319,6 +319,6 @@ def test_a_batch_in_pieces_is_the_same_step(text: str) -> None:
     assert curves[0] == pytest.approx(curves[2], abs=1e-4)
 
 
-def test_pieces_must_be_equal() -> None:
+def test_micro_batches_must_be_equal() -> None:
     with pytest.raises(InputError, match="batch_size \\(8\\) must be divisible by accumulation_steps \\(3\\)"):
         TrainConfig(batch_size=8, accumulation_steps=3)

@@ -1,4 +1,4 @@
-"""Events are lines that come back as they went, and a resumed run reads like one that was never interrupted."""
+"""Events round-trip through JSON lines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EXAMPLES = [
 
 
 @pytest.mark.parametrize("event", EXAMPLES, ids=lambda e: e.type)
-def test_an_event_survives_its_line(event: ev.Event) -> None:
+def test_events_round_trip_through_json(event: ev.Event) -> None:
     line = ev.to_json(event)
     assert "\n" not in line
     assert json.loads(line)["type"] == event.type
@@ -32,15 +32,15 @@ def test_an_event_survives_its_line(event: ev.Event) -> None:
 @pytest.mark.parametrize(
     "line", ["", "{", "[]", "null", "7", '{"type": "step"}', '{"type": "news", "step": 1}', '"step"']
 )
-def test_what_is_no_event_is_none(line: str) -> None:
+def test_invalid_lines_are_none(line: str) -> None:
     assert ev.from_json(line) is None
 
 
-def test_every_torn_line_is_none() -> None:
+def test_truncated_lines_are_none() -> None:
     line = ev.to_json(EXAMPLES[1])
     assert all(ev.from_json(line[:cut]) is None for cut in range(len(line)))
 
 
-def test_json_holds_no_nan() -> None:
+def test_nan_becomes_null() -> None:
     row = json.loads(ev.to_json(ev.Step(1, math.nan, 1.0, math.inf, 1, 1.0, 1.0)))
     assert row["loss"] is None and row["grad_norm"] is None

@@ -1,4 +1,4 @@
-"""Training learns, is exact, and loses nothing on the way."""
+"""The training loop: it learns, is reproducible, and resumes bit-identically."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def set_up(text: str, **settings: object) -> tuple[TrainState, Dataset, TrainCon
 
 
 def curve(events: list[Event]) -> list[tuple]:
-    """What must be equal between two runs: everything but the time that they took."""
+    """Return the fields that must be equal between two runs: everything except times."""
     timed = {"seconds", "tokens_per_second", "elapsed"}
     return [(e.type, *((k, v) for k, v in vars(e).items() if k not in timed)) for e in events if e.type != "start"]
 
@@ -61,7 +61,7 @@ def assert_same_weights(a: TransformerLanguageModel, b: TransformerLanguageModel
     assert all(torch.equal(p, q) for p, q in zip(a.parameters(), b.parameters(), strict=True))
 
 
-def test_a_sentence_can_be_learned_by_heart(text: str) -> None:
+def test_a_sentence_can_be_memorized(text: str) -> None:
     settings = {"num_steps": 300, "embedding_dim": 32, "dropout": 0.0, "validation_fraction": 0.0, "weight_decay": 0.0}
     state, data, config = set_up(text[:60], **settings)
     list(train(state, data, config))
@@ -69,7 +69,7 @@ def test_a_sentence_can_be_learned_by_heart(text: str) -> None:
 
 
 def test_the_golden_curve(text: str) -> None:
-    """Twenty steps of nano as they were when every other test here held: a change is a change of what is computed."""
+    """Twenty steps of nano, recorded as a reference: a difference means that the computation has changed."""
     golden = [4.1321, 3.4404, 3.1454, 3.0457, 2.9854]
     changed = {"num_steps": 20, "log_interval": 4, "warmup_steps": 5, "dropout": 0.0, "learning_rate": 1e-2}
     state, data, config = set_up(text, **{**preset("nano"), **changed, "final_lr_fraction": 0.1})
@@ -85,7 +85,7 @@ def test_the_same_seed_gives_the_same_curve(text: str) -> None:
     assert curve(list(train(c, data, other))) != curve(list(train(set_up(text)[0], data, config)))
 
 
-def test_precision_is_used_and_said(text: str) -> None:
+def test_precision_is_used_and_recorded(text: str) -> None:
     curves = {}
     for precision in ("float32", "bf16"):
         state, data, config = set_up(text, precision=precision, num_steps=4)
@@ -97,7 +97,7 @@ def test_precision_is_used_and_said(text: str) -> None:
     assert curves["float32"] == pytest.approx(curves["bf16"], rel=0.02)
 
 
-def test_what_the_driver_does_between_events_changes_nothing(text: str) -> None:
+def test_sampling_between_events_does_not_affect_training(text: str) -> None:
     (a, data, config), (b, _, _) = set_up(text), set_up(text)
     undisturbed = curve(list(train(a, data, config)))
     disturbed = []
@@ -132,7 +132,7 @@ def test_resumed_equals_uninterrupted(
     assert second.step == stop_after
     rest = list(train(second, data, config))
 
-    # Between the two halves one Checkpoint (resume) may be missing: the file that the break itself wrote.
+    # One Checkpoint (resume) may be missing between the halves: the file written at the interruption.
     without = lambda rows: [row for row in rows if ("kind", "resume") not in row]  # noqa: E731
     assert without(curve([*seen, *rest])) == without(expected)
     assert_same_weights(whole.model, second.model)
@@ -145,7 +145,7 @@ def test_resumed_equals_uninterrupted(
 
 
 @pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=needs_gpu)])
-def test_training_stays_on_its_device_and_goes_on_there(text: str, tmp_path: Path, device: str) -> None:
+def test_training_stays_on_its_device_and_resumes_there(text: str, tmp_path: Path, device: str) -> None:
     made, data, config = set_up(text, num_steps=6, log_interval=1)
     state = TrainState.new(made.model.to(device), config)
     events = []
@@ -163,7 +163,7 @@ def test_training_stays_on_its_device_and_goes_on_there(text: str, tmp_path: Pat
         assert tensor.device.type == device
 
 
-def test_a_damaged_resume_file_is_refused(text: str, tmp_path: Path) -> None:
+def test_a_damaged_resume_file_is_rejected(text: str, tmp_path: Path) -> None:
     state, data, config = set_up(text)
     next(train(state, data, config))
     path = tmp_path / "resume.safetensors"
@@ -178,7 +178,7 @@ def test_a_damaged_resume_file_is_refused(text: str, tmp_path: Path) -> None:
         TrainState.load(tmp_path / "checkpoint_00000000.safetensors", config)
 
 
-def test_the_order_of_events_lets_a_step_close_its_step(text: str) -> None:
+def test_a_step_event_is_the_last_record_of_its_step(text: str) -> None:
     state, data, config = set_up(text)
     events = list(train(state, data, config))
     assert isinstance(events[0], Start) and isinstance(events[-1], End)
@@ -189,7 +189,7 @@ def test_the_order_of_events_lets_a_step_close_its_step(text: str) -> None:
             assert isinstance(later, Checkpoint) and later.kind in ("resume", "final")
 
 
-def test_losses_fall_and_speak_of_the_same_model(text: str) -> None:
+def test_losses_fall_and_match_evaluate(text: str) -> None:
     state, data, config = set_up(text)
     events = list(train(state, data, config))
     evals = [e for e in events if isinstance(e, Eval)]
@@ -201,7 +201,7 @@ def test_losses_fall_and_speak_of_the_same_model(text: str) -> None:
 
 
 @pytest.mark.parametrize("learning_rate", [1e6, 1e9])
-def test_a_diverging_run_says_so_and_saves_no_nonsense(text: str, tmp_path: Path, learning_rate: float) -> None:
+def test_a_diverging_run_ends_without_saving_invalid_weights(text: str, tmp_path: Path, learning_rate: float) -> None:
     state, data, config = set_up(text, learning_rate=learning_rate, warmup_steps=0, grad_clip=0)
     events = []
     for event in train(state, data, config):
@@ -227,7 +227,7 @@ def test_a_step_with_a_non_finite_gradient_changes_no_weight_and_ends_the_run(te
     assert all(torch.equal(p, q) for p, q in zip(before, state.model.parameters(), strict=True))
 
 
-def test_a_skipped_step_is_not_forgotten_over_a_pause(text: str, tmp_path: Path) -> None:
+def test_a_skipped_step_is_remembered_across_a_pause(text: str, tmp_path: Path) -> None:
     state, data, config = set_up(text, num_steps=1000, log_interval=100, eval_interval=100, checkpoint_interval=100)
     look = min(step for step in snapshot_steps(1000) if step > 15)
 
@@ -272,7 +272,7 @@ def test_weights_that_overflow_end_the_run_before_anything_is_saved(text: str) -
     assert isinstance(step, Step) and next(events) == End(step.step, "diverged")
 
 
-def test_snapshots_are_spread_over_the_whole_of_training() -> None:
+def test_snapshots_cover_the_whole_training() -> None:
     for num_steps in (1, 2, 10, 999, 1000, 10_000, 123_457):
         steps = sorted(snapshot_steps(num_steps))
         assert steps[0] == 0 and steps[-1] == num_steps and len(steps) <= 20
@@ -294,7 +294,7 @@ def test_evaluation_predicts_every_character_once(length: int, context_length: i
     assert evaluate(model, ids, max_characters=length) == evaluate(model, ids)
 
 
-def test_of_a_long_text_as_much_is_read_whatever_the_window(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_evaluation_reads_the_same_amount_for_any_window(monkeypatch: pytest.MonkeyPatch) -> None:
     ids = torch.zeros(5000, dtype=torch.long)
     for context_length in (1, 7, 64, 999):
         model = random_model(ModelConfig(5, 8, 1, 8, context_length=context_length))
@@ -306,23 +306,25 @@ def test_of_a_long_text_as_much_is_read_whatever_the_window(monkeypatch: pytest.
         assert 1000 - context_length < sum(read) <= 1000
 
 
-def test_an_evaluation_that_is_broken_off_leaves_the_model_as_it_was() -> None:
+def test_an_interrupted_evaluation_restores_the_model() -> None:
     model = random_model(ModelConfig(5, 8, 1, 8, context_length=4)).train()
     with pytest.raises(IndexError):
-        evaluate(model, torch.full((50,), 5))  # no such character
+        evaluate(model, torch.full((50,), 5))  # not in the vocabulary
     assert model.training and torch.is_grad_enabled()
 
 
-def test_nothing_to_validate_on_is_none(text: str) -> None:
+def test_without_a_validation_split_val_loss_is_none(text: str) -> None:
     state, data, config = set_up(text[:500], validation_fraction=0.0)
     events = list(train(state, data, config))
     assert all(e.val_loss is None for e in events if isinstance(e, Eval))
     last = next(event for event in reversed(events) if isinstance(event, Eval))
-    assert last.train_loss == evaluate(state.model, data.train)  # of all, not of as little as there is to validate on
+    assert last.train_loss == evaluate(
+        state.model, data.train
+    )  # on the whole split, because there is no validation split
     assert isinstance(events[-1], End) and events[-1].reason == "completed"
 
 
-def test_the_learning_rate_climbs_then_falls() -> None:
+def test_the_learning_rate_warms_up_then_decays() -> None:
     config = TrainConfig(num_steps=100, warmup_steps=10, learning_rate=1.0, final_lr_fraction=0.1)
     rates = [learning_rate_at(step, config) for step in range(100)]
     assert rates[:10] == pytest.approx([0.1 * (i + 1) for i in range(10)])
@@ -331,7 +333,7 @@ def test_the_learning_rate_climbs_then_falls() -> None:
 
 
 @given(st.integers(1, 50), st.integers(0, 80))
-def test_the_learning_rate_is_never_out_of_bounds(num_steps: int, warmup_steps: int) -> None:
+def test_the_learning_rate_stays_within_bounds(num_steps: int, warmup_steps: int) -> None:
     config = TrainConfig(num_steps=num_steps, warmup_steps=warmup_steps, learning_rate=0.5)
     assert all(0 < learning_rate_at(step, config) <= 0.5 for step in range(num_steps))
 
@@ -346,8 +348,8 @@ def test_only_matrices_decay(text: str) -> None:
         assert (parameter == 1.0).all() == name.endswith(("gain", "bias"))
 
 
-def test_one_step_is_adamw(text: str) -> None:
-    """The first update against the formula of Loshchilov & Hutter 2019, algorithm 2, written out."""
+def test_one_step_matches_adamw(text: str) -> None:
+    """Compare the first update with algorithm 2 of Loshchilov & Hutter 2019."""
     state, data, config = set_up(text, dropout=0.0, grad_clip=0)
     model, rate = state.model, learning_rate_at(0, config)
     before = model.blocks[0].feed_forward.up.weight.detach().clone()
@@ -356,12 +358,12 @@ def test_one_step_is_adamw(text: str) -> None:
     gradient = model.blocks[0].feed_forward.up.weight.grad.clone()
     events = train(state, data, TrainConfig(**{**vars(config), "log_interval": 1}))
     next(e for e in events if isinstance(e, Step))
-    # With both moments corrected for their start at zero, the first update is g / (|g| + 1e-8).
+    # With bias correction, the first update is g / (|g| + 1e-8).
     expected = before * (1 - rate * config.weight_decay) - rate * gradient / (gradient.abs() + 1e-8)
     torch.testing.assert_close(model.blocks[0].feed_forward.up.weight.detach(), expected, atol=1e-6, rtol=1e-5)
 
 
-def test_train_with_config_leaves_a_folder_to_sample_from(text: str, tmp_path: Path) -> None:
+def test_train_with_config_writes_a_folder_to_sample_from(text: str, tmp_path: Path) -> None:
     tokenizer = CharTokenizer.from_text(text)
     set_seed(42)
     model = TransformerLanguageModel(tokenizer.vocab_size, 16, 2, 24, context_length=16)
@@ -390,7 +392,7 @@ def test_train_with_config_leaves_a_folder_to_sample_from(text: str, tmp_path: P
         ({"context_length": 99_999}, "context_length"),
     ],
 )
-def test_train_with_config_refuses_with_a_sentence(text: str, tmp_path: Path, change: dict, words: str) -> None:
+def test_train_with_config_rejects_invalid_arguments(text: str, tmp_path: Path, change: dict, words: str) -> None:
     tokenizer = CharTokenizer.from_text(text)
     model = TransformerLanguageModel(tokenizer.vocab_size, 16, 2, 24, context_length=16)
     config = {**TINY, "dropout": 0.0, "checkpoint_dir": str(tmp_path / "run"), **change}
@@ -402,13 +404,13 @@ def test_train_with_config_refuses_with_a_sentence(text: str, tmp_path: Path, ch
 @pytest.mark.parametrize(
     "tokens", [[], [0], [0] * 17, [0.5] * 100, [[0, 1]] * 50, [99] * 100, [-1] * 100, ["a"] * 100], ids=str
 )
-def test_odd_tokens_get_a_sentence(tokens: list) -> None:
+def test_invalid_tokens_raise_an_error(tokens: list) -> None:
     model = TransformerLanguageModel(5, 16, 2, 24, context_length=16)
     with pytest.raises(InputError):
         train_with_config(model, tokens, {"num_steps": 5})
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 0.5, True, None])
-def test_odd_seeds_are_refused(seed: object) -> None:
+def test_invalid_seeds_are_rejected(seed: object) -> None:
     with pytest.raises(InputError, match="seed"):
         set_seed(seed)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""The estimate of what training takes: held against what it really takes, and against what a machine has free."""
+"""Memory estimates: compared with measured training memory and with the free memory of a machine."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.run_folders import make
 
 GB = 10**9
 
-# Takes some training steps on random ids, saves what it is asked to, and prints by how much its memory grew.
+# Trains a few steps on random ids, writes checkpoints, and prints the growth of its peak memory.
 GROWTH = """
 import json, sys, tempfile
 import torch
@@ -68,7 +68,7 @@ def random_configs(draw: random.Random) -> tuple[ModelConfig, TrainConfig]:
 
 
 class TestEstimate:
-    def test_of_10_000_random_configs_each_is_more_than_its_numbers_and_grows_with_every_size(self) -> None:
+    def test_estimates_exceed_the_weights_and_grow_with_every_size(self) -> None:
         draw = random.Random(7)
         began = time.process_time()
         for _ in range(10_000):
@@ -82,10 +82,13 @@ class TestEstimate:
                 assert training_bytes(replace(model, **{size: more}), train) >= estimate, (size, model, train)
             if train.batch_size < 4096:
                 assert training_bytes(model, replace(train, batch_size=train.batch_size + 1)) >= estimate
-        assert time.process_time() - began < 20  # 30,000 estimates, about 1 on a quiet machine
+        assert time.process_time() - began < 20  # 30,000 estimates; takes about 1 s on an idle machine
 
-    def test_auto_counts_the_dearer_arithmetic(self) -> None:
-        for context_length in (32, 2048):  # where float32 takes more, and where bf16 with its scores does
+    def test_auto_uses_the_more_expensive_precision(self) -> None:
+        for context_length in (
+            32,
+            2048,
+        ):  # float32 needs more memory with the first, bf16 (which stores the scores) with the second
             model = ModelConfig(embedding_dim=64, context_length=context_length)
             auto, *each = (
                 training_bytes(model, TrainConfig(batch_size=256, precision=p)) for p in ("auto", "float32", "bf16")
@@ -126,7 +129,7 @@ class TestEstimate:
         ],
         ids=["tiny", "medium", "vocabulary", "window", "weights", "muon", "bf16"],
     )
-    def test_it_is_near_what_training_really_takes(self, settings: dict, vocab_size: int) -> None:
+    def test_the_estimate_is_close_to_measured_memory(self, settings: dict, vocab_size: int) -> None:
         command = [sys.executable, "-c", GROWTH, json.dumps(settings), str(vocab_size)]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -151,7 +154,7 @@ class TestAvailable:
             ),
         ],
     )
-    def test_a_container_s_limit_counts(
+    def test_container_limits_are_respected(
         self, tmp_path: Path, line: str, group: str, limit: str, usage: str, cached: str
     ) -> None:
         proc, cgroups = tmp_path / "proc", tmp_path / "cgroup"
@@ -167,21 +170,21 @@ class TestAvailable:
         assert available_bytes(proc, cgroups) == 2 * GB
         (folder / limit).write_text("max\n" if limit == "memory.max" else "9223372036854771712\n")
         assert available_bytes(proc, cgroups) == 16_000_000 * 1024
-        (folder / limit).write_text(f"{GB}\n")  # lowered below what is in use
+        (folder / limit).write_text(f"{GB}\n")  # below the current usage
         assert available_bytes(proc, cgroups) == 0
 
-    def test_without_proc_it_is_all_that_the_machine_has(self, tmp_path: Path) -> None:
+    def test_without_proc_the_total_memory_is_used(self, tmp_path: Path) -> None:
         assert available_bytes(tmp_path, tmp_path) >= available_bytes()
 
 
 class TestRefusal:
-    def test_a_run_that_would_not_fit_is_not_made(self, tmp_path: Path) -> None:
+    def test_a_run_that_does_not_fit_is_not_created(self, tmp_path: Path) -> None:
         store = RunStore(tmp_path / "checkpoints")
         with pytest.raises(InputError, match=r"need about [\d.]+ GB to train, and [\d.]+ [GM]B are free: choose a"):
             make(store, embedding_dim=4096, num_layers=64, ffn_hidden_dim=16_384, batch_size=4096)
         assert store.list() == []
 
-    def test_the_config_alone_may_exist_and_a_small_one_fits(self) -> None:
+    def test_large_configs_are_valid_and_small_ones_fit(self) -> None:
         model, train = ModelConfig(65, 4096, 64, 16_384), TrainConfig(batch_size=4096)
         with pytest.raises(InputError):
             require_memory(model, train)

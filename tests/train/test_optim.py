@@ -1,4 +1,4 @@
-"""The optimizers do what their papers say, and the learning rate takes its course."""
+"""Optimizers match their references, and the learning rate follows its schedule."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ def with_gradients(seed: int = 0) -> torch.nn.Module:
     return model
 
 
-def test_orthogonal_brings_every_singular_value_near_one() -> None:
+def test_orthogonalize_brings_singular_values_near_one() -> None:
     matrices = torch.randn(5, 12, 30, generator=torch.Generator().manual_seed(1))
     values = torch.linalg.svdvals(orthogonalize(matrices))
     assert values.min() > 0.6 and values.max() < 1.3
 
 
-def test_orthogonal_keeps_the_directions() -> None:
+def test_orthogonalize_keeps_the_singular_vectors() -> None:
     u, _, v = torch.linalg.svd(torch.randn(3, 6, 6, generator=torch.Generator().manual_seed(2)), full_matrices=False)
     spread = u @ torch.diag_embed(torch.linspace(0.5, 2, 6).expand(3, 6)) @ v
     core = u.mT @ orthogonalize(spread) @ v.mT
     assert (core - torch.diag_embed(core.diagonal(dim1=1, dim2=2))).abs().max() < 1e-4
 
 
-def test_adamw_is_pytorchs_bit_by_bit() -> None:
+def test_adamw_is_bit_identical_to_pytorch() -> None:
     config = TrainConfig(learning_rate=0.1, weight_decay=0.3, beta1=0.8, beta2=0.95)
     ours, theirs = with_gradients(), with_gradients()
     groups = [
@@ -51,12 +51,12 @@ def test_adamw_is_pytorchs_bit_by_bit() -> None:
         reference.step()
         assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True))
     held = reference.state_dict()["state"]
-    for index, slots in enumerate(optimizer.state):  # so resume files of both are the same
+    for index, slots in enumerate(optimizer.state):  # so that resume files are compatible
         assert all(torch.equal(slots[name], held[index][name]) for name in ("step", "exp_avg", "exp_avg_sq"))
 
 
-def test_muon_agrees_with_pytorchs() -> None:
-    """On square matrices, where both share one scale; theirs iterates in bfloat16, ours in float32."""
+def test_muon_agrees_with_pytorch() -> None:
+    """On square matrices, where both use the same scale; PyTorch iterates in bfloat16, this project in float32."""
     config = TrainConfig(learning_rate=0.1, weight_decay=0.01)
     generator = torch.Generator().manual_seed(3)
     start = torch.randn(16, 16, generator=generator)
@@ -72,14 +72,14 @@ def test_muon_agrees_with_pytorchs() -> None:
     assert (ours - theirs).norm() < 0.05 * moved
 
 
-def test_muons_updates_are_as_long_as_adamws() -> None:
+def test_muon_updates_have_the_rms_of_adamw() -> None:
     matrix = torch.nn.Parameter(torch.zeros(8, 20))
     matrix.grad = torch.randn(8, 20, generator=torch.Generator().manual_seed(4))
     Muon([matrix], TrainConfig(learning_rate=1.0, weight_decay=0.0)).step(1.0)
     assert matrix.detach().square().mean().sqrt() == pytest.approx(ADAMW_RMS, rel=0.3)
 
 
-def test_queries_keys_and_values_learn_as_three_matrices() -> None:
+def test_queries_keys_and_values_are_separate_matrices_for_muon() -> None:
     joined = torch.nn.Parameter(torch.zeros(24, 8))
     gradient = torch.randn(24, 8, generator=torch.Generator().manual_seed(5))
     joined.grad = gradient.clone()
@@ -116,7 +116,7 @@ def test_a_gradient_that_is_not_finite_changes_nothing(name: str, bad: float) ->
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
-def test_what_it_remembers_can_be_taken_up(name: str) -> None:
+def test_the_optimizer_state_can_be_restored(name: str) -> None:
     config = TrainConfig(optimizer=name, learning_rate=0.01)
     model = with_gradients()
     optimizer = Optimizer(model, config)

@@ -1,4 +1,4 @@
-"""Workers where others need the machine, too: they step back, end in time, and make room when the server must go."""
+"""Workers on a shared machine: low priority, time limits, and saving when the server is terminated."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from tests.faults.conftest import TINY, until
 
 
 @pytest.fixture
-def polite(store: RunStore, corpora: CorpusStore) -> Iterator[Callable[..., Launcher]]:
-    """Makes launchers of real workers on terms. What they leave running is ended by their own handles."""
+def make_launcher(store: RunStore, corpora: CorpusStore) -> Iterator[Callable[..., Launcher]]:
+    """Create launchers of real workers with limits; running workers are ended afterwards."""
     made: list[Launcher] = []
 
     def launcher(**terms) -> Launcher:
@@ -42,8 +42,8 @@ def long_run(store: RunStore, corpora: CorpusStore, text: str) -> Run:
     return store.create(settings=settings, corpus=corpus)
 
 
-def test_after_its_seconds_a_run_stops_and_keeps_what_it_learned(polite, long_run: Run) -> None:
-    polite(nice=7, run_seconds=1).start(long_run.id)
+def test_a_run_stops_at_its_time_limit_and_keeps_its_snapshots(make_launcher, long_run: Run) -> None:
+    make_launcher(nice=7, run_seconds=1).start(long_run.id)
     worker = liveness.owner_pid(long_run.folder)
     assert worker and os.getpriority(os.PRIO_PROCESS, worker) == 7
     until(lambda: long_run.status().state == "stopped")
@@ -52,11 +52,11 @@ def test_after_its_seconds_a_run_stops_and_keeps_what_it_learned(polite, long_ru
     assert long_run.snapshot().step == status.step and long_run.resume_files()
 
 
-def test_a_server_that_must_go_saves_the_run_and_the_next_goes_on_by_itself(
-    store: RunStore, polite, long_run: Run
+def test_a_terminated_server_saves_the_run_and_the_next_resumes_it(
+    store: RunStore, make_launcher, long_run: Run
 ) -> None:
     waiting = store.create(settings=TINY, corpus=CorpusRef(**long_run.corpus))
-    launcher = polite()
+    launcher = make_launcher()
     launcher.start(long_run.id)
     until(lambda: long_run.status().step > 100)
     began = time.monotonic()
@@ -64,13 +64,13 @@ def test_a_server_that_must_go_saves_the_run_and_the_next_goes_on_by_itself(
     assert time.monotonic() - began < 10 and not long_run.alive()
     status = long_run.status()
     assert (status.state, store.queue()) == ("queued", [long_run.id, waiting.id])
-    assert int(long_run.resume_files()[0].stem[-8:]) == status.step > 100  # not a step is lost
-    following = polite()
-    following.advance()
+    assert int(long_run.resume_files()[0].stem[-8:]) == status.step > 100  # no step is lost
+    second = make_launcher()
+    second.advance()
     until(lambda: long_run.status().state == "running" and long_run.status().step > status.step)
-    # A server that found it in training cannot signal it, but is obeyed all the same: and nobody else's turn begins.
-    polite().suspend()
-    assert following._children[0].wait(10) == 0
+    # This server did not start the worker and cannot signal it, but suspends it through its run folder.
+    make_launcher().suspend()
+    assert second._children[0].wait(10) == 0
     assert (long_run.status().state, store.queue()) == ("queued", [long_run.id, waiting.id])
     steps = [event.step for event in long_run.events() if type(event).__name__ == "Step"]
     assert steps == sorted(set(steps))
@@ -79,10 +79,10 @@ def test_a_server_that_must_go_saves_the_run_and_the_next_goes_on_by_itself(
 def test_without_a_limit_there_is_no_deadline(tmp_path: Path) -> None:
     (tmp_path / "control").mkdir()
     for seconds, over in ((None, False), (3600, False), (-1, True)):
-        wishes = ControlRequests(tmp_path, seconds)
+        requests = ControlRequests(tmp_path, seconds)
         if over:
             with pytest.raises(Interrupted, match="stop"):
-                wishes.check()
+                requests.check()
         else:
-            wishes.check()
-        assert wishes.overdue is over
+            requests.check()
+        assert requests.overdue is over

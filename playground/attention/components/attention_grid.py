@@ -1,7 +1,7 @@
-"""All attention heads at a glance, how much each matters, and the text shaded by one of them.
+"""The grid of attention heads, the bars of their effects, and the text shaded by one of them.
 
-The components share one set of weights: the text view receives it once, the others read it in the browser (inside.js),
-so that hovering and choosing never wait for the server, and what a person chooses stays small enough to be sent back.
+The components share one set of weights. The text view receives it, and the others read it in the browser
+(inspection_store.js), so that hovering and choosing need no server, and the values sent back stay small.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ GRID = """
 TEXT = """
 <p class="text-caption" hidden aria-live="polite"></p>
 <div class="text-view" tabindex="0" hidden role="application" data-glances="{glances}"
-  aria-label="The text: point at a character, or use the arrow keys, to see where it looks"></div>
+  aria-label="The text: point at a character, or use the arrow keys, to see what it attends to"></div>
 """
 RANKING = """
 <div class="ranking">
@@ -41,10 +41,9 @@ RANKING = """
 
 
 def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
-    """The grid of heads. Its value is the chosen head, {"layer": 1, "head": 1}, counted from 1 as the labels are.
+    """The grid of heads. Its value is the chosen head, {"layer": 1, "head": 1}, counted from 1 like the labels.
 
-    `change` fires when another head is chosen. It shows the weights of the page's attention_text; without, it says
-    `empty`.
+    It shows the weights of the page's attention_text, or the sentence `empty` if there are none.
     """
     return component(
         "attention/components/attention_grid.js", GRID, {"layer": 1, "head": 1}, elem_id=elem_id, empty=empty
@@ -52,14 +51,14 @@ def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
 
 
 def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -> gr.HTML:
-    """The text as characters; pointing at one shades where it looks in the head that the grid shows.
+    """The text; pointing at a character shades what it attends to in the head that is chosen in the grid.
 
-    The value comes from `wire_format.pack_attention`, with the `stamp` and `step` of its snapshot and what is known of
-    its heads (`names`, and `effects` from `ranked`), or is {"note": sentence} for the grid to say; there is one of
-    these on a page. While the time bar whose text is `glances` is dragged, it shows the frames that it has; `frame`
-    brings those of the snapshots nearby, given {"run", "step", "text"}.
-    Once the page has put "moved", it fires `ask` where a frame is wanted, `turn` where all but the frame is, while ▶
-    passes by, and `whole` besides, where the whole model is looked at.
+    The value comes from `wire_format.pack_attention`, with the `stamp` and `step` of its snapshot and the known `names`
+    and `effects` of its heads, or is {"note": sentence} for the grid. A page has one such component. While the time
+    bar whose text is `glances` is dragged, it shows the frames that it has already, and calls `frame` with {"run",
+    "step", "text"} for those of neighboring snapshots.
+    When the time bar stops, it triggers `ask` if a frame is missing, `turn` if only the views need an update (also
+    during playback), and `whole` if the fold about the whole model is open.
     """
     return component(
         "attention/components/attention_text.js",
@@ -72,14 +71,16 @@ def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -
 
 
 def ranking(*, elem_id: str) -> gr.HTML:
-    """How far the ranking of the heads is, and what it found; fills the bars of the grid. The value is `ranked`'s."""
-    return component("attention/components/ranking.js", RANKING, ranked(), elem_id=elem_id)
+    """Progress and result of the ranking; fills the bars of the grid. The value comes from `ranking_value`."""
+    return component("attention/components/ranking.js", RANKING, ranking_value(), elem_id=elem_id)
 
 
-def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", stamp: str = "") -> dict[str, Any]:
-    """The effects found so far `of` the heads of a `total`, and a sentence on them. With total 0 nothing is under way.
+def ranking_value(
+    effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", stamp: str = ""
+) -> dict[str, Any]:
+    """Build the value of a ranking: the effects so far, the total number of heads (0: none running), a sentence.
 
-    The grid shows them while its frame has the same stamp.
+    The grid shows the effects while its frame has the same stamp.
     """
     found = {
         effect.part.label: {
@@ -91,8 +92,8 @@ def ranked(effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", s
     return {"of": found, "total": total, "said": said, "stamp": stamp}
 
 
-def chosen_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
-    """Layer and head of an attention_grid's value, from 0, within the model. Odd ones (a browser sends them) are 0."""
+def parse_head(value: Any, layers: int, heads: int) -> tuple[int, int]:
+    """Return layer and head of an attention_grid's value, counted from 0 and clipped to the model; 0 if invalid."""
 
     def index(key: str, size: int) -> int:
         number = value.get(key) if isinstance(value, dict) else None

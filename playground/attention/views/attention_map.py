@@ -1,4 +1,4 @@
-"""Where it looks: the chosen head as a heatmap, and as the text itself."""
+"""The Attention view: where the chosen head looks, as a heatmap and in the text itself."""
 
 from __future__ import annotations
 
@@ -12,20 +12,16 @@ import gradio as gr
 
 from nanollm.charts.attention import attention_figure, attention_frame
 from nanollm.charts.base import write_html
-from playground.attention.components.attention_grid import attention_text, chosen_head
-from playground.attention.lens import Around, call, python_call, statement
-from playground.attention.views import head_types as naming
-from playground.attention.views import ranking
+from playground.attention import sentences
+from playground.attention.components.attention_grid import attention_text, parse_head
+from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
+from playground.attention.views import head_types, ranking
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.context import Context
 from playground.handlers import UNQUEUED, error_message, report_errors
 from playground.services.inspections import View
 
-SEEN = "Point at a character, or use the arrow keys: where the chosen head looks from there lights up."
-CAUTION = "Bright means: it looked there. Whether that mattered for what it wrote is another question."
-
-
-GLANCES = "sample-text"  # what the page's time bar announces while it is dragged
+GLANCES = "sample-text"  # the name under which the time bar announces its position while it is dragged
 
 
 @dataclass
@@ -37,82 +33,82 @@ class Parts:
     python: gr.Textbox
 
     @property
-    def asked(self) -> list[Any]:
+    def inputs(self) -> list[Any]:
         return []
 
     @property
-    def shown(self) -> list[Any]:
+    def outputs(self) -> list[Any]:
         return [self.heatmap, self.python]
 
 
 def layout(ctx: Context) -> Parts:
-    statement("looking", SEEN, CAUTION)
-    reading = attention_text(elem_id="attention-reading", glances=GLANCES, frame=_frame(ctx))
+    introduction("looking", sentences.ATTENTION_ABOUT, sentences.ATTENTION_CAUTION)
+    reading = attention_text(elem_id="attention-reading", glances=GLANCES, frame=_frame_function(ctx))
     heatmap = plotly_chart(
-        label="The chosen head: rows look, columns are looked at", elem_id="attention-heatmap", height=560, square=True,
-        empty="The chosen head appears here, large.", fill="heatmap",
+        label=sentences.HEATMAP_LABEL, elem_id="attention-heatmap", height=560, square=True,
+        empty=sentences.HEATMAP_EMPTY, fill="heatmap",
     )  # fmt: skip
     with gr.Row(elem_classes="footer-row"):
-        save = gr.Button("Save as HTML", size="sm", elem_id="attention-save")
+        save = gr.Button(sentences.SAVE_HTML, size="sm", elem_id="attention-save")
         saved = gr.DownloadButton(elem_id="attention-saved", elem_classes="unseen")
-    return Parts(reading, heatmap, save, saved, python_call("looking"))
+    return Parts(reading, heatmap, save, saved, python_fold("looking"))
 
 
-def _frame(ctx: Context) -> Any:
-    """What the page calls for the frames beside the one that is shown. It can be called from anywhere."""
+def _frame_function(ctx: Context) -> Any:
+    """Return the server function with which the browser prefetches frames. Its argument can be anything."""
 
-    def frame(asked: Any) -> dict[str, Any] | None:
+    def frame(request: Any) -> dict[str, Any] | None:
         try:
-            view = ctx.inspections.view(asked, asked.get("text") if isinstance(asked, dict) else None)
-            return framed(ctx, view, ranking.told(ctx, view))
+            view = ctx.inspections.view(request, request.get("text") if isinstance(request, dict) else None)
+            return frame_value(ctx, view, ranking.known_value(ctx, view))
         except Exception as error:
-            error_message(error)  # who rests on it will be told
+            error_message(error)  # logs it; the user sees the error when the time bar stops at this snapshot
             return None
 
     return frame
 
 
-def framed(ctx: Context, view: View, effects: dict[str, Any] | None) -> dict[str, Any]:
-    """A value of the text view: the weights, and what is known of the heads, as far as nothing is computed for it."""
-    return {**ctx.inspections.frame(view), "names": naming.known(ctx, view), "effects": effects}
+def frame_value(ctx: Context, view: View, effects: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a value of the text view: the weights, and the names and effects of heads that are already known."""
+    return {**ctx.inspections.frame(view), "names": head_types.known_names(ctx, view), "effects": effects}
 
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
-    """The heatmap without its cells, which the browser has; the text view is filled by the tab, for all lenses."""
+    """Return the heatmap without its cells, which the browser already has, and the Python code."""
     config = view.loaded.model.config
-    layer, which = chosen_head(head, config.num_layers, config.heads)
+    layer, index = parse_head(head, config.num_layers, config.heads)
     figure = attention_frame(list(view.text), revision=str(len(view.text)), palette=TOKENS)
-    python = call(
+    python = python_code(
         "from nanollm.explain.attention import attention_map",
         view.name,
-        f"seen = attention_map(loaded.model, loaded.tokenizer, {view.text!r})",
-        f"seen.weights[{layer}, {which}]  # (T, T): row t is where character t looks; counted from 0",
+        f"found = attention_map(loaded.model, loaded.tokenizer, {view.text!r})",
+        f"found.weights[{layer}, {index}]  # (T, T): row t is what character t attends to; counted from 0",
     )
     return {parts.heatmap: figure, parts.python: python}
 
 
-def wire(ctx: Context, parts: Parts, around: Around) -> None:
-    shelf = tempfile.TemporaryDirectory(prefix="nanollm-")  # gone with the page's process
+def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
+    directory = tempfile.TemporaryDirectory(prefix="nanollm-")  # deleted when the page's process ends
 
     @report_errors
     @ctx.fair_queue.limit
     def save(selection: Any, text: Any, head: Any, request: gr.Request) -> str:
-        """The heatmap as a file that opens anywhere."""
-        seen = ctx.inspections.attention(ctx.inspections.view(selection, text))
-        layer, which = chosen_head(head, *seen.weights.shape[:2])
-        figure = attention_figure(seen.weights[layer, which], seen.characters)
-        path = Path(tempfile.mkdtemp(prefix=f"{request.session_hash}-", dir=shelf.name))
-        path /= f"attention-L{layer + 1}-H{which + 1}.html"
+        """Write the heatmap to an HTML file that needs no network, and return its path."""
+        found = ctx.inspections.attention(ctx.inspections.view(selection, text))
+        layer, index = parse_head(head, *found.weights.shape[:2])
+        figure = attention_figure(found.weights[layer, index], found.characters)
+        path = Path(tempfile.mkdtemp(prefix=f"{request.session_hash}-", dir=directory.name))
+        path /= f"attention-L{layer + 1}-H{index + 1}.html"
         write_html(figure, path)
         return str(path)
 
     def clear(request: gr.Request) -> None:
-        """It has 5 MB; what the browser downloads is Gradio's copy."""
-        for folder in Path(shelf.name).glob(f"{request.session_hash}-*"):
+        """Delete the file of 5 MB. The browser downloads Gradio's copy of it."""
+        for folder in Path(directory.name).glob(f"{request.session_hash}-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
     parts.save.click(
-        save, [ctx.selection, around.text, around.grid], parts.saved, api_visibility="private", show_progress="hidden"
+        save, [ctx.selection, shared.text, shared.grid], parts.saved, api_visibility="private", show_progress="hidden"
     ).success(None, js="() => document.getElementById('attention-saved').click()", api_visibility="private").then(
         clear, None, None, **UNQUEUED
     )

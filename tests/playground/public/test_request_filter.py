@@ -22,7 +22,7 @@ from playground.public import request_filter, sentences
 from playground.public.request_filter import RateLimiter, RequestFilter
 from playground.services.static_files import PLAYGROUND, module_names, module_root, module_routes
 from playground.settings import Settings
-from tests.conftest import in_a_loop
+from tests.conftest import run_coroutine
 
 ME, YOU = ({"x-nano-visitor": letter * 43} for letter in "my")
 
@@ -241,7 +241,9 @@ def test_concurrent_joins_are_counted(tmp_path: Path) -> None:
             joins = [web.post("/gradio_api/queue/join?wait", json={}) for _ in range(50)]
             return [answer.status_code for answer in await asyncio.gather(*joins)]
 
-    assert sorted(in_a_loop(at_once())) == [200] * request_filter.MAX_QUEUED + [429] * (50 - request_filter.MAX_QUEUED)
+    assert sorted(run_coroutine(at_once())) == [200] * request_filter.MAX_QUEUED + [429] * (
+        50 - request_filter.MAX_QUEUED
+    )
 
 
 def test_uploads_have_their_own_rate_limit(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from playground.services.gradio_internals import (
     event_data,
     queued_requests,
 )
-from tests.conftest import ROOT, in_a_loop
+from tests.conftest import ROOT, run_coroutine
 from tests.faults.conftest import until
 
 PRIVATE = re.compile(
@@ -155,7 +155,7 @@ def demo() -> gr.Blocks:
 
 
 def click(demo: gr.Blocks, session: SessionState, text: str) -> list:
-    return in_a_loop(demo.process_api(0, [None, text], state=session))["data"]
+    return run_coroutine(demo.process_api(0, [None, text], state=session))["data"]
 
 
 def test_each_session_has_its_own_state_and_components(demo: gr.Blocks) -> None:

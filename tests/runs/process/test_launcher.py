@@ -1,4 +1,4 @@
-"""Starting and stopping workers: with stand-ins that own a run and wait, so that no test has to wait for torch."""
+"""launcher.py, with fake workers that lock a run and wait, so that the tests do not import torch."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from nanollm.runs.store import CorpusRef, RunStore
 ROOT = Path(__file__).resolve().parents[3]
 TALE = CorpusRef("tale.txt", "ab" * 32, 5000, 40)
 
-# Does what a worker does but train: owns the run, signs a list, obeys. Finishes by itself if the run says so.
+# A worker without training: locks the run, appends to a list, obeys requests, and completes if the run says so.
 STAND_IN = """
 import sys, time
 from pathlib import Path
@@ -56,7 +56,7 @@ def store(tmp_path: Path) -> RunStore:
 
 @pytest.fixture
 def launch(store: RunStore, monkeypatch) -> Iterator[Launcher]:
-    """A launcher of stand-ins. What it leaves running is ended by its own handles."""
+    """A launcher of fake workers, which are killed after the test."""
     use(monkeypatch, STAND_IN)
     launcher = Launcher(store)
     yield launcher
@@ -151,7 +151,7 @@ launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
         launch.advance()
         until(lambda: state(waiting) == "running")
 
-    def test_terms_reach_the_worker_and_silence_is_only_borne_for_so_long_where_time_is_shared(
+    def test_options_reach_the_worker_and_a_time_limit_bounds_the_heartbeat_age(
         self, store: RunStore, monkeypatch
     ) -> None:
         command = launcher_module.worker_command(store.root / "x", store.root, nice=10, run_seconds=600)
@@ -192,16 +192,18 @@ class TestLiveness:
         os.kill(pid_of(run), signal.SIGCONT)
         until(lambda: run.status(stall_seconds=0.2).state == "running", seconds=5)
 
-    def test_stop_ends_a_frozen_worker_that_is_our_own(self, store: RunStore, launch: Launcher, monkeypatch) -> None:
+    def test_stop_kills_a_frozen_child_worker(self, store: RunStore, launch: Launcher, monkeypatch) -> None:
         run = make(store)
         launch.start(run.id)
         until(lambda: state(run) == "running")
         os.kill(pid_of(run), signal.SIGSTOP)
         monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
         launch.stop(run.id)
-        assert state(run) == "stopped" and "stopped moving" in run.status().reason and not run.alive()
+        assert state(run) == "stopped" and "made no progress" in run.status().reason and not run.alive()
 
-    def test_no_process_is_ended_for_a_number_on_disk(self, store: RunStore, launch: Launcher, monkeypatch) -> None:
+    def test_no_process_is_killed_for_a_process_id_on_disk(
+        self, store: RunStore, launch: Launcher, monkeypatch
+    ) -> None:
         run = make(store)
         monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
         bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
@@ -215,7 +217,7 @@ class TestLiveness:
         bystander.wait()
 
 
-class TestWishes:
+class TestRequests:
     def test_asking_twice_is_asking_once(self, store: RunStore, launch: Launcher) -> None:
         run = make(store)
         for ask in (launch.start, launch.start, launch.resume):
@@ -266,10 +268,10 @@ class TestWishes:
             with pytest.raises(InputError, match="no longer here"):
                 ask("20200101-000000-0000")
 
-    def test_a_stopped_run_goes_on_only_from_a_file(self, store: RunStore, launch: Launcher) -> None:
+    def test_a_stopped_run_resumes_only_from_a_resume_file(self, store: RunStore, launch: Launcher) -> None:
         run = make(store)
         write_status(run.folder, "stopped", step=10)
-        with pytest.raises(InputError, match="no file to go on from"):
+        with pytest.raises(InputError, match="no resume file"):
             launch.resume(run.id)
         (run.folder / "resume_00000010.safetensors").touch()
         launch.resume(run.id)
@@ -289,7 +291,7 @@ class TestFailures:
         assert broken.status().reason == "The worker process could not start: division by zero."
         until(lambda: state(fine) == "running")
 
-    def test_its_last_words_hold_no_path_and_no_traceback(self, tmp_path: Path) -> None:
+    def test_the_last_error_has_no_path_and_no_traceback(self, tmp_path: Path) -> None:
         log = tmp_path / run_files.LOG
         log.write_text(
             "Traceback (most recent call last):\n  File ...\nOSError: cannot open /home/me/.secret/x.so: gone\n"

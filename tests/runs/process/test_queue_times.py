@@ -1,4 +1,4 @@
-"""waiting.py: how long a queued run waits, from what was measured on the one in training."""
+"""queue_times.py: waiting times from the measured speed of the current run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.run_folders import TALE, make, step, write
 
 def test_a_queue_waits_for_what_is_left_and_for_all_before_it(store: RunStore) -> None:
     training, second, third = (make(store, num_steps=1000) for _ in range(3))
-    assert estimated_wait(store, second.id) is None  # nobody trains yet
+    assert estimated_wait(store, second.id) is None  # no run is training yet
     write_status(training.folder, "running", step=0)
     with Heartbeat(training.folder):
         assert estimated_wait(store, second.id) is None  # no pace yet

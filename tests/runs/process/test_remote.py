@@ -1,4 +1,4 @@
-"""Runs that a command of one's own starts: as many at once as commands, and liveness across machines."""
+"""remote.py: one run per launch command at a time, and liveness across machines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ WORDS = ["/a path/python", "-m", "nanollm.runs.process.worker", "/it's here/run 
 
 
 def test_the_command_arrives_as_it_is(tmp_path: Path) -> None:
-    """Through srun as words, through ssh as one word that a shell takes apart."""
+    """As separate words for srun, as one quoted word for ssh."""
     assert launch_command("srun -c4 {command}", WORDS) == ["srun", "-c4", *WORDS]
     *_, last = launch_command("ssh one 'cd /shared && {command}'", WORDS)
     assert shlex.split(last) == ["cd", "/shared", "&&", *WORDS]
@@ -45,7 +45,7 @@ def test_a_command_without_a_place_for_the_worker_is_refused(store: RunStore, te
 
 
 def test_the_examples_are_read_as_they_should_be() -> None:
-    """TRAINING.md's: a shell reads them, our command line takes them, and the worker's command comes through whole."""
+    """The examples in TRAINING.md parse, and the worker's command line arrives unchanged."""
     examples = re.findall(r"^(python -m nanollm scale .*--launch-command.*)$", (ROOT / "TRAINING.md").read_text(), re.M)
     assert [shlex.split(example)[7].split()[0] for example in examples] == ["ssh", "srun"]
     for example in examples:
@@ -63,7 +63,7 @@ def test_the_examples_are_read_as_they_should_be() -> None:
 def test_as_many_runs_at_once_as_commands(
     make, store: RunStore, corpora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: bool
 ) -> None:
-    """Each worker is brought there by a command that stays until both have begun."""
+    """Each launch command waits until both runs have started."""
     runs = [make(num_steps=20) for _ in range(3)]
     if not real:
         command = lambda folder, corpora: [sys.executable, "-c", STAND_IN, str(folder)]  # noqa: E731

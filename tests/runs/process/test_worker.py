@@ -1,4 +1,4 @@
-"""The training process: what it writes, how it ends, and that an interruption leaves no trace in what was learned."""
+"""The training process: its files, its final states, and bit-identical resuming."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def make(store: RunStore, corpus: CorpusInfo) -> Callable[..., Run]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tale: str) -> tuple[list, dict[str, torch.Tensor]]:
-    """What train() alone makes of the text: its records and its last weights. No files, no samples, no interruption."""
+    """Events and final weights of plain train(), without files, samples or interruptions."""
     tokenizer = CharTokenizer.from_text(tale)
     model_config, config = make_configs(TINY, tokenizer.vocab_size)
     set_seed(config.seed)
@@ -79,7 +79,7 @@ def undisturbed(tale: str) -> tuple[list, dict[str, torch.Tensor]]:
 
 
 def records(history: list[events.Event]) -> list[dict]:
-    """What must be equal bit by bit: all but times, and but where files were saved and training was taken up."""
+    """The events without times, checkpoints and resumes, which must be bit-identical."""
     kept = [e for e in history if isinstance(e, (events.Step, events.Eval, events.End))]
     timing = ("seconds", "tokens_per_second", "elapsed")
     return [{"type": e.type, **{k: v for k, v in asdict(e).items() if k not in timing}} for e in kept]
@@ -95,14 +95,14 @@ def assert_undisturbed(run: Run, undisturbed: tuple[list, dict[str, torch.Tensor
 
 
 def asking(run: Run, request: str, step: int) -> Callable[[], None]:
-    """A replacement for ControlRequests.check that asks at exactly one step (as often as training comes there)."""
+    """A replacement for ControlRequests.check that raises a request at exactly one step."""
     count = {"step": -1}
 
     def check(self: ControlRequests) -> None:
         count["step"] += 1
         if count["step"] == step:
             (run.folder / run_files.CONTROL / request).touch()
-            self._looked = 0.0
+            self._checked = 0.0
         unchanged(self)
 
     return check  # type: ignore[return-value]
@@ -133,7 +133,7 @@ class TestWholeWay:
         self, make, launcher: Launcher, undisturbed, tale: str
     ) -> None:
         first, second = make(), make(seed=7)
-        launcher.start(first.id)  # and from here on nobody calls the launcher
+        launcher.start(first.id)  # the launcher is not called again
         until(lambda: second.status().state == "completed" and not second.alive())
         # Sampling at every snapshot, writing files, being watched: not a bit of the training is changed by it.
         assert_undisturbed(first, undisturbed)
@@ -171,9 +171,9 @@ class TestWholeWay:
         assert run.status().state == "queued" and run.events() == []
 
 
-class TestGoingOn:
+class TestResuming:
     @pytest.mark.parametrize("step", [0, 1, 20, STEPS - 1])
-    def test_pause_and_resume_leave_no_trace(
+    def test_pause_and_resume_are_bit_identical(
         self, make, corpora: CorpusStore, undisturbed, monkeypatch, step: int
     ) -> None:
         run = make()
@@ -207,7 +207,7 @@ class TestGoingOn:
         assert [(e.precision, e.threads) for e in starts] == [(precision, 1)] * 2
         assert records(runs[1].events()) == records(runs[0].events())
 
-    def test_on_another_machine_with_fewer_processors_it_says_so(self, make, corpora: CorpusStore, monkeypatch) -> None:
+    def test_resuming_on_another_machine_is_reported(self, make, corpora: CorpusStore, monkeypatch) -> None:
         run = make(threads="auto", precision="float32")
         found = {"precision": "float32", "threads": 2, "seconds": 0.001}
         monkeypatch.setattr(calibration, "cached_results", lambda: {calibration_key(run): found})
@@ -218,7 +218,7 @@ class TestGoingOn:
         status = work(run, corpora.root)
         assert (status.state, status.reason) == (
             "completed",
-            f"Resumed with threads 1 (it began with 2), machine another processor (it began with {here}), "
+            f"Resumed with threads 1 (before: 2), machine another processor (before: {here}), "
             "so the curve may differ in the last digits.",
         )
 
@@ -263,7 +263,7 @@ class TestGoingOn:
 
 
 class TestEnds:
-    def test_stop_keeps_what_was_learned_and_can_be_taken_up(
+    def test_a_stopped_run_keeps_its_results_and_can_be_resumed(
         self, make, corpora: CorpusStore, undisturbed, monkeypatch
     ) -> None:
         run = make()
@@ -300,14 +300,14 @@ class TestEnds:
         assert status.reason == "The worker process was terminated and saved its state first."
         assert run.resume_files()[0].name == f"resume_{status.step:08d}.safetensors"
 
-    def test_a_step_that_does_not_end_is_given_up(self, make, store) -> None:
+    def test_a_hanging_step_is_aborted_after_the_grace_period(self, make, store) -> None:
         run = make()
         slow = """
 import sys, time, types
 from nanollm.runs.process import worker
 class Training:
     def __init__(self, *_): pass
-    def go(self, between_steps): time.sleep(60)
+    def execute(self, between_steps): time.sleep(60)
 sys.modules["nanollm.runs.process.training"] = types.SimpleNamespace(Training=Training)
 worker.GRACE_SECONDS = 0.2
 worker.main()
@@ -317,7 +317,7 @@ worker.main()
         time.sleep(0.2)
         child.terminate()
         assert child.wait(timeout=8) == 0
-        assert run.status().state == "paused" and "had to end before it could save" in run.status().reason
+        assert run.status().state == "paused" and "ended before it could save" in run.status().reason
 
     def test_a_rate_far_too_high_ends_as_diverged(self, make, corpora: CorpusStore) -> None:
         run = make(learning_rate=1e6, warmup_steps=0, grad_clip=0.0)
@@ -371,7 +371,7 @@ worker.main()
         assert not run.alive()
 
     def test_a_text_that_is_gone_or_too_short_is_named(self, make, store, corpora: CorpusStore, corpus) -> None:
-        with pytest.raises(InputError, match="The text leaves 2,700 characters"):
+        with pytest.raises(InputError, match="2,700 characters"):
             store.create(settings={**TINY, "context_length": 4000}, corpus=corpus)
         assert store.list() == []
         run = make()

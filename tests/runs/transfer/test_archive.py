@@ -1,4 +1,4 @@
-"""A run as one file: what comes back is the run that left, and nothing that only this machine should know leaves."""
+"""archive.py: export and import are lossless, and no private data is exported."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_it_can_be_forked_but_not_trained_on(
 def test_what_only_this_machine_should_know_stays_here(store: RunStore, corpora, tmp_path: Path, text: str) -> None:
     run = _trained(store, corpora, corpora.add_text(text[:5000], "tale.txt"))
     about = json.loads((run.folder / "run.json").read_text())
-    (run.folder / "run.json").write_text(json.dumps({**about, "owner": "somebody", "look": "a key"}))
+    (run.folder / "run.json").write_text(json.dumps({**about, "owner": "alice", "look": "a key"}))
     (run.folder / "worker.log").write_text("/a/path")
     with zipfile.ZipFile(export(store.get(run.id), tmp_path / "run.zip")) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
@@ -89,11 +89,11 @@ def test_a_run_in_training_leaves_as_one_that_was_stopped(store: RunStore, corpo
     assert import_(store, export(store.get(run.id), tmp_path / "run.zip")).status().state == "stopped"
 
 
-def test_what_has_nothing_to_show_is_not_exported(shipped: Run, store: RunStore, tmp_path: Path) -> None:
+def test_a_run_without_snapshots_is_not_exported(shipped: Run, store: RunStore, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no snapshot yet"):
         export(make(store), tmp_path / "run.zip")
     (tmp_path / "there.zip").touch()
-    with pytest.raises(InputError, match="there already"):
+    with pytest.raises(InputError, match="already exists"):
         export(make(store), tmp_path / "there.zip")
     with pytest.raises(InputError, match="choose another folder"):
         export(shipped, tmp_path / "there.zip" / "run.zip")
@@ -104,8 +104,8 @@ def test_what_has_nothing_to_show_is_not_exported(shipped: Run, store: RunStore,
         import_(store, tmp_path)
 
 
-def test_snapshots_of_two_runs_are_no_run(shipped: Run, store: RunStore, tmp_path: Path) -> None:
-    """Each is whole and signed; only together they are wrong."""
+def test_snapshots_of_two_runs_are_refused(shipped: Run, store: RunStore, tmp_path: Path) -> None:
+    """Each file is valid, but they belong to different runs."""
     other = RunStore(ROOT / "checkpoints").get("pretrained-small").snapshot()
     first, second, *_ = shipped.snapshots()
     entries = dict(archive_files(shipped))
@@ -123,8 +123,8 @@ def test_snapshots_of_two_runs_are_no_run(shipped: Run, store: RunStore, tmp_pat
     assert store.list() == [] and not list(store.root.iterdir())
 
 
-def test_a_claim_is_not_believed_before_it_is_allocated(shipped: Run, tmp_path: Path) -> None:
-    """A file of some kilobytes may say that its model has billions of numbers."""
+def test_claimed_sizes_are_checked_before_allocation(shipped: Run, tmp_path: Path) -> None:
+    """A small file may claim a model with billions of parameters."""
     from nanollm.train.checkpoint import read_tensors, write_tensors
 
     tensors, facts = read_tensors(shipped.snapshot().path)

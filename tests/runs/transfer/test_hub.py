@@ -1,4 +1,4 @@
-"""push and pull against a stand-in for the Hub on this machine, which keeps what it gets and answers as that does."""
+"""push and pull against a local fake of the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHA = "1" * 40
 
 
 class Hub(ThreadingHTTPServer):
-    """Repositories in memory, by owner/name."""
+    """A fake Hub with repositories in memory, by owner/name."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Answers)
@@ -47,7 +47,7 @@ class Answers(BaseHTTPRequestHandler):
             return self._add_remark({"error": "Invalid username or password."}, 401)
         if self.path == "/api/repos/create":
             asked = json.loads(body)
-            name = f"{asked.get('organization') or 'somebody'}/{asked['name']}"
+            name = f"{asked.get('organization') or 'alice'}/{asked['name']}"
             self.server.repositories.setdefault(name, {})
             return self._add_remark({"url": f"{self.server.address}/{name}", "name": name})
         if self.path == "/api/validate-yaml":
@@ -114,7 +114,7 @@ def hub() -> Iterator[Hub]:
     hub.server_close()
 
 
-# Several commands in one process, each as somebody types it: what they say, and their exit statuses.
+# Runs several commands in one process and prints their output and exit statuses.
 COMMANDS = """
 import io, json, sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -129,7 +129,7 @@ print(json.dumps(done))
 
 
 def nanollm(hub: Hub, home: Path, *commands: Sequence[str], key: str = "hf_a_key") -> list[tuple[int, str, str]]:
-    """In a process of its own, because huggingface_hub reads its variables when it is imported."""
+    """Run commands in a separate process, because huggingface_hub reads its environment at import."""
     environment = {
         **os.environ,
         **{"PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home), "HF_HOME": str(home / "hf"), "HF_ENDPOINT": hub.address},
@@ -144,10 +144,10 @@ def nanollm(hub: Hub, home: Path, *commands: Sequence[str], key: str = "hf_a_key
 def test_a_run_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path: Path) -> None:
     shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
     files = {"evil.py": b"raise SystemExit", ".gitattributes": b"*.safetensors filter=lfs"}
-    hub.repositories["somebody/tale"] = files
-    sent, brought = nanollm(hub, tmp_path, ["push", str(shipped.folder), "somebody/tale"], ["pull", "somebody/tale"])
-    assert sent[0] == 0 and f"{hub.address}/somebody/tale" in sent[1], sent
-    assert files["README.md"].decode() == model_card(shipped, "somebody/tale") and "sample.py" in files
+    hub.repositories["alice/tale"] = files
+    sent, brought = nanollm(hub, tmp_path, ["push", str(shipped.folder), "alice/tale"], ["pull", "alice/tale"])
+    assert sent[0] == 0 and f"{hub.address}/alice/tale" in sent[1], sent
+    assert files["README.md"].decode() == model_card(shipped, "alice/tale") and "sample.py" in files
 
     assert brought[0] == 0, brought
     (run,) = RunStore(tmp_path / "checkpoints").list()
@@ -161,24 +161,24 @@ def test_what_is_forged_or_refused_is_said_in_a_sentence(hub: Hub, tmp_path: Pat
     shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
     forged = dict(archive_files(shipped))
     forged["checkpoint_00000005.safetensors"] = forged["checkpoint_00000004.safetensors"]
-    hub.repositories["somebody/forged"] = forged
+    hub.repositories["alice/forged"] = forged
     expected = {
-        ("pull", "somebody/forged"): "belongs to another run",
-        ("pull", "somebody/none"): "The Hugging Face Hub request failed",
+        ("pull", "alice/forged"): "belongs to another run",
+        ("pull", "alice/none"): "The Hugging Face Hub request failed",
         ("pull", "no name at all"): "is not a valid repository name",
-        ("push", str(shipped.folder), "somebody/tale"): "hf auth login",
+        ("push", str(shipped.folder), "alice/tale"): "hf auth login",
     }
     for (status, said, told), words in zip(
         nanollm(hub, tmp_path, *expected, key="hf_wrong"), expected.values(), strict=True
     ):
         assert status == 2 and said == ""
         assert words in told and told.count("\n") == 1
-    assert set(hub.repositories) == {"somebody/forged"} and RunStore(tmp_path / "checkpoints").list() == []
+    assert set(hub.repositories) == {"alice/forged"} and RunStore(tmp_path / "checkpoints").list() == []
 
 
 def test_the_card_tells_the_runs_figures() -> None:
     run = RunStore(ROOT / "checkpoints").get("pretrained-nano")
-    told = model_card(run, "somebody/tale")
+    told = model_card(run, "alice/tale")
     loss = run.status().val_loss
     assert loss is not None
     for words in (
@@ -187,7 +187,7 @@ def test_the_card_tells_the_runs_figures() -> None:
         f"{loss:.4f}",
         "sample.py",
         "Tiny Shakespeare",
-        "pull somebody/tale",
+        "pull alice/tale",
     ):
         assert words in told
     assert told.startswith("---\ntags:")

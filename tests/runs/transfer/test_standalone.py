@@ -1,4 +1,4 @@
-"""The file that lets a checkpoint write with numpy alone: the same numbers, and really nothing else."""
+"""standalone.py: the same logits as the model, with numpy as the only dependency."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every row of the list of faults has a test that names it, and that runs whenever the tests do."""
+"""Every guarantee has a test that cites its id and runs by default."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ HERE = Path(__file__).parent
 
 
 def marked(node: ast.AST) -> bool:
-    """Whether a decorator (or a module's `pytestmark`) keeps something from the default run."""
+    """Whether a decorator or `pytestmark` excludes tests from the default run."""
     return any(isinstance(part, ast.Attribute) and part.attr in ("slow", "long") for part in ast.walk(node))
 
 
 def words_of(path: Path) -> set[str]:
-    """The words of the names of a file's tests that carry no mark, the file's own name included."""
+    """The words in the names of a file and its tests that run by default."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     if any(isinstance(node, ast.Assign) and "pytestmark" in ast.dump(node) and marked(node) for node in tree.body):
         return set()

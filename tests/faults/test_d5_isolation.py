@@ -1,7 +1,7 @@
-"""FAULTS D5: of another visitor's run and text a stranger learns nothing and moves nothing, whatever they call.
+"""Guarantee D5: a visitor cannot read or change the run or text of another visitor.
 
-Every function of the page is called over the network by its number, with the run's id wherever an id may stand, and
-again with an id that never was: the answers must not differ. The owner's text is Greek, and nobody else sees a letter.
+Every function of the page is called over the network by its index, with the run's id in every argument and again with
+an id that never existed: both responses must be equal. The owner's text is Greek, so leaks of it are easy to detect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.faults.conftest import TINY
 
 ANNA, BERT = "A" * 43, "B" * 43
 GREEK = "".join("αβγδεζηθικλμνξο"[i * i % 15] for i in range(3000))
-NEVER = "20200101-000000-0000"
+MISSING_ID = "20200101-000000-0000"
 SHA = "0" * 64
 TITLE = "Geheimnis"
 WORDS = dict(step=0, title="stolen", name="stolen", page=0, index=0, prompt="", text="abc", stamp="1", temperature=1)
@@ -37,7 +37,7 @@ ASKED = WORDS | dict(max_length=5, top_k=3, seed=1, layer=1, head=1, preset="nan
 
 
 @dataclass
-class Strangers:
+class IsolationCheck:
     """A public page on which one visitor has a run."""
 
     address: str
@@ -46,7 +46,7 @@ class Strangers:
     sha256: str
 
     def call(self, number: int, token: str, run: str, sha256: str) -> str:
-        """What a function answers, in a session of its own: all of its messages but what differs by nature."""
+        """All response messages of a function in a new session, without times and event ids."""
         function = self.demo.fns[number]
         session = secrets.token_hex(5)
         headers = {"x-nano-visitor": token}
@@ -56,7 +56,7 @@ class Strangers:
             answer = httpx.post(f"{self.address}gradio_api/run/predict", json=body, headers=headers, timeout=60)
             return stripped(f"{answer.status_code} {answer.text}", run, sha256, session)
         joined = httpx.post(f"{self.address}gradio_api/queue/join", json=body, headers=headers, timeout=60)
-        told = [f"{joined.status_code}"]
+        response = [f"{joined.status_code}"]
         url = f"{self.address}gradio_api/queue/data?session_hash={session}"
         with httpx.stream("GET", url, headers=headers, timeout=60) as stream:
             for line in stream.iter_lines():
@@ -64,13 +64,13 @@ class Strangers:
                 if message.get("msg") in ("log", "process_generating", "process_completed"):
                     output = message.get("output") or {}
                     said = [message.get("log"), message.get("success"), output.get("data"), output.get("error")]
-                    told.append(json.dumps(said))
+                    response.append(json.dumps(said))
                 if message.get("msg") in ("process_completed", "unexpected_error", "close_stream"):
                     break
-        return stripped(" ".join(told), run, sha256, session)
+        return stripped(" ".join(response), run, sha256, session)
 
     def serve(self, component: int, name: str, token: str, run: str, sha256: str) -> str:
-        """What a function that a component offers to its script answers."""
+        """The response of a component function."""
         body = {"data": event(run, sha256), "component_id": component, "fn_name": name, "session_hash": "s"}
         url = f"{self.address}gradio_api/component_server"
         answer = httpx.post(url, json=body, headers={"x-nano-visitor": token}, timeout=60)
@@ -83,7 +83,7 @@ def event(run: str, sha256: str) -> dict[str, Any]:
 
 
 def arguments(function: Any, run: str, sha256: str) -> list[Any]:
-    """For each input of a function the run or the text, in the form in which that input may name one."""
+    """The id of the run or text for each input of a function, in the format of that input."""
     if function.api_name and function.api_visibility == "public":
         names = [name for name in inspect.signature(function.fn).parameters if name != "request"]
         known = event(run, sha256) | {"text": sha256 if "start" in function.api_name else "abc", "steps": None}
@@ -102,14 +102,14 @@ def arguments(function: Any, run: str, sha256: str) -> list[Any]:
     return found
 
 
-def stripped(told: str, *same: str) -> str:
+def stripped(response: str, *same: str) -> str:
     for one in same:
-        told = told.replace(one, "…")
-    return re.sub(r"\d+\.\d+(e-?\d+)?|[0-9a-f]{32}", "#", told)  # times, and the numbers that Gradio gives to events
+        response = response.replace(one, "…")
+    return re.sub(r"\d+\.\d+(e-?\d+)?|[0-9a-f]{32}", "#", response)  # times and event ids
 
 
 @pytest.fixture(scope="module")
-def strangers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strangers]:
+def check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolationCheck]:
     settings = Settings(home=tmp_path_factory.mktemp("home"), public=True)
     ctx = Context.open(settings)
     owner = from_headers({"x-nano-visitor": ANNA}).owner
@@ -117,11 +117,11 @@ def strangers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Strangers]:
     run = ctx.all_runs.create(settings={**TINY, "num_steps": 3}, corpus=info, title=TITLE, owner=owner)
     work(run, ctx.all_corpora.root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate.Bucket, "take", lambda self: True)  # so many calls at once are refused otherwise
+        patch.setattr(gate.Bucket, "take", lambda self: True)  # disable the rate limit
         demo = build(ctx)
         options = launch_options(settings, demo)
         _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
-        yield Strangers(address, demo, run, info.sha256)
+        yield IsolationCheck(address, demo, run, info.sha256)
         demo.close(verbose=False)
 
 
@@ -129,47 +129,47 @@ def state_of(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def compare(strangers: Strangers, public: bool) -> list[str]:
-    """Call all functions that are part of the API, or all that are not, as a stranger; the names of those called."""
-    before, called = state_of(strangers.run.folder), []
-    for number, function in strangers.demo.fns.items():
+def compare(check: IsolationCheck, public: bool) -> list[str]:
+    """Call all public or all private functions as another visitor; returns their names."""
+    before, called = state_of(check.run.folder), []
+    for number, function in check.demo.fns.items():
         if function.fn is None or (function.api_visibility == "public") is not public:
             continue
-        theirs = strangers.call(number, BERT, strangers.run.id, strangers.sha256)
-        never = strangers.call(number, BERT, NEVER, SHA)
+        existing = check.call(number, BERT, check.run.id, check.sha256)
+        missing = check.call(number, BERT, MISSING_ID, SHA)
         name = f"{number} {getattr(function.fn, '__qualname__', function.fn)} {function.api_name}"
-        assert theirs == never, f"{name}: {theirs} is not {never}"
-        assert not re.search(r"[α-ω]|\\u03[bc]", theirs) and TITLE not in theirs, name
+        assert existing == missing, f"{name}: {existing} is not {missing}"
+        assert not re.search(r"[α-ω]|\\u03[bc]", existing) and TITLE not in existing, name
         called.append(name)
-    assert state_of(strangers.run.folder) == before
+    assert state_of(check.run.folder) == before
     return called
 
 
-def test_d5_the_endpoints_tell_a_stranger_nothing(strangers: Strangers) -> None:
-    assert len(compare(strangers, public=True)) >= 13
+def test_d5_the_endpoints_tell_other_visitors_nothing(check: IsolationCheck) -> None:
+    assert len(compare(check, public=True)) >= 13
 
 
 @pytest.mark.long
-def test_d5_nor_does_any_function_of_the_page(strangers: Strangers) -> None:
-    assert len(compare(strangers, public=False)) > 60
+def test_d5_nor_does_any_function_of_the_page(check: IsolationCheck) -> None:
+    assert len(compare(check, public=False)) > 60
 
 
-def test_d5_what_components_offer_to_scripts(strangers: Strangers) -> None:
-    offered = [(block._id, name) for block in strangers.demo.blocks.values() for name in server_functions(block)]
+def test_d5_what_components_offer_to_scripts(check: IsolationCheck) -> None:
+    offered = [(block._id, name) for block in check.demo.blocks.values() for name in server_functions(block)]
     assert offered
     answers = []
     for component, name in offered:
-        theirs = strangers.serve(component, name, BERT, strangers.run.id, strangers.sha256)
-        assert theirs == strangers.serve(component, name, BERT, NEVER, SHA), name
-        answers.append(strangers.serve(component, name, ANNA, strangers.run.id, strangers.sha256))
-    assert any(re.search(r"[α-ω]", answer) for answer in answers)  # its owner sees what others must not
+        existing = check.serve(component, name, BERT, check.run.id, check.sha256)
+        assert existing == check.serve(component, name, BERT, MISSING_ID, SHA), name
+        answers.append(check.serve(component, name, ANNA, check.run.id, check.sha256))
+    assert any(re.search(r"[α-ω]", answer) for answer in answers)  # the owner sees the text
 
 
-def test_d5_its_owner_sees_and_a_link_shows_it(strangers: Strangers) -> None:
-    ways = {f.api_name: n for n, f in strangers.demo.fns.items() if f.api_visibility == "public" and f.api_name}
-    told = strangers.call(ways["runs"], ANNA, strangers.run.id, strangers.sha256)
-    assert TITLE in told and "success" not in told
-    assert re.search(r"\\u03b", strangers.call(ways["sample"], ANNA, strangers.run.id, strangers.sha256))
+def test_d5_its_owner_sees_and_a_link_shows_it(check: IsolationCheck) -> None:
+    ways = {f.api_name: n for n, f in check.demo.fns.items() if f.api_visibility == "public" and f.api_name}
+    response = check.call(ways["runs"], ANNA, check.run.id, check.sha256)
+    assert TITLE in response and "success" not in response
+    assert re.search(r"\\u03b", check.call(ways["sample"], ANNA, check.run.id, check.sha256))
 
 
 def server_functions(block: Any) -> list[str]:

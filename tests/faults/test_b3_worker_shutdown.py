@@ -1,4 +1,4 @@
-"""FAULTS B3: SIGTERM lets a worker save what it has and be gone within 10 s, with nobody left to bury."""
+"""Guarantee B3: after SIGTERM a worker saves its state and exits within 10 s, leaving no zombie."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_a_worker_in_training(make: Callable[..., Run], launcher: Launcher, time
         assert status.reason == "The worker process was terminated and saved its state first."
         newest = run.resume_files()[0]
         assert TrainState.load(newest, run.train_config).step == status.step >= taken - 1
-        # Buried by the process that started it, which goes on.
+        # Reaped by the process that started it.
         gone(launcher, liveness.owner_pid(run.folder))
         launcher.resume(run.id)
     end(run)
@@ -43,7 +43,7 @@ def test_a_worker_in_training(make: Callable[..., Run], launcher: Launcher, time
 
 def test_one_that_is_still_starting(make: Callable[..., Run], launcher: Launcher) -> None:
     run = make(num_steps=1_000_000)
-    launcher.start(run.id)  # returns as soon as the worker owns the run, seconds before it has imported torch
+    launcher.start(run.id)  # returns when the worker has locked the run, seconds before it has imported torch
     until(lambda: run.status().state == "running")
     assert run.events() == []
     assert end(run) < 10
@@ -52,7 +52,7 @@ def test_one_that_is_still_starting(make: Callable[..., Run], launcher: Launcher
 
 
 def end(run: Run) -> float:
-    """Send SIGTERM to a run's worker; returns how many seconds it took to let go of the run."""
+    """Send SIGTERM to a run's worker; returns the seconds until it released the run."""
     asked = time.monotonic()
     os.kill(liveness.owner_pid(run.folder) or 0, signal.SIGTERM)
     until(lambda: not run.alive(), seconds=20)
@@ -60,7 +60,7 @@ def end(run: Run) -> float:
 
 
 def gone(launcher: Launcher, pid: int | None) -> None:
-    """Whether a process is not even a zombie any more, once its parent has looked."""
+    """Whether a process has ended and was reaped by its parent."""
     assert pid is not None
 
     def buried() -> bool:

@@ -1,4 +1,4 @@
-"""FAULTS C2: whatever bytes a file holds, they become a clean text or a sentence, never a traceback."""
+"""Guarantee C2: any bytes are decoded to a clean text or refused with a message, never with a traceback."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ENCODINGS = sorted({*encodings.aliases.aliases.values(), "idna", "punycode", "un
 
 @st.composite
 def strange_bytes(draw: st.DrawFn) -> bytes:
-    """A text in some encoding under some mark, then damaged: cut, spliced, bytes put in between."""
+    """A text in a random encoding with a random byte order mark, damaged by cuts, splices and insertions."""
     text = draw(
         st.text(st.one_of(st.sampled_from("\r\n\0 aé漢🦊"), st.characters(exclude_categories=["Cs"])), max_size=12)
     )
@@ -46,7 +46,7 @@ def test_any_bytes_in_any_encoding(
     folder.mkdir(exist_ok=True)
     store, file = CorpusStore(folder / "corpora"), folder / "file.txt"
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of escapes that Python no longer likes
+        warnings.simplefilter("ignore")  # deprecated escape sequences
         patch.setattr(plaintext, "CHUNK", chunk)
         patch.setattr(corpus, "CHUNK", chunk)
         try:
@@ -67,7 +67,7 @@ def test_any_bytes_in_any_encoding(
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1", "cp1252", "mac_roman", "koi8_r"])
 def test_pieces_say_what_the_whole_says(encoding: str) -> None:
-    """Of every single byte, alone and after a good beginning."""
+    """For every single byte, alone and after valid text."""
     for byte in range(256):
         for data in (bytes([byte]), "ab".encode(encoding) + bytes([byte, byte])):
             try:
@@ -83,13 +83,13 @@ def test_pieces_say_what_the_whole_says(encoding: str) -> None:
 @settings(max_examples=500)
 @given(strange_bytes())
 def test_what_is_offered_instead_can_be_read(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
-    """These are short: all of the file was looked at before it was offered."""
+    """The files are short, so the suggested encoding was checked on the whole file."""
     path = Path(tmp_path_factory.getbasetemp()) / "offered.txt"
     path.write_bytes(data)
     found = likely_encodings(path)
     assert len({reading.excerpt for reading in found if len(reading.excerpt) < 22}) <= len(found) <= 17
     for reading in found:
         assert "\0" not in reading.excerpt and "\n" not in reading.excerpt
-        with suppress(plaintext.WrongEncodingError):  # the last character may be cut short
+        with suppress(plaintext.WrongEncodingError):  # the last character may be incomplete
             pieces = list(corpus.read_file(path, encoding=reading.encoding))
             assert "\0" not in "".join(pieces)

@@ -1,4 +1,4 @@
-"""FAULTS B3, the server: on a public page SIGTERM saves what trains, and the next start goes on with it by itself."""
+"""Guarantee B3, server: on SIGTERM a public page pauses its run, and the next start resumes it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.serving import Page, serve
 
 
 def training(page: Page, text: str) -> Run:
-    """A run of some visitor's that is well under way."""
+    """A visitor's run that has trained some steps."""
     corpus = CorpusStore(page.home / "data" / "corpora", PUBLIC).add_text(text[:3000], "tale.txt")
     settings = {**TINY, "num_steps": 1_000_000, "log_interval": 1, "checkpoint_interval": 1_000_000}
     run = page.store.create(settings=settings, corpus=corpus, owner="a" * 64)

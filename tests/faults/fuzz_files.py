@@ -1,8 +1,8 @@
-"""Reads damaged and forged files until one does more than be refused: `python -m tests.faults.hostile SEED COUNT`.
+"""Fuzzes the file readers with damaged and forged files: `python -m tests.faults.fuzz_files SEED COUNT`.
 
-In a process of its own, because what is looked for are crashes and greed as well: it may take no more than half a
-gigabyte beyond what it starts with. Prints how many files were refused, how many of them were harmless, and how long
-the slowest took. Ends with a traceback at the first that is neither.
+Runs in a separate process, because crashes and excessive memory use count as failures too: at most 0.5 GB above the
+initial usage is allowed. Prints the number of refused and of harmless files and the time of the slowest one. Ends with
+a traceback at the first file that is neither.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def main(seed: int, count: int) -> None:
         home = Path(place) / "home"
         originals = make(home)
         for kind, path in originals.items():
-            assert READERS[kind](path, home / "store"), f"{kind}: whole"  # and what is imported late is there now
+            assert READERS[kind](path, home / "store"), f"{kind}: whole"  # also loads all lazily imported modules
         before = sorted(Path(place).rglob("*"))
         limit = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize() + HALF_A_GIGABYTE
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -84,7 +84,7 @@ def main(seed: int, count: int) -> None:
 
 
 def make(home: Path) -> dict[str, Path]:
-    """One whole file of each kind."""
+    """One intact file of each kind."""
     state = TrainState.new(random_model(CONFIG), TRAINING)
     store, corpus = RunStore(home / "made"), CorpusRef("tale", "ab" * 32, 500, len(VOCABULARY))
     settings = {"embedding_dim": 8, "num_layers": 2, "ffn_hidden_dim": 12, "context_length": 6, "num_steps": 3}
@@ -117,12 +117,12 @@ def make(home: Path) -> dict[str, Path]:
 
 def read_checkpoint(path: Path, _: Path) -> bool:
     loaded = load_model(path)
-    with np.errstate(all="ignore"):  # weights may be finite and far too large
+    with np.errstate(all="ignore"):  # finite weights may overflow
         return bool(generate_text(loaded.model, loaded.tokenizer, loaded.tokenizer.characters[0], 5))
 
 
-def read_capsule(path: Path, root: Path) -> bool:
-    """Bring it in, look at all of it as the page does, and remove it."""
+def read_archive(path: Path, root: Path) -> bool:
+    """Import an archive, read everything as the page does, and delete the run."""
     store = RunStore(root)
     try:
         run = import_(store, path)
@@ -147,7 +147,7 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "means": lambda path, _: load_means(path),
     "findings": lambda path, _: load_findings(path).context_use.sufficient_length(),
     "resume file": lambda path, _: TrainState.load(path, TRAINING),
-    "capsule": read_capsule,
+    "capsule": read_archive,
 }
 
 
@@ -171,7 +171,7 @@ def cut(content: bytes, draw: random.Random) -> bytes:
 
 
 def signed(content: bytes, draw: random.Random) -> bytes:
-    """Other facts or tensors, under a digest that is right."""
+    """Changed metadata or tensors with a valid digest."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "file"
         path.write_bytes(content)
@@ -201,7 +201,7 @@ CHANGES: list[Callable[[torch.Tensor], torch.Tensor]] = [
 
 
 def forged_header(content: bytes, draw: random.Random) -> bytes:
-    """The file's own header with odd values in it, under a digest that is right."""
+    """The file's header with odd values and a valid digest."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     facts = json.loads(header["__metadata__"]["nanollm"])
@@ -215,7 +215,7 @@ def forged_header(content: bytes, draw: random.Random) -> bytes:
 
 
 def odd(values: Any, draw: random.Random) -> None:
-    """Put an odd value somewhere into nested values, or take one away."""
+    """Insert an odd value into nested values, or remove a value."""
     while True:
         keys = list(values) if isinstance(values, dict) else list(range(len(values)))
         if not keys:
@@ -231,7 +231,7 @@ def odd(values: Any, draw: random.Random) -> None:
 
 
 def forged_entry(content: bytes, draw: random.Random) -> bytes:
-    """One file of the capsule changed: its JSON, or what it holds."""
+    """Change one file of the archive: its JSON or its content."""
     entries = unzipped(content)
     name = draw.choice([draw.choice(list(entries)), "run.json", "status.json", "metrics.jsonl", "baselines.json"])
     if name.endswith(".json"):
@@ -250,7 +250,7 @@ def forged_entry(content: bytes, draw: random.Random) -> bytes:
 
 
 def forged_names(content: bytes, draw: random.Random) -> bytes:
-    """A file of the capsule under another name, beside one of its name, or missing."""
+    """Rename, duplicate or remove a file of the archive."""
     entries = unzipped(content)
     name, other = draw.choice(list(entries)), draw.choice([*NAMES, *entries])
     moved = entries.pop(name)
@@ -260,14 +260,14 @@ def forged_names(content: bytes, draw: random.Random) -> bytes:
 
 
 def bomb(content: bytes, draw: random.Random) -> bytes:
-    """Very much in little: a file of zeros, a claim of many files, a claim of a size."""
+    """A zip bomb: a file of zeros, or false numbers of files or sizes."""
     entries = unzipped(content)
     entries[draw.choice(["metrics.jsonl", "run.json", "checkpoint_00000001.safetensors"])] = bytes(80 * 2**20)
     packed = bytearray(zipped(entries, draw) if draw.random() < 0.1 else content)
     for place in draw.choice([[-12, -11], [-10, -9, -8, -7], [-6, -5, -4, -3], []]):
         packed[place] = draw.choice([255, 0, draw.randrange(256)])
     directory = [found.start() for found in re.finditer(b"PK\1\2", bytes(packed))]
-    if directory:  # sizes in the list of files
+    if directory:  # sizes in the central directory
         packed[draw.choice(directory) + draw.randrange(20, 28)] = draw.randrange(256)
     return bytes(packed)
 
