@@ -134,9 +134,10 @@ class Context:
 
         Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
-        constants = {"name": name, "usual": component.value, "tab": tab}
-        arguments = {key: json.dumps(value) for key, value in constants.items()}
-        script = browser_call("shell/url.js", "linked", "value", "open", **arguments)
+        script = browser_call(
+            "shell/url.js", "linked", "value", "open",
+            name=json.dumps(name), usual=json.dumps(component.value), tab=json.dumps(tab),
+        )  # fmt: skip
         for event in (component.change, self.tab.change):
             event(
                 None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE,

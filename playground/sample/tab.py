@@ -112,9 +112,10 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 def _wire_writing(ctx: Context, parts: Parts) -> None:
     """Answer the requests that the text makes in the browser (components/text_view/followed_text.js)."""
     now = [ctx.selection, ctx.tab, *parts.asked]
-    here = {"place": f"'{TEXT}'", "tab": "'sample'"}
-    follow = browser_call("services/requests.js", "follow", "selection", "open", *ASKED, **here)
-    press = browser_call("services/requests.js", "press", "selection", *ASKED, **here)
+    follow = browser_call(
+        "services/requests.js", "follow", "selection", "open", *ASKED, place=f"'{TEXT}'", tab="'sample'"
+    )
+    press = browser_call("services/requests.js", "press", "selection", *ASKED, place=f"'{TEXT}'", tab="'sample'")
     gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **MULTIPLE)
     gr.on(
         parts.ask.submitted, None, [ctx.selection, *parts.asked], None, js=press, api_visibility="private", **MULTIPLE
