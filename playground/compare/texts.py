@@ -156,7 +156,7 @@ def _wire_requests(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
     press = browser_call("compare/compare.js", "press", *names)
     gr.on(changes, None, [ctx.tab, view, *parts.request], None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(parts.ask.asking, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
+    gr.on(parts.ask.submitted, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
     ctx.selection.change(
         None,
         [ctx.selection, ctx.tab, *parts.models],
