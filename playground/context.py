@@ -18,7 +18,7 @@ from playground.components.factory import browser_call
 from playground.handlers import MULTIPLE
 from playground.public import visitor
 from playground.public.fair_queue import FairQueue
-from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, VisitorRunStore, owns
+from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, VisitorRunStore, owns, viewer
 from playground.public.visitor import Visitor
 from playground.services.background import BaselineJobs, StepTimeJobs
 from playground.services.catalogue import Catalogue
@@ -69,7 +69,9 @@ class Context:
         self.all_runs, self.all_corpora = self.all_runs or self.runs, self.all_corpora or self.corpora
         public = self.settings.public
         self.models = Models(self.runs)
-        self.catalogue = Catalogue(self.all_runs, self.all_corpora, visitor=self.visitor if public else None)
+        self.catalogue = Catalogue(
+            self.all_runs, self.all_corpora, viewer=(lambda: viewer(self.visitor())) if public else None
+        )
         self.baselines = BaselineJobs(self.all_corpora)
         self.step_times = StepTimeJobs(self.all_runs, on_demand=not public)
         self.frames = Frames(self.models, self.limits, self._visitor_key, max_waiting=4 if public else 64)
@@ -132,9 +134,10 @@ class Context:
 
         Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
-        constants = {"name": name, "usual": component.value, "tab": tab}
-        arguments = {key: json.dumps(value) for key, value in constants.items()}
-        script = browser_call("shell/url.js", "linked", "value", "open", **arguments)
+        script = browser_call(
+            "shell/url.js", "linked", "value", "open",
+            name=json.dumps(name), usual=json.dumps(component.value), tab=json.dumps(tab),
+        )  # fmt: skip
         for event in (component.change, self.tab.change):
             event(
                 None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE,

@@ -180,12 +180,13 @@ def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
 
     @report_errors
     def rename(event: gr.EventData) -> list[dict[str, Any]]:
-        ctx.runs.rename(parse_selection(event_data(event))[0], str(event_data(event).get("title", "")))
+        data = event_data(event)
+        ctx.runs.rename(str(data.get("run")), str(data.get("title", "")))
         return ctx.catalogue.rows(fresh=True)
 
     @report_errors
     def remove(selection: Any, event: gr.EventData) -> tuple[Any, Any]:
-        run, _ = parse_selection(event_data(event))
+        run = str(event_data(event).get("run"))
         ctx.runs.delete(run)
         return ctx.catalogue.rows(fresh=True), NO_SELECTION if parse_selection(selection)[0] == run else gr.skip()
 

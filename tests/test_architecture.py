@@ -60,6 +60,38 @@ def home_of(dotted: str) -> str | None:
     return parts[1] if parts[0] == "nanollm" and len(parts) > 1 else None
 
 
+# What each package of the page may import of the page. Features do not import each other; the page assembles them.
+FEATURE = {"components", "services", "context", "handlers", "selection"}
+PAGE: dict[str, set[str]] = {
+    "handlers": set(),
+    "selection": set(),
+    "settings": set(),
+    "services": {"handlers", "selection"},
+    "public": {"handlers", "services", "settings"},
+    "components": FEATURE,  # some are wired to the context
+    "context": {"components", "handlers", "public", "services", "settings"},
+    "shell": FEATURE,
+    "corpus": FEATURE,
+    "train": FEATURE,
+    "sample": FEATURE,
+    "attention": FEATURE,
+    "compare": FEATURE | {"shell"},  # each column has a time bar
+    "api": FEATURE | {"attention", "compare"},  # parses heads and columns like their tabs
+}
+
+
+def page_modules() -> list[Path]:
+    return sorted((ROOT / "playground").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", page_modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_packages_of_the_page_import_only_what_they_may(path: Path) -> None:
+    package = path.relative_to(ROOT / "playground").with_suffix("").parts[0]
+    if package not in ("__init__", "page"):
+        modules = (dotted.split(".") for dotted in imports_of(path) if dotted.startswith("playground."))
+        assert {parts[1] for parts in modules} <= PAGE[package] | {package}
+
+
 @pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_package_imports_run_one_way(path: Path) -> None:
     package = path.relative_to(ROOT / "nanollm").with_suffix("").parts[0]

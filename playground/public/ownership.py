@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -26,6 +27,7 @@ from nanollm.runs.process.queue_times import queue_seconds_ahead
 from nanollm.runs.store import RUN_NOT_FOUND, Corpora, Corpus, Run, RunStore, unfinished_runs
 from playground.public import sentences
 from playground.public.visitor import Visitor
+from playground.services.catalogue import Viewer
 
 LISTS = "shelves"  # folder for the visitors' text lists, named so by the first version
 MAX_VIEW_TIMES = 1000  # runs of which the time of the last view is remembered
@@ -295,6 +297,11 @@ class VisitorCorpusStore:
 
     def _path(self, sha256: str) -> Path:
         return self._folder() / f"{sha256}.json"
+
+
+def viewer(visitor: Visitor) -> Viewer:
+    """Return the visitor's permissions for the catalogue."""
+    return Viewer(visitor.owner, partial(can_view, visitor), partial(owns, visitor))
 
 
 def owns(visitor: Visitor, run: Run) -> bool:

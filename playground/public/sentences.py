@@ -1,7 +1,8 @@
 """What public mode and the request filter tell the user."""
 
-BUSY = "The server is busy. Try again in a moment."
-TOO_MANY_REQUESTS = "You have too many requests in progress. Wait for one to finish, or stop it."
+from playground.services.sentences import BUSY as BUSY
+from playground.services.sentences import TOO_MANY_REQUESTS as TOO_MANY_REQUESTS
+
 CANCELLED = "This request was cancelled."
 
 NOT_FOUND = "Nothing exists at this address."

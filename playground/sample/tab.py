@@ -111,9 +111,12 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 def _wire_writing(ctx: Context, parts: Parts) -> None:
     """Answer the requests that the text component sends from the browser."""
     now = [ctx.selection, ctx.tab, *parts.request]
-    here = {"place": f"'{TEXT}'", "tab": "'sample'"}
-    follow = browser_call("services/requests.js", "follow", "selection", "open", *REQUEST_FIELDS, **here)
-    press = browser_call("services/requests.js", "press", "selection", *REQUEST_FIELDS, **here)
+    follow = browser_call(
+        "services/requests.js", "follow", "selection", "open", *REQUEST_FIELDS, place=f"'{TEXT}'", tab="'sample'"
+    )
+    press = browser_call(
+        "services/requests.js", "press", "selection", *REQUEST_FIELDS, place=f"'{TEXT}'", tab="'sample'"
+    )
     gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **MULTIPLE)
     gr.on(
         parts.ask.submitted, None, [ctx.selection, *parts.request], None, js=press, api_visibility="private", **MULTIPLE

@@ -6,14 +6,13 @@ import logging
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 from threading import Lock
 from typing import Any
 
 from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import Run, RunStore, Snapshot
-from playground.public.ownership import can_view, owns
-from playground.public.visitor import Visitor
 
 log = logging.getLogger("nanollm.page")
 MAX_VISITORS = 2000  # whose run colors are remembered
@@ -29,20 +28,29 @@ def changed_rows(known: list[dict[str, Any]], rows: list[dict[str, Any]]) -> lis
     return {"changed": [row for row, before in zip(rows, known, strict=True) if row != before]}
 
 
+@dataclass(frozen=True)
+class Viewer:
+    """What the visitor of a public page may do, as the catalogue needs it; `owner` identifies them."""
+
+    owner: str
+    can_view: Callable[[Run], bool]
+    owns: Callable[[Run], bool]
+
+
 class Catalogue:
     """Rows about runs, at most `max_age` seconds old, and a stable color slot for each run.
 
-    On a public page `visitor` returns the current visitor. Each then sees what VisitorRunStore shows them, with color
+    On a public page `viewer` returns the current visitor. Each then sees what VisitorRunStore shows them, with color
     slots that count only the runs they see.
     """
 
     def __init__(
-        self, runs: RunStore, corpora: CorpusStore, max_age: float = 0.5, visitor: Callable[[], Visitor] | None = None
+        self, runs: RunStore, corpora: CorpusStore, max_age: float = 0.5, viewer: Callable[[], Viewer] | None = None
     ) -> None:
         self._runs = runs
         self._corpora = corpora
         self._max_age = max_age
-        self._visitor = visitor
+        self._viewer = viewer
         self._lock = Lock()
         self._rows: list[tuple[Run, dict[str, Any]]] = []  # of all runs
         self._read_at = float("-inf")
@@ -51,26 +59,26 @@ class Catalogue:
 
     def rows(self, fresh: bool = False) -> list[dict[str, Any]]:
         """Return one JSON-ready row per run, newest first. `fresh` reads the folder again, after a change."""
-        visitor = self._visitor() if self._visitor else None
+        viewer = self._viewer() if self._viewer else None
         with self._lock:
             if fresh or time.monotonic() - self._read_at > self._max_age:
                 self._rows = self._read()
                 self._read_at = time.monotonic()
-            visible = [(run, row) for run, row in self._rows if visitor is None or can_view(visitor, run)]
-            slots = self._assign_slots(visitor.owner if visitor else "", [run.id for run, _ in reversed(visible)])
+            visible = [(run, row) for run, row in self._rows if viewer is None or viewer.can_view(run)]
+            slots = self._assign_slots(viewer.owner if viewer else "", [run.id for run, _ in reversed(visible)])
         return [
             row
             | {
                 "slot": slots[run.id],
-                "mine": not run.read_only and (visitor is None or owns(visitor, run)),
-                "look": run.view_key if visitor else "",  # the key for sharing a view; visible runs are shared or owned
+                "mine": not run.read_only and (viewer is None or viewer.owns(run)),
+                "look": run.view_key if viewer else "",  # the key for sharing a view; visible runs are shared or owned
             }
             for run, row in visible
         ]
 
     def slot(self, run_id: str) -> int:
         """Return the run's color slot: slot % 5 selects one of the five run colors, slots from 5 on are dashed."""
-        owner = self._visitor().owner if self._visitor else ""
+        owner = self._viewer().owner if self._viewer else ""
         if run_id not in self._slots.get(owner, {}):
             self.rows(fresh=True)
         return self._slots.get(owner, {}).get(run_id, 0)

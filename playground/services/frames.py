@@ -14,7 +14,7 @@ from typing import Any
 
 from nanollm.errors import InputError
 from nanollm.limits import Limits
-from playground.public.sentences import BUSY, TOO_MANY_REQUESTS
+from playground.services import sentences
 from playground.services.generation_request import GenerationRequest
 from playground.services.models import Models, Version, version
 
@@ -48,9 +48,9 @@ class Frames:
         request = replace(request, max_length=min(request.max_length, FRAME_LENGTH))
         visitor = self._visitor()
         if self._waiting[visitor] >= self._max_waiting:
-            raise InputError(TOO_MANY_REQUESTS)
+            raise InputError(sentences.TOO_MANY_REQUESTS)
         if self._waiting.total() >= MAX_WAITING:
-            raise InputError(BUSY)
+            raise InputError(sentences.BUSY)
         self._waiting[visitor] += 1
         try:
             # Cached frames do not wait for the ones that are being computed.

@@ -32,9 +32,6 @@ def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: s
     (from 0), the run of that rank in Compare's lineup. While it is dragged, the shaded_text with the id `text` shows
     cached frames.
     """
-    constants = {"rank": "", "where": ""}
-    if rank is not None:
-        constants = {"rank": str(rank), "where": sentences.IN_COLUMN.format(column=rank + 1)}
     return component(
         "shell/time_bar.js",
         TEMPLATE,
@@ -42,5 +39,6 @@ def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: s
         elem_id=elem_id,
         elem_classes=elem_classes,
         text=text,
-        **constants,
+        rank="" if rank is None else str(rank),
+        where="" if rank is None else sentences.IN_COLUMN.format(column=rank + 1),
     )

@@ -14,7 +14,7 @@ from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import write_status
 from nanollm.runs.store import RUN_NOT_FOUND, Run, RunStore
-from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, VisitorRunStore
+from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, VisitorRunStore, viewer
 from playground.public.sentences import NO_VISITOR, TEXT_NOT_FOUND, VIEW_ONLY
 from playground.public.visitor import ANONYMOUS, Visitor
 from playground.services.catalogue import Catalogue
@@ -37,7 +37,7 @@ class Page:
         self.trainer = Launcher(self.all_runs, self.all_corpora.root)
         self.launcher = VisitorLauncher(self.trainer, self.runs)
         self.corpora = VisitorCorpusStore(self.all_corpora, self.runs)
-        self.catalogue = Catalogue(self.all_runs, self.all_corpora, max_age=0, visitor=lambda: self.visitor)
+        self.catalogue = Catalogue(self.all_runs, self.all_corpora, max_age=0, viewer=lambda: viewer(self.visitor))
 
     def begin(self, visitor: Visitor, text: str = "a tale of two visitors. " * 60) -> Run:
         self.visitor = visitor
