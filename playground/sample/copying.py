@@ -14,7 +14,7 @@ from nanollm.data.corpus import split
 from nanollm.errors import InputError
 from nanollm.explain.memorization import MIN_LENGTH, Memorization, TrainingText, memorization
 from playground.components import text_fetch
-from playground.components.factory import component
+from playground.components.factory import browser_call, component
 from playground.context import Context
 from playground.handlers import MULTIPLE, error_message
 from playground.sample import sentences
@@ -96,10 +96,10 @@ def wire(ctx: Context, parts: Parts) -> None:
         check, ctx.selection, parts.copies, concurrency_id="copies", show_progress="hidden",
         api_visibility="private", **MULTIPLE,
     )  # fmt: skip
-    seen = "() => { setTimeout(() => document.dispatchEvent(new Event('nano:copies')), 100); }"
+    seen = browser_call("sample/copies.js", "recheck")
     parts.fold.expand(None, None, None, js=seen, api_visibility="private")
-    text_fetch.wire(ctx, parts.fetching, [ctx.selection])
-    again = "() => { document.dispatchEvent(new CustomEvent('nano:copies', { detail: { anew: true } })); }"
+    text_fetch.wire(ctx, parts.fetching)
+    again = browser_call("sample/copies.js", "recheck", anew="true")
     parts.fetching.offer.arrived(None, None, None, js=again, api_visibility="private")
 
 

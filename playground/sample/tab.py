@@ -61,7 +61,12 @@ def layout(ctx: Context) -> Parts:
             ask = sampling_controls.prompt_row(PLACE, PROMPT)
             sampling = sampling_controls.sampling_controls(PLACE)
             output = shaded_text(
-                TEXT, sentences.TEXT_LABEL, panel=PANEL, note=sentences.WAITING, frame=_frame_function(ctx)
+                TEXT,
+                sentences.TEXT_LABEL,
+                panel=PANEL,
+                note=sentences.WAITING,
+                tab="sample",
+                frame=_frame_function(ctx),
             )
             about = line("sample-about")
             fold = sampling_controls.seed_controls(PLACE, LENGTH, ctx.limits.max_length)
@@ -103,24 +108,17 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
             return f"# {error_message(error)}"
 
     # The request comes from the text component, which knows the characters that the user has chosen in it.
-    current = browser_call("components/text_view/texts.js", "question", returns=True, place=f"'{TEXT}'")
-    for event in (parts.python.expand, ctx.selection.change, parts.output.settle):
+    current = browser_call("components/text_view/texts.js", "currentRequest", returns=True, place=f"'{TEXT}'")
+    for event in (parts.python.expand, parts.output.cached, parts.output.settle):
         event(call, ctx.selection, parts.call, js=current, **UNQUEUED, **MULTIPLE)
 
 
 def _wire_writing(ctx: Context, parts: Parts) -> None:
     """Answer the requests that the text component sends from the browser."""
-    now = [ctx.selection, ctx.tab, *parts.request]
-    follow = browser_call(
-        "services/requests.js", "follow", "selection", "open", *REQUEST_FIELDS, place=f"'{TEXT}'", tab="'sample'"
-    )
-    press = browser_call(
-        "services/requests.js", "press", "selection", *REQUEST_FIELDS, place=f"'{TEXT}'", tab="'sample'"
-    )
-    gr.on([ctx.selection.change, ctx.tab.change], None, now, None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(
-        parts.ask.submitted, None, [ctx.selection, *parts.request], None, js=press, api_visibility="private", **MULTIPLE
-    )
+    follow = browser_call("components/text_view/texts.js", "follow", *REQUEST_FIELDS, place=f"'{TEXT}'")
+    press = browser_call("components/text_view/texts.js", "generate", *REQUEST_FIELDS, place=f"'{TEXT}'")
+    parts.output.follow(None, parts.request, None, js=follow, api_visibility="private", **MULTIPLE)
+    gr.on(parts.ask.submitted, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
 
     @report_errors
     def generate(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
