@@ -43,7 +43,8 @@ class Context:
     training. `tab` holds the name of the open tab (one of TABS).
 
     `runs`, `launcher` and `corpora` only give access to what the current visitor may see and change. `all_runs` and
-    `all_corpora` hold those of all visitors, for work on nobody's behalf. On a local page they are the same objects.
+    `all_corpora` hold those of all visitors, for work that is not done for a
+    visitor. On a local page they are the same objects.
     """
 
     settings: Settings
