@@ -99,4 +99,4 @@ def said(found: Memorization) -> str:
 
 
 def _share(share: float) -> str:
-    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
+    return "–" if math.isnan(share) else f"{share:.0%}"

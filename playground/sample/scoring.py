@@ -42,7 +42,7 @@ def layout(panel: str) -> Parts:
         score = gr.Button("Score this text", elem_id="score-button", scale=0)
         problem, drop = problem_row("score")
         about = line("score-about")
-        shown = shaded_text("score-shown", "Your text, shaded by surprise", panel=panel, note=NOTE)
+        shown = shaded_text("score-shown", "Your text, shaded by surprisal", panel=panel, note=NOTE)
     return Parts(fold, text, score, problem, drop, shown, about)
 
 
