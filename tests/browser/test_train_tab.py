@@ -244,7 +244,7 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(come: Come, page: Page) 
 
 @pytest.mark.long
 def test_a_tick_is_small_whatever_is_looked_at(come: Come, page: Page) -> None:
-    """A long run that grows, nine others laid over it, Health open, and forty runs in the list."""
+    """A long run that grows, nine overlaid runs, the gradients open, and forty runs in the list."""
     others = [ready(page, TINY, f"a name that is not short, number {n}") for n in range(40)]
     long = ready(page, {**TINY, "num_steps": 100_000}, "long")
     for run in (*others[-MAX_OVERLAYS:], long):
