@@ -20,9 +20,11 @@ from nanollm.builtin import BUILTINS, VARIABLE, add, bring, download, lacking, n
 from nanollm.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.tokenizer import CharTokenizer
+from tests.speed import within
 
 PLAY = ("First Citizen:\nBefore we proceed any further, hear me speak.\n\n" * 2000).encode()
 FACTS = {"size": len(PLAY), "sha256": hashlib.sha256(PLAY).hexdigest()}
+NEVER = 300.0  # seconds: longer than any of these tests
 LOCAL_COPY = os.environ.get(VARIABLE, "")
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -85,20 +87,20 @@ def endless(request: BaseHTTPRequestHandler) -> None:
 def dribbling(request: BaseHTTPRequestHandler) -> None:
     request.send_response(200)
     request.end_headers()
-    for _ in range(200):
+    while True:  # until the other side goes
         request.wfile.write(b"a")
         time.sleep(0.05)
 
 
 def silent(request: BaseHTTPRequestHandler) -> None:
-    time.sleep(3)
+    time.sleep(NEVER)
 
 
 def halfway(request: BaseHTTPRequestHandler) -> None:
     request.send_response(200)
     request.end_headers()
     request.wfile.write(PLAY[:1000])
-    time.sleep(3)
+    time.sleep(NEVER)
 
 
 def no_http(request: BaseHTTPRequestHandler) -> None:
@@ -132,16 +134,16 @@ def test_a_text_is_fetched_whole_with_its_progress() -> None:
 def test_whatever_a_server_does_there_is_one_sentence_and_nothing_left(
     store: CorpusStore, monkeypatch: pytest.MonkeyPatch, answer: Answer, sentence: str
 ) -> None:
-    monkeypatch.setattr(builtin, "SILENCE_SECONDS", 0.4)
-    monkeypatch.setattr(builtin, "TOTAL_SECONDS", 0.8)
+    # Short only where time is what the refusal is about: a busy machine may take seconds for any other answer.
+    silence, total = {silent: (0.4, NEVER), halfway: (3.0, NEVER), dribbling: (NEVER, 0.8)}.get(answer, (NEVER, NEVER))
+    monkeypatch.setattr(builtin, "SILENCE_SECONDS", silence)
+    monkeypatch.setattr(builtin, "TOTAL_SECONDS", total)
     monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", FACTS["size"])
     monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", FACTS["sha256"])
     with serving(answer) as address:
         monkeypatch.setenv(VARIABLE, address)
-        began = time.monotonic()
-        with pytest.raises(InputError, match=sentence) as refused:
+        with within(NEVER / 10), pytest.raises(InputError, match=sentence) as refused:
             bring(store, "tiny-shakespeare")
-        assert time.monotonic() - began < 2
     assert str(refused.value).count("\n") == 0 and len(str(refused.value)) < 250
     assert not store.root.exists() or list(store.root.iterdir()) == []
 

@@ -20,6 +20,7 @@ from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from nanollm.workload import evaluations_after
 from tests.run_folders import checkpoint, evaluated, make, step, write
+from tests.speed import until
 
 
 @pytest.fixture
@@ -178,16 +179,18 @@ class TestStatus:
         run = make(store)
         monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.01)
         monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.2)
+        heartbeat = run.folder / names.HEARTBEAT
+
+        def beats(pulse: liveness.Pulse) -> None:
+            """Training moves until the next beat is there."""
+            before = heartbeat.read_bytes()
+            until(lambda: (pulse.moved(), heartbeat.read_bytes() != before)[1])
+
         with liveness.Pulse(run.folder) as pulse:
             for _ in range(15):
-                time.sleep(0.02)
-                pulse.moved()
-                assert liveness.silence(run.folder) < 0.2
-            time.sleep(1.0)
-            assert liveness.silence(run.folder) > 0.5
-            pulse.moved()
-            time.sleep(0.1)
-            assert liveness.silence(run.folder) < 0.2
+                beats(pulse)
+            until(lambda: liveness.silence(run.folder) > 0.5)
+            beats(pulse)
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
     def test_a_pulse_leaves_no_file_open(self, store: RunStore) -> None:

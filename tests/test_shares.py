@@ -34,14 +34,14 @@ class Crowd:
         thread = threading.Thread(target=self._ask, args=(visitor, seconds))
         thread.start()
         self._threads.append(thread)
-        until(lambda: self.waiting() + len(self.order) > waiting or bool(self.refused), 5)
+        until(lambda: self.waiting() + len(self.order) > waiting or bool(self.refused))
 
     def waiting(self) -> int:
         return sum(map(len, list(self.shares._lines.values())))
 
     def end(self) -> None:
         for thread in self._threads:
-            thread.join(30)
+            thread.join(120)
             assert not thread.is_alive()
 
     def _ask(self, visitor: str, seconds: float) -> None:

@@ -62,7 +62,8 @@ def test_a_new_write_calls_off_the_one_before_it(monkeypatch):
     assert second.is_set()
 
 
-def test_a_new_write_begins_when_the_one_before_it_has_had_its_last_word():
+def test_a_new_write_begins_when_the_one_before_it_has_had_its_last_word(monkeypatch):
+    monkeypatch.setattr(streaming, "LAST_WORDS", 60.0)
     desks, said = Desks(), []
 
     def write() -> None:

@@ -32,6 +32,7 @@ from nanollm.runs.store import RunStore
 from nanollm.runs.worker import work
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train import Dataset, TrainState, set_seed, train
+from tests.speed import until
 
 STEPS = 40
 # With dropout, so that torch's global random state matters, and intervals that share few multiples.
@@ -119,13 +120,6 @@ def interrupt(run: Run, corpora: CorpusStore, wish: str, step: int, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(Wishes, "check", asking(run, wish, step))
         return work(run, corpora.root)
-
-
-def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 class TestWholeWay:
@@ -291,10 +285,8 @@ class TestEnds:
         (resumed,) = (e.step for e in run.events() if isinstance(e, events.Resume))
         assert reached - 20 <= resumed <= reached + 3
         until(lambda: run.status().step > reached)
-        asked = time.monotonic()
         os.kill(liveness.owner(run.folder) or 0, signal.SIGTERM)
         until(lambda: not run.alive(), seconds=10)
-        assert time.monotonic() - asked < 10
         status = run.status()
         assert (status.state, status.reason) == ("paused", "Its process was asked to end, and saved everything first.")
         assert run.resume_files()[0].name == f"resume_{status.step:08d}.safetensors"
@@ -306,7 +298,7 @@ import sys, time, types
 from nanollm.runs import worker
 class Training:
     def __init__(self, *_): pass
-    def go(self, between_steps): time.sleep(60)
+    def go(self, between_steps): time.sleep(600)
 sys.modules["nanollm.runs.training"] = types.SimpleNamespace(Training=Training)
 worker.GRACE_SECONDS = 0.2
 worker.main()
@@ -315,7 +307,7 @@ worker.main()
         until(lambda: run.status().state == "running")
         time.sleep(0.2)
         child.terminate()
-        assert child.wait(timeout=8) == 0
+        assert child.wait(timeout=120) == 0
         assert run.status().state == "paused" and "had to end before it could save" in run.status().reason
 
     def test_a_rate_far_too_high_ends_as_diverged(self, make, corpora: CorpusStore) -> None:

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from nanollm.runs.worker import work
 from nanollm.step import take_step
 from nanollm.train import TrainState
 from tests.faults.conftest import until
+from tests.speed import assert_within
 
 
 def train_on(folder: Path, corpora: Path) -> None:
@@ -75,8 +77,9 @@ def test_a4_a_resume_file_of_10_MB_is_soon_written(tmp_path: Path) -> None:
         computing.append(time.process_time() - began_computing)
         waiting.append(time.perf_counter() - began)
     assert (tmp_path / "resume.safetensors").stat().st_size > 9_000_000
-    # Wanted: 100 ms. How long the disk and others on this machine make one wait is not ours to promise.
-    assert sorted(computing)[47] < 0.1 and sorted(waiting)[47] < 1.0
+    # Wanted: 100 ms. The median, because others on this machine delay some of them, and the disk is not ours.
+    assert_within(median(computing), 0.1, time.process_time)
+    assert_within(median(waiting), 1.0)
 
 
 def newest(run: Run) -> int:
