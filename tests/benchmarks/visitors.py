@@ -47,7 +47,7 @@ AT_ONCE = 10  # sessions of a soak that are open at the same time
 ASKED = dict(prompt="The ", max_length=300, temperature=0.8, top_k=40)
 CONFIG = "window.gradio_config = "  # what stands in the page before its configuration
 FIRST_ADDRESS = int(IPv4Address("10.0.0.0"))  # the visitors'
-TIMEOUT = httpx.Timeout(60.0)
+TIMEOUT = httpx.Timeout(120.0)
 
 
 class Account:
