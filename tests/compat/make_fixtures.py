@@ -30,7 +30,7 @@ from nanollm.runs.store import CorpusRef, RunStore
 from nanollm.runs.worker import work
 
 HERE = Path(__file__).parent / "files"
-TEXT = "the cat sat on the mat, and the rat ran.\n" * 30  # easy: so that the likeliest character is a clear one
+TEXT = "the cat sat on the mat, and the rat ran.\n" * 30  # easy: so that one next character is clearly the most probable
 TINY = {
     **{"embedding_dim": 8, "num_layers": 1, "ffn_hidden_dim": 12, "num_heads": 2, "context_length": 8},
     **{"batch_size": 4, "num_steps": 40, "learning_rate": 3e-2, "warmup_steps": 5, "precision": "float32"},
@@ -44,7 +44,7 @@ INTERRUPTED = {
 FEW = {"log_interval": 25, "eval_interval": 100, "checkpoint_interval": 1000}  # lines of metrics.jsonl
 FINISHED = {"num_steps": 300, "final_learning_rate": 0.05, "similarity": "cosine", **FEW}
 PAUSED_AT = 20
-MARGIN = 0.5  # nats between the two likeliest characters, above which the choice depends on no processor's rounding
+MARGIN = 0.5  # logit difference of the top two characters that no processor's rounding reverses
 
 
 def main() -> None:
@@ -143,7 +143,7 @@ def keep(run: Run, name: str, *, older: bool = False) -> None:
 
 
 def greedy(checkpoint: Path, prompt: str) -> str:
-    """The prompt and its likeliest continuation, as far as each choice is a clear one."""
+    """The prompt and its greedy continuation, up to the first choice with a margin below MARGIN."""
     loaded, text = load_model(checkpoint), prompt
     while len(text) < 60:
         window = text[-loaded.info.model_config.context_length :]

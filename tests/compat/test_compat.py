@@ -200,7 +200,7 @@ def test_an_exported_run_is_imported_into_a_fresh_store(tmp_path: Path) -> None:
 
 
 def test_an_experiment_is_read_and_reported_again(home: Path) -> None:
-    """The command that made it finds it finished, and writes results and report anew."""
+    """The scale command finds the experiment completed and writes its results and report again."""
     expected, folder = EXPECTED["experiment"], home / "checkpoints" / "experiment"
     (folder / "results.json").unlink()
     (folder / "results.csv").unlink()
