@@ -30,7 +30,7 @@ from nanollm.runs.store import CorpusRef, RunStore
 from nanollm.runs.worker import work
 
 HERE = Path(__file__).parent / "files"
-TEXT = "the cat sat on the mat, and the rat ran.\n" * 30  # easy: so that one next character is clearly the most probable
+TEXT = "the cat sat on the mat, and the rat ran.\n" * 30  # easy to predict: clear margins
 TINY = {
     **{"embedding_dim": 8, "num_layers": 1, "ffn_hidden_dim": 12, "num_heads": 2, "context_length": 8},
     **{"batch_size": 4, "num_steps": 40, "learning_rate": 3e-2, "warmup_steps": 5, "precision": "float32"},
