@@ -1,7 +1,6 @@
-"""nano-llm: small character-level Transformers, to train, to sample from and to look into.
+"""nano-llm: train small character-level Transformers, sample from them and inspect them.
 
-The public names load when they are first used (PEP 562), so that `import nanollm` is instant and listing runs needs no
-torch.
+The public names are imported lazily (PEP 562), so that `import nanollm` is fast and listing runs does not import torch.
 """
 
 from __future__ import annotations
@@ -10,39 +9,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from nanollm.checkpoint import load_checkpoint, load_model, save_checkpoint
     from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
-    from nanollm.corpus import CorpusStore
-    from nanollm.dataset import Dataset
+    from nanollm.data.corpus import CorpusStore
+    from nanollm.data.dataset import Dataset
     from nanollm.errors import InputError
-    from nanollm.evaluation import evaluate
     from nanollm.explain.attention import attention_map
     from nanollm.inference.generate import generate, generate_text, generate_texts
     from nanollm.model import TransformerLanguageModel
-    from nanollm.runs.launcher import Launcher
+    from nanollm.runs.process.launcher import Launcher
     from nanollm.runs.store import RunStore
     from nanollm.tokenizer import CharTokenizer
-    from nanollm.train import set_seed, train_with_config
-    from nanollm.train_state import TrainState
+    from nanollm.train.checkpoint import load_checkpoint, load_model, save_checkpoint
+    from nanollm.train.evaluation import evaluate
+    from nanollm.train.loop import set_seed, train_with_config
+    from nanollm.train.state import TrainState
 
-# `nanollm.train` is the module, as in `from nanollm.train import train`; a name cannot be both.
-_HOME = {
-    "checkpoint": ("load_checkpoint", "load_model", "save_checkpoint"),
+# The module of each public name. `nanollm.train` is the package, so the function train() is not among them.
+_MODULES = {
+    "train.checkpoint": ("load_checkpoint", "load_model", "save_checkpoint"),
     "config": ("PRESETS", "ModelConfig", "TrainConfig", "make_configs", "preset"),
-    "corpus": ("CorpusStore",),
-    "dataset": ("Dataset",),
+    "data.corpus": ("CorpusStore",),
+    "data.dataset": ("Dataset",),
     "errors": ("InputError",),
-    "evaluation": ("evaluate",),
+    "train.evaluation": ("evaluate",),
     "explain.attention": ("attention_map",),
     "inference.generate": ("generate", "generate_text", "generate_texts"),
     "model": ("TransformerLanguageModel",),
-    "runs.launcher": ("Launcher",),
+    "runs.process.launcher": ("Launcher",),
     "runs.store": ("RunStore",),
     "tokenizer": ("CharTokenizer",),
-    "train": ("set_seed", "train_with_config"),
-    "train_state": ("TrainState",),
+    "train.loop": ("set_seed", "train_with_config"),
+    "train.state": ("TrainState",),
 }
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
     "PRESETS",

@@ -1,5 +1,7 @@
+"""`python -m nanollm`: see nanollm/cli/main.py."""
+
 import sys
 
-from nanollm.cli import main
+from nanollm.cli.main import main
 
 sys.exit(main())

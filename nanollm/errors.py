@@ -1,13 +1,13 @@
-"""What can go wrong without being a defect: one exception carries a sentence for the person in front of the screen."""
+"""Exceptions of nano-llm. InputError carries a message for the user."""
 
 
 class InputError(ValueError):
-    """What was asked for cannot be done; the message is one sentence that says what is wrong and what to do.
+    """A request cannot be fulfilled; the message tells the user what is wrong and how to fix it.
 
-    Every public entry raises it for bad input, so that the command line and the page can show the message as it is.
-    Any other exception is a defect of ours, and its text is never shown.
+    All public functions raise it for invalid input. The command line and the page show its message unchanged; any other
+    exception is a bug, and its text is not shown.
     """
 
 
-class OutOfReach(Exception):
-    """Another of the processes that train together has ended or fallen silent."""
+class PeerLostError(Exception):
+    """Another process of a distributed training has ended or does not respond."""

@@ -1,7 +1,4 @@
-"""Files that are whole or not there: written aside, forced onto the disk, and given their name in one step.
-
-And what is read where nobody may rely on that.
-"""
+"""Atomic file writes (temporary file, fsync, rename), and tolerant reading of JSON files."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from typing import Any
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty if the file is missing or does not hold one."""
+    """Read a JSON object from a file. Returns {} if the file is missing or contains no JSON object."""
     try:
         found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
@@ -23,35 +20,36 @@ def read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def remedy(error: OSError) -> str:
-    """What may help where the disk refused something, as the end of a sentence: the reason, and what to do."""
+def disk_error_hint(error: OSError) -> str:
+    """Return the end of an error message for a failed disk operation: the reason and a fix."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    return f"({error.strerror or error}): {'make room' if full else 'choose another place, or make it writable'}."
+    fix = "free some disk space" if full else "choose another folder, or make it writable"
+    return f"({error.strerror or error}): {fix}."
 
 
-def write_whole(path: str | Path, content: bytes) -> None:
-    """Replace a file: a reader finds the old content or the new, even after a power cut.
+def write_atomic(path: str | Path, content: bytes) -> None:
+    """Replace a file atomically: readers see the old or the new content, even after a power failure.
 
-    Raises OSError, and leaves the old file as it was, if the disk refuses. A process that is killed here leaves a file
-    that ends in .part.
+    Raises OSError if the write fails; the old file is then unchanged. A process that is killed while writing leaves a
+    hidden file with the suffix .part.
     """
     path = Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:
-        with open(aside, "xb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(aside, path)
+        os.replace(temporary, path)
     except BaseException:
         with suppress(OSError):
-            aside.unlink()
+            temporary.unlink()
         raise
-    sync_folder(path.parent)
+    fsync_folder(path.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames and new names in a folder survive a power cut, where the system can."""
+def fsync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, so that renames survive a power failure. Does nothing if unsupported."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

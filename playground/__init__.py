@@ -1,8 +1,8 @@
-"""The page: everything that knows Gradio. It only ever calls public functions of `nanollm`.
+"""The page: everything that uses Gradio. It only calls public functions of `nanollm`.
 
-Gradio reads these variables once, when it is first imported: no telemetry, no look-ups, no proxy on the way to us, and
-no statistics. It would keep the last 10,000 events for a dashboard that this page does not have, and go through all of
-them after each one.
+Gradio reads these environment variables when it is first imported: no telemetry, no Hub requests, no proxy for local
+requests, and no statistics. Gradio would keep the last 10,000 events for a dashboard that this page does not have, and
+process all of them after each event.
 """
 
 import os

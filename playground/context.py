@@ -1,210 +1,143 @@
-"""What the tabs share: the services behind the page, and the one selection (run and snapshot) that they all follow."""
+"""The services that all tabs share, and the one selection (run and snapshot) that they all follow."""
 
 from __future__ import annotations
 
 import functools
-import html
-import inspect
 import json
-import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from nanollm.corpus import CorpusStore
-from nanollm.errors import InputError
+from nanollm.data.corpus import CorpusStore
 from nanollm.limits import Limits
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
-from playground import visitor
-from playground.aside import Counts, Pace
-from playground.catalogue import Catalogue
-from playground.frames import Frames
-from playground.models import Models
-from playground.owned import Shelf, VisitorLauncher, VisitorStore, owns
+from playground.components.factory import browser_call
+from playground.handlers import MULTIPLE
+from playground.public import visitor
+from playground.public.fair_queue import FairQueue
+from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, VisitorRunStore, owns, viewer
+from playground.public.visitor import Visitor
+from playground.services.background import BaselineJobs, StepTimeJobs
+from playground.services.catalogue import Catalogue
+from playground.services.frames import Frames
+from playground.services.models import Models
+from playground.services.streaming import ActiveStreams
 from playground.settings import Settings
-from playground.shares import Shares
-from playground.streaming import Desks
-from playground.visitor import Visitor
 
 if TYPE_CHECKING:
-    from playground.inside import Inside
-
-log = logging.getLogger("nanollm.page")
-Function = TypeVar("Function", bound=Callable[..., Any])
+    from playground.services.inspections import Inspections
 
 TABS = ("corpus", "train", "sample", "attention", "compare")
-# For events that no visitor waits for: no queue, no spinner, no place in the public API (and no toast).
-QUIET: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", queue=False)
-NICE = 10  # how far training steps back on a page that many look at
-REFUSED = "That did not work"
-# For every listener to a change that others listen to, too. The default for changes, "always_last", repeats a deferred
-# event for all of its listeners, not for the one that was busy: two of them keep each other going for ever.
-EACH: dict[str, Any] = dict(trigger_mode="multiple")
-DEFECT = "Something went wrong on our side; nothing of yours is lost. The server's log says more."
+NICENESS = 10  # of training processes on a public page, so that they do not slow the page down
 
 
 @dataclass
 class Context:
-    """Handed to every tab. The components among its fields are set while the page is assembled.
+    """Services and shared components, passed to every tab. The components are set while the page is built.
 
-    `selection` is the time bar; as an input its value is {"run": str | None, "step": int | None}. Its `change` fires
-    when a person moved it, when the sidebar chose a run, and when it followed the newest snapshot of a live run.
-    `tab` holds the name of the open tab (one of TABS) and changes with it.
+    `selection` is the time bar; as an input its value is {"run": str | None, "step": int | None}. Its `change` event
+    fires when the user moves the bar, chooses a run in the sidebar, or when it follows the newest snapshot of a running
+    training. `tab` holds the name of the open tab (one of TABS).
 
-    `store`, `launcher` and `corpora` show and touch only what belongs to whoever asks; behind them stand `house` and
-    `texts` with everybody's runs and texts, for what happens on nobody's behalf. On a local page they are the same.
+    `runs`, `launcher` and `corpora` only give access to what the current visitor may see and change. `all_runs` and
+    `all_corpora` hold those of all visitors, for work on nobody's behalf. On a local page they are the same objects.
     """
 
     settings: Settings
-    store: RunStore
+    runs: RunStore
     launcher: Launcher
     corpora: CorpusStore
-    house: Any = None  # RunStore
-    texts: Any = None  # CorpusStore
+    all_runs: RunStore = field(default=None)  # pyright: ignore[reportAssignmentType]  # `runs` by default
+    all_corpora: CorpusStore = field(default=None)  # pyright: ignore[reportAssignmentType]  # `corpora` by default
     models: Models = field(init=False)
     catalogue: Catalogue = field(init=False)
-    counts: Counts = field(init=False)
-    pace: Pace = field(init=False)
+    baselines: BaselineJobs = field(init=False)
+    step_times: StepTimeJobs = field(init=False)
     frames: Frames = field(init=False)
-    making: Any = field(init=False, default_factory=Lock)  # held while a run is made of a text: it may not go meanwhile
-    shares: Shares = field(init=False)
-    desks: Desks = field(init=False)
+    run_creation_lock: Any = field(init=False, default_factory=Lock)  # its corpus must not be deleted meanwhile
+    fair_queue: FairQueue = field(init=False)
+    active_streams: ActiveStreams = field(init=False)
     demo: Any = None
     tabs: Any = None
     tab: Any = None
     selection: Any = None
 
     def __post_init__(self) -> None:
-        self.house, self.texts = self.house or self.store, self.texts or self.corpora
-        self.models = Models(self.store)
-        self.catalogue = Catalogue(self.house, self.texts, who=self.visitor if self.settings.public else None)
-        self.counts = Counts(self.texts)
-        self.pace = Pace(self.house, on_demand=not self.settings.public)
-        crowd = self.settings.public
-        self.frames = Frames(self.models, self.limits, self._who, most=4 if crowd else 64)
-        self.shares = Shares(self._who, waiting=4 if crowd else 64)
-        self.desks = Desks(self._who, most=3 if crowd else 64)
+        self.all_runs, self.all_corpora = self.all_runs or self.runs, self.all_corpora or self.corpora
+        public = self.settings.public
+        self.models = Models(self.runs)
+        self.catalogue = Catalogue(
+            self.all_runs, self.all_corpora, viewer=(lambda: viewer(self.visitor())) if public else None
+        )
+        self.baselines = BaselineJobs(self.all_corpora)
+        self.step_times = StepTimeJobs(self.all_runs, on_demand=not public)
+        self.frames = Frames(self.models, self.limits, self._visitor_key, max_waiting=4 if public else 64)
+        self.fair_queue = FairQueue(self._visitor_key, max_waiting=4 if public else 64)
+        self.active_streams = ActiveStreams(self._visitor_key, most=3 if public else 64)
 
     @classmethod
     def open(cls, settings: Settings) -> Context:
-        """The services over the folders that `settings` names."""
+        """Create the services for the folders that `settings` names."""
         limits = settings.limits
-        house, texts = RunStore(settings.checkpoints, limits), CorpusStore(settings.corpora, limits)
+        runs, corpora = RunStore(settings.checkpoints, limits), CorpusStore(settings.corpora, limits)
         if not settings.public:
-            return cls(settings, house, Launcher(house, settings.corpora), texts)
-        trainer = Launcher(house, settings.corpora, nice=NICE, run_seconds=limits.run_seconds)
-        store: Any = VisitorStore(house, visitor.current)
-        launcher: Any = VisitorLauncher(trainer, store)
-        shelf: Any = Shelf(texts, store)
-        return cls(settings, store, launcher, shelf, house, texts)
+            return cls(settings, runs, Launcher(runs, settings.corpora), corpora)
+        trainer = Launcher(runs, settings.corpora, nice=NICENESS, run_seconds=limits.run_seconds)
+        own_runs: Any = VisitorRunStore(runs, visitor.current)
+        launcher: Any = VisitorLauncher(trainer, own_runs)
+        own_corpora: Any = VisitorCorpusStore(corpora, own_runs)
+        return cls(settings, own_runs, launcher, own_corpora, runs, corpora)
 
     @property
-    def writing(self) -> dict[str, Any]:
-        """For every event in which a model writes or reads: of one id the lowest limit that any event names holds."""
-        return dict(concurrency_id="write", concurrency_limit=self.settings.writers)
+    def generation_concurrency(self) -> dict[str, Any]:
+        """Options of every event that runs a model. Gradio applies the lowest limit given for a concurrency id."""
+        return dict(concurrency_id="write", concurrency_limit=self.settings.concurrent_generations)
 
     @property
     def limits(self) -> Limits:
-        """What one person may ask for."""
+        """The limits for one visitor."""
         return self.settings.limits
 
     def visitor(self) -> Visitor:
-        """Who asked for what this thread is doing."""
-        return visitor.current() if self.settings.public else visitor.EVERYBODY
+        """Return the visitor whose request the current thread serves."""
+        return visitor.current() if self.settings.public else visitor.ANONYMOUS
 
     def may_change(self, run: Run) -> bool:
-        """Whether a run that is shown is more than looked at: it can be steered, gone on from, deleted."""
+        """Return whether the visitor may do more than view a run: control, continue, fork or export it."""
         return not self.settings.public or run.read_only or owns(self.visitor(), run)
 
-    def _who(self) -> str:
-        """The visitor by one word, to share by; who has no token is as good as everybody at that address."""
-        asking = self.visitor()
-        return asking.owner or asking.address
+    def _visitor_key(self) -> str:
+        """The key for sharing resources among visitors: the token, or the address of a visitor without one."""
+        return self.visitor().key
 
     @functools.cached_property
-    def inside(self) -> Inside:
-        """The models looked into, and what was found kept for everybody."""
-        from playground.inside import Inside  # which builds on what is here
+    def inspections(self) -> Inspections:
+        """The inspection service. Imported on first use, because it imports torch, which takes a second."""
+        from playground.services.inspections import Inspections
 
-        return Inside(self.models, self.texts)
+        return Inspections(self.models, self.all_corpora)
 
     def delete_text(self, sha256: str) -> None:
-        """Delete a text. Raises InputError if it is not here, stays as it is, or a run needs it."""
-        with self.making:
-            self.corpora.delete(sha256, needed_by=self.store.needing(sha256))
+        """Delete a text. Raises InputError if it does not exist, is read-only or is used by a run."""
+        with self.run_creation_lock:
+            self.corpora.delete(sha256, needed_by=self.runs.unfinished_titles(sha256))
 
-    def show(self, tab: str) -> gr.Tabs:
-        """What to output to `tabs` to open one of TABS."""
+    def open_tab(self, tab: str) -> gr.Tabs:
+        """Return the update for `tabs` that opens one of TABS."""
         return gr.Tabs(selected=tab)
 
-    def linked(self, component: Any, name: str, tab: str) -> None:
-        """Keep a component's value in the page's address as ?name=…, so that Copy link gives this very view.
+    def link_to_url(self, component: Any, name: str, tab: str) -> None:
+        """Keep a component's value in the page's URL as ?name=…, so that Copy link restores it.
 
-        Tabs may share a name: the address has what stands in the open one, and nothing for what it began with.
+        Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
-        usual = json.dumps(component.value)
-        told = f"window.nano.remember({{ {name}: value === {usual} ? '' : value }})"
-        for moment in (component.change, self.tab.change):
-            moment(
-                None, [component, self.tab], None, js=f"(value, open) => void (open === '{tab}' && {told})",
-                api_visibility="private", **EACH,
+        constants = {"name": name, "usual": component.value, "tab": tab}
+        arguments = {key: json.dumps(value) for key, value in constants.items()}
+        script = browser_call("shell/url.js", "linked", "value", "open", **arguments)
+        for event in (component.change, self.tab.change):
+            event(
+                None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE,
             )  # fmt: skip
-
-
-def chosen(selection: Any) -> tuple[str | None, int | None]:
-    """Run and step of the time bar's value. It comes from a browser, so anything odd counts as nothing chosen."""
-    if not isinstance(selection, dict):
-        return None, None
-    run, step = selection.get("run"), selection.get("step")
-    whole = isinstance(step, int) and not isinstance(step, bool)
-    return (run if isinstance(run, str) else None), (step if whole else None)
-
-
-def polite(handler: Function) -> Function:
-    """A handler whose failures are sentences: InputError's own as a toast, for anything else DEFECT, logged in full.
-
-    Works on functions and on generators. The event must be queued: Gradio shows no toast otherwise.
-    """
-    if inspect.isgeneratorfunction(handler):
-
-        @functools.wraps(handler)
-        def generator(*args: Any, **kwargs: Any) -> Any:
-            try:
-                yield from handler(*args, **kwargs)
-            except Exception as error:
-                raise spoken(error) from None
-
-        return generator  # type: ignore[return-value]
-
-    @functools.wraps(handler)
-    def function(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return handler(*args, **kwargs)
-        except Exception as error:
-            raise spoken(error) from None
-
-    return function  # type: ignore[return-value]
-
-
-def spoken(error: Exception) -> gr.Error:
-    """The error as the page shows it: one sentence, never a traceback."""
-    return gr.Error(html.escape(sentence(error), quote=False), duration=6, title=REFUSED, print_exception=False)
-
-
-def warn(message: str) -> None:
-    """A toast. Gradio reads its text as HTML, and a sentence may quote a title or a text."""
-    gr.Warning(html.escape(message, quote=False), duration=6, title=REFUSED)
-
-
-def sentence(error: Exception) -> str:
-    """What to tell the person; a defect of ours goes to the log with its traceback and gets a general sentence."""
-    if isinstance(error, gr.Error):
-        return str(error.message)
-    if isinstance(error, InputError):
-        return str(error)
-    log.error("a handler failed", exc_info=error)
-    return DEFECT

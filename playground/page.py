@@ -1,4 +1,8 @@
-"""The page put together: header, runs on the left, tabs with the time bar under them, and what they share."""
+"""Assembly of the page: header, run list, time bar, tabs, and the events that connect them.
+
+A tab is a module with `layout(ctx)`, which creates its components, and `wire(ctx, parts, page)`, which connects them.
+Moving the time bar changes its value, `ctx.selection`; every tab listens to `ctx.selection.change`.
+"""
 
 from __future__ import annotations
 
@@ -11,37 +15,46 @@ from typing import Any
 
 import gradio as gr
 
-from playground.api import publish
-from playground.api_inside import publish_inside
-from playground.catalogue import news
-from playground.components import asset
-from playground.components.feed import feed
-from playground.components.guide import guide
-from playground.components.header import header
-from playground.components.run_list import run_list
-from playground.components.time_bar import time_bar
-from playground.context import EACH, QUIET, TABS, Context, chosen, polite, warn
-from playground.gate import guarded, queued_by
-from playground.janitor import Janitor
+from playground.api.endpoints import publish
+from playground.api.inspection import publish_inspection
+from playground.attention import tab as attention
+from playground.compare import tab as compare
+from playground.components.factory import browser_call
+from playground.components.plotly_chart import plotly_route
+from playground.context import TABS, Context
+from playground.corpus import tab as corpus
+from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, report_errors, warn
+from playground.public.disk_quota import DiskQuota
+from playground.public.request_filter import count_queued, filter_lifespan
+from playground.sample import tab as sample
+from playground.selection import parse_selection
+from playground.services.catalogue import changed_rows
+from playground.services.gradio_internals import event_data
+from playground.services.static_files import asset, module_names, module_root, module_routes
 from playground.settings import Settings
-from playground.tabs import attention, compare, corpus, sample, train
+from playground.shell import sentences
+from playground.shell.guide import guide
+from playground.shell.header import header
+from playground.shell.run_list import run_list, run_rows
+from playground.shell.time_bar import time_bar
+from playground.train import tab as train
 
-TITLE = "nano-llm"
-GONE = "This run is no longer here: choose another one, or train a new one."
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
-NOTHING = {"run": None, "step": None}
-# Whoever clicked a tab before the first answer stays there: only the browser knows that by then.
-LAND = "(tab) => window.nano.land(tab)"
+NO_SELECTION = {"run": None, "step": None}
+# Opens the restored tab, unless the user has clicked a tab meanwhile, which only the browser knows.
+LAND = browser_call("shell/landing.js", "land", "tab", returns=True)
+CHOSE = browser_call("shell/url.js", "chose", "selection", returns=True)
+OPENED = browser_call("shell/page_state.js", "opened", "tab")
 
 
 def build(ctx: Context) -> gr.Blocks:
-    """The whole page over the services of `ctx`; launch it with `launch_options`."""
+    """Build the page for the services of `ctx`. Launch it with `launch_options`."""
     with gr.Blocks(
-        title=TITLE, fill_width=True, delete_cache=ctx.settings.delete_cache, analytics_enabled=False
+        title=sentences.TITLE, fill_width=True, delete_cache=ctx.settings.delete_cache, analytics_enabled=False
     ) as demo:
         ctx.demo = demo
         ctx.tab = gr.Textbox(container=False, elem_id="open-tab", elem_classes="unseen")
-        rows = feed()
+        rows = run_rows()
         header()
         with gr.Row(elem_id="frame"):
             with gr.Column(elem_id="sidebar", scale=0, min_width=0):
@@ -56,67 +69,75 @@ def build(ctx: Context) -> gr.Blocks:
                             parts[name] = MODULES[name].layout(ctx)
         for name in TABS:
             opened[name].select(None, None, ctx.tab, js=f"() => '{name}'", api_visibility="private")
-        publish(ctx)  # first, so that the endpoints get their names
-        publish_inside(ctx)
-        # The order matters: listeners to one trigger run one after another, and a tab's may take its time.
+        publish(ctx)  # before the events, so that no event takes an endpoint's name
+        publish_inspection(ctx)
+        # The order matters: listeners to one trigger run one after another, and those of a tab may be slow.
         _restore(ctx, rows, parts)
-        _wire_address(ctx, runs)
+        _wire_url(ctx, runs)
         for name in TABS:
             MODULES[name].wire(ctx, parts[name], parts)
         _wire_runs(ctx, rows, runs)
-    # Where strangers come, nobody walks round the queue.
-    return demo.queue(max_size=ctx.settings.most_waiting, api_open=not ctx.settings.public)
+    # On a public page, requests may not bypass the queue.
+    return demo.queue(max_size=ctx.settings.queue_size, api_open=not ctx.settings.public)
 
 
 def launch_options(settings: Settings, demo: gr.Blocks) -> dict[str, Any]:
-    """Everything demo.launch() is given: the settings' limits, the gate before it all, and the looks."""
+    """Return the arguments of demo.launch(): limits, request filter, theme, styles and scripts."""
+    routes = {**module_routes(), **plotly_route()}
     return settings.launch_options() | dict(
-        app_kwargs={"lifespan": guarded(settings, queued_by(demo))},
+        app_kwargs={"lifespan": filter_lifespan(settings, count_queued(demo), routes)},
         theme=_theme(),
-        head=f"<style>\n{_styles()}\n</style>\n<script>\n{_scripts(settings)}\n</script>",
+        head=f"<style>\n{_styles()}\n</style>\n{_scripts(settings)}",
     )
 
 
 def serve(settings: Settings) -> None:
-    """Start the page, say where it is, and stay until interrupted or terminated.
+    """Start the page, print its address, and serve it until interrupted or terminated.
 
-    Training goes on without it; where the machine is shared, it is saved instead, and goes on with the next start.
+    On a local page a running training continues afterwards. On a public page it is saved; the next start
+    resumes it.
     """
     ctx = Context.open(settings)
-    janitor = Janitor(ctx.house, ctx.texts, settings.uploads, ctx.store.lately) if settings.public else None
+    disk_quota = _disk_quota(ctx) if settings.public else None
     demo = build(ctx)
     ctx.launcher.watch()
-    if janitor:
+    if disk_quota:
         os.environ.setdefault("GRADIO_TEMP_DIR", str(settings.uploads))
-        janitor.watch()
+        disk_quota.watch()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     try:
-        _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings, demo))
-        after = "is saved" if settings.public else "goes on"
-        print(f"nano-llm is at {address}  (Ctrl+C ends it; training {after})", flush=True)
+        _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings, demo))
+        training = sentences.TRAINING_SAVED if settings.public else sentences.TRAINING_CONTINUES
+        print(sentences.SERVING.format(url=url, training=training), flush=True)
         demo.block_thread()
     finally:
-        ctx.pace.give_way()
-        if janitor:
-            janitor.close()
+        ctx.step_times.stop()
+        if disk_quota:
+            disk_quota.close()
             ctx.launcher.suspend()
         ctx.launcher.close()
         demo.close(verbose=False)
 
 
-def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:
-    """Opening the page: the address says what to show, else the newest run's last snapshot in Sample."""
+def _disk_quota(ctx: Context) -> DiskQuota:
+    """The disk quota of a public page, whose runs are a VisitorRunStore."""
+    runs: Any = ctx.runs
+    return DiskQuota(ctx.all_runs, ctx.all_corpora, ctx.settings.uploads, runs.seconds_since_viewed)
 
-    @polite
+
+def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:
+    """Restore the view that the URL names, by default Sample with the last snapshot of the newest run."""
+
+    @report_errors
     def restore(request: gr.Request) -> tuple[Any, ...]:
         query = request.query_params
         known = ctx.catalogue.rows(fresh=True)
-        selection = NOTHING
+        selection = NO_SELECTION
         if query.get("run"):
             if any(row["id"] == query["run"] for row in known):
                 selection = {"run": query["run"], "step": _step(query)}
             else:
-                warn(GONE)
+                warn(sentences.RUN_GONE)
         tab = query.get("tab")
         if tab not in TABS:
             tab = "sample" if known else "corpus"
@@ -135,49 +156,46 @@ def _step(query: Any) -> int | None:
     return int(step) if step.isdecimal() and len(step) < 12 else None
 
 
-def _wire_address(ctx: Context, runs: gr.HTML) -> None:
-    """Selection and tab go into the address; the sidebar marks the chosen run."""
-    ctx.selection.change(
-        None, ctx.selection, runs, js="(chosen) => window.nano.chose(chosen)", api_visibility="private", **EACH
-    )
-    ctx.tab.change(None, ctx.tab, None, js="(tab) => window.nano.opened(tab)", api_visibility="private", **EACH)
+def _wire_url(ctx: Context, runs: gr.HTML) -> None:
+    """Keep selection and tab in the URL, and mark the selected run in the sidebar."""
+    ctx.selection.change(None, ctx.selection, runs, js=CHOSE, api_visibility="private", **MULTIPLE)
+    ctx.tab.change(None, ctx.tab, None, js=OPENED, api_visibility="private", **MULTIPLE)
 
 
 def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
-    """The sidebar's buttons, and the clock that brings news of all runs."""
-    seen = gr.State({"mark": "", "rows": []})  # what was sent last; it has arrived if the browser has the same mark
+    """Wire the run list, and the timer that sends changed rows to the browser every second."""
+    seen = gr.State({"mark": "", "rows": []})  # what was sent last; it arrived if the browser has the same mark
     mark = gr.Textbox(container=False, elem_classes="unseen")
 
-    def tell(seen: dict[str, Any], mark: str) -> Any:
-        known = ctx.catalogue.rows()
-        now = hashlib.sha1(json.dumps(known).encode(), usedforsecurity=False).hexdigest()
+    def update(seen: dict[str, Any], mark: str) -> Any:
+        current = ctx.catalogue.rows()
+        now = hashlib.sha1(json.dumps(current).encode(), usedforsecurity=False).hexdigest()
         before = seen["rows"] if seen["mark"] == mark else []
-        return gr.skip() if now == mark else (news(before, known), {"mark": now, "rows": known}, now)
+        return gr.skip() if now == mark else (changed_rows(before, current), {"mark": now, "rows": current}, now)
 
-    gr.Timer(1).tick(tell, [seen, mark], [rows, seen, mark], **QUIET)
+    gr.Timer(1).tick(update, [seen, mark], [rows, seen, mark], **UNQUEUED)
 
     def pick(event: gr.EventData) -> dict[str, Any]:
-        return {"run": chosen(event._data)[0], "step": None}
+        return {"run": parse_selection(event_data(event))[0], "step": None}
 
-    @polite
+    @report_errors
     def rename(event: gr.EventData) -> list[dict[str, Any]]:
-        ctx.store.rename(chosen(event._data)[0], str(event._data.get("title", "")))
+        ctx.runs.rename(parse_selection(event_data(event))[0], str(event_data(event).get("title", "")))
         return ctx.catalogue.rows(fresh=True)
 
-    @polite
+    @report_errors
     def remove(selection: Any, event: gr.EventData) -> tuple[Any, Any]:
-        run, _ = chosen(event._data)
-        ctx.store.delete(run)
-        return ctx.catalogue.rows(fresh=True), NOTHING if chosen(selection)[0] == run else gr.skip()
+        run, _ = parse_selection(event_data(event))
+        ctx.runs.delete(run)
+        return ctx.catalogue.rows(fresh=True), NO_SELECTION if parse_selection(selection)[0] == run else gr.skip()
 
-    runs.pick(pick, None, ctx.selection, **QUIET)
-    queued: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
-    runs.rename(rename, None, rows, **queued)
-    runs.remove(remove, ctx.selection, [rows, ctx.selection], **queued)
+    runs.pick(pick, None, ctx.selection, **UNQUEUED)
+    runs.rename(rename, None, rows, **QUEUED)
+    runs.remove(remove, ctx.selection, [rows, ctx.selection], **QUEUED)
 
 
 def _theme() -> gr.themes.Base:
-    """Gradio's plainest theme without fonts from elsewhere; tokens.css does the rest through its variables."""
+    """Gradio's base theme with system fonts only; tokens.css sets its variables."""
     return gr.themes.Base(
         font=_families("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"),
         font_mono=_families("ui-monospace", "SFMono-Regular", "Menlo", "DejaVu Sans Mono", "monospace"),
@@ -185,31 +203,32 @@ def _theme() -> gr.themes.Base:
 
 
 def _styles() -> str:
-    """Our style sheets. launch(css=…) would put an ancestor before every selector and break those inside @media.
+    """The page's style sheets. They are not passed as launch(css=…), which prefixes every selector and breaks @media.
 
-    Nested in the root, our rules outweigh those that Gradio's components bring along.
+    The rules are nested in :root:root:root, so that they take precedence over those of Gradio's components.
     """
-    sheets = ("style.css", "corpus.css", "views.css", "sample.css", "train.css", "attention.css", "compare.css")
+    sheets = (
+        "shell/styles/style.css",
+        "corpus/corpus.css",
+        "shell/styles/views.css",
+        "sample/sample.css",
+        "train/train.css",
+        "attention/attention.css",
+        "compare/compare.css",
+    )
     rules = "\n".join(asset(name) for name in sheets)
-    return f"{asset('tokens.css')}\n:root:root:root {{\n{rules}\n}}"
+    return f"{asset('shell/styles/tokens.css')}\n:root:root:root {{\n{rules}\n}}"
 
 
 def _scripts(settings: Settings) -> str:
-    """What the scripts of several components share, as window.nano; before all, who asks, where that matters."""
-    names = (
-        "frame.js",
-        "rove.js",
-        "inside.js",
-        "reading.js",
-        "frames.js",
-        "between.js",
-        "landing.js",
-        "title.js",
-        "compare.js",
-    )
-    return "\n".join(asset(name) for name in (*(["visitor.js"] if settings.public else []), *names))
+    """The script that loads modules and a preload link for each; on a public page, first the visitor's token."""
+    visitor = [asset("public/visitor.js")] if settings.public else []
+    bootstrap = asset("shell/bootstrap.js").replace("MODULE_ROOT", module_root())
+    inline = "\n".join([*visitor, bootstrap])
+    preloads = "\n".join(f'<link rel="modulepreload" href="{module_root()}{name}">' for name in module_names())
+    return f"{preloads}\n<script>\n{inline}\n</script>"
 
 
 def _families(*names: str) -> list[gr.themes.Font]:
-    """Fonts of the reader's own machine. Plain strings would make Gradio look for font files it does not have."""
+    """Installed fonts. For plain strings Gradio would look for font files that it does not have."""
     return [gr.themes.Font(name) for name in names]

@@ -1,4 +1,4 @@
-"""Where things lie, what visitors may do, and how Gradio is started."""
+"""Settings of a server: folders, limits, and how Gradio is started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def _home() -> Path:
-    return Path(os.environ.get("NANOLLM_HOME", ROOT)).absolute()  # as the stores have it: paths are shown below it
+    return Path(
+        os.environ.get("NANOLLM_HOME", ROOT)
+    ).absolute()  # absolute, like the paths of the stores, which are shown relative to it
 
 
 def _public() -> bool:
@@ -22,29 +24,29 @@ def _public() -> bool:
 
 @dataclass(frozen=True)
 class Settings:
-    """One server's settings. Run folders lie in `home`/checkpoints, people's texts in `home`/data/corpora."""
+    """One server's settings. Run folders are in `home`/checkpoints, uploaded texts in `home`/data/corpora."""
 
     home: Path = field(default_factory=_home)
-    public: bool = field(default_factory=_public)  # visitors are strangers to each other, and there are many
+    public: bool = field(default_factory=_public)  # many visitors, who must not see each other's data
 
     @property
-    def writers(self) -> int:
-        """Models that write at the same time. Strangers who write take turns: their threads rest most of the time."""
+    def concurrent_generations(self) -> int:
+        """Number of generations that run at the same time. On a public page most of their threads wait for a turn."""
         return 24 if self.public else 4
 
     @property
-    def most_waiting(self) -> int:
-        """Events that may wait in Gradio's queue."""
+    def queue_size(self) -> int:
+        """Number of events that may wait in Gradio's queue."""
         return 256 if self.public else 64
 
     @property
     def delete_cache(self) -> tuple[int, int]:
-        """How often Gradio looks through its files, and how old those are that it removes; in seconds."""
+        """How often Gradio cleans its cache, and the age of the files that it removes; in seconds."""
         return (600, 3600) if self.public else (3600, 86_400)
 
     @property
     def limits(self) -> Limits:
-        """What one person may ask for."""
+        """The limits for one visitor."""
         return PUBLIC if self.public else LOCAL
 
     @property
@@ -54,16 +56,16 @@ class Settings:
 
     @property
     def corpora(self) -> Path:
-        """The folder of texts that people brought."""
+        """The folder of uploaded texts."""
         return self.home / "data" / "corpora"
 
     @property
     def uploads(self) -> Path:
-        """The folder for what a public page is sent and hands out; on a local one that is Gradio's own affair."""
+        """The folder for uploads and downloads of a public page; a local one uses Gradio's default."""
         return self.home / "data" / "uploads"
 
     def launch_options(self) -> dict[str, Any]:
-        """What demo.launch() is given besides the looks; host and port stay with Gradio's environment variables."""
+        """Return the arguments of demo.launch() except theme and scripts; host and port are Gradio's defaults."""
         return dict(
             allowed_paths=[],
             blocked_paths=[str(self.checkpoints), str(self.corpora)],

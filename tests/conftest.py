@@ -1,4 +1,4 @@
-"""What the tests share: a text of our own to learn from, and tiny models that train in a blink."""
+"""Shared fixtures and helpers: the sample text, stores, a launcher and random models."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
 
-# The browser and the page must need nothing but this machine; gradio reads these when it is imported.
+# No network access in tests; gradio reads these variables when it is imported.
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-# Calibration remembers the machine as this test run finds it, not as it was on another day.
+# A new calibration cache for each test run.
 os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="nanollm-tests-")
 
 import pytest
@@ -22,20 +22,20 @@ import torch
 from hypothesis import settings
 
 from nanollm.config import ModelConfig
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from tests.chromium import browser as browser  # one for all: Playwright allows a process no second
+from tests.chromium import browser as browser  # shared: Playwright allows one per process
 
 ROOT = Path(__file__).resolve().parent.parent
 Result = TypeVar("Result")
 
-# The models of most tests are too small to share among threads, and pytest may not be alone on the machine.
+# Most test models are too small to benefit from threads.
 torch.set_num_threads(1)
 
-# Times differ between machines; a slow example is no wrong one.
+# No deadline: times depend on the machine.
 settings.register_profile("nanollm", deadline=None, max_examples=50, derandomize=True)
 settings.load_profile("nanollm")
 
@@ -62,7 +62,7 @@ def store(tmp_path: Path) -> RunStore:
 
 @pytest.fixture
 def launcher(store: RunStore, corpora: CorpusStore) -> Iterator[Launcher]:
-    """A launcher of real workers. What it leaves running is ended by its own handles."""
+    """A launcher of real worker processes, which are ended afterwards."""
     launcher = Launcher(store, corpora.root)
     yield launcher
     launcher.close()
@@ -71,14 +71,14 @@ def launcher(store: RunStore, corpora: CorpusStore) -> Iterator[Launcher]:
         child.wait()
 
 
-def in_a_loop(work: Coroutine[Any, Any, Result]) -> Result:
-    """asyncio.run in a thread of its own: in this one the browser's driver keeps a loop going."""
+def run_coroutine(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine in a new thread, because Playwright runs an event loop in this one."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(asyncio.run, work).result()
 
 
 def random_model(config: ModelConfig, seed: int = 0) -> TransformerLanguageModel:
-    """A model in eval mode whose weights are large enough for every part of it to matter."""
+    """Return a model in eval mode with weights large enough that every part affects the output."""
     torch.manual_seed(seed)
     model = TransformerLanguageModel.from_config(config)
     with torch.no_grad():

@@ -1,7 +1,7 @@
-"""Models whose heads were made by hand, so that what they do is known.
+"""Models with hand-made ("planted") attention heads, whose behavior is known exactly.
 
-The stream is laid out as [character: V | position: T | the character before: V | unused], each a unit vector, with
-learned positions. A head's queries and keys have the width V + T: what they compare are characters or positions.
+The residual stream consists of [character: V | position: T | previous character: V | unused], each a unit vector, with
+learned positions. Queries and keys have V + T dimensions, so heads can match characters or positions.
 """
 
 from __future__ import annotations
@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from nanollm.config import ModelConfig
-from nanollm.explain.reading import blocks
+from nanollm.explain.context_window import blocks
 from nanollm.model import TransformerLanguageModel
 
 SHARPNESS = 8.0
 
 
 class Planted:
-    """A model that says nothing until heads are planted in it; every method plants one and returns self."""
+    """A model without any effect of attention until heads are planted; each method plants one and returns self."""
 
     def __init__(self, vocab_size: int, context_length: int, num_layers: int = 1, num_heads: int = 2) -> None:
         V, T = vocab_size, context_length
@@ -29,41 +29,41 @@ class Planted:
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 parameter.fill_(1.0 if name.endswith("gain") else 0.0)
-            self.model.norm.gain.fill_(3.0)  # so that it can be sure of something
+            self.model.norm.gain.fill_(3.0)  # allows confident predictions
             self.model.embedding.weight.copy_(self.character)
             assert self.model.positions is not None
             self.model.positions.weight.copy_(self.position)
 
     def back(self, layer: int, head: int, distance: int) -> Planted:
-        """Looks `distance` characters back: 0 is itself, 1 the previous one."""
+        """Attend `distance` characters back: 0 is the character itself, 1 the previous one."""
         return self._plant(layer, head, self._at_position(self.position.roll(-distance, 0)), self.position)
 
     def first(self, layer: int, head: int) -> Planted:
-        """Always looks at the first character of the window."""
+        """Attend to the first character of the window."""
         return self._plant(layer, head, self._always(self.position[0]), self.position)
 
     def same_before(self, layer: int, head: int) -> Planted:
-        """Looks where the same character was, but not at itself."""
+        """Attend to earlier occurrences of the same character."""
         codes = self._both(self.character, self.position)
         return self._plant(layer, head, self._both(self.character, -2 * self.position), codes, keys_are_codes=True)
 
     def latest(self, layer: int, head: int, id: int) -> Planted:
-        """Looks at the latest of a certain character: recent ones weigh a little more."""
+        """Attend to the latest occurrence of one character, by weighting recent positions slightly more."""
         recency = (torch.arange(self.T) / self.T * 2)[:, None] * self.position
         key = torch.zeros(self.K, self.D)
         key[0] = 2 * self.character[id] + recency.sum(dim=0)
         return self._plant(layer, head, self._always(None), key, keys_are_codes=True, sharpness=8 * SHARPNESS)
 
     def induction(self, layer: int, head: int) -> Planted:
-        """Looks where the character before was the present one; a layer below must have written that down."""
+        """Attend after earlier occurrences of the current character; requires writes_character_before() below."""
         return self._plant(layer, head, self._code(self.character), self._code(self.before), keys_are_codes=True)
 
     def writes_character_before(self, layer: int, head: int) -> Planted:
-        """A head that looks one back also writes down which character stands there."""
+        """Let a previous-character head write that character into the residual stream."""
         return self.writes(layer, head, self.before)
 
     def writes(self, layer: int, head: int, meaning: Tensor) -> Planted:
-        """The head writes `meaning[c]` (V, D) into the stream where it looks at character c."""
+        """Let the head write `meaning[c]`, a row of (V, D), when it attends to character c."""
         attention, at = blocks(self.model)[layer].attention, self._slice(head)
         with torch.no_grad():
             attention.qkv.weight[2 * self.D :][at] = self._code(self.character)
@@ -86,7 +86,7 @@ class Planted:
         return slice(head * self.K, (head + 1) * self.K)
 
     def _code(self, meaning: Tensor) -> Tensor:
-        """(K, D): meaning number c in the stream becomes unit vector c in the head."""
+        """(K, D): maps vector c of `meaning` in the stream to unit vector c in the head."""
         return torch.cat([meaning, torch.zeros(self.K - len(meaning), self.D)])
 
     def _at_position(self, meaning: Tensor) -> Tensor:
@@ -96,7 +96,7 @@ class Planted:
         return torch.cat([character, position])
 
     def _always(self, position: Tensor | None) -> Tensor:
-        """The same query whatever the character: for position 0, or for the head's first number."""
+        """The same query for every character: it matches position 0, or the first dimension of the head."""
         query = torch.zeros(self.K, self.D)
         query[self.V if position is not None else 0] = self.character.sum(dim=0)
         return query

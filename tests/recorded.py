@@ -1,6 +1,6 @@
-"""Curves of real short trainings, for tests that judge curves: `python -m tests.recorded` records them anew.
+"""Loss curves of real short trainings, for tests of diagnoses: `python -m tests.recorded` records them again.
 
-Each is one file of tests/curves/: what was asked for, and what the run recorded of it, thinned to what a test needs.
+Each is a file in tests/curves/ with the settings and the recorded curve, thinned to what a test needs.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
 
 FOLDER = Path(__file__).parent / "curves"
 # name: (preset, settings over it, characters of the bundled text; None for all)
@@ -43,7 +43,7 @@ def load(name: str) -> dict[str, Any]:
 
 
 def record(name: str) -> dict[str, Any]:
-    """Train the run of this name, and what is to be kept of it."""
+    """Train the run with this name and return the data to record."""
     preset, settings, characters = RUNS[name]
     with tempfile.TemporaryDirectory() as home:
         corpora, store = CorpusStore(Path(home) / "corpora"), RunStore(Path(home) / "checkpoints")

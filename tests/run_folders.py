@@ -1,4 +1,4 @@
-"""Run folders made by hand, for tests that only read them."""
+"""Run folders written directly, for tests that only read them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import struct
 from pathlib import Path
 
-from nanollm import events
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.record import Run
 from nanollm.runs.store import CorpusRef, RunStore
+from nanollm.train import events
 
 TALE = CorpusRef("tale.txt", "ab" * 32, 5000, 40)
 
@@ -19,7 +19,7 @@ def make(store: RunStore, **settings) -> Run:
 
 
 def write(run: Run, *happened: events.Event) -> None:
-    with open(run.folder / names.METRICS, "a") as file:
+    with open(run.folder / run_files.METRICS, "a") as file:
         file.writelines(events.to_json(event) + "\n" for event in happened)
 
 
@@ -34,7 +34,7 @@ def evaluated(number: int, val_loss: float | None) -> events.Eval:
 def checkpoint(
     folder: Path, name: str, number: int, val_loss: object = None, characters: str = "", **others: object
 ) -> None:
-    """A safetensors file of the right form, without a tensor in it; `others` of its facts are as given."""
+    """Write a valid safetensors header without tensors; `others` override its metadata."""
     facts = {"format": 1, "step": number, "train": None, "train_loss": 2.5, "val_loss": val_loss}
     facts["model"] = {"vocab_size": 40, "embedding_dim": 16, "num_layers": 1, "ffn_hidden_dim": 16}
     facts |= ({"characters": sorted(set(characters))} if characters else {}) | others

@@ -14,12 +14,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from nanollm.runs import liveness
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process import liveness
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
 
-READY_SECONDS = 300.0  # until a start counts as failed
+READY_SECONDS = 300.0  # after this, the start counts as failed
 
 
 @dataclass
@@ -91,5 +91,5 @@ def end_all(home: Path) -> None:
     while (left := [run for run in store.list() if run.alive()]) and time.monotonic() < deadline:
         time.sleep(0.1)
     for run in left:  # who holds a lock in this folder is ours, and was asked for long enough
-        if run.alive() and (worker := liveness.owner(run.folder)):
+        if run.alive() and (worker := liveness.owner_pid(run.folder)):
             os.kill(worker, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Time limits that hold on slow and busy machines, too: they grow with the time that a fixed piece of work takes."""
+"""Time limits that also hold on slow and busy machines: they scale with the measured duration of a fixed workload."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ import numpy as np
 
 Clock = Callable[[], float]
 
-# Seconds of one piece of work on the machine for which the limits are written: two quiet AVX2 cores at about 3 GHz.
+# Seconds that _work() takes on the reference machine: two idle AVX2 cores at about 3 GHz.
 REFERENCE_SECONDS = 0.065
 
 
 def _work() -> None:
-    """Interpreter and numpy work on one thread, as most of this project's own code is."""
+    """Interpreter and numpy work on one thread, like most of this project's code."""
     numbers = np.arange(2**17, dtype=np.float32)
     for step in range(40):
         sum(number * number for number in range(5000))
@@ -23,9 +23,9 @@ def _work() -> None:
 
 
 def slowness(clock: Clock = time.monotonic) -> float:
-    """How many times as long as on the reference machine work takes here and now; at least 1.
+    """Current slowdown relative to the reference machine; at least 1.
 
-    `clock` must be the one that was measured with: on a busy machine wall clock time grows more than process time.
+    Pass the clock that measured the duration: on a busy machine, wall-clock time grows more than CPU time.
     """
     taken = []
     for _ in range(5):
@@ -36,9 +36,9 @@ def slowness(clock: Clock = time.monotonic) -> float:
 
 
 def assert_within(taken: float, seconds: float, clock: Clock = time.monotonic) -> None:
-    """Fail if something took longer than `seconds` on the reference machine would be on this one.
+    """Fail if `taken` exceeds `seconds`, scaled by the slowness of this machine.
 
-    The machine is measured only where the plain limit was missed, so this costs nothing in most runs.
+    The slowness is measured only if `taken` exceeds the unscaled limit, so most calls cost nothing.
     """
     assert taken <= seconds or taken <= seconds * slowness(clock), f"{taken:.2f} s, with a limit of {seconds} s"
 
@@ -47,8 +47,8 @@ def assert_within(taken: float, seconds: float, clock: Clock = time.monotonic) -
 def within(seconds: float, clock: Clock = time.monotonic) -> Iterator[None]:
     """Fail if the block takes longer than `seconds`, see assert_within().
 
-    Use time.thread_time or time.process_time where the block does not wait for anything: neither counts the time that
-    other processes have the processor for.
+    Use time.thread_time or time.process_time if the block does not wait for anything: neither counts the time during
+    which other processes use the CPU.
     """
     began = clock()
     yield
@@ -56,9 +56,9 @@ def within(seconds: float, clock: Clock = time.monotonic) -> Iterator[None]:
 
 
 def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
-    """Wait until something is true, for at most `seconds` on the reference machine."""
+    """Wait until `reached` returns true. Fail after `seconds`, scaled by the slowness of this machine."""
     began = time.monotonic()
     while not reached():
         taken = time.monotonic() - began
-        assert taken <= seconds or taken <= seconds * slowness(), f"it did not happen within {seconds} s"
+        assert taken <= seconds or taken <= seconds * slowness(), f"the condition was not reached within {seconds} s"
         time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Random small models for property tests: every value that ModelConfig admits, in sizes that compute at once."""
+"""Hypothesis strategies: random ModelConfigs with all options, small enough to compute quickly."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def model_configs(draw: st.DrawFn) -> ModelConfig:
         context_length=draw(st.integers(1, 9)),
         dropout=draw(st.sampled_from([0.0, 0.5])),
         position=position,
-        similarity=draw(st.sampled_from(["dot", "cosine"])),
+        qk_norm=draw(st.booleans()),
     )

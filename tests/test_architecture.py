@@ -11,75 +11,23 @@ import pytest
 
 from tests.conftest import ROOT
 
-# What each module of the core may import from the core. "experiments" and the command line stand on everything.
-ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    "alone": set(),
-    "files": set(),
-    "config": set(),
-    "events": set(),
-    "memory": {"config"},
-    "limits": {"config", "memory"},
-    "tokenizer": set(),
-    "mapped": set(),
-    "baselines": {"mapped"},
-    "plaintext": {"tokenizer"},
-    "readings": set(),
-    "ids_file": {"mapped", "tokenizer"},
-    "corpus": {"tokenizer", "baselines", "files", "limits", "plaintext", "ids_file"},
-    "planning": {"config"},
-    "durations": set(),
-    "workload": {"config"},
-    "text_facts": {"baselines", "config", "corpus", "plaintext", "planning", "tokenizer"},
-    "builtin": {"corpus"},
-    "dataset": {"config", "corpus", "mapped"},
-    "model": {"config"},
-    "optim": {"config"},
-    "step": {"distributed", "model", "optim"},
-    "device": set(),
-    "evaluation": {"mapped", "memory", "model", "workload"},
-    "distributed": set(),
-    "calibration": {"config", "files", "model", "optim", "step"},
-    "checkpoint": {"config", "files", "tokenizer", "model"},
-    "train": {
-        "calibration",
-        "config",
-        "events",
-        "dataset",
-        "device",
-        "distributed",
-        "evaluation",
-        "memory",
-        "model",
-        "optim",
-        "step",
-        "checkpoint",
-        "tokenizer",
-        "train_state",
-        "workload",
-    },
-    "train_state": {"checkpoint", "config", "distributed", "model", "optim"},
-    "train_arguments": {"config", "corpus", "runs"},
-    "run_facts": {"runs"},
-    "exit_status": set(),
-    "inference": {"config", "exit_status", "tokenizer", "model", "checkpoint", "inference"},
-    "explain": {"config", "tokenizer", "model", "checkpoint", "inference", "explain"},
-    "thinning": set(),
-    "scaling_charts": {"charts"},
-    "reference": {"config"},
-    "terminal": {"events", "experiments", "runs"},
-    "inside_charts": {"charts"},
-    "attention_page": {"attention_chart", "charts"},
-    "attention_chart": {"charts"},
-    "charts": {"tokenizer"},
-    "loss_chart": {"charts", "thinning"},
-    "health_chart": {"charts", "thinning"},
-    "pace": {"calibration", "config", "device"},
-}
-# What only reads run folders needs no torch.
-RUNS = {"baselines", "config", "durations", "events", "files", "limits", "memory", "runs", "workload"}
-WORKER = set(ALLOWED) | {"runs"}  # what trains in them stands on everything above
-TRAINING = {"worker", "training", "ranks"}
+# The packages of the core, lowest first: each imports only from itself and from those above it in this list.
+ORDER = (
+    {"errors"},
+    {"files"},
+    {"config"},
+    {"tokenizer", "limits"},
+    {"model"},
+    {"charts"},  # handles arrays: see CHARTS
+    {"data"},
+    {"train"},
+    {"inference"},
+    {"explain"},
+    {"runs"},
+    {"experiments"},
+    {"cli"},
+)
+CHARTS = {"charts", "errors", "tokenizer"}
 SCREENS = {"gradio", "plotly", "playground"}
 
 
@@ -88,9 +36,10 @@ def core_modules() -> list[Path]:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Dotted names of all modules that a file imports, wherever in it."""
+    """Dotted names of all modules that a file imports, wherever in it, except when it is run as a script."""
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    body = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not is_script_guard(node)]
+    for node in (inner for outer in body for inner in ast.walk(outer)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -100,28 +49,64 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
+def is_script_guard(node: ast.stmt) -> bool:
+    """Whether this is `if __name__ == "__main__":`, where a module may hand over to its command in cli/."""
+    return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
+
+
 def home_of(dotted: str) -> str | None:
     """`nanollm.inference.generate` → `inference`; None for what is not ours."""
     parts = dotted.split(".")
     return parts[1] if parts[0] == "nanollm" and len(parts) > 1 else None
 
 
+# What each package of the page may import of the page. Features do not import each other; the page assembles them.
+FEATURE = {"components", "services", "context", "handlers", "selection"}
+PAGE: dict[str, set[str]] = {
+    "handlers": set(),
+    "selection": set(),
+    "settings": set(),
+    "services": {"handlers", "selection"},
+    "public": {"handlers", "services", "settings"},
+    "components": FEATURE,  # some are wired to the context
+    "context": {"components", "handlers", "public", "services", "settings"},
+    "shell": FEATURE,
+    "corpus": FEATURE,
+    "train": FEATURE,
+    "sample": FEATURE,
+    "attention": FEATURE,
+    "compare": FEATURE | {"shell"},  # each column has a time bar
+    "api": FEATURE | {"attention", "compare"},  # parses heads and columns like their tabs
+}
+
+
+def page_modules() -> list[Path]:
+    return sorted((ROOT / "playground").rglob("*.py"))
+
+
+@pytest.mark.parametrize("path", page_modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_packages_of_the_page_import_only_what_they_may(path: Path) -> None:
+    package = path.relative_to(ROOT / "playground").with_suffix("").parts[0]
+    if package not in ("__init__", "page"):
+        modules = (dotted.split(".") for dotted in imports_of(path) if dotted.startswith("playground."))
+        assert {parts[1] for parts in modules} <= PAGE[package] | {package}
+
+
 @pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_imports_follow_the_arrows(path: Path) -> None:
-    parts = path.relative_to(ROOT / "nanollm").with_suffix("").parts
-    if parts[0] in ("__init__", "__main__", "cli", "experiments", "capsule", "hub"):
+def test_package_imports_run_one_way(path: Path) -> None:
+    package = path.relative_to(ROOT / "nanollm").with_suffix("").parts[0]
+    if package in ("__init__", "__main__"):
         return
-    trains = parts[0] == "runs" and parts[1] in TRAINING
-    allowed = WORKER if trains else RUNS if parts[0] == "runs" else ALLOWED[parts[0]]
-    names = {path.stem for path in core_modules()} | {path.parent.name for path in core_modules()}
-    used = {home for dotted in imports_of(path) if (home := home_of(dotted)) in names}
-    assert used - {"errors"} <= allowed | {parts[0]}
+    level = next(number for number, packages in enumerate(ORDER) if package in packages)
+    allowed = CHARTS if package == "charts" else set().union({package}, *ORDER[:level])
+    used = {home for dotted in imports_of(path) if (home := home_of(dotted)) in set().union(*ORDER)}
+    assert used <= allowed
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
 def test_the_core_knows_no_screen(path: Path) -> None:
     used = {dotted.split(".")[0] for dotted in imports_of(path)} & SCREENS
-    assert used <= ({"plotly"} if path.name == "charts.py" else set())
+    assert used <= ({"plotly"} if path.parent.name == "charts" else set())
 
 
 def test_no_pickle_anywhere() -> None:
@@ -150,8 +135,8 @@ def test_no_second_vocabulary() -> None:
             'train_with_config(model, [0, 1, 2] * 20, {"num_steps": 1, "precision": "float32", "threads": 1})',
             {"gradio", "plotly", "torch._dynamo"},  # the last is PyTorch's compiler: as slow to load as torch itself
         ),
-        ("import nanollm.charts", {"gradio", "plotly", "torch"}),
-        ("import nanollm.cli", {"gradio", "plotly", "torch"}),
+        ("import nanollm.charts.base", {"gradio", "plotly", "torch"}),
+        ("import nanollm.cli.main", {"gradio", "plotly", "torch"}),
     ],
 )
 def test_what_loads_what(statement: str, absent: set[str]) -> None:

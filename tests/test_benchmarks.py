@@ -1,4 +1,4 @@
-"""The benchmarks run to their ends and tell what they promise, at sizes that measure nothing."""
+"""The benchmarks run completely and report the documented figures, at sizes too small to measure anything."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from nanollm import corpus
 from nanollm.config import preset
+from nanollm.data import corpus
 from tests.benchmarks import distributed, sampling, texts, training
 
 pytestmark = pytest.mark.slow
@@ -30,23 +30,23 @@ def test_training(
     monkeypatch.setattr(training, "RECIPES", {name: {**r, **TINY} for name, r in training.RECIPES.items()})
     monkeypatch.setattr(training, "EVENT_STEPS", {"nano": 3})
     arguments = ["--rounds", "1", "--corpus", str(tmp_path / "text.txt")]
-    told = json.loads(printed(training, monkeypatch, capsys, *arguments, "--json"))
-    assert {"ratio", "share_of_peak", "precision", "threads"} <= told["steps"]["tiny"].keys()
-    assert told["loss"].keys() == {"adamw", "muon"} and told["loss"]["muon"]["val_loss"] > 0
-    assert told["events"]["nano"]["share"] > 0 and told["events"]["nano"]["snapshot_ms"] > 0
-    assert sum(told["profile"]["tiny"].values()) == pytest.approx(1)
+    results = json.loads(printed(training, monkeypatch, capsys, *arguments, "--json"))
+    assert {"ratio", "share_of_peak", "precision", "threads"} <= results["steps"]["tiny"].keys()
+    assert results["loss"].keys() == {"adamw", "muon"} and results["loss"]["muon"]["val_loss"] > 0
+    assert results["events"]["nano"]["share"] > 0 and results["events"]["nano"]["snapshot_ms"] > 0
+    assert sum(results["profile"]["tiny"].values()) == pytest.approx(1)
     for part, function in {"steps": "steps", "loss": "to_target", "events": "events", "profile": "profiled"}.items():
-        monkeypatch.setattr(training, function, lambda *_, part=part: told[part])
+        monkeypatch.setattr(training, function, lambda *_, part=part: results[part])
     assert len(printed(training, monkeypatch, capsys, *arguments).splitlines()) == 5
 
 
 def test_sampling(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--models", "nano", "--rounds", "1", "--context-length", "16"]
-    told = json.loads(printed(sampling, monkeypatch, capsys, *arguments, "--json"))
+    results = json.loads(printed(sampling, monkeypatch, capsys, *arguments, "--json"))
     wanted = {"times_recompute", "times_cached_torch", "past_the_window", "candidates_cost", "first_character_ms"}
-    assert wanted <= told["alone"]["nano"].keys()
-    assert told["batch"]["nano"]["times_one_stream"] > 0 and 0 < told["threads"]["nano"]["least_share"] <= 1
-    monkeypatch.setattr(sampling, "PARTS", {part: lambda *_, part=part: told[part]["nano"] for part in told})
+    assert wanted <= results["alone"]["nano"].keys()
+    assert results["batch"]["nano"]["times_one_stream"] > 0 and 0 < results["threads"]["nano"]["least_share"] <= 1
+    monkeypatch.setattr(sampling, "PARTS", {part: lambda *_, part=part: results[part]["nano"] for part in results})
     assert len(printed(sampling, monkeypatch, capsys, *arguments).splitlines()) == 6
 
 
@@ -54,15 +54,15 @@ def test_texts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(texts, "MEGABYTES", 1)
     monkeypatch.setattr(texts, "REPEATS", 1)
     monkeypatch.setattr(corpus, "MAX_IN_MEMORY", 1)  # as of a text that is worth it, the ids are in a file
-    told = texts.measure()
-    assert told["encode, MB/s, plain"] > 0 and told["batch, ms, emoji"] > 0
+    results = texts.measure()
+    assert results["encode, MB/s, plain"] > 0 and results["batch, ms, emoji"] > 0
 
 
 def test_distributed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     ways = {way: distributed.WAYS[way] for way in ("1 process x 2 threads", "2 processes x 1 thread")}
     monkeypatch.setattr(distributed, "WAYS", ways)
     arguments = ["--preset", "nano", "--rounds", "1", "--steps", "2"]
-    told = json.loads(printed(distributed, monkeypatch, capsys, *arguments, "--json"))
-    assert told["ways"].keys() == ways.keys() and told["steps"].keys() == {"nano", "small", "medium"}
-    alone, together = (told["ways"][way] for way in ways)
+    results = json.loads(printed(distributed, monkeypatch, capsys, *arguments, "--json"))
+    assert results["ways"].keys() == ways.keys() and results["steps"].keys() == {"nano", "small", "medium"}
+    alone, together = (results["ways"][way] for way in ways)
     assert alone["bytes"] == 0 and together["bytes"] > 4 * 18_752  # a gradient, and the loss

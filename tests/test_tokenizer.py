@@ -1,4 +1,4 @@
-"""Characters to ids and back, without loss, in the same order everywhere."""
+"""CharTokenizer: encoding and decoding are lossless, ids are in code-point order, invalid input is rejected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 
 
 @given(texts)
-def test_decode_undoes_encode(text: str) -> None:
+def test_decode_inverts_encode(text: str) -> None:
     tokenizer = CharTokenizer.from_text(text)
     ids = tokenizer.encode(text)
     assert tokenizer.decode(ids) == text
@@ -28,14 +28,14 @@ def test_decode_undoes_encode(text: str) -> None:
 
 
 @given(texts)
-def test_ids_follow_code_points(text: str) -> None:
+def test_ids_are_in_code_point_order(text: str) -> None:
     characters = CharTokenizer.from_text(text).characters
     assert list(characters) == sorted(characters)
     assert CharTokenizer.from_text(text[::-1]).characters == characters
 
 
 @given(texts, st.randoms())
-def test_any_order_of_a_vocabulary_is_kept(text: str, random) -> None:
+def test_a_given_vocabulary_order_is_kept(text: str, random) -> None:
     characters = list(set(text))
     random.shuffle(characters)
     tokenizer = CharTokenizer(characters)
@@ -44,7 +44,7 @@ def test_any_order_of_a_vocabulary_is_kept(text: str, random) -> None:
 
 
 @given(texts, st.text())
-def test_unknown_characters_are_named(text: str, other: str) -> None:
+def test_unknown_characters_are_named_in_the_error(text: str, other: str) -> None:
     tokenizer = CharTokenizer.from_text(text)
     missing = [c for c in dict.fromkeys(other) if c not in text]
     assert tokenizer.unknown(other) == missing
@@ -57,7 +57,7 @@ def test_unknown_characters_are_named(text: str, other: str) -> None:
 
 
 @pytest.mark.parametrize(("size", "dtype"), [(1, np.uint8), (255, np.uint8), (256, np.uint8), (257, np.uint16)])
-def test_ids_take_the_smallest_type(size: int, dtype: type) -> None:
+def test_ids_have_the_smallest_dtype(size: int, dtype: type) -> None:
     tokenizer = CharTokenizer([chr(0x100 + i) for i in range(size)])
     ids = tokenizer.encode("".join(tokenizer.characters))
     assert ids.dtype == tokenizer.id_type == dtype and ids.tolist() == list(range(size))
@@ -91,29 +91,29 @@ def test_build_vocab_reads_a_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("characters", [["ab"], [""], ["a", "a"], ["\ud800"], [7]])
-def test_odd_vocabularies_are_refused(characters: list) -> None:
+def test_invalid_vocabularies_are_rejected(characters: list) -> None:
     with pytest.raises(InputError):
         CharTokenizer(characters)
 
 
 @pytest.mark.parametrize("ids", [[3], [-1], [0.5], [True, 9], [[0, 1]], np.array([[2]]), np.array(1), "ab", [2**70]])
-def test_odd_ids_are_refused(ids: Any) -> None:
+def test_invalid_ids_are_rejected(ids: Any) -> None:
     with pytest.raises(InputError):
         CharTokenizer("abc").decode(ids)
 
 
 @pytest.mark.parametrize("text", [None, 5, b"abc", ["a", "b"], math.nan], ids=repr)
-def test_what_is_no_text_is_refused(text: Any) -> None:
+def test_encoding_a_non_string_is_rejected(text: Any) -> None:
     with pytest.raises(InputError, match="a string"):
         CharTokenizer("abc").encode(text)
 
 
-def test_an_empty_vocabulary_knows_nothing() -> None:
+def test_an_empty_vocabulary_encodes_nothing() -> None:
     assert CharTokenizer().decode(CharTokenizer().encode("")) == ""
     with pytest.raises(InputError):
         CharTokenizer().encode("a")
 
 
 @pytest.mark.parametrize(("character", "shown"), [(" ", "␣"), ("\n", "⏎"), ("\t", "⇥"), ("a", "a"), ("\x07", "U+0007")])
-def test_whitespace_can_be_seen(character: str, shown: str) -> None:
+def test_visible_shows_whitespace(character: str, shown: str) -> None:
     assert visible(character) == shown

@@ -1,1 +1,1 @@
-"""What is done with many runs at once: the same training at several sizes, and the models that come with nano-llm."""
+"""Work with several runs: scaling experiments with reports, and building the pretrained models."""

@@ -1,17 +1,15 @@
-"""The models that come with nano-llm, made from finished runs.
+"""Builds the pretrained models from finished runs.
 
-    python -m nanollm scale --corpus FILE --name shipped
-    python -m nanollm.experiments.pretrained --from checkpoints/shipped
+    python -m nanollm scale --corpus FILE --name stored
+    python -m nanollm.experiments.pretrained --from checkpoints/stored
 
-Each becomes a run folder under checkpoints/pretrained/, small enough to be handed on with the code: fewer snapshots,
-weights in float16, nothing to resume from and no log. Rounding the weights changes the model, so whatever is said of a
-snapshot (its losses, its sample) is measured again on the file as it is stored. The curve between the snapshots stays
-as training recorded it.
+Each becomes a run folder under checkpoints/pretrained/, small enough to be distributed with the code: fewer snapshots,
+float16 weights, no resume files and no log. Rounding changes the weights, so losses and samples of the snapshots are
+measured again on the stored files. The curve between the snapshots remains as recorded in training.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import sys
@@ -20,32 +18,30 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
-from nanollm.checkpoint import load_model, save_checkpoint, snapshot_name
-from nanollm.cli import CHECKPOINTS, CORPORA, Parser
-from nanollm.corpus import CorpusStore
-from nanollm.dataset import Dataset
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.dataset import Dataset
 from nanollm.errors import InputError
-from nanollm.evaluation import evaluate
-from nanollm.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
-from nanollm.exit_status import status_of
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
 from nanollm.explain.ablation import measure_means, save_means
-from nanollm.explain.findings import find, save_findings
-from nanollm.runs import folder as names
+from nanollm.explain.findings import measure_findings, save_findings
+from nanollm.runs import run_files
+from nanollm.runs.process.training import snapshot_sample
 from nanollm.runs.record import Run, Snapshot, write_status
-from nanollm.runs.training import snapshot_sample
-from nanollm.workload import MAX_EVAL_CHARACTERS
+from nanollm.train.checkpoint import load_model, save_checkpoint, snapshot_name
+from nanollm.train.evaluation import evaluate
+from nanollm.train.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
+from nanollm.train.workload import MAX_EVAL_CHARACTERS
 
-KEPT = {"nano": 20, "small": 12, "medium": 4}  # snapshots of each; a bigger model's take more room
-MAX_BYTES = 12_000_000  # of all shipped models together
-ROUNDING = 0.005  # nats that a loss may change by when weights are rounded to float16
+SNAPSHOT_COUNTS = {"nano": 20, "small": 12, "medium": 4}  # snapshots per preset; larger models need more space
+MAX_BYTES = 12_000_000  # limit for all pretrained models together
+ROUNDING = 0.005  # tolerated change of a loss in nats due to rounding to float16
 
 Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
-class Shipped:
-    """A snapshot as it is stored: what was measured on its file, losses in nats a character."""
+class StoredSnapshot:
+    """A stored snapshot and what was measured on its file. Losses in nats per character."""
 
     step: int
     train_loss: float
@@ -53,64 +49,42 @@ class Shipped:
     sample: str
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Turn finished runs into the models that come with nano-llm."""
-    parser = Parser(prog="python -m nanollm.experiments.pretrained", description=main.__doc__)
-    parser.add_argument(
-        "--from", dest="sources", nargs="+", type=Path, required=True, metavar="DIR",
-        help="folders of finished runs, or of a scaling experiment (of each preset, its first run)",
-    )  # fmt: skip
-    parser.add_argument(
-        "--to", type=Path, default=CHECKPOINTS / names.SHIPPED, help="where they go (default: checkpoints/pretrained)"
-    )
-    parser.add_argument(
-        "--corpora", type=Path, default=CORPORA, help="where their text is kept (default: data/corpora)"
-    )
-    parser.add_argument("--corpus-name", help="what their text is called (default: as it was called in training)")
-    parser.add_argument("--machine", default="", help="where they were trained, for runs that do not say so themselves")
-    arguments = parser.parse_args(argv)
-    return status_of(lambda: _ship(arguments))
-
-
-def ship(
+def build_pretrained(
     runs: Sequence[Run], root: Path, corpora: CorpusStore, *, corpus_name: str | None = None, machine: str = ""
 ) -> list[Path]:
-    """Make the shipped folder of each run under `root`, in the place of an earlier one of its preset.
+    """Build a pretrained folder for each run under `root`, replacing an earlier one of the same preset.
 
-    `corpus_name` is what their text is called from now on; `machine` goes into run.json where a run does not name its.
-    Raises InputError, and changes nothing, if a run is not a finished one of a preset in KEPT that began from nothing,
-    if two are of the same preset, if their text is gone, or if everything together would be larger than MAX_BYTES.
+    `corpus_name` is the new name of their text; `machine` is recorded for runs that do not name their machine.
+    Raises InputError, and changes nothing, if a run is not finished, not of a preset in SNAPSHOT_COUNTS or a fork,
+    if two have the same preset, if their text is missing, or if the total size would exceed MAX_BYTES.
     """
     for run in runs:
         _require_finished(run)
     if len({run.preset for run in runs}) < len(runs):
-        raise InputError("Two of these runs are of the same preset: name one of each.")
+        raise InputError("Two of these runs have the same preset: name one run per preset.")
     root.mkdir(parents=True, exist_ok=True)
-    asides = [root / f".new-{run.preset}-{os.getpid()}" for run in runs]
+    temporaries = [root / f".new-{run.preset}-{os.getpid()}" for run in runs]
     try:
-        for run, aside in zip(runs, asides, strict=True):
-            _write(run, aside, corpora, {"corpus_name": corpus_name, "machine": machine})
+        for run, temporary in zip(runs, temporaries, strict=True):
+            _write(run, temporary, corpora, {"corpus_name": corpus_name, "machine": machine})
         staying = [path for path in root.glob("[!.]*") if path.name not in {run.preset for run in runs}]
-        size = sum(map(_size, [*asides, *staying]))
+        size = sum(map(_size, [*temporaries, *staying]))
         if size > MAX_BYTES:
-            raise InputError(f"These models would take {size / 1e6:.1f} MB, the limit is {MAX_BYTES / 1e6:.0f} MB.")
-        return [_into_place(aside, root / str(run.preset)) for run, aside in zip(runs, asides, strict=True)]
+            raise InputError(
+                f"These models would take {size / 1e6:.1f} MB, but the limit is {MAX_BYTES / 1e6:.0f} MB: keep fewer "
+                "snapshots."
+            )
+        pairs = zip(runs, temporaries, strict=True)
+        return [_move_into_place(temporary, root / str(run.preset)) for run, temporary in pairs]
     finally:
-        for aside in asides:
-            shutil.rmtree(aside, ignore_errors=True)
+        for temporary in temporaries:
+            shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _ship(arguments: argparse.Namespace) -> int:
-    said = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
-    for folder in ship(_runs(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **said):
-        print(_sentence(folder))
-    return 0
+def thin(items: Sequence[Item], count: int, best: int) -> list[Item]:
+    """At most `count` (≥ 2) of the items: the first, the one at index `best`, and an even selection of the others.
 
-
-def thinned(items: Sequence[Item], count: int, best: int) -> list[Item]:
-    """At most `count` (≥ 2) of the items: the first, that at index `best`, and others evenly spread over the rest.
-
-    The last has no right of its own: beside a best one just before it, it would show nothing new.
+    The last item is not always included, because it adds little if the best one is just before it.
     """
     if len(items) <= count:
         return list(items)
@@ -121,8 +95,8 @@ def thinned(items: Sequence[Item], count: int, best: int) -> list[Item]:
     return [items[index] for index in sorted(wanted)]
 
 
-def _runs(sources: Sequence[Path]) -> list[Run]:
-    """The runs in the named folders; of an experiment, the first one of each preset. Raises InputError."""
+def runs_in(sources: Sequence[Path]) -> list[Run]:
+    """The runs in the given folders; of an experiment, the first run of each preset. Raises InputError."""
     runs: list[Run] = []
     for source in sources:
         if not (source / EXPERIMENT).exists():
@@ -131,69 +105,70 @@ def _runs(sources: Sequence[Path]) -> list[Run]:
         first: dict[str | None, Run] = {}
         for run in Experiment.open(source).runs():
             first.setdefault(run.preset, run)
-        runs += [run for preset, run in first.items() if preset in KEPT]
+        runs += [run for preset, run in first.items() if preset in SNAPSHOT_COUNTS]
     return runs
 
 
 def _require_finished(run: Run) -> None:
-    if run.preset not in KEPT:
-        raise InputError(f"{run.title!r} is not a run of {', '.join(KEPT)}: only those are shipped.")
+    if run.preset not in SNAPSHOT_COUNTS:
+        raise InputError(f"{run.title!r} has preset {run.preset}: choose a run of {', '.join(SNAPSHOT_COUNTS)}.")
     if run.parent:
-        raise InputError(f"{run.title!r} continues another run: ship one that anybody can repeat from the beginning.")
+        raise InputError(f"{run.title!r} is a fork: use a run that can be reproduced from scratch.")
     if (state := run.status().state) != "completed":
         raise InputError(f"{run.title!r} is {state}: let it finish first.")
 
 
-def _write(run: Run, aside: Path, corpora: CorpusStore, said: Mapping[str, str | None]) -> None:
+def _write(run: Run, temporary: Path, corpora: CorpusStore, labels: Mapping[str, str | None]) -> None:
     snapshots = run.snapshots()
     best = next(index for index, snapshot in enumerate(snapshots) if snapshot.best)
     sha256 = str(run.corpus.get("sha256"))
     data = Dataset.from_ids(corpora.encoded(sha256)[1], run.train_config.validation_fraction)
-    aside.mkdir()
-    shipped = [_store(snapshot, aside, data) for snapshot in thinned(snapshots, KEPT[str(run.preset)], best)]
+    temporary.mkdir()
+    stored = [_store(snapshot, temporary, data) for snapshot in thin(snapshots, SNAPSHOT_COUNTS[str(run.preset)], best)]
     baselines = run.baselines or corpora.baselines(sha256, run.train_config.validation_fraction)
-    names.write_json(aside / names.BASELINES, asdict(baselines))
-    rows = _events(run, {snapshot.step: snapshot for snapshot in shipped})
-    (aside / names.METRICS).write_text("".join(to_json(row) + "\n" for row in rows), encoding="utf-8")
-    names.write_json(aside / names.RUN, _about(run, shipped, said))
+    run_files.write_json(temporary / run_files.BASELINES, asdict(baselines))
+    rows = _events(run, {snapshot.step: snapshot for snapshot in stored})
+    (temporary / run_files.METRICS).write_text("".join(to_json(row) + "\n" for row in rows), encoding="utf-8")
+    run_files.write_json(temporary / run_files.RUN, _about(run, stored, labels))
     status = run.status()
-    best_loss = min((s.val_loss for s in shipped if s.val_loss is not None), default=None)
+    best_loss = min((s.val_loss for s in stored if s.val_loss is not None), default=None)
     more = {"seconds": status.seconds, "val_loss": best_loss, "peak_bytes": status.peak_bytes}
-    write_status(aside, "completed", step=status.step, **more)
+    write_status(temporary, "completed", step=status.step, **more)
 
 
-def _store(snapshot: Snapshot, aside: Path, data: Dataset) -> Shipped:
-    """Write a snapshot in half precision, and measure what was written."""
-    path = aside / snapshot_name(snapshot.step)
+def _store(snapshot: Snapshot, temporary: Path, data: Dataset) -> StoredSnapshot:
+    """Write a snapshot in half precision and measure the written model."""
+    path = temporary / snapshot_name(snapshot.step)
     loaded = load_model(snapshot.path)
     facts = {"step": snapshot.step, "tokenizer": loaded.tokenizer, "train_config": loaded.info.train_config}
     save_checkpoint(path, loaded.model, **facts, half=True)
-    stored = load_model(path)  # float32 again, with the numbers that float16 has kept
-    val_loss = evaluate(stored.model, data.val, max_characters=len(data.val))
-    train_loss = evaluate(stored.model, data.train, max_characters=min(len(data.val), MAX_EVAL_CHARACTERS))
-    assert train_loss is not None, "a run learned from this text"
-    save_checkpoint(path, stored.model, **facts, half=True, train_loss=train_loss, val_loss=val_loss)
+    reloaded = load_model(path)  # float32 with the values rounded to float16
+    val_loss = evaluate(reloaded.model, data.val, max_characters=len(data.val))
+    train_loss = evaluate(reloaded.model, data.train, max_characters=min(len(data.val), MAX_EVAL_CHARACTERS))
+    assert train_loss is not None, "the training split is not empty"
+    save_checkpoint(path, reloaded.model, **facts, half=True, train_loss=train_loss, val_loss=val_loss)
     held_out = data.val if len(data.val) > 1 else data.train
-    means = measure_means(stored.model, held_out)
-    save_means(names.means_beside(path), means)  # so that ablation needs no text
-    found = find(stored.model, stored.tokenizer, held_out, means, backups=snapshot.best)
-    save_findings(names.findings_beside(path), found)
+    means = measure_means(reloaded.model, held_out)
+    save_means(run_files.means_path(path), means)  # so that ablation does not need the text
+    found = measure_findings(reloaded.model, reloaded.tokenizer, held_out, means, backups=snapshot.best)
+    save_findings(run_files.findings_path(path), found)
     seed = loaded.info.train_config.seed if loaded.info.train_config else 0
-    return Shipped(snapshot.step, train_loss, val_loss, snapshot_sample(stored.model, stored.tokenizer, seed))
+    sample = snapshot_sample(reloaded.model, reloaded.tokenizer, seed)
+    return StoredSnapshot(snapshot.step, train_loss, val_loss, sample)
 
 
-def _events(run: Run, shipped: dict[int, Shipped]) -> list[Event]:
-    """The run's record as if it had kept only these snapshots, and as it looks with what was measured on them.
+def _events(run: Run, stored: dict[int, StoredSnapshot]) -> list[Event]:
+    """The run's events with only these snapshots, and with the losses and samples measured on the stored files.
 
-    What training measured between them stays where it measured as is measured here: losses on different parts of a text
-    do not belong on one curve.
+    Evaluations between the snapshots are kept only if they are comparable: losses on different parts of the text must
+    not appear on one curve.
     """
     rows: list[Event] = []
-    comparable = _comparable(run, shipped)
+    comparable = _comparable(run, stored)
     for event in run.events():
-        measured = shipped.get(event.step)
+        measured = stored.get(event.step)
         if isinstance(event, Resume) or (isinstance(event, Start) and rows):
-            continue  # where it was interrupted says nothing about the model
+            continue  # interruptions are irrelevant for the model
         if isinstance(event, Checkpoint):
             if measured and event.kind in ("snapshot", "best"):
                 rows.append(replace(event, kind="snapshot", replaces=""))
@@ -210,22 +185,22 @@ def _events(run: Run, shipped: dict[int, Shipped]) -> list[Event]:
     return rows
 
 
-def _comparable(run: Run, shipped: dict[int, Shipped]) -> bool:
-    """Whether training found nearly the losses that the stored snapshots have."""
-    pairs = [(event.val_loss, shipped[event.step].val_loss) for event in run.events()
-             if isinstance(event, Eval) and event.step in shipped]  # fmt: skip
+def _comparable(run: Run, stored: dict[int, StoredSnapshot]) -> bool:
+    """Whether the losses in training are close to those of the stored snapshots."""
+    pairs = [(event.val_loss, stored[event.step].val_loss) for event in run.events()
+             if isinstance(event, Eval) and event.step in stored]  # fmt: skip
     return all(abs(there - here) < ROUNDING for there, here in pairs if there is not None and here is not None)
 
 
-def _about(run: Run, shipped: Sequence[Shipped], said: Mapping[str, str | None]) -> dict:
-    """run.json: what the run said of itself, and where and how well it was trained."""
-    about = names.read_json(run.folder / names.RUN)
+def _about(run: Run, stored: Sequence[StoredSnapshot], labels: Mapping[str, str | None]) -> dict:
+    """The content of run.json: that of the run, plus where it was trained and its best losses."""
+    about = run_files.read_json(run.folder / run_files.RUN)
     start = next(event for event in run.events() if isinstance(event, Start))
-    best = min(shipped, key=lambda snapshot: (snapshot.val_loss is None, snapshot.val_loss or 0.0, -snapshot.step))
-    corpus = {**run.corpus, "name": said["corpus_name"] or run.corpus.get("name")}
+    best = min(stored, key=lambda snapshot: (snapshot.val_loss is None, snapshot.val_loss or 0.0, -snapshot.step))
+    corpus = {**run.corpus, "name": labels["corpus_name"] or run.corpus.get("name")}
     made = {
         "torch": start.torch,
-        "machine": start.machine or said["machine"],
+        "machine": start.machine or labels["machine"],
         "device": start.device,
         "precision": start.precision,
         "threads": start.threads,
@@ -237,12 +212,12 @@ def _about(run: Run, shipped: Sequence[Shipped], said: Mapping[str, str | None])
     return {**about, "title": f"{run.preset} · {corpus['name']}", "corpus": corpus, "made": made}
 
 
-def _into_place(aside: Path, folder: Path) -> Path:
-    """Give a new folder its name; the one that had it before is gone only once the new one is there."""
-    former = aside.with_name(f".old-{aside.name}")
+def _move_into_place(temporary: Path, folder: Path) -> Path:
+    """Rename a new folder to its final name, replacing an existing one afterwards."""
+    former = temporary.with_name(f".old-{temporary.name}")
     if folder.exists():
         os.rename(folder, former)
-    os.rename(aside, folder)
+    os.rename(temporary, folder)
     shutil.rmtree(former, ignore_errors=True)
     return folder
 
@@ -251,15 +226,18 @@ def _size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def _sentence(folder: Path) -> str:
-    made = names.read_json(folder / names.RUN)["made"]
+def describe(folder: Path) -> str:
+    """Describe a pretrained folder in one line: snapshots, size, losses and origin."""
+    made = run_files.read_json(folder / run_files.RUN)["made"]
     loss = f"validation loss {made['val_loss']:.4f}" if made["val_loss"] is not None else "no validation loss"
     files = len(list(folder.glob("checkpoint_*.safetensors")))
     return (
         f"{folder.name}: {files} snapshots, {_size(folder) / 1e6:.2f} MB; {loss} at step {made['best_step']:,}, "
-        f"training loss {made['train_loss']:.4f}; {made['machine'] or 'an unnamed machine'}, torch {made['torch']}"
+        f"training loss {made['train_loss']:.4f}; {made['machine'] or 'unknown machine'}, torch {made['torch']}"
     )
 
 
 if __name__ == "__main__":
+    from nanollm.cli.pretrained import main
+
     sys.exit(main())

@@ -1,6 +1,6 @@
-"""An experiment as one HTML file that opens anywhere, without a network: charts, samples, tables, and what they mean.
+"""The report of an experiment: one self-contained HTML file with charts, samples and tables.
 
-Everything that a run or a text says is escaped: a sample may contain markup.
+All text from runs and corpora is escaped, because samples and names may contain markup.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from nanollm.charts import DARK, LIGHT, Figure, Palette, plotly_js
+from nanollm.charts.base import DARK, LIGHT, Figure, Palette, plotly_js
 from nanollm.experiments.results import SAMPLE, Result, figures, results, samples, write_results
 from nanollm.experiments.scaling import Experiment
-from nanollm.files import write_whole
+from nanollm.files import write_atomic
 
 REPORT = "report.html"
 _COUNTS = {1: "One point is", 2: "Two points are", 3: "Three points are", 4: "Four points are"}
@@ -30,7 +30,7 @@ _CHARTS = {
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table: its head, and what stands in it for a run."""
+    """A table column: its header and one cell per run."""
 
     head: str
     cells: Sequence[str]
@@ -39,25 +39,25 @@ class Column:
 def write(experiment: Experiment) -> Path:
     """Write results.json, results.csv and report.html into the experiment's folder; returns the report's path.
 
-    Raises OSError if the disk refuses.
+    Raises OSError if the disk cannot be written.
     """
     texts = samples(experiment)
     write_results(experiment, texts)
     path = experiment.folder / REPORT
-    write_whole(path, page(experiment, texts).encode())
+    write_atomic(path, page(experiment, texts).encode())
     return path
 
 
 def page(experiment: Experiment, texts: dict[str, str]) -> str:
-    """The report; `texts` is what samples() gave."""
+    """The report as HTML; `texts` is the result of samples()."""
     found = results(experiment)
     themes = {"light": figures(experiment, LIGHT), "dark": figures(experiment, DARK)}
     corpus, plan = experiment.corpus, experiment.plan
     title = f"{_listed(plan.presets)} on {corpus.name}"
-    scale = f", each for {plan.num_steps_scale:g} of its usual steps" if plan.num_steps_scale != 1 else ""
+    scale = f", each for {plan.num_steps_scale:g} × its default steps" if plan.num_steps_scale != 1 else ""
     learned = (
-        f"Models of {_number_word(len(plan.presets))} from the same code, trained on the same "
-        f"{corpus.characters:,} characters{scale}. Nothing but their configuration differs."
+        f"Models of {_number_word(len(plan.presets))}, trained with the same code on the same "
+        f"{corpus.characters:,} characters{scale}. They differ only in their configuration."
     )
     parts = [
         f"<h1>{escape(title)}</h1>",
@@ -65,10 +65,10 @@ def page(experiment: Experiment, texts: dict[str, str]) -> str:
         _caution(found),
         _unfinished(found, len(experiment.members)),
         _table("Results", _outcome(found)),
-        "<h2>How they learned</h2>",
-        "<p>Solid: validation loss, on the end of the text, which no model learned from. Faint: training loss. "
-        "Dashed: what plain counting achieves. Against size: a dot for validation at the end, a ring for training, a "
-        "diamond where validation had been lower before.</p>",
+        "<h2>Loss curves</h2>",
+        "<p>Solid: validation loss, on the end of the text, which is not used for training. Faint: training loss. "
+        "Dashed: n-gram baselines. Loss by size: dots are final validation losses, rings final training losses, "
+        "diamonds lower validation losses at an earlier step.</p>",
         _key(plan.presets),
         f'<div class="charts">{"".join(map(_chart, _CHARTS))}</div>',
         _samples(found, texts),
@@ -89,11 +89,11 @@ def _caution(found: Sequence[Result]) -> str:
     if not sizes:
         return ""
     points = _COUNTS.get(sizes, f"{sizes} points are")
-    verdict = "no line at all" if sizes == 1 else "a line, not a law"
+    conclusion = "no line at all" if sizes == 1 else "a line, not a law"
     return (
-        f'<p class="caution"><strong>{points} {verdict}.</strong> They show which way it goes on this text, not how '
-        "far it goes on: no curve is fitted through them. The presets differ in steps, learning rate and dropout as "
-        "well as in size, so this compares whole recipes.</p>"
+        f'<p class="caution"><strong>{points} {conclusion}.</strong> They show the trend on this text, but '
+        "do not allow an extrapolation, so no curve is fitted. The presets differ in steps, learning rate and dropout "
+        "as well as in size, so this compares complete configurations.</p>"
     )
 
 
@@ -101,11 +101,11 @@ def _unfinished(found: Sequence[Result], wanted: int) -> str:
     waiting = wanted - sum(result.state == "completed" for result in found)
     if not waiting:
         return ""
-    told = [f"{escape(r.title)} is {r.state} at step {r.steps:,} of {r.num_steps:,}" for r in found]
-    open_ones = "; ".join(sentence for sentence, r in zip(told, found, strict=True) if r.state != "completed")
+    descriptions = [f"{escape(r.title)} is {r.state} at step {r.steps:,} of {r.num_steps:,}" for r in found]
+    open_ones = "; ".join(sentence for sentence, r in zip(descriptions, found, strict=True) if r.state != "completed")
     return (
-        f'<p class="caution">Not finished: {waiting} of {wanted} runs are still to be trained to their end'
-        f"{f' ({open_ones})' if open_ones else ''}. The same command goes on.</p>"
+        f'<p class="caution">Not finished: {waiting} of {wanted} runs are not completed'
+        f"{f' ({open_ones})' if open_ones else ''}. Run the same command to continue.</p>"
     )
 
 
@@ -116,9 +116,9 @@ def _outcome(found: Sequence[Result]) -> list[Column]:
         Column("steps", [f"{r.steps:,}" for r in found]),
         Column("lowest validation loss", [_loss(r.best_val_loss) for r in found]),
         Column("at step", [_count(r.best_step) for r in found]),
-        Column("training loss then", [_loss(r.best_train_loss) for r in found]),
-        Column("validation loss at the end", [_loss(r.final_val_loss) for r in found]),
-        Column("choosing among", [_choices(r.best_val_loss) for r in found]),
+        Column("training loss at that step", [_loss(r.best_train_loss) for r in found]),
+        Column("final validation loss", [_loss(r.final_val_loss) for r in found]),
+        Column("perplexity", [_perplexity(r.best_val_loss) for r in found]),
     ]
 
 
@@ -131,10 +131,10 @@ def _cost(found: Sequence[Result]) -> list[Column]:
     return [
         *_names(found),
         Column("characters seen", [f"{r.characters:,}" for r in found]),
-        Column("seconds of training", [_decimal(r.seconds) for r in found]),
-        Column("characters a second", [_count(r.characters_per_second) for r in found]),
-        Column("operations, estimated", [f"{r.flops:.2e}" for r in found]),
-        Column("most memory of its process", [_megabytes(r.peak_bytes) for r in found]),
+        Column("training time (s)", [_decimal(r.seconds) for r in found]),
+        Column("characters per second", [_count(r.characters_per_second) for r in found]),
+        Column("FLOPs (estimated)", [f"{r.flops:.2e}" for r in found]),
+        Column("peak process memory", [_megabytes(r.peak_bytes) for r in found]),
         Column("arithmetic", [f"{r.precision}, {_threads(r.threads)}, {r.device}" for r in found]),
     ]
 
@@ -157,13 +157,13 @@ def _chart(name: str) -> str:
 
 
 def _key(presets: Sequence[str]) -> str:
-    """Which colour is whose, in all charts."""
+    """The legend of all charts."""
     marks = (f'<span style="--run: var(--run-{i % 5})">{escape(name)}</span>' for i, name in enumerate(presets))
     return f'<p class="key">{"".join(marks)}</p>'
 
 
 def _samples(found: Sequence[Result], texts: dict[str, str]) -> str:
-    """One column for each preset: with several seeds, its first."""
+    """One sample per preset (the first seed)."""
     first: dict[str, Result] = {}
     for result in found:
         if texts.get(result.run):
@@ -175,38 +175,38 @@ def _samples(found: Sequence[Result], texts: dict[str, str]) -> str:
         f"{_loss(r.best_val_loss)}</p><pre>{escape(texts[r.run])}</pre></section>"
         for r in first.values()
     )
-    dials = f"temperature {SAMPLE['temperature']}, top-k {SAMPLE['top_k']}, seed {SAMPLE['seed']}"
-    return f'<h2>What they write</h2><p>All from a new line, {dials}.</p><div class="samples">{columns}</div>'
+    sampling = f"temperature {SAMPLE['temperature']}, top-k {SAMPLE['top_k']}, seed {SAMPLE['seed']}"
+    return f'<h2>Samples</h2><p>All start at a new line, with {sampling}.</p><div class="samples">{columns}</div>'
 
 
 def _method(experiment: Experiment, found: Sequence[Result]) -> str:
     corpus = experiment.corpus
-    machines = sorted({f"{r.machine or 'a machine without a name'}, torch {r.torch}" for r in found})
+    machines = sorted({f"{r.machine or 'unknown machine'}, torch {r.torch}" for r in found})
     flags = f"--presets {' '.join(experiment.plan.presets)} --seeds {' '.join(map(str, experiment.plan.seeds))}"
     scale = experiment.plan.num_steps_scale
     command = f"python -m nanollm scale --corpus FILE {flags}" + (f" --num-steps-scale {scale:g}" if scale != 1 else "")
     lines = [
-        f"Made by <code>{escape(command)}</code>",
+        f"Command: <code>{escape(command)}</code>",
         f"Text: {escape(corpus.name)}, {corpus.characters:,} characters, {corpus.vocab_size:,} different, SHA-256 "
         f"<code>{corpus.sha256}</code>",
         f"Trained on: {escape('; '.join(machines))}",
-        "Losses are nats a character. “Choosing among” is e to their power: among so many equally likely characters "
-        "it would be as hard to guess.",
-        "Operations are estimated as three forward passes over what was read: two for each weight of a matrix "
-        "product, and attention's two products over a full window.",
-        "Seconds are those of the training steps: no trial of precisions and threads before them, no evaluating, no "
-        "saving, no waiting in the queue. Memory is that of the whole process, with torch's own hundreds of megabytes.",
-        "Every number is in results.json and results.csv beside this file.",
+        "Losses are in nats per character. Perplexity is exp(loss): as uncertain as a fair choice among that many "
+        "characters.",
+        "FLOPs are estimated as three forward passes over the training characters: two operations per weight of each "
+        "matrix product, plus attention's two products over a full window.",
+        "Training time covers only the steps, without calibration, evaluation, saving and waiting in the queue. Memory "
+        "is that of the whole process, including some hundred megabytes for torch.",
+        "All numbers are in results.json and results.csv next to this file.",
     ]
-    return f"<h2>How it was made</h2><ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
+    return f"<h2>Method</h2><ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
 
 
 def _loss(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}"
 
 
-def _choices(loss: float | None) -> str:
-    return "–" if loss is None else f"{math.exp(loss):.1f} characters"
+def _perplexity(loss: float | None) -> str:
+    return "–" if loss is None else f"{math.exp(loss):.1f}"
 
 
 def _count(value: float | None) -> str:
@@ -234,7 +234,7 @@ def _number_word(count: int) -> str:
 
 
 def _as_script(themes: dict[str, dict[str, Figure]]) -> str:
-    """JSON that may stand inside a script element: nothing in it can end that element."""
+    """JSON for a script element, with “<” escaped so that it cannot end the element."""
     return json.dumps(themes, allow_nan=False).replace("<", "\\u003c")
 
 

@@ -1,6 +1,6 @@
-"""What an experiment found: numbers and texts read off its runs, as charts, results.json, results.csv.
+"""Results of an experiment: metrics and samples of its runs, as charts, results.json and results.csv.
 
-Losses are nats a character, on text that the models did not learn from. Nothing here is fitted or extrapolated.
+Losses are in nats per character on the validation split. Nothing is fitted or extrapolated.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from nanollm.charts import LIGHT, Figure, Palette, references_of
-from nanollm.checkpoint import load_model
+from nanollm.charts.base import LIGHT, Figure, Palette, references_of
+from nanollm.charts.scaling import LossCurve, SizePoint, loss_curves_figure, size_figure
 from nanollm.errors import InputError
-from nanollm.events import Start, Step
 from nanollm.experiments.scaling import Experiment, training_flops
-from nanollm.files import write_whole
+from nanollm.files import write_atomic
 from nanollm.inference.generate import generate_text
 from nanollm.runs.record import Run
-from nanollm.runs.table import harmless
-from nanollm.scaling_charts import Course, SizePoint, course_figure, size_figure
+from nanollm.runs.table import escape_formula
+from nanollm.train.checkpoint import load_model
+from nanollm.train.events import Start, Step
 
 SAMPLE_LENGTH = 400
 SAMPLE = {"prompt": "", "temperature": 0.8, "top_k": 40, "seed": 42}
 
-# Name, title of the axis, and whether it is logarithmic, of what a loss is drawn against.
+# X axes of the loss charts: name → (title, logarithmic).
 AXES = {
     "steps": ("steps", False),
     "characters": ("characters seen", True),
@@ -39,7 +39,7 @@ AXES = {
 
 @dataclass(frozen=True)
 class Result:
-    """One run of an experiment, in figures. None where something was not measured (yet)."""
+    """Metrics of one run of an experiment. None: not measured (yet)."""
 
     run: str
     title: str
@@ -68,13 +68,13 @@ class Result:
 
 
 def results(experiment: Experiment) -> list[Result]:
-    """What is known of each run that has begun, in the order of the experiment."""
+    """The results of all runs that have started, in the order of the experiment."""
     return [result(run) for run in experiment.runs() if run.curve().eval_steps]
 
 
 def result(run: Run) -> Result:
-    """What is known of one run."""
-    status, curve, trial = run.status(), run.curve(), _trial_seconds(run)
+    """The results of one run."""
+    status, curve, calibration = run.status(), run.curve(), _calibration_seconds(run)
     start = next((event for event in run.events() if isinstance(event, Start)), None)
     speeds = [event.tokens_per_second for event in run.events() if isinstance(event, Step) and event.tokens_per_second]
     evals = zip(curve.val_loss, curve.eval_steps, curve.train_loss, strict=True)
@@ -91,7 +91,7 @@ def result(run: Run) -> Result:
         steps=status.step,
         characters=status.step * run.train_config.batch_size * run.model_config.context_length,
         flops=training_flops(run, status.step),
-        seconds=status.seconds - trial if status.seconds is not None else None,
+        seconds=status.seconds - calibration if status.seconds is not None else None,
         characters_per_second=statistics.median(speeds) if speeds else None,
         peak_bytes=status.peak_bytes,
         best_val_loss=best[0],
@@ -107,21 +107,21 @@ def result(run: Run) -> Result:
     )
 
 
-def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, Course]:
-    """A run's losses against each of AXES."""
+def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, LossCurve]:
+    """A run's loss curves over each of AXES."""
     curve = run.curve()
     a_step = run.train_config.batch_size * run.model_config.context_length
     against = {
         "steps": list(curve.eval_steps),
         "characters": [step * a_step for step in curve.eval_steps],
-        "seconds": [seconds - _trial_seconds(run) for seconds in curve.eval_seconds],
+        "seconds": [seconds - _calibration_seconds(run) for seconds in curve.eval_seconds],
         "flops": [training_flops(run, step) for step in curve.eval_steps],
     }
-    return {axis: Course(x, curve.val_loss, curve.train_loss, name, colour) for axis, x in against.items()}
+    return {axis: LossCurve(x, curve.val_loss, curve.train_loss, name, colour) for axis, x in against.items()}
 
 
 def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figure]:
-    """All charts of an experiment: the loss against each of AXES, and under "size" the final one against parameters."""
+    """All charts of an experiment: the loss over each of AXES, and under "size" the final loss over parameters."""
     runs = [run for run in experiment.runs() if run.curve().eval_steps]
     colours = {name: colour for colour, name in enumerate(experiment.plan.presets)}
     several = len(experiment.plan.seeds) > 1
@@ -134,23 +134,23 @@ def figures(experiment: Experiment, palette: Palette = LIGHT) -> dict[str, Figur
     drawn: dict[str, Figure] = {}
     for axis, (title, logarithmic) in AXES.items():
         chosen = [line[axis] for line in lines]
-        drawn[axis] = course_figure(
+        drawn[axis] = loss_curves_figure(
             chosen, title, logarithmic=logarithmic, references=references, revision=axis, palette=palette
         )
-        drawn[axis]["layout"]["showlegend"] = False  # which colour is whose is said once for all of them
+        drawn[axis]["layout"]["showlegend"] = False  # the page has one legend for all charts
     points = [
         SizePoint(
             r.parameters, r.final_val_loss, r.best_val_loss, r.final_train_loss, r.preset, colours.get(r.preset, 0)
         )
         for r in map(result, runs)
     ]
-    # The hardest one to pass is enough here; blind guessing would press everything else together.
+    # Only the lowest baseline: the uniform guess would compress the scale.
     drawn["size"] = size_figure(points, references=references[1:][-1:], revision="size", palette=palette)
     return drawn
 
 
 def sample(run: Run) -> str:
-    """What the run's best snapshot writes, from a new line, with the same draws for every run; "" if it cannot."""
+    """A sample of the run's best snapshot with the same settings and seed for all runs; "" if unavailable."""
     best = next((snapshot for snapshot in run.snapshots() if snapshot.best), None)
     if best is None:
         return ""
@@ -162,7 +162,7 @@ def sample(run: Run) -> str:
 
 
 def samples(experiment: Experiment) -> dict[str, str]:
-    """A sample of each run that has a snapshot, by the run's id."""
+    """Samples of all runs that have a snapshot, by run id."""
     return {run.id: text for run in experiment.runs() if (text := sample(run))}
 
 
@@ -178,12 +178,12 @@ def write_results(experiment: Experiment, texts: dict[str, str]) -> None:
         "sampling": {**SAMPLE, "max_length": SAMPLE_LENGTH},
         "runs": [{**asdict(r), "curve": _curve(runs[r.run]), "sample": texts.get(r.run, "")} for r in found],
     }
-    write_whole(experiment.folder / "results.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
-    write_whole(experiment.folder / "results.csv", to_csv(found).encode())
+    write_atomic(experiment.folder / "results.json", json.dumps(about, ensure_ascii=False, indent=1).encode())
+    write_atomic(experiment.folder / "results.csv", to_csv(found).encode())
 
 
 def read_results(folder: Path) -> dict[str, Any]:
-    """What write_results() wrote; empty if it is not there."""
+    """The content of results.json; empty if it is missing or damaged."""
     try:
         return json.loads((folder / "results.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -191,19 +191,19 @@ def read_results(folder: Path) -> dict[str, Any]:
 
 
 def to_csv(found: Sequence[Result]) -> str:
-    """One line a run under the names of Result's fields; an empty cell where something was not measured.
+    """One CSV row per run, with Result's fields as columns; empty cells for values that were not measured.
 
-    No title becomes a formula in a spreadsheet.
+    Cells that a spreadsheet would read as formulas are escaped.
     """
     written = io.StringIO()
     table = csv.writer(written, lineterminator="\n")
     table.writerow([field.name for field in fields(Result)])
-    table.writerows([["" if value is None else harmless(value) for value in asdict(r).values()] for r in found])
+    table.writerows([["" if value is None else escape_formula(value) for value in asdict(r).values()] for r in found])
     return written.getvalue()
 
 
-def _trial_seconds(run: Run) -> float:
-    """Seconds before the first step, in which the first run of a shape tries precisions and threads."""
+def _calibration_seconds(run: Run) -> float:
+    """Seconds of calibration before the first step (trying precisions and thread counts)."""
     curve = run.curve()
     return curve.eval_seconds[0] if curve.eval_steps[:1] == [0] else 0.0
 

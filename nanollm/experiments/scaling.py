@@ -1,8 +1,8 @@
-"""The scaling experiment: one text, several sizes, nothing changed but the configuration.
+"""Scaling experiments: the same text trained with several presets and seeds.
 
-An experiment is a folder beside the run folders. Its experiment.json says what was asked for and which runs were made
-for it; they are ordinary runs of the same store, trained by the same queue, so they can be paused, resumed, sampled
-from and looked into like any other. results.py reads off them what is to be compared. Needs no torch.
+An experiment is a folder next to the run folders. Its experiment.json contains the plan and the ids of its runs, which
+are ordinary runs of the same store and queue: they can be paused, resumed, sampled from and inspected. results.py
+collects the results. Does not import torch.
 """
 
 from __future__ import annotations
@@ -18,44 +18,44 @@ from typing import Any
 
 from nanollm.config import PRESETS, TrainConfig, preset
 from nanollm.errors import InputError
-from nanollm.files import remedy
-from nanollm.runs import folder as names
-from nanollm.runs.launcher import Launcher
+from nanollm.files import disk_error_hint
+from nanollm.runs import run_files
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, Status
 from nanollm.runs.store import Corpus, CorpusRef, RunStore
 
-EXPERIMENT = "experiment.json"  # what makes a folder an experiment
+EXPERIMENT = "experiment.json"  # marks a folder as an experiment
 PREFIX = "scaling"
-USUAL = ("nano", "small", "medium")
+DEFAULT_PRESETS = ("nano", "small", "medium")
 _POLL_SECONDS = 0.5
-_PAUSE_SECONDS = 30.0  # a worker saves everything before it obeys
+_PAUSE_SECONDS = 30.0  # a worker saves its state before it ends
 _FORMAT = 1
-# Lengths of a run that shrink with its steps, so that a short one still warms up, is judged and is drawn.
+# Settings scaled with the number of steps, so that short runs also have a warm-up and evaluations.
 _LENGTHS = ("num_steps", "warmup_steps", "eval_interval", "log_interval", "checkpoint_interval")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained: every preset with every seed, each for its own num_steps times `num_steps_scale`."""
+    """What to train: every preset with every seed, for its num_steps times `num_steps_scale`."""
 
-    presets: tuple[str, ...] = USUAL
+    presets: tuple[str, ...] = DEFAULT_PRESETS
     num_steps_scale: float = 1.0
     seeds: tuple[int, ...] = (TrainConfig.seed,)
 
     def __post_init__(self) -> None:
-        """Raises InputError if there is nothing to train, or a preset, a seed or the scale is out of bounds."""
+        """Raises InputError for an empty plan, duplicates, or an invalid preset, seed or scale."""
         if not self.presets or not self.seeds:
-            raise InputError("There is nothing to train: name at least one preset and one seed.")
+            raise InputError("The plan is empty: name at least one preset and one seed.")
         for name in self.presets:
             preset(name)
         object.__setattr__(self, "seeds", tuple(TrainConfig(seed=seed).seed for seed in self.seeds))
         if len(set(self.presets)) < len(self.presets) or len(set(self.seeds)) < len(self.seeds):
-            raise InputError("A preset or a seed is named twice: name each once.")
+            raise InputError("A preset or seed is duplicated: name each once.")
         if not 0 < self.num_steps_scale <= 1000:
-            raise InputError(f"num_steps_scale is {self.num_steps_scale:g}: it must lie above 0 and not above 1,000.")
+            raise InputError(f"num_steps_scale is {self.num_steps_scale:g}: it must be above 0 and at most 1,000.")
 
     def settings(self, name: str, seed: int) -> dict[str, Any]:
-        """What differs from the preset in its run with this seed."""
+        """The settings that override the preset in the run with this seed."""
         changed: dict[str, Any] = {}
         if self.num_steps_scale != 1:
             usual = {**asdict(TrainConfig()), **PRESETS[name]}
@@ -63,14 +63,14 @@ class Plan:
         return {**changed, "seed": seed}
 
     def title(self, name: str, seed: int, corpus: str) -> str:
-        """The name of that run."""
+        """The title of that run."""
         scale = f" · {self.num_steps_scale:g} × the steps" if self.num_steps_scale != 1 else ""
         return f"{name} · {corpus}{scale}" + (f" · seed {seed}" if len(self.seeds) > 1 else "")
 
 
 @dataclass(frozen=True)
 class Member:
-    """One run of an experiment: what it is in it for, and its id."""
+    """One run of an experiment: its preset, seed and id."""
 
     preset: str
     seed: int
@@ -79,7 +79,7 @@ class Member:
 
 @dataclass
 class Experiment:
-    """An experiment's folder, as it was when it was opened; its runs tell themselves how they stand."""
+    """The content of an experiment's folder when it was opened; runs() gives the current runs."""
 
     folder: Path
     created: float  # seconds since 1970
@@ -90,21 +90,21 @@ class Experiment:
 
     @classmethod
     def open(cls, folder: Path | str, store: RunStore | None = None) -> Experiment:
-        """The experiment in a folder, its runs in `store` (by default beside it). Raises InputError for none."""
+        """Open an experiment, with its runs in `store` (default: next to it). Raises InputError."""
         folder = Path(folder).absolute()
-        about = names.read_json(folder / EXPERIMENT)
+        about = run_files.read_json(folder / EXPERIMENT)
         if (version := about.get("format", _FORMAT)) != _FORMAT:
             raise InputError(
-                f"This experiment is written in format {version!r:.20}, and this version of nano-llm reads format "
-                f"{_FORMAT}: open it with the version that made it."
+                f"This experiment has format {version!r:.20}, but this version of nano-llm reads format {_FORMAT}: "
+                "open it with the version that wrote it."
             )
         try:
-            asked = about["plan"]
-            plan = Plan(tuple(asked["presets"]), asked["num_steps_scale"], tuple(asked["seeds"]))
+            saved_plan = about["plan"]
+            plan = Plan(tuple(saved_plan["presets"]), saved_plan["num_steps_scale"], tuple(saved_plan["seeds"]))
             members = [Member(**member) for member in about["members"]]
             corpus, created = CorpusRef(**about["corpus"]), float(about["created"])
         except (KeyError, TypeError, ValueError, AttributeError):
-            raise InputError(f"There is no experiment in {str(folder)!r}: name one that `scale` has made.") from None
+            raise InputError(f"{str(folder)!r} is not an experiment: name a folder that `scale` has created.") from None
         return cls(folder, created, corpus, plan, members, store or RunStore(folder.parent))
 
     @property
@@ -112,7 +112,7 @@ class Experiment:
         return self.folder.name
 
     def save(self) -> None:
-        """Write experiment.json. Raises InputError if the disk refuses."""
+        """Write experiment.json. Raises InputError if the disk cannot be written."""
         about = {
             "format": _FORMAT,
             "created": self.created,
@@ -122,38 +122,38 @@ class Experiment:
         }
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            names.write_json(self.folder / EXPERIMENT, about)
+            run_files.write_json(self.folder / EXPERIMENT, about)
         except OSError as error:
-            raise InputError(f"The experiment cannot be saved {remedy(error)}") from error
+            raise InputError(f"The experiment cannot be saved {disk_error_hint(error)}") from error
 
     def runs(self) -> list[Run]:
-        """Its runs, from the first preset to the last, those left out that were deleted since."""
+        """Its runs in the order of the plan, without deleted ones."""
         known = {run.id: run for run in self.store.list()}
         return [known[member.run] for member in self.members if member.run in known]
 
     def finished(self) -> bool:
-        """Whether all of it is trained."""
+        """Whether all runs are completed."""
         states = [run.status().state for run in self.runs()]
         return len(states) == len(self.members) and all(state == "completed" for state in states)
 
 
 @dataclass(frozen=True)
-class Moment:
-    """How an experiment stands: its runs, and how much of their work is done (counted in floating-point operations)."""
+class ExperimentStatus:
+    """Status of an experiment: its runs and the completed fraction of the work (in floating-point operations)."""
 
     runs: list[Run]
     statuses: list[Status]
     done: float  # 0 to 1
-    seconds_left: float | None  # None until a run has shown how fast it is
+    seconds_left: float | None  # None until the speed is known
 
     @property
     def active(self) -> bool:
-        """Whether a run is queued or in training."""
+        """Whether any run is queued or training."""
         return any(status.active for status in self.statuses)
 
 
 def experiments(root: Path | str, store: RunStore | None = None) -> list[Experiment]:
-    """All experiments beside the runs of a folder, newest first."""
+    """All experiments in a folder, newest first."""
     found = []
     for path in Path(root).absolute().glob(f"[!.]*/{EXPERIMENT}"):
         try:
@@ -164,11 +164,10 @@ def experiments(root: Path | str, store: RunStore | None = None) -> list[Experim
 
 
 def prepare(store: RunStore, corpus: Corpus, plan: Plan, folder: Path | None = None) -> Experiment:
-    """The experiment in `folder`, made if it is not there, with all its runs; those that went are made again.
+    """Open or create the experiment in `folder` with all its runs; deleted runs are created again.
 
-    Without a folder: the newest unfinished experiment with this very plan and text, else a new one. So the same command
-    goes on where it was interrupted. Raises InputError if the folder holds another experiment or anything else, or if
-    a run cannot be made.
+    Without a folder: the newest unfinished experiment with the same plan and text, else a new one, so that repeating a
+    command continues it. Raises InputError if the folder contains anything else, or if a run cannot be created.
     """
     if folder is None:
         begun = (one for one in experiments(store.root, store) if not one.finished())
@@ -176,14 +175,14 @@ def prepare(store: RunStore, corpus: Corpus, plan: Plan, folder: Path | None = N
         now = time.strftime("%Y%m%d-%H%M%S", time.gmtime())
         folder = store.root / f"{PREFIX}-{now}-{secrets.token_hex(2)}"
     else:
-        experiment = _asked_for(folder.absolute(), store, corpus, plan)
+        experiment = _open_matching(folder.absolute(), store, corpus, plan)
     return _complete(experiment) if experiment else _new(folder.absolute(), store, corpus, plan)
 
 
-def drive(experiment: Experiment, launcher: Launcher) -> Iterator[Moment]:
-    """Train what is not trained yet, one run after another, and yield how things stand about twice a second.
+def run_experiment(experiment: Experiment, launcher: Launcher) -> Iterator[ExperimentStatus]:
+    """Train all unfinished runs, one after another, and yield the status about twice a second.
 
-    Ends when no run is queued or training any more. The workers go on if nobody asks for more: see pause(). Raises
+    Ends when no run is queued or training. Workers keep running if the caller stops iterating: see pause(). Raises
     InputError if a run cannot be started.
     """
     for run in experiment.runs():
@@ -194,59 +193,59 @@ def drive(experiment: Experiment, launcher: Launcher) -> Iterator[Moment]:
             launcher.advance()
     while True:
         launcher.advance()
-        moment = look(experiment)
-        yield moment
-        if not moment.active:
+        status = experiment_status(experiment)
+        yield status
+        if not status.active:
             return
         time.sleep(_POLL_SECONDS)
 
 
 def pause(experiment: Experiment, launcher: Launcher) -> None:
-    """Let the experiment's runs save everything and leave the queue; waits until they have. drive() goes on."""
+    """Pause all active runs of the experiment and wait until they have saved their state."""
     active = [run for run in experiment.runs() if run.status().active]
-    for run in sorted(active, key=lambda run: run.alive()):  # those that wait first, so that none of them begins
+    for run in sorted(active, key=lambda run: run.alive()):  # queued runs first, so that none of them starts
         launcher.pause(run.id)
     deadline = time.monotonic() + _PAUSE_SECONDS
     while any(run.alive() for run in active) and time.monotonic() < deadline:
         time.sleep(0.05)
 
 
-def look(experiment: Experiment) -> Moment:
-    """How the experiment stands now."""
+def experiment_status(experiment: Experiment) -> ExperimentStatus:
+    """The current status of the experiment."""
     runs = experiment.runs()
     statuses = [run.status() for run in runs]
     work = [training_flops(run, run.train_config.num_steps) for run in runs]
     done = [training_flops(run, status.step) for run, status in zip(runs, statuses, strict=True)]
-    return Moment(runs, statuses, sum(done) / max(1.0, sum(work)), _seconds_left(runs, statuses))
+    return ExperimentStatus(runs, statuses, sum(done) / max(1.0, sum(work)), _seconds_left(runs, statuses))
 
 
 def training_flops(run: Run, steps: int) -> float:
-    """Floating-point operations of so many training steps, estimated: three forward passes over what they read."""
+    """Estimated floating-point operations of `steps` training steps: three forward passes over their characters."""
     characters = steps * run.train_config.batch_size * run.model_config.context_length
     return 3.0 * run.model_config.flops_per_character * characters
 
 
 def _seconds_left(runs: Sequence[Run], statuses: Sequence[Status]) -> float | None:
-    """What the run in training says of itself, and for the others their work at the best pace that was seen so far."""
-    paces, waiting, left = [], 0.0, 0.0
+    """The remaining time of the current run, plus the work of the queued ones at the highest speed so far."""
+    speeds, waiting, left = [], 0.0, 0.0
     for run, status in zip(runs, statuses, strict=True):
         last = run.curve().last
         if last and last.tokens_per_second:
-            paces.append(3.0 * run.model_config.flops_per_character * last.tokens_per_second)
+            speeds.append(3.0 * run.model_config.flops_per_character * last.tokens_per_second)
         if status.eta_seconds is not None:
             left += status.eta_seconds
         elif status.active:
             waiting += training_flops(run, status.num_steps) - training_flops(run, status.step)
-    return left + waiting / max(paces) if paces else None
+    return left + waiting / max(speeds) if speeds else None
 
 
-def _asked_for(folder: Path, store: RunStore, corpus: Corpus, plan: Plan) -> Experiment | None:
-    """The experiment in a folder that is named. Raises InputError if it holds another one, or anything else."""
+def _open_matching(folder: Path, store: RunStore, corpus: Corpus, plan: Plan) -> Experiment | None:
+    """The experiment in a given folder. Raises InputError if the folder contains anything else."""
     if not folder.exists() or not any(folder.iterdir()):
         return None
     experiment = Experiment.open(folder, store)
     if (experiment.plan, experiment.corpus.sha256) != (plan, corpus.sha256):
-        raise InputError(f"{folder.name!r} holds an experiment with other presets, seeds, steps or text: name another.")
+        raise InputError(f"{folder.name!r} has other presets, seeds, steps or another text: choose another name.")
     return experiment
 
 
@@ -256,7 +255,7 @@ def _new(folder: Path, store: RunStore, corpus: Corpus, plan: Plan) -> Experimen
     experiment.save()
     try:
         return _complete(experiment)
-    except BaseException:  # it never came to be
+    except BaseException:  # undo a partial creation
         for member in experiment.members:
             with suppress(InputError):
                 store.delete(member.run)
@@ -265,7 +264,7 @@ def _new(folder: Path, store: RunStore, corpus: Corpus, plan: Plan) -> Experimen
 
 
 def _complete(experiment: Experiment) -> Experiment:
-    """Make the runs that it lacks, all of them at the beginning, and write down which they are."""
+    """Create all missing runs and save their ids."""
     there = {(member.preset, member.seed): member for member in experiment.members}
     known = {run.id for run in experiment.runs()}
     experiment.members = []

@@ -1,1 +1,1 @@
-"""Looking inside a model: functions from (model, text) to arrays, drawn elsewhere."""
+"""Interpretability: functions from (model, text) to arrays. Drawing them is up to nanollm.charts and the playground."""

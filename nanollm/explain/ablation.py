@@ -1,9 +1,9 @@
-"""Does it matter? Parts of a model switched off, and what that does to its loss and to what it would say next.
+"""Ablation: replace the output of heads, feed-forward blocks or layers, and measure the effect on the predictions.
 
-A part is not simply removed. What follows it has learned to expect its average as well, and would be thrown by zeros
-that it never met; so by default a part is held at its own mean over held-out text, and what is lost is what the part
-knew of *this* text (Wang et al. 2022, "Interpretability in the Wild"). Silence (zero ablation) is the other choice.
-Either way the result is an ordinary model.
+With *mean ablation* (Wang et al. 2022, "Interpretability in the Wild"), the default, a part always outputs its mean
+over held-out text: it no longer reacts to the text at hand, but later layers still receive the average that they were
+trained with. *Zero ablation* outputs zeros instead, which later layers never met in training, so part of its effect
+may come from that alone. Either way the result is an ordinary model, which every engine can run.
 """
 
 from __future__ import annotations
@@ -19,88 +19,95 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nanollm.checkpoint import read_tensors, write_tensors
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
-from nanollm.explain.reading import blocks, chunks, last_window, losses, standard_error, windows
-from nanollm.model import Trace, TransformerLanguageModel, undisturbed
+from nanollm.explain.context_window import (
+    batches,
+    blocks,
+    character_losses,
+    last_window,
+    spread_windows,
+    standard_error,
+)
+from nanollm.model import Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
+from nanollm.train.checkpoint import read_tensors, write_tensors
 
-MEAN_CHARACTERS = 512  # or eight windows: were places independent, off by 1 / √512 = 4 % of what they scatter
+MEAN_CHARACTERS = 512  # or eight windows; for independent positions, a standard error of 1/√512 ≈ 4% of their spread
 RANK_CHARACTERS = 8192
 KINDS = ("head", "feed_forward", "layer")
 
 
 @dataclass(frozen=True, order=True)
 class Part:
-    """Something that can be switched off. Layers and heads count from 0 here, from 1 in the label."""
+    """A part of a model that can be ablated. Layers and heads count from 0 here, from 1 in the label."""
 
-    kind: str  # head, feed_forward or layer (all of its heads and its feed-forward block)
+    kind: str  # "head", "feed_forward" or "layer" (all of its heads and its feed-forward block)
     layer: int
-    head: int = 0  # of a head only
+    head: int = 0  # used if kind is "head"
 
     @property
     def label(self) -> str:
-        """As the page calls it: L1·H2, L1·FF, L1."""
+        """The name in the user interface: L1·H2, L1·FF, L1."""
         return f"L{self.layer + 1}" + {"head": f"·H{self.head + 1}", "feed_forward": "·FF"}.get(self.kind, "")
 
 
 @dataclass(frozen=True)
 class Means:
-    """What each part adds to the residual stream on average, over all places of some held-out windows."""
+    """Mean output of each part to the residual stream, over all positions of some held-out windows."""
 
-    heads: np.ndarray  # (L, H, D) float32, without the output projection's bias, which all heads of a layer share
-    feed_forwards: np.ndarray  # (L, D) float32, with its bias
-    characters: int  # how many places the means were taken over
+    heads: np.ndarray  # (L, H, D) float32, without the bias of the output projection, which the heads of a layer share
+    feed_forwards: np.ndarray  # (L, D) float32, including the bias
+    characters: int  # number of positions averaged over
 
 
 @dataclass(frozen=True)
-class Reading:
-    """How a model, whole or with parts switched off, reads a text of T characters."""
+class Predictions:
+    """The predictions of a model, original or ablated, on a text of T characters."""
 
-    losses: np.ndarray  # (T - 1,) nats: what each character after the first cost
-    next_character: np.ndarray  # (V,) how likely each character is after the text
+    losses: np.ndarray  # (T - 1,) loss of each character after the first, in nats
+    next_probabilities: np.ndarray  # (V,) probability of each character to come after the text
 
     @property
     def loss(self) -> float:
-        """Nats a character; NaN for a text of one character, in which nothing is predicted."""
+        """Mean loss in nats per character; NaN for a text of one character, in which nothing is predicted."""
         return float(self.losses.mean()) if len(self.losses) else math.nan
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """A text read by the untouched model, without all of the chosen parts together, and without each of them alone."""
+    """Predictions on a text by the original model, and with parts ablated all together and one at a time."""
 
-    text: str  # the window that was read: the end of a text that is longer
-    skipped: int  # characters before it
+    text: str  # the last window of the given text
+    skipped: int  # number of characters before the window
     parts: tuple[Part, ...]
-    untouched: Reading
-    together: Reading
-    alone: tuple[Reading, ...]  # one for each of parts
+    original: Predictions
+    together: Predictions
+    alone: tuple[Predictions, ...]  # one for each of parts
 
 
 @dataclass(frozen=True)
 class HeadEffect:
-    """How much a head matters: by how much the loss on held-out text rises without it."""
+    """The importance of a head: how much the loss on held-out text rises when it is ablated."""
 
     part: Part
-    increase: float  # nats a character; below 0 where the model does better without it
-    error: float  # its standard error over the windows, each compared with itself; NaN if there was only one
+    increase: float  # nats per character; negative if the model predicts better without the head
+    error: float  # standard error of the paired differences over the windows; NaN if there was only one window
 
 
 def ablate(
     model: TransformerLanguageModel, parts: Iterable[Part], means: Means | None = None
 ) -> TransformerLanguageModel:
-    """A copy of the model, in eval mode, whose `parts` always add their mean to the stream; with means None, nothing.
+    """Return a copy of the model, in eval mode, in which `parts` always output their means (or zero if means is None).
 
-    A head's columns of the output projection become zero and its mean a bias, so every engine can run the copy.
-    Raises InputError for a part that the model lacks, or means of another shape.
+    The columns of a head in the output projection become zero and its mean is added to the bias, so the copy is an
+    ordinary model. Raises InputError for a part that the model does not have, or means of another shape.
     """
-    chosen = _checked(model.config, parts, means)
+    chosen = _checked_parts(model.config, parts, means)
     ablated, K = deepcopy(model).eval(), model.config.head_dim
     layers = blocks(ablated)
     with torch.no_grad():
-        for part in _elements(model.config, chosen):
+        for part in _without_layers(model.config, chosen):
             block = layers[part.layer]
             mean = _mean_of(part, means, block.feed_forward.down.bias)
             if part.kind == "head":
@@ -110,7 +117,7 @@ def ablate(
                 block.feed_forward.down.weight.zero_()
                 block.feed_forward.down.bias.copy_(mean)
         for part in chosen:
-            if part.kind == "layer" and means is None:  # the bias that its heads share is a part of the layer too
+            if part.kind == "layer" and means is None:  # zeroes the bias that the heads share, too
                 layers[part.layer].attention.output.bias.zero_()
     return ablated
 
@@ -118,68 +125,70 @@ def ablate(
 def measure_means(
     model: TransformerLanguageModel, ids: Sequence[int] | np.ndarray | Tensor, *, max_characters: int = MEAN_CHARACTERS
 ) -> Means:
-    """The means of all heads and feed-forward blocks over windows spread evenly over ids (N,), best held out.
+    """Mean outputs of all heads and feed-forward blocks over windows spread evenly over ids (N,), preferably held out.
 
-    Touches no random state. Raises InputError for what are no ids of the model, or fewer than two.
+    Does not use random state. Raises InputError unless N ≥ 2 and all ids are in the vocabulary.
     """
-    read, config = windows(model, ids, max_characters)[:, :-1], model.config
-    on = {"dtype": torch.float64, "device": read.device}  # sums of many numbers
-    gathered = torch.zeros(config.num_layers, config.heads, config.head_dim, **on)
-    stream = torch.zeros(config.num_layers + 1, config.embedding_dim, **on)
-    with undisturbed(model):
-        for batch in chunks(read):
+    inputs, config = spread_windows(model, ids, max_characters)[:, :-1], model.config
+    double = {"dtype": torch.float64, "device": inputs.device}  # for accurate sums
+    outputs = torch.zeros(config.num_layers, config.heads, config.head_dim, **double)  # before the output projection
+    stream = torch.zeros(config.num_layers + 1, config.embedding_dim, **double)
+    with evaluation_mode(model):
+        for batch in batches(inputs):
             trace = Trace(weights=False)
             model(batch, trace=trace)
-            gathered += torch.stack([x.double().sum(dim=(0, 2)) for x in trace.gathered]) / read.numel()
-            stream += torch.stack([x.double().sum(dim=(0, 1)) for x in trace.residual]) / read.numel()
-        outputs = [block.attention.output for block in blocks(model)]
-        weight = torch.stack([output.weight for output in outputs]).double()  # (L, D, D)
-        bias = torch.stack([output.bias for output in outputs]).double()  # (L, D)
-        heads = torch.einsum("ldhk,lhk->lhd", weight.unflatten(-1, (config.heads, config.head_dim)), gathered)
-        # What a layer adds to the stream is what its heads, their bias and its feed-forward block add.
+            outputs += torch.stack([x.double().sum(dim=(0, 2)) for x in trace.head_outputs]) / inputs.numel()
+            stream += torch.stack([x.double().sum(dim=(0, 1)) for x in trace.residual]) / inputs.numel()
+        projections = [block.attention.output for block in blocks(model)]
+        weight = torch.stack([projection.weight for projection in projections]).double()  # (L, D, D)
+        bias = torch.stack([projection.bias for projection in projections]).double()  # (L, D)
+        heads = torch.einsum("ldhk,lhk->lhd", weight.unflatten(-1, (config.heads, config.head_dim)), outputs)
+        # A layer adds the outputs of its heads, their shared bias and its feed-forward block to the stream.
         feed_forwards = stream.diff(dim=0) - heads.sum(dim=1) - bias
-    return Means(heads.float().cpu().numpy(), feed_forwards.float().cpu().numpy(), read.numel())
+    return Means(heads.float().cpu().numpy(), feed_forwards.float().cpu().numpy(), inputs.numel())
 
 
 def save_means(path: str | Path, means: Means) -> None:
-    """Write means as a small signed file. Raises OSError."""
+    """Write means to a safetensors file with a digest. Raises OSError."""
     tensors = {"heads": torch.from_numpy(means.heads), "feed_forwards": torch.from_numpy(means.feed_forwards)}
     write_tensors(path, tensors, {"means_over": means.characters})
 
 
 def load_means(path: str | Path) -> Means:
-    """The means that save_means wrote. Raises InputError if the file is missing, damaged or of another kind."""
+    """Read means written by save_means(). Raises InputError if the file is missing, damaged or of another kind."""
     if not Path(path).is_file():
-        raise InputError("The means of this snapshot were not kept: measure them on a text, or use zero ablation.")
-    tensors, facts = read_tensors(path)
+        raise InputError("This snapshot has no saved mean outputs: measure them on a text, or use zero ablation.")
+    tensors, metadata = read_tensors(path)
     try:
-        return Means(tensors["heads"].numpy(), tensors["feed_forwards"].numpy(), int(facts["means_over"]))
+        return Means(tensors["heads"].numpy(), tensors["feed_forwards"].numpy(), int(metadata["means_over"]))
     except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"{Path(path).name} holds no means: measure them on a text, or use zero ablation.") from error
+        raise InputError(
+            f"{Path(path).name} has no valid mean outputs: measure them on a text, or use zero ablation."
+        ) from error
 
 
-def switch_off(
+def measure_ablation(
     model: TransformerLanguageModel,
     tokenizer: CharTokenizer,
     text: str,
     parts: Iterable[Part],
     means: Means | None = None,
 ) -> Ablation:
-    """What switching parts off does to a text, together and alone; of a text longer than the window, to its end.
+    """Compare predictions on a text (its last window) with and without parts, ablated together and one at a time.
 
-    With means None, silence takes the parts' place. Raises InputError as ablate() does, and for a text that is empty
-    or has characters that the vocabulary lacks.
+    Mean ablation, or zero ablation if means is None. Raises InputError as ablate() does, and if the text is empty or
+    has characters outside the vocabulary.
     """
-    chosen = tuple(sorted(_checked(model.config, parts, means)))
+    chosen = tuple(sorted(_checked_parts(model.config, parts, means)))
     window = last_window(model, tokenizer, text)
-    together = _read(ablate(model, chosen, means), window.ids)
+    together = _predict(ablate(model, chosen, means), window.ids)
     single = len(chosen) == 1
-    alone = tuple(together if single else _read(ablate(model, [part], means), window.ids) for part in chosen)
-    return Ablation(window.text, window.skipped, chosen, _read(model, window.ids), together, alone)
+    alone = tuple(together if single else _predict(ablate(model, [part], means), window.ids) for part in chosen)
+    return Ablation(window.text, window.skipped, chosen, _predict(model, window.ids), together, alone)
 
 
 def first_difference(one: str, other: str) -> int | None:
-    """Where two texts part: the index of their first differing character, None if they are the same."""
+    """Index of the first character in which two texts differ; None if they are equal."""
     pairs = enumerate(zip_longest(one, other))
     return next((index for index, (a, b) in pairs if a != b), None)
 
@@ -191,68 +200,68 @@ def rank_heads(
     *,
     max_characters: int = RANK_CHARACTERS,
 ) -> Iterator[HeadEffect]:
-    """How much each head matters, one after the other from the first layer on; closing the iterator stops it.
+    """Measure the importance of every head, one at a time from the first layer on; closing the iterator stops it.
 
-    The same windows, spread evenly over ids (N,), are read with and without each head, and each is compared with
-    itself: how hard a window is cancels out. What comes before a head's layer is computed only once.
-    Raises InputError, at the call, for what measure_means() and ablate() refuse.
+    The same windows, spread evenly over ids (N,), are predicted with and without each head. The differences are
+    paired, so the varying difficulty of the windows cancels out. Layers before the head's are computed only once.
+    Raises InputError, at the call, for invalid ids or means, as measure_means() and ablate() do.
     """
-    _checked(model.config, (), means)
-    return _rank(model, windows(model, ids, max_characters), means)
+    _checked_parts(model.config, (), means)
+    return _rank(model, spread_windows(model, ids, max_characters), means)
 
 
-def _rank(model: TransformerLanguageModel, read: Tensor, means: Means | None) -> Iterator[HeadEffect]:
-    batches: list[tuple[Tensor, Trace, np.ndarray]] = []  # what follows (n, T), the trace, each window's loss (n,)
-    with undisturbed(model):
-        for batch in chunks(read):
-            trace, following = Trace(weights=False), batch[:, 1:]
+def _rank(model: TransformerLanguageModel, windows: Tensor, means: Means | None) -> Iterator[HeadEffect]:
+    traced: list[tuple[Tensor, Trace, np.ndarray]] = []  # targets (n, T), trace, loss of each window (n,)
+    with evaluation_mode(model):
+        for batch in batches(windows):
+            trace, targets = Trace(weights=False), batch[:, 1:]
             logits = model(batch[:, :-1], trace=trace)
-            batches.append((following, trace, _mean_losses(logits, following)))
+            traced.append((targets, trace, _window_losses(logits, targets)))
     for layer in range(model.config.num_layers):
         for head in range(model.config.heads):
             part = Part("head", layer, head)
-            with undisturbed(model):
-                rises = [
-                    _mean_losses(_logits_without(model, part, trace, means), following) - before
-                    for following, trace, before in batches
+            with evaluation_mode(model):
+                increases = [
+                    _window_losses(_logits_without(model, part, trace, means), targets) - before
+                    for targets, trace, before in traced
                 ]
-            rise = np.concatenate(rises)  # (N,)
-            yield HeadEffect(part, float(rise.mean()), float(standard_error(rise)))
+            increase = np.concatenate(increases)  # (N,)
+            yield HeadEffect(part, float(increase.mean()), float(standard_error(increase)))
 
 
 def _logits_without(model: TransformerLanguageModel, head: Part, trace: Trace, means: Means | None) -> Tensor:
-    """What the model says without a head (B, T, V), from a trace of what it did with it."""
+    """Logits (B, T, V) with one head ablated, computed from a trace of the original model's forward pass."""
     block = blocks(model)[head.layer]
-    gathered = trace.gathered[head.layer].clone()  # (B, H, T, K)
-    gathered[:, head.head] = 0
-    x = trace.residual[head.layer] + block.attention.output(gathered.transpose(1, 2).flatten(2))  # heads side by side
+    outputs = trace.head_outputs[head.layer].clone()  # (B, H, T, K)
+    outputs[:, head.head] = 0
+    x = trace.residual[head.layer] + block.attention.output(outputs.transpose(1, 2).flatten(2))  # concatenated heads
     x = x + _mean_of(head, means, x)
     x = x + block.feed_forward(block.feed_forward_norm(x))
     return model.unembed(model.run_blocks(x, head.layer + 1))
 
 
-def _mean_losses(logits: Tensor, following: Tensor) -> np.ndarray:
-    """(B,) nats a character of each window, in double precision: what is looked for are small differences."""
-    return losses(logits, following).double().mean(dim=1).cpu().numpy()
+def _window_losses(logits: Tensor, targets: Tensor) -> np.ndarray:
+    """Mean loss of each window in nats per character, (B,); float64, because differences of them are small."""
+    return character_losses(logits, targets).double().mean(dim=1).cpu().numpy()
 
 
-def _read(model: TransformerLanguageModel, ids: Tensor) -> Reading:
-    with undisturbed(model):
+def _predict(model: TransformerLanguageModel, ids: Tensor) -> Predictions:
+    with evaluation_mode(model):
         logits = model(ids)  # (1, T, V)
-        following = losses(logits[:, :-1], ids[:, 1:])[0]
-        return Reading(following.cpu().numpy(), logits[0, -1].float().softmax(dim=-1).cpu().numpy())
+        losses = character_losses(logits[:, :-1], ids[:, 1:])[0]
+        return Predictions(losses.cpu().numpy(), logits[0, -1].float().softmax(dim=-1).cpu().numpy())
 
 
 def _mean_of(part: Part, means: Means | None, like: Tensor) -> Tensor:
-    """What stands in for a head or feed-forward block (D,), on the device and in the type of another tensor."""
+    """The output (D,) that replaces a head or feed-forward block, with the device and dtype of the tensor `like`."""
     if means is None:
         return like.new_zeros(like.shape[-1])
     mean = means.heads[part.layer, part.head] if part.kind == "head" else means.feed_forwards[part.layer]
     return torch.from_numpy(mean).to(like)
 
 
-def _elements(config: ModelConfig, parts: Iterable[Part]) -> list[Part]:
-    """The same parts as heads and feed-forward blocks, each once, in order: a layer is all that is in it."""
+def _without_layers(config: ModelConfig, parts: Iterable[Part]) -> list[Part]:
+    """The parts with each layer replaced by its heads and feed-forward block; sorted, without duplicates."""
     elements: set[Part] = set()
     for part in parts:
         if part.kind == "layer":
@@ -263,17 +272,17 @@ def _elements(config: ModelConfig, parts: Iterable[Part]) -> list[Part]:
     return sorted(elements)
 
 
-def _checked(config: ModelConfig, parts: Iterable[Part], means: Means | None) -> set[Part]:
-    """The parts, each once. Raises InputError unless the model has them all and the means are of its shape."""
+def _checked_parts(config: ModelConfig, parts: Iterable[Part], means: Means | None) -> set[Part]:
+    """The distinct parts. Raises InputError unless the model has all of them and the means have its shape."""
     shapes = (config.num_layers, config.heads, config.embedding_dim), (config.num_layers, config.embedding_dim)
     if means is not None and (means.heads.shape, means.feed_forwards.shape) != shapes:
-        raise InputError("These means belong to a model of another shape: measure them on this one.")
+        raise InputError("These means were measured on a model of another shape: measure them on this model.")
     chosen = set(parts)
     for part in chosen:
         heads = config.heads if part.kind == "head" else 1
         if part.kind not in KINDS or not (0 <= part.layer < config.num_layers and 0 <= part.head < heads):
             raise InputError(
-                f"There is no {part.kind.replace('_', '-')} {part.label} in this model: it has layers 1 to "
+                f"This model has no {part.kind.replace('_', '-')} {part.label}: choose among layers 1 to "
                 f"{config.num_layers} with heads 1 to {config.heads}."
             )
     return chosen

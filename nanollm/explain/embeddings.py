@@ -1,7 +1,7 @@
-"""The characters as a map: the embedding of each, seen from the side on which they lie farthest apart.
+"""Character map: the token embeddings projected onto their first two principal components (PCA).
 
-Two of many dimensions: characters that lie close here may be far apart in the others, and `shares` says how much of
-their distances the map shows.
+Characters that are close on the map may be far apart in the other dimensions; `explained_variance` says how much of the
+variance the map shows.
 """
 
 from __future__ import annotations
@@ -19,60 +19,60 @@ from nanollm.tokenizer import CharTokenizer
 
 KINDS = ("vowel", "consonant", "upper case", "digit", "punctuation", "space", "other")
 
-# The scripts whose letters this tells apart, by their base letters; of any other, letters are "other".
+# Base letters of the Latin, Greek and Cyrillic scripts. Letters of other scripts are "other".
 _VOWELS = frozenset("aeiou" + "αεηιουω" + "аеёиоуыэюяіїє")
 _CONSONANTS = frozenset("bcdfghjklmnpqrstvwxyz" + "βγδζθκλμνξπρσςτφχψ" + "бвгджзйклмнпрстфхцчшщъьґ")
 
 
 @dataclass(frozen=True)
 class CharacterMap:
-    """Where each character lies on a map of two axes."""
+    """The characters of a vocabulary as points in two dimensions."""
 
     points: np.ndarray  # (V, 2) float64
-    shares: np.ndarray  # (2,) how much of the variance of all embeddings lies along each axis, 0 to 1
+    explained_variance: np.ndarray  # (2,) share of the variance of all embeddings along each axis, 0 to 1
     characters: tuple[str, ...]  # V
-    kinds: tuple[str, ...]  # V, each of KINDS
+    kinds: tuple[str, ...]  # V, each one of KINDS
 
     @property
-    def share(self) -> float:
-        """How much of the variance the map shows, 0 to 1."""
-        return float(self.shares.sum())
+    def total_explained_variance(self) -> float:
+        """Share of the variance that the map shows, 0 to 1."""
+        return float(self.explained_variance.sum())
 
 
 def character_map(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> CharacterMap:
-    """The token embeddings on their first two principal axes (PCA), the same axes each time for the same weights.
+    """Project the token embeddings onto their first two principal components; deterministic for given weights.
 
-    Raises InputError if the tokenizer is not the model's.
+    Raises InputError for a tokenizer of another model.
     """
     require_vocabulary(model, tokenizer)
     embedding = model.embedding.weight.detach().double().cpu().numpy()  # (V, D)
-    centred = embedding - embedding.mean(axis=0)
-    _, spread, axes = np.linalg.svd(centred, full_matrices=False)  # axes (min(V, D), D), the widest first
+    centered = embedding - embedding.mean(axis=0)
+    _, singular, axes = np.linalg.svd(centered, full_matrices=False)  # axes (min(V, D), D), largest variance first
     largest = np.abs(axes).argmax(axis=1)
-    axes = axes * np.where(axes[np.arange(len(axes)), largest] < 0, -1, 1)[:, None]  # or its sign would be anybody's
-    points = np.zeros((len(centred), 2))  # one dimension, or one character, leaves an axis empty
-    points[:, : len(axes)] = (centred @ axes[:2].T)[:, :2]
+    axes = axes * np.where(axes[np.arange(len(axes)), largest] < 0, -1, 1)[:, None]  # SVD leaves the signs undefined
+    points = np.zeros((len(centered), 2))  # an axis stays 0 with a single character or dimension
+    points[:, : len(axes)] = (centered @ axes[:2].T)[:, :2]
     kinds = tuple(kind_of(character) for character in tokenizer.characters)
-    return CharacterMap(points, _shares(points, float((spread**2).sum())), tokenizer.characters, kinds)
+    return CharacterMap(points, _explained(points, float((singular**2).sum())), tokenizer.characters, kinds)
 
 
 def align(maps: Sequence[CharacterMap]) -> list[CharacterMap]:
-    """The maps of one run's snapshots, in their order, each turned (or mirrored) to fit the one after it best.
+    """Rotate (or mirror) each map of a run's snapshots to match the next one, so that an animation does not tumble.
 
-    The axes of a PCA are free to turn from snapshot to snapshot; unturned, a map that is played would tumble. Turning
-    moves no two characters nearer or farther (orthogonal Procrustes: Schönemann 1966). It begins with the last, because
-    the first ones are noise. Raises InputError if the maps are not of the same characters.
+    PCA axes may rotate from snapshot to snapshot. Aligning by orthogonal Procrustes (Schönemann 1966) keeps all
+    distances. It starts from the last map, because the first ones are mostly noise. Returns the maps in the given
+    order. Raises InputError if the maps have different characters.
     """
     aligned: list[CharacterMap] = []
-    for shown in reversed(maps):
-        if shown.characters != maps[-1].characters:
-            raise InputError("These maps show different characters: take snapshots of one run.")
-        aligned.append(_turned(shown, aligned[-1].points) if aligned else shown)
+    for current in reversed(maps):
+        if current.characters != maps[-1].characters:
+            raise InputError("These maps have different characters: use snapshots of one run.")
+        aligned.append(_rotated(current, aligned[-1].points) if aligned else current)
     return aligned[::-1]
 
 
 def kind_of(character: str) -> str:
-    """What sort of character it is, one of KINDS; letters with accents count as their base letters."""
+    """The kind of a character, one of KINDS; accented letters count as their base letters."""
     if character.isspace():
         return "space"
     if character.isupper():
@@ -88,14 +88,15 @@ def kind_of(character: str) -> str:
     return "consonant" if base in _CONSONANTS else "other"
 
 
-def _turned(shown: CharacterMap, onto: np.ndarray) -> CharacterMap:
-    """The map turned so that its points (V, 2) lie as near to others as turning and mirroring can bring them."""
-    left, _, right = np.linalg.svd(shown.points.T @ onto)
-    points = shown.points @ (left @ right)
-    total = float((shown.points**2).sum()) / shown.share if shown.share else 0.0
-    return replace(shown, points=points, shares=_shares(points, total))
+def _rotated(source: CharacterMap, target: np.ndarray) -> CharacterMap:
+    """The map rotated or mirrored so that its points (V, 2) are as close as possible to the target points (V, 2)."""
+    left, _, right = np.linalg.svd(source.points.T @ target)
+    points = source.points @ (left @ right)
+    share = source.total_explained_variance
+    total = float((source.points**2).sum()) / share if share else 0.0
+    return replace(source, points=points, explained_variance=_explained(points, total))
 
 
-def _shares(points: np.ndarray, total: float) -> np.ndarray:
-    """How much of all squared distances from the middle, `total`, lies along each axis of points (V, 2)."""
+def _explained(points: np.ndarray, total: float) -> np.ndarray:
+    """Share of the total squared distance from the mean that lies along each axis of points (V, 2): (2,)."""
     return (points**2).sum(axis=0) / total if total > 0 else np.zeros(2)

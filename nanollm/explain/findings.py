@@ -1,57 +1,70 @@
-"""What was found out about a snapshot on text that it never trained on, kept beside it for when the text is not here.
+"""Findings: head types, head importance and context use of a snapshot, measured on held-out text and saved beside it.
 
-With the models that come along their text does not. These figures were measured on it, more finely than anybody would
-want to wait for. A run that is exported takes them with it.
+The pretrained models are distributed without their training text. Their findings were measured on it in advance, on
+more text than a user would wait for. They are part of an exported run.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from nanollm.checkpoint import read_tensors, write_tensors
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import HeadEffect, Means, Part, rank_heads
-from nanollm.explain.backup import Backup, find_backup
-from nanollm.explain.context import ContextMeter, context_meter
-from nanollm.explain.heads import PATTERNS, HeadScores, head_scores
+from nanollm.explain.backup_heads import BackupPair, find_backup_pair
+from nanollm.explain.context_use import ContextUse, measure_context_use
+from nanollm.explain.head_types import PATTERNS, HeadScores, head_scores
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
+from nanollm.train.checkpoint import read_tensors, write_tensors
 
-NAMED_BY = 16_384  # characters of held-out text that windows for naming heads are taken from
-RANKED_BY = 32_768
-METERED_BY = 524_288
+HEAD_TYPE_CHARACTERS = 16_384  # of held-out text, from which windows for head types are taken
+RANKING_CHARACTERS = 32_768
+CONTEXT_CHARACTERS = 524_288
 
-# Layers, heads, patterns, stretches of the window, lengths of context: what an array counts along, by name.
-_SHAPES = {
+# Names of the arrays in the file, by field. Some differ from the fields: the file format is older than their names.
+_SCORES = {"scores": "scores.scores", "uniform": "scores.even", "by_distance": "scores.by_distance"}
+_CONTEXT_USE = {
+    "first": "meter.first",
+    "last": "meter.last",
+    "by_position": "meter.along",
+    "by_position_error": "meter.along_error",
+    "lengths": "meter.lengths",
+    "truncated": "meter.cut",
+    "truncated_error": "meter.cut_error",
+    "increase": "meter.missing",
+    "increase_error": "meter.missing_error",
+}
+# Axes of the arrays in the file: layers, heads, patterns, bins of positions, context lengths (K).
+_AXES = {
     **{"scores.scores": "LHP", "scores.even": "P", "scores.by_distance": "LHP"},
     **{"effects.increase": "LH", "effects.error": "LH"},
-    **{f"meter.{name}": "B" for name in ("first", "last", "along", "along_error")},
-    **{f"meter.{name}": "K" for name in ("lengths", "cut", "cut_error", "missing", "missing_error")},
+    **dict.fromkeys(("meter.first", "meter.last", "meter.along", "meter.along_error"), "B"),
+    **dict.fromkeys(("meter.lengths", "meter.cut", "meter.cut_error", "meter.missing", "meter.missing_error"), "K"),
 }
-_COUNTED = ("meter.first", "meter.last", "meter.lengths")  # whole numbers; all others may be missing in a place: NaN
+_INTEGERS = ("meter.first", "meter.last", "meter.lengths")  # all others are floats, which may be NaN
 
 
 @dataclass(frozen=True)
 class Findings:
-    """A model's heads named and ranked, and how far back it looks."""
+    """Head types, head importance and context use of one model."""
 
     scores: HeadScores
     effects: list[HeadEffect]  # one for each head, from the first layer on
-    meter: ContextMeter
-    backup: Backup | None = None  # two heads that stand in for each other, if any do, and were sought
+    context_use: ContextUse
+    backup: BackupPair | None = None  # None if there is none, or it was not searched for
 
     def fit(self, config: ModelConfig) -> bool:
-        """Whether they can be of a model of this shape."""
+        """Whether a model of this shape can have these findings."""
         shape = (config.num_layers, config.heads)
-        return self.scores.scores.shape[:2] == shape and bool(self.meter.lengths[-1] <= config.context_length)
+        return self.scores.scores.shape[:2] == shape and bool(self.context_use.lengths[-1] <= config.context_length)
 
 
-def find(
+def measure_findings(
     model: TransformerLanguageModel,
     tokenizer: CharTokenizer,
     ids: np.ndarray,
@@ -59,23 +72,23 @@ def find(
     *,
     backups: bool = False,
 ) -> Findings:
-    """Everything on ids (N,), best held out. Takes a minute where the page takes seconds, for smaller errors; some
-    more for the largest preset where heads that stand in for each other are sought, too.
+    """Measure all findings on ids (N,), preferably held out, and with `backups` search for a pair of backup heads.
 
-    Raises InputError as the functions do that it calls.
+    Takes about a minute, because it reads more text than the playground does; with `backups` some minutes more for the
+    medium preset. Raises InputError as the measurements do.
     """
     return Findings(
-        head_scores(model, tokenizer, tokenizer.decode(ids[:NAMED_BY])),
-        list(rank_heads(model, ids, means, max_characters=RANKED_BY)),
-        context_meter(model, ids, max_characters=METERED_BY),
-        find_backup(model, ids, means) if backups else None,
+        head_scores(model, tokenizer, tokenizer.decode(ids[:HEAD_TYPE_CHARACTERS])),
+        list(rank_heads(model, ids, means, max_characters=RANKING_CHARACTERS)),
+        measure_context_use(model, ids, max_characters=CONTEXT_CHARACTERS),
+        find_backup_pair(model, ids, means) if backups else None,
     )
 
 
 def save_findings(path: str | Path, findings: Findings) -> None:
-    """Write findings as one small signed file. Raises OSError."""
-    arrays = {f"scores.{name}": array for name, array in _arrays(findings.scores).items()}
-    arrays |= {f"meter.{name}": array for name, array in _arrays(findings.meter).items()}
+    """Write findings to a safetensors file with a digest. Raises OSError."""
+    arrays = {name: getattr(findings.scores, field) for field, name in _SCORES.items()}
+    arrays |= {name: getattr(findings.context_use, field) for field, name in _CONTEXT_USE.items()}
     shape = findings.scores.scores.shape[:2]
     for name in ("increase", "error"):
         arrays[f"effects.{name}"] = np.array([getattr(effect, name) for effect in findings.effects]).reshape(shape)
@@ -87,62 +100,53 @@ def save_findings(path: str | Path, findings: Findings) -> None:
 
 
 def load_findings(path: str | Path) -> Findings:
-    """The findings that save_findings wrote. Raises InputError if the file is missing, damaged or of another kind."""
+    """Read findings saved by save_findings(). Raises InputError if the file is missing, damaged or of another kind."""
     if not Path(path).is_file():
-        raise InputError("Nothing was kept of what was found out about this snapshot: measure it on a text.")
-    tensors, facts = read_tensors(path)
+        raise InputError("This snapshot has no saved findings: measure them on a text.")
+    tensors, metadata = read_tensors(path)
     try:
-        if list(facts["patterns"]) != list(PATTERNS):
-            raise ValueError("measured by other rules")
-        kept = {name: tensor.numpy() for name, tensor in tensors.items()}
-        arrays = _checked(kept)
-        scores = HeadScores(**_under("scores", arrays))
-        meter = ContextMeter(**_under("meter", arrays))
+        if list(metadata["patterns"]) != list(PATTERNS):
+            raise ValueError("measured with other head types")
+        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        _check_arrays(arrays)
+        scores = HeadScores(**{field: arrays[name] for field, name in _SCORES.items()})
+        context_use = ContextUse(**{field: arrays[name] for field, name in _CONTEXT_USE.items()})
         increase, error = arrays["effects.increase"], arrays["effects.error"]  # (L, H) each
         effects = [
             HeadEffect(Part("head", layer, head), float(increase[layer, head]), float(error[layer, head]))
             for layer, head in np.ndindex(increase.shape)
         ]
-        return Findings(scores, effects, meter, _backup(kept, increase.shape) if "backup.heads" in kept else None)
+        backup = _backup_pair(arrays, increase.shape) if "backup.heads" in arrays else None
+        return Findings(scores, effects, context_use, backup)
     except (KeyError, TypeError, ValueError) as problem:
-        raise InputError(f"{Path(path).name} holds no findings that can be read: measure them on a text.") from problem
+        raise InputError(f"{Path(path).name} contains no valid findings: measure them on a text.") from problem
 
 
-def _backup(arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> Backup:
-    """Raises KeyError or ValueError unless the arrays hold one, of a model of so many layers and heads."""
+def _backup_pair(arrays: dict[str, np.ndarray], shape: tuple[int, ...]) -> BackupPair:
+    """The backup pair in the arrays of a file. Raises KeyError or ValueError if invalid for shape (layers, heads)."""
     heads, nats = arrays["backup.heads"], arrays["backup.nats"]
     if heads.shape != (2, 2) or heads.dtype.kind != "i" or nats.shape != (4,) or not np.isfinite(nats).all():
-        raise ValueError("two heads are told of in another way")
+        raise ValueError("a backup pair has an unexpected shape or type")
     if (heads < 0).any() or (heads >= shape).any():
-        raise ValueError("there are no such heads")
+        raise ValueError("a backup pair has heads outside of the model")
     one, other = (Part("head", int(layer), int(head)) for layer, head in heads)
-    alone, as_well, together, error = map(float, nats)
-    return Backup((one, other), (alone, as_well), together, error)
+    one_alone, other_alone, together, error = map(float, nats)
+    return BackupPair((one, other), (one_alone, other_alone), together, error)
 
 
-def _checked(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same arrays. Raises KeyError or ValueError unless they are those of one model's findings, and in order."""
+def _check_arrays(arrays: dict[str, np.ndarray]) -> None:
+    """Raise KeyError or ValueError unless the arrays of a file are complete, consistent and in order."""
     sizes = {"P": len(PATTERNS)}
-    for name, counted in _SHAPES.items():
+    for name, axes in _AXES.items():
         array = arrays[name]
-        if len(counted) != array.ndim or not array.size:
-            raise ValueError(f"{name} has another shape")
-        if any(sizes.setdefault(what, size) != size for what, size in zip(counted, array.shape, strict=True)):
-            raise ValueError(f"{name} has another shape")
-        if array.dtype.kind != ("i" if name in _COUNTED else "f") or np.isinf(array).any():
-            raise ValueError(f"{name} holds something else")
+        if len(axes) != array.ndim or not array.size:
+            raise ValueError(f"{name} has an unexpected shape")
+        if any(sizes.setdefault(axis, size) != size for axis, size in zip(axes, array.shape, strict=True)):
+            raise ValueError(f"{name} has an unexpected shape")
+        if array.dtype.kind != ("i" if name in _INTEGERS else "f") or np.isinf(array).any():
+            raise ValueError(f"{name} has an unexpected type or infinite values")
     first, lengths = arrays["meter.first"], arrays["meter.lengths"]
     if first[0] < 0 or lengths[0] < 1 or (np.diff(first) < 1).any() or (np.diff(lengths) < 1).any():
-        raise ValueError("the meter goes back")
+        raise ValueError("positions or context lengths do not ascend")
     if arrays["meter.missing"][-1] != 0:
-        raise ValueError("the whole window misses something")
-    return arrays
-
-
-def _arrays(found: HeadScores | ContextMeter) -> dict[str, np.ndarray]:
-    return {field.name: getattr(found, field.name) for field in fields(found)}
-
-
-def _under(prefix: str, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The arrays whose names begin with the prefix and a dot, without it."""
-    return {name.removeprefix(f"{prefix}."): array for name, array in arrays.items() if name.startswith(f"{prefix}.")}
+        raise ValueError("the loss increase with the whole window is not 0")

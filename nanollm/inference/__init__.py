@@ -1,1 +1,1 @@
-"""Writing with a trained model: the draw, two engines that compute the logits, and the loop around them."""
+"""Text generation: sampling, a numpy and a PyTorch inference engine, and generate()."""

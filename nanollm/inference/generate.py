@@ -1,42 +1,33 @@
-"""The writing loop, character by character, for as long as one likes.
+"""Text generation with a trained model: generate() for ids, generate_text() for text.
 
-python -m nanollm.inference.generate CHECKPOINT --prompt "The quick" --temperature 0.8 --top-k 40
+Command line: python -m nanollm.inference.generate CHECKPOINT --prompt "The quick" --temperature 0.8 --top-k 40
 """
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
-from itertools import chain
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from nanollm.checkpoint import FINAL_NAME, LoadedModel, load_model
 from nanollm.errors import InputError
-from nanollm.exit_status import status_of
-from nanollm.inference.arguments import add_sampling_arguments
-from nanollm.inference.layout import weights_of
 from nanollm.inference.numpy_engine import NumpyEngine
-from nanollm.inference.sampling import Sampled, check_sampling, derived_seeds, draw
+from nanollm.inference.sampling import Sampled, SamplingOptions, derived_seeds, draw
+from nanollm.inference.thread_limits import ComputeSlot
 from nanollm.inference.torch_engine import TorchEngine
-from nanollm.inference.turns import Turn
+from nanollm.inference.weight_cache import cached_weights
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
-BATCH_FROM = 16  # samples; fewer are written sooner by as many numpy engines, one character of each in turn
-
-_SETTINGS = ("max_length", "temperature", "top_k", "seed")
-
-Draw = Callable[[np.ndarray, np.random.Generator], Sampled]  # draw(), its settings made
+MIN_BATCH = 16  # samples; below this, one numpy engine per sample is faster than one PyTorch batch
+DEFAULTS = SamplingOptions()
 
 
 def window_start(length: int, context_length: int) -> int:
-    """Index of the first of `length` characters that the model still sees.
+    """Index of the first of `length` characters that is inside the context window.
 
-    The window slides by half its length at a time, so that almost every character needs only itself computed.
+    The window slides by half its length at a time. Between two slides the keys and values of all earlier characters
+    stay valid, so almost every new character costs one row of computation rather than a window of it.
     """
     if length <= context_length:
         return 0
@@ -49,102 +40,87 @@ def generate(
     prompt_ids: Sequence[int] | np.ndarray,
     *,
     max_new_tokens: int,
-    temperature: float = 0.8,
-    top_k: int = 40,
-    seed: int = 42,
-    candidates: int = 0,
+    temperature: float = DEFAULTS.temperature,
+    top_k: int = DEFAULTS.top_k,
+    seed: int = DEFAULTS.seed,
+    candidates: int = DEFAULTS.candidates,
 ) -> Iterator[Sampled]:
-    """Draw max_new_tokens characters after prompt_ids (N,), N ≥ 1, one at a time; closing the iterator stops it.
+    """Sample max_new_tokens characters after prompt_ids (N,), N ≥ 1, one at a time; closing the iterator stops it.
 
-    The same model, prompt and settings give the same characters. Touches no global random state and leaves the model
-    as it is, whose weights it takes when the first character is asked for. temperature 0 always takes the likeliest;
-    top_k above the vocabulary means all; `candidates` of the likeliest are reported with each character.
-    Raises InputError, at the call, for settings that check_sampling refuses and for ids outside the vocabulary.
+    The other arguments are those of SamplingOptions. The same model, prompt and options give the same characters. Does
+    not use or change global random state, and does not modify the model, whose weights are read when the first
+    character is requested. Raises InputError, at the call, for invalid options and for ids outside the vocabulary.
     """
-    samples = generate_many(
-        model,
-        prompt_ids,
-        num_samples=1,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        top_k=top_k,
-        seed=seed,
-        candidates=candidates,
-    )
-    return (sampled for (sampled,) in samples)
+    options = SamplingOptions(max_new_tokens, temperature, top_k, seed, candidates)
+    return (sampled for (sampled,) in generate_many(model, prompt_ids, 1, options))
 
 
 def generate_many(
     model: TransformerLanguageModel,
     prompt_ids: Sequence[int] | np.ndarray,
-    *,
     num_samples: int,
-    max_new_tokens: int,
-    temperature: float = 0.8,
-    top_k: int = 40,
-    seed: int = 42,
-    candidates: int = 0,
+    options: SamplingOptions = DEFAULTS,
 ) -> Iterator[tuple[Sampled, ...]]:
-    """Several samples after one prompt, side by side: each time the next character of every one of them.
+    """Generate several samples from one prompt in parallel: yields the next character of each, as a tuple.
 
-    The first is what generate() gives for this seed, the others what it gives for the seeds that derived_seeds() tells.
-    Raises InputError, at the call, as generate() does.
+    Sample i is what generate() gives for the i-th of derived_seeds(options.seed, num_samples). Raises InputError as
+    generate() does, and for an invalid num_samples.
     """
-    check_sampling(temperature=temperature, top_k=top_k, max_length=max_new_tokens, seed=seed, candidates=candidates)
-    seeds = derived_seeds(seed, num_samples)
-    ids = _checked(prompt_ids, model.config.vocab_size)
-    drawn = partial(draw, temperature=float(temperature), top_k=top_k, candidates=candidates)
-    if num_samples >= BATCH_FROM or model.embedding.weight.device.type != "cpu":
-        return _in_a_batch(model, ids, max_new_tokens, seeds, drawn)
-    streams = [_alone(model, list(ids), max_new_tokens, seed, drawn) for seed in seeds]
-    return (together for together in zip(*streams, strict=True))
+    seeds = derived_seeds(options.seed, num_samples)
+    ids = _checked_ids(prompt_ids, model.config.vocab_size)
+    if num_samples >= MIN_BATCH or model.embedding.weight.device.type != "cpu":
+        return _generate_batch(model, ids, seeds, options)
+    streams = [_generate_one(model, list(ids), seed, options) for seed in seeds]
+    return (samples for samples in zip(*streams, strict=True))  # a generator, so that it can be closed
 
 
-def _checked(prompt_ids: Sequence[int] | np.ndarray, vocab_size: int) -> list[int]:
-    """The prompt's ids (N,) as a list. Raises InputError unless they are at least one id of the vocabulary."""
+def _checked_ids(prompt_ids: Sequence[int] | np.ndarray, vocab_size: int) -> list[int]:
+    """The prompt ids (N,) as a list. Raises InputError if there are none, or some are not ids of the vocabulary."""
     if not len(prompt := np.asarray(prompt_ids).reshape(-1)):
-        raise InputError("The prompt is empty: start from at least one character.")
+        raise InputError("The prompt is empty: give at least one character.")
     if np.ndim(prompt_ids) != 1 or not np.issubdtype(prompt.dtype, np.integer):
-        raise InputError("The prompt's ids must be one row of whole numbers: use tokenizer.encode(prompt).")
+        raise InputError("The prompt ids must be a one-dimensional sequence of integers: use tokenizer.encode(prompt).")
     if not 0 <= int(prompt.min()) <= int(prompt.max()) < vocab_size:
-        raise InputError(f"The prompt's ids must be from 0 to {vocab_size - 1}.")
+        raise InputError(f"The prompt ids must be from 0 to {vocab_size - 1}: encode with the model's tokenizer.")
     return prompt.tolist()
 
 
-def _alone(model: TransformerLanguageModel, ids: list[int], count: int, seed: int, drawn: Draw) -> Iterator[Sampled]:
-    random, turn = np.random.default_rng(seed), Turn()
-    window = Window(NumpyEngine(weights_of(model)))
+def _generate_one(
+    model: TransformerLanguageModel, ids: list[int], seed: int, options: SamplingOptions
+) -> Iterator[Sampled]:
+    random, slot = np.random.default_rng(seed), ComputeSlot()
+    window = SlidingWindow(NumpyEngine(cached_weights(model)))
 
-    def write_one() -> Sampled:
-        sampled = drawn(window.read(ids), random)
+    def next_character() -> Sampled:
+        sampled = draw(window.logits(ids), random, options)
         ids.append(sampled.id)
         return sampled
 
-    for _ in range(count):
-        yield turn.take(write_one)
+    for _ in range(options.max_length):
+        yield slot.run(next_character)
 
 
-def _in_a_batch(
-    model: TransformerLanguageModel, prompt: list[int], count: int, seeds: list[int], drawn: Draw
+def _generate_batch(
+    model: TransformerLanguageModel, prompt: list[int], seeds: list[int], options: SamplingOptions
 ) -> Iterator[tuple[Sampled, ...]]:
     randoms = [np.random.default_rng(seed) for seed in seeds]
-    window = Window(TorchEngine(model, len(seeds)))
-    ids = [(id,) * len(seeds) for id in prompt]
-    for _ in range(count):
-        samples = tuple(map(drawn, window.read(ids), randoms))
+    window = SlidingWindow(TorchEngine(model, len(seeds)))
+    ids = [(id,) * len(seeds) for id in prompt]  # N rows of B
+    for _ in range(options.max_length):
+        rows = zip(window.logits(ids), randoms, strict=True)
+        samples = tuple(draw(logits, random, options) for logits, random in rows)
         ids.append(tuple(sampled.id for sampled in samples))
         yield samples
 
 
-class Window:
-    """What an engine has read of a text that grows: one character more each time, until the window slides."""
+class SlidingWindow:
+    """Feeds a growing text to an engine: only the new character, or the whole window after it has slid."""
 
     def __init__(self, engine: NumpyEngine | TorchEngine) -> None:
         self.engine, self.start = engine, -1
 
-    def read(self, ids: list) -> np.ndarray:
-        """The engine's logits, (V,) or (B, V), for what follows ids: N ids (of B texts: N rows of B), one more than
-        last time."""
+    def logits(self, ids: list) -> np.ndarray:
+        """Next-character logits (V,) after ids (N,), or (B, V) after N rows of B; each call adds one character."""
         start = window_start(len(ids), self.engine.config.context_length)
         if start == self.start:
             return self.engine.next(ids[-1])
@@ -153,41 +129,24 @@ class Window:
 
 
 def stream_samples(
-    model: TransformerLanguageModel,
-    tokenizer: CharTokenizer,
-    prompt: str,
-    *,
-    max_length: int = 200,
-    temperature: float = 0.8,
-    top_k: int = 40,
-    seed: int = 42,
-    candidates: int = 0,
+    model: TransformerLanguageModel, tokenizer: CharTokenizer, prompt: str, options: SamplingOptions = DEFAULTS
 ) -> Iterator[Sampled]:
-    """The new characters after a prompt, each as soon as it is drawn, with how likely it was.
+    """Generate after a text prompt: yields each new character as soon as it is sampled, with its probability.
 
-    An empty prompt starts from a newline, or where the vocabulary has none, from its first character.
-    Raises InputError, at the call, as generate() does, for prompt characters that the vocabulary lacks, and for a
-    tokenizer that is not the model's.
+    An empty prompt starts from a newline, or from the first character of a vocabulary without one. Raises InputError,
+    at the call, for prompt characters outside the vocabulary and for a tokenizer of another model.
     """
-    return generate(
-        model,
-        _encoded(model, tokenizer, prompt),
-        max_new_tokens=max_length,
-        temperature=temperature,
-        top_k=top_k,
-        seed=seed,
-        candidates=candidates,
-    )
+    return (sampled for (sampled,) in generate_many(model, _encoded_prompt(model, tokenizer, prompt), 1, options))
 
 
-def _encoded(model: TransformerLanguageModel, tokenizer: CharTokenizer, prompt: str) -> np.ndarray:
-    """The ids (N,) to begin with. Raises InputError for a tokenizer that is not the model's, and as encode() does."""
+def _encoded_prompt(model: TransformerLanguageModel, tokenizer: CharTokenizer, prompt: str) -> np.ndarray:
+    """The prompt's ids (N,), N ≥ 1. Raises InputError for a tokenizer of another model, and as encode() does."""
     require_vocabulary(model, tokenizer)
     return tokenizer.encode(first_character(tokenizer) if prompt == "" else prompt)
 
 
 def require_vocabulary(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> None:
-    """Raise InputError unless the tokenizer has as many characters as the model."""
+    """Raise InputError unless the tokenizer and the model have the same vocabulary size."""
     if tokenizer.vocab_size != model.config.vocab_size:
         raise InputError(
             f"The tokenizer has {tokenizer.vocab_size} characters, the model {model.config.vocab_size}: "
@@ -196,24 +155,15 @@ def require_vocabulary(model: TransformerLanguageModel, tokenizer: CharTokenizer
 
 
 def first_character(tokenizer: CharTokenizer) -> str:
-    """What stands before a text that nothing stands before: a newline, or where there is none, the first character."""
+    """The context of a text's first character: a newline, or the first character of a vocabulary without one."""
     return "\n" if "\n" in tokenizer.characters else tokenizer.characters[0]
 
 
 def stream_text(
-    model: TransformerLanguageModel,
-    tokenizer: CharTokenizer,
-    prompt: str,
-    *,
-    max_length: int = 200,
-    temperature: float = 0.8,
-    top_k: int = 40,
-    seed: int = 42,
+    model: TransformerLanguageModel, tokenizer: CharTokenizer, prompt: str, options: SamplingOptions = DEFAULTS
 ) -> Iterator[str]:
-    """stream_samples(), as text: one character at a time. Raises InputError as that does."""
-    samples = stream_samples(
-        model, tokenizer, prompt, max_length=max_length, temperature=temperature, top_k=top_k, seed=seed
-    )
+    """Generate after a text prompt, one character at a time. Raises InputError as stream_samples() does."""
+    samples = stream_samples(model, tokenizer, prompt, options)
     return (tokenizer.characters[sampled.id] for sampled in samples)
 
 
@@ -221,14 +171,18 @@ def generate_text(
     model: TransformerLanguageModel,
     tokenizer: CharTokenizer,
     prompt: str,
-    max_length: int = 200,
-    temperature: float = 0.8,
-    top_k: int = 40,
-    seed: int = 42,
+    max_length: int = DEFAULTS.max_length,
+    temperature: float = DEFAULTS.temperature,
+    top_k: int = DEFAULTS.top_k,
+    seed: int = DEFAULTS.seed,
 ) -> str:
-    """The prompt and max_length new characters after it. Raises InputError as stream_text does."""
-    settings = {"max_length": max_length, "temperature": temperature, "top_k": top_k, "seed": seed}
-    return prompt + "".join(stream_text(model, tokenizer, prompt, **settings))
+    """Return the prompt followed by max_length new characters.
+
+    The options are those of SamplingOptions. Raises InputError for invalid options, for prompt characters outside the
+    vocabulary and for a tokenizer of another model.
+    """
+    options = SamplingOptions(max_length, temperature, top_k, seed)
+    return prompt + "".join(stream_text(model, tokenizer, prompt, options))
 
 
 def generate_texts(
@@ -237,24 +191,17 @@ def generate_texts(
     prompt: str,
     *,
     num_samples: int,
-    max_length: int = 200,
-    temperature: float = 0.8,
-    top_k: int = 40,
-    seed: int = 42,
+    max_length: int = DEFAULTS.max_length,
+    temperature: float = DEFAULTS.temperature,
+    top_k: int = DEFAULTS.top_k,
+    seed: int = DEFAULTS.seed,
 ) -> list[str]:
-    """Several texts from one prompt: what generate_text gives for each of derived_seeds(seed, num_samples).
+    """Return num_samples texts from one prompt: what generate_text() gives for seed, seed + 1, and so on.
 
-    Raises InputError as stream_text does, and for an odd number of samples.
+    Raises InputError as generate_text() does, and unless num_samples is from 1 to 256.
     """
-    rows = generate_many(
-        model,
-        _encoded(model, tokenizer, prompt),
-        num_samples=num_samples,
-        max_new_tokens=max_length,
-        temperature=temperature,
-        top_k=top_k,
-        seed=seed,
-    )
+    options = SamplingOptions(max_length, temperature, top_k, seed)
+    rows = generate_many(model, _encoded_prompt(model, tokenizer, prompt), num_samples, options)
     texts = [[prompt] for _ in range(num_samples)]
     for row in rows:
         for text, sampled in zip(texts, row, strict=True):
@@ -262,46 +209,7 @@ def generate_texts(
     return ["".join(text) for text in texts]
 
 
-def write(loaded: LoadedModel, arguments: argparse.Namespace) -> Iterator[str]:
-    """The prompt, then each new character, by the flags of add_sampling_arguments. Raises InputError at the call.
-
-    Several texts come one after the other, each under a line that tells its seed.
-    """
-    if arguments.num_samples != 1:
-        texts = write_many(loaded, arguments)
-        return (f"--- seed {seed}\n{text}\n" for seed, text in texts.items())
-    settings = {name: getattr(arguments, name) for name in _SETTINGS}
-    return chain([arguments.prompt], stream_text(loaded.model, loaded.tokenizer, arguments.prompt, **settings), "\n")
-
-
-def write_many(loaded: LoadedModel, arguments: argparse.Namespace) -> dict[int, str]:
-    """The texts that the flags ask for, each with the seed that writes it alone. Raises InputError."""
-    settings = {name: getattr(arguments, name) for name in (*_SETTINGS, "num_samples")}
-    texts = generate_texts(loaded.model, loaded.tokenizer, arguments.prompt, **settings)
-    return dict(zip(derived_seeds(arguments.seed, arguments.num_samples), texts, strict=True))
-
-
-def main() -> int:
-    """Write with a checkpoint; by default the newest checkpoint_final.safetensors under checkpoints/."""
-    parser = argparse.ArgumentParser(prog="python -m nanollm.inference.generate", description=main.__doc__)
-    parser.add_argument("checkpoint", nargs="?", help="a .safetensors checkpoint (default: the newest finished one)")
-    add_sampling_arguments(parser)
-    arguments = parser.parse_args()
-    return status_of(lambda: _write(arguments))
-
-
-def _write(arguments: argparse.Namespace) -> int:
-    for piece in write(load_model(arguments.checkpoint or _newest()), arguments):
-        print(piece, end="", flush=True)
-    return 0
-
-
-def _newest() -> Path:
-    found = sorted(Path("checkpoints").glob(f"*/{FINAL_NAME}"), key=lambda path: path.stat().st_mtime)
-    if not found:
-        raise InputError("No finished run lies under checkpoints/: train one first, or name a checkpoint.")
-    return found[-1]
-
-
 if __name__ == "__main__":
+    from nanollm.cli.sample import main
+
     sys.exit(main())

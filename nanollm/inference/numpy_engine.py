@@ -1,17 +1,27 @@
-"""The model a second time, in plain numpy, remembering what it has read.
+"""The model in plain numpy, with a key-value cache: fast for one text at a time.
 
-    id → embedding → num_layers × (attention, feed-forward) → normalise → unembedding → logits (V,) for the next id
+    id → embedding → num_layers × (attention, feed-forward) → normalize → unembedding → logits (V,) for the next id
 
-A character looks only at itself and at earlier ones, so nothing that was computed for those ever changes. What they
-offer to later characters, a key and a value in each head of each layer, is kept, and a new character costs one row of
-arithmetic instead of a window of it. For small models that is some forty tiny operations, and a framework's cost per
-call would be most of the time; numpy's is the smallest at hand, least where results go into arrays already there.
+Attention is causal, so nothing computed for earlier characters ever changes. Their keys and values are cached, and a
+new character costs one row of computation instead of a whole window. For a small model that is about forty tiny
+operations, where the fixed cost per call of a framework would dominate. numpy's is the lowest available, in particular
+when results go into preallocated arrays (see Buffers).
 
-Read NumpyEngine first: _advance is the model from embedding to logits, _attend its attention, _feed_forward the rest of
-a block. How the weights are laid out for them stands below.
+Four tricks reduce the work further. Each moves a computation from every character to the weights, done once:
 
-Shapes in the comments: T new characters, S all in the window with them, D embedding_dim, H heads of width K = D / H,
-F ffn_hidden_dim, C context_length, V vocab_size.
+1. Mean-free residual stream. LayerNorm is (x - mean) / sqrt(variance + ε) · gain, and every reader of the stream x
+   applies it, so the mean of x never matters. All weights that write into the stream have their mean subtracted in
+   advance. Then x always has mean 0, and LayerNorm reduces to dividing by the root mean square, as in RMSNorm.
+2. Folded gains. The gain is a scale per input of the linear map that follows: multiplying it into that matrix once
+   gives the same result.
+3. Folded attention scale. The 1/√K of softmax(QKᵀ/√K)V is multiplied into the query weights.
+4. Augmented matrices. A column of ones next to the values makes the product with the unnormalized attention weights
+   return the softmax denominator as well; a column of ones next to the head outputs, with the bias as the last row of
+   the output matrix, saves the addition of the bias.
+
+NumpyEngine._advance is the model from embedding to logits, _attend its attention and _feed_forward the rest of a block.
+Shapes in the comments: T new characters, S characters in the window including them, D embedding_dim, H heads of width
+K = D / H, L num_layers, F ffn_hidden_dim, C context_length, V vocab_size.
 """
 
 from __future__ import annotations
@@ -23,19 +33,17 @@ from functools import lru_cache
 import numpy as np
 
 from nanollm.config import ModelConfig
-from nanollm.model import TransformerLanguageModel
+from nanollm.model import EPSILON, TransformerLanguageModel, rotary_frequencies
 
-EPSILON = 1e-5  # keeps a vector of zeros from being divided by zero
-ROTARY_BASE = 10_000.0  # wavelengths of the rotary turn: from 2π characters up to 2π · 10,000
-ROWS = 128  # characters read in one pass; it bounds what a pass holds, (H, ROWS, S) scores
+CHUNK = 128  # characters read in one pass; bounds the memory for scores, (H, CHUNK, S)
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One block's weights, laid out for `rows @ matrix`."""
+    """The weights of one block, oriented for `rows @ matrix`."""
 
-    qkv: np.ndarray  # (D, 3D): the queries of all heads, then their keys, then their values
-    output: np.ndarray  # (D + 1, D): its last row is the bias, which a column of ones meets
+    qkv: np.ndarray  # (D, 3D): queries of all heads, then keys, then values
+    output: np.ndarray  # (D + 1, D): the last row is the bias
     up: np.ndarray  # (D, F)
     down: np.ndarray  # (F, D)
     down_bias: np.ndarray  # (D,)
@@ -43,181 +51,176 @@ class Layer:
 
 @dataclass(frozen=True)
 class Weights:
-    """What a model has learned, with all done that can be done ahead; any number of streams read it, none writes.
-
-    LayerNorm, (x - mean) / sqrt(variance + ε) · gain, is mostly done here. Whatever reads the residual stream reads it
-    through a LayerNorm, so the stream's mean never matters: here all that writes into the stream loses its mean, and
-    with it the stream. The gain is multiplied into the matrix that reads the result. What is left to do for each
-    character is to divide by the root mean square.
-    """
+    """A model's weights with everything precomputed that does not depend on the text; read-only, shared by streams."""
 
     config: ModelConfig
     embedding: np.ndarray  # (V, D)
-    positions: np.ndarray | None  # (C, D), where they are learned
-    turn: np.ndarray | None  # (C, D) complex, where they are rotary: how q and k turn at each position
+    positions: np.ndarray | None  # (C, D) learned positions
+    rotary: np.ndarray | None  # (C, D) complex rotary positions: e^(iθ) for each pair in all queries, then all keys
     layers: tuple[Layer, ...]
     unembedding: np.ndarray  # (D, V)
 
     @classmethod
-    def of(cls, model: TransformerLanguageModel) -> Weights:
-        """A copy of the weights as they are now: training the model further does not change it."""
+    def from_model(cls, model: TransformerLanguageModel) -> Weights:
+        """Prepare a copy of the model's current weights; training the model further does not change it."""
         state = {name: tensor.detach().cpu().float().numpy() for name, tensor in model.state_dict().items()}
         config, embedding = model.config, state["embedding.weight"]
         learned = config.position == "learned"
         return cls(
             config=config,
-            embedding=_centred(embedding),
-            positions=_centred(state["positions.weight"]) if learned else None,
-            turn=None if learned else _turn(config),
+            embedding=_mean_free(embedding),
+            positions=_mean_free(state["positions.weight"]) if learned else None,
+            rotary=None if learned else _rotary(config),
             layers=tuple(_layer(config, state, f"blocks.{i}.") for i in range(config.num_layers)),
-            unembedding=_reader(embedding, state["norm.gain"]),
+            unembedding=_with_gain(embedding, state["norm.gain"]),
         )
 
 
-class Scratch:
-    """Where T characters are computed: arrays used again for every layer and every call, and views of their parts."""
+class Buffers:
+    """Preallocated arrays for T characters, reused for every layer and call, and views of their parts."""
 
     def __init__(self, config: ModelConfig, T: int) -> None:
         D, H, K = config.embedding_dim, config.heads, config.head_dim
         self.rows = T
-        self.x = np.empty((T, D), np.float32)  # the residual stream
-        self.normed = np.empty((T, D), np.float32)
+        self.x = np.empty((T, D), np.float32)  # residual stream
+        self.normalized = np.empty((T, D), np.float32)
         self.qkv = np.empty((T, 3 * D), np.float32)
-        self.q, self.k, self.v = self.qkv.reshape(T, 3, H, K).transpose(1, 2, 0, 3)  # each (H, T, K)
+        self.q, self.k, self.v = self.qkv.reshape(T, 3, H, K).transpose(1, 2, 0, 3)  # views, each (H, T, K)
         self.qk = self.qkv[:, : 2 * D]
-        self.gathered = np.ones((T, D + 1), np.float32)  # the heads side by side, and the column of ones
-        self.heads = self.gathered[:, :D].reshape(T, H, K).transpose(1, 0, 2)  # the same, (H, T, K)
+        self.head_outputs = np.ones((T, D + 1), np.float32)  # concatenated heads, then the column of ones
+        self.heads = self.head_outputs[:, :D].reshape(T, H, K).transpose(1, 0, 2)  # a view (H, T, K)
         self.hidden = np.empty((T, config.ffn_hidden_dim), np.float32)
-        self.update = np.empty((T, D), np.float32)  # what a block adds to x
+        self.update = np.empty((T, D), np.float32)  # what a sub-layer adds to x
 
 
 class NumpyEngine:
-    """One stream: read() starts a window, next() adds a character to it, and both give logits (V,)."""
+    """Next-character logits of one text: read() starts a window, next() appends one character to it."""
 
     def __init__(self, weights: Weights) -> None:
         self.weights, self.config = weights, weights.config
         L, H, K, C = self.config.num_layers, self.config.heads, self.config.head_dim, self.config.context_length
-        self.keys = np.empty((L, H, K, C), np.float32)  # one column a character: all scores are one product
-        self.values = np.ones((L, H, C, K + 1), np.float32)  # one row a character, with a 1 at its end
+        self.keys = np.empty((L, H, K, C), np.float32)  # transposed: the scores of a query are one product
+        self.values = np.ones((L, H, C, K + 1), np.float32)  # the last column stays 1
         self.length = 0
-        self._scratch = {1: Scratch(self.config, 1)}
+        self._buffers = {1: Buffers(self.config, 1)}
 
     def read(self, ids: np.ndarray) -> np.ndarray:
-        """Forget the window and read ids (T,), 1 ≤ T ≤ C; logits (V,) for the character after them."""
+        """Start a new window with ids (T,), 1 ≤ T ≤ C; logits (V,) for the character after them."""
         self.length = 0
-        *earlier, last = np.split(np.asarray(ids), range(ROWS, len(ids), ROWS))
-        for piece in earlier:
-            self._advance(piece, self._scratch_for(ROWS))
-        return self._advance(last, self._scratch_for(len(last)))
+        *earlier, last = np.split(np.asarray(ids), range(CHUNK, len(ids), CHUNK))
+        for chunk in earlier:
+            self._advance(chunk, self._buffers_for(CHUNK))
+        return self._advance(last, self._buffers_for(len(last)))
 
     def next(self, id: int) -> np.ndarray:
-        """Read one character more, the window's C-th at most; logits (V,) for the one after it."""
-        return self._advance(id, self._scratch[1])
+        """Append one character, at most the C-th of the window; logits (V,) for the character after it."""
+        return self._advance(id, self._buffers[1])
 
-    def _scratch_for(self, T: int) -> Scratch:
-        if T not in self._scratch:
-            self._scratch[T] = Scratch(self.config, T)
-        return self._scratch[T]
+    def _buffers_for(self, T: int) -> Buffers:
+        if T not in self._buffers:
+            self._buffers[T] = Buffers(self.config, T)
+        return self._buffers[T]
 
-    def _advance(self, ids: np.ndarray | int, s: Scratch) -> np.ndarray:
+    def _advance(self, ids: np.ndarray | int, b: Buffers) -> np.ndarray:
         weights, start = self.weights, self.length
-        end = self.length = start + s.rows
-        s.x[:] = weights.embedding[ids]
+        end = self.length = start + b.rows
+        b.x[:] = weights.embedding[ids]
         if weights.positions is not None:
-            s.x += weights.positions[start:end]
-        turn = weights.turn[start:end] if weights.turn is not None else None
+            b.x += weights.positions[start:end]
+        rotary = weights.rotary[start:end] if weights.rotary is not None else None
         for layer, keys, values in zip(weights.layers, self.keys[..., :end], self.values[:, :, :end], strict=True):
-            self._attend(s, layer, turn, keys, values)
-            self._feed_forward(s, layer)
-        return _normalised(s)[-1].dot(weights.unembedding)
+            self._attend(b, layer, rotary, keys, values)
+            self._feed_forward(b, layer)
+        return _normalize(b)[-1].dot(weights.unembedding)
 
-    def _attend(self, s: Scratch, layer: Layer, turn: np.ndarray | None, keys: np.ndarray, values: np.ndarray) -> None:
-        """Each new character gathers values from itself and those before it, by how well its query fits their keys.
+    def _attend(
+        self, b: Buffers, layer: Layer, rotary: np.ndarray | None, keys: np.ndarray, values: np.ndarray
+    ) -> None:
+        """Add causal self-attention to b.x, and the new keys and values to the cache.
 
-        keys (H, K, S) and values (H, S, K + 1) take up the new characters' own, as their last T.
+        keys (H, K, S) and values (H, S, K + 1) are the cache of this layer; its last T entries belong to the new
+        characters.
         """
-        T, K = s.rows, self.config.head_dim
-        _normalised(s).dot(layer.qkv, s.qkv)
-        if self.config.similarity == "cosine":
-            _to_unit_variance(s)
-        if turn is not None:  # neighbours are a complex number, multiplied by e^(iθ)
-            pairs = s.qk.view(np.complex64)
-            np.multiply(pairs, turn, pairs)
-        keys[:, :, -T:] = s.k.transpose(0, 2, 1)
-        values[:, -T:, :K] = s.v
-        scores = np.matmul(s.q, keys)  # (H, T, S)
+        T, K = b.rows, self.config.head_dim
+        _normalize(b).dot(layer.qkv, b.qkv)
+        if self.config.qk_norm:
+            _normalize_queries_and_keys(b)
+        if rotary is not None:  # neighbors in q and k are one complex number, rotated by its position
+            pairs = b.qk.view(np.complex64)
+            np.multiply(pairs, rotary, pairs)
+        keys[:, :, -T:] = b.k.transpose(0, 2, 1)
+        values[:, -T:, :K] = b.v
+        scores = np.matmul(b.q, keys)  # (H, T, S)
         if T > 1:
-            scores += _future(*scores.shape[1:])
-        if self.config.similarity == "dot":
-            # Against overflow. A cosine's scores are at most √K ≤ 64, and 4096 times e^64 is still a float32.
+            scores += _causal_mask(*scores.shape[1:])
+        if not self.config.qk_norm:
+            # Avoid overflow in exp. Not needed with normalized queries and keys: their scores are at most √K ≤ 64,
+            # and a sum of 4096 terms of e^64 still fits into a float32.
             np.subtract(scores, np.maximum.reduce(scores, axis=-1, keepdims=True), scores)
         np.exp(scores, scores)
-        gathered = np.matmul(scores, values)  # (H, T, K + 1): the ones add up what the softmax divides by
-        np.divide(gathered[..., :K], gathered[..., K:], s.heads)
-        s.gathered.dot(layer.output, s.update)
-        np.add(s.x, s.update, s.x)
+        weighted = np.matmul(scores, values)  # (H, T, K + 1): weighted values, and the softmax denominator
+        np.divide(weighted[..., :K], weighted[..., K:], b.heads)
+        b.head_outputs.dot(layer.output, b.update)
+        np.add(b.x, b.update, b.x)
 
-    def _feed_forward(self, s: Scratch, layer: Layer) -> None:
-        """Each character on its own: widen, keep what is positive, narrow again."""
-        _normalised(s).dot(layer.up, s.hidden)
-        np.maximum(s.hidden, 0, out=s.hidden)
-        s.hidden.dot(layer.down, s.update)
-        np.add(s.x, s.update, s.x)
-        np.add(s.x, layer.down_bias, s.x)
+    def _feed_forward(self, b: Buffers, layer: Layer) -> None:
+        """Add the feed-forward block, down(relu(up(x))), to b.x."""
+        _normalize(b).dot(layer.up, b.hidden)
+        np.maximum(b.hidden, 0, out=b.hidden)
+        b.hidden.dot(layer.down, b.update)
+        np.add(b.x, b.update, b.x)
+        np.add(b.x, layer.down_bias, b.x)
 
 
-def _normalised(s: Scratch) -> np.ndarray:
-    """x / sqrt(variance + ε), row by row (T, D); x has mean 0, and LayerNorm's gain is in the next matrix."""
-    D = s.x.shape[1]
-    if s.rows == 1:  # a plain number is sooner computed than an array of one
-        row = s.x[0]
+def _normalize(b: Buffers) -> np.ndarray:
+    """LayerNorm of mean-free rows, without its gain: x / sqrt(mean(x²) + ε), (T, D)."""
+    D = b.x.shape[1]
+    if b.rows == 1:  # a Python float is faster to compute than an array of one number
+        row = b.x[0]
         scale = 1 / math.sqrt(row.dot(row) / D + EPSILON)
     else:
-        scale = 1 / np.sqrt(np.einsum("td,td->t", s.x, s.x)[:, None] / np.float32(D) + np.float32(EPSILON))
-    return np.multiply(s.x, scale, s.normed)
+        scale = 1 / np.sqrt(np.einsum("td,td->t", b.x, b.x)[:, None] / np.float32(D) + np.float32(EPSILON))
+    return np.multiply(b.x, scale, b.normalized)
 
 
-def _to_unit_variance(s: Scratch) -> None:
-    """Each query and key scaled so that its mean square is 1, and queries by another 1/√K, for q · k / √K."""
-    for part, share in ((s.q, 1 / math.sqrt(s.q.shape[-1])), (s.k, 1)):
+def _normalize_queries_and_keys(b: Buffers) -> None:
+    """RMS-normalize each query and key in place; queries are also divided by √K."""
+    for part, scale in ((b.q, 1 / math.sqrt(b.q.shape[-1])), (b.k, 1)):
         mean_square = np.einsum("htk,htk->ht", part, part)[..., None] / np.float32(part.shape[-1])
-        part *= np.float32(share) / np.sqrt(mean_square + np.float32(EPSILON))
+        part *= np.float32(scale) / np.sqrt(mean_square + np.float32(EPSILON))
 
 
 @lru_cache(maxsize=16)
-def _future(T: int, S: int) -> np.ndarray:
-    """(T, S), added to scores: -∞ where a character would look ahead. The T rows belong to the last T of S."""
+def _causal_mask(T: int, S: int) -> np.ndarray:
+    """(T, S) to be added to scores: -∞ for later characters, else 0. The T rows are the last T of the S characters."""
     return np.triu(np.full((T, S), -np.inf, np.float32), S - T + 1)
 
 
-def _layer(config: ModelConfig, state: dict[str, np.ndarray], at: str) -> Layer:
+def _layer(config: ModelConfig, state: dict[str, np.ndarray], prefix: str) -> Layer:
     D = config.embedding_dim
-    qkv = _reader(state[at + "attention.qkv.weight"], state[at + "attention_norm.gain"])
-    if config.similarity == "dot":
-        qkv[:, :D] /= math.sqrt(config.head_dim)  # of the scores q · k / √K
-    output, bias = state[at + "attention.output.weight"], state[at + "attention.output.bias"]
+    qkv = _with_gain(state[prefix + "attention.qkv.weight"], state[prefix + "attention_norm.gain"])
+    if not config.qk_norm:
+        qkv[:, :D] /= math.sqrt(config.head_dim)
+    output, bias = state[prefix + "attention.output.weight"], state[prefix + "attention.output.bias"]
     return Layer(
         qkv=qkv,
-        output=_centred(np.vstack([output.T, bias])),
-        up=_reader(state[at + "feed_forward.up.weight"], state[at + "feed_forward_norm.gain"]),
-        down=_centred(state[at + "feed_forward.down.weight"].T),
-        down_bias=_centred(state[at + "feed_forward.down.bias"]),
+        output=_mean_free(np.vstack([output.T, bias])),
+        up=_with_gain(state[prefix + "feed_forward.up.weight"], state[prefix + "feed_forward_norm.gain"]),
+        down=_mean_free(state[prefix + "feed_forward.down.weight"].T),
+        down_bias=_mean_free(state[prefix + "feed_forward.down.bias"]),
     )
 
 
-def _turn(config: ModelConfig) -> np.ndarray:
-    """e^(iθ) for every pair of numbers in the queries and keys of all heads, by position: (C, D) complex."""
-    K = config.head_dim
-    speed = ROTARY_BASE ** (-np.arange(0, K, 2, dtype=np.float32) / np.float32(K))  # radians a position
-    angle = np.outer(np.arange(config.context_length, dtype=np.float32), speed)  # (C, K / 2)
-    return np.tile(np.exp(1j * angle).astype(np.complex64), 2 * config.heads)
+def _rotary(config: ModelConfig) -> np.ndarray:
+    """The model's rotary factors (C, K / 2), repeated for the queries and keys of all heads: (C, D) complex."""
+    return np.tile(rotary_frequencies(0, config.context_length, config.head_dim).numpy(), 2 * config.heads)
 
 
-def _centred(writer: np.ndarray) -> np.ndarray:
-    """What is written into the stream (..., D), row by row without its mean."""
-    return np.ascontiguousarray(writer - writer.mean(axis=-1, keepdims=True))
+def _mean_free(weight: np.ndarray) -> np.ndarray:
+    """Weights that write into the residual stream (..., D), with the mean of each row subtracted."""
+    return np.ascontiguousarray(weight - weight.mean(axis=-1, keepdims=True))
 
 
-def _reader(weight: np.ndarray, gain: np.ndarray) -> np.ndarray:
-    """What reads the normalised stream, (out, D) → (D, out), with LayerNorm's gain in it."""
+def _with_gain(weight: np.ndarray, gain: np.ndarray) -> np.ndarray:
+    """Weights that read the normalized stream, (out, D) → (D, out), with LayerNorm's gain multiplied in."""
     return np.ascontiguousarray((weight * gain).T)

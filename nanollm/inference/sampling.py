@@ -1,8 +1,10 @@
-"""From logits to the next character: temperature, top-k and the draw."""
+"""Sampling options, and the draw of one character from logits with temperature and top-k."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, NamedTuple
 
@@ -14,11 +16,39 @@ from nanollm.errors import InputError
 MAX_LENGTH = 100_000
 MAX_TEMPERATURE = 100.0
 MAX_SAMPLES = 256
-_COLDEST = 1e-200  # the likeliest is certain long before, and a difference of logits divided by it is still a number
+_MIN_TEMPERATURE = 1e-200  # the draw is greedy long before; logit differences divided by this are still finite
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How to sample a continuation. Raises InputError, naming the field and its value, for invalid options."""
+
+    max_length: int = 200
+    """Number of new characters, 0 to MAX_LENGTH; the prompt is not counted."""
+    temperature: float = 0.8
+    """Divisor of the logits, 0 to MAX_TEMPERATURE: below 1 favors likely characters, 0 is greedy decoding."""
+    top_k: int = 40
+    """Sample among the k most likely characters only; a value above the vocabulary size means all."""
+    seed: int = 42
+    """Random seed, 0 to MAX_SEED; the same seed reproduces the text."""
+    candidates: int = 0
+    """Number of most likely alternatives to report with each character; does not affect the text."""
+
+    def __post_init__(self) -> None:
+        if not _is(self.temperature, Real) or not 0 <= self.temperature <= MAX_TEMPERATURE:
+            raise _invalid("temperature", self.temperature, f"a number from 0 (greedy) to {MAX_TEMPERATURE:g}")
+        if not _is(self.top_k, Integral) or self.top_k < 1:
+            raise _invalid("top_k", self.top_k, "a whole number of at least 1")
+        if not _is(self.max_length, Integral) or not 0 <= self.max_length <= MAX_LENGTH:
+            raise _invalid("max_length", self.max_length, f"a whole number from 0 to {MAX_LENGTH:,}")
+        if not _is(self.seed, Integral) or not 0 <= self.seed <= MAX_SEED:
+            raise _invalid("seed", self.seed, f"a whole number from 0 to {MAX_SEED:,}")
+        check_candidates(self.candidates)
+        object.__setattr__(self, "temperature", float(self.temperature))  # numpy scalars and fractions are accepted
 
 
 class Candidate(NamedTuple):
-    """A character that might have come: its probability by the model, and after temperature and top-k."""
+    """A possible next character, with its probability before and after temperature and top-k."""
 
     id: int
     probability: float
@@ -26,88 +56,82 @@ class Candidate(NamedTuple):
 
 
 class Sampled(NamedTuple):
-    """One drawn character, how likely it was, and on request what else might have come, the likeliest first."""
+    """A sampled character and its probability; with `candidates`, the most likely alternatives as well."""
 
     id: int
-    probability: float  # by the model
-    shaped_probability: float  # after temperature and top-k: what was drawn from
-    surprisal: float  # bits, -log2 of the model's probability
-    rank: int  # 1 for the model's likeliest; of equals, the lower id comes first
-    candidates: tuple[Candidate, ...] = ()
-
-
-def check_sampling(*, temperature: Any, top_k: Any, max_length: Any, seed: Any, candidates: Any = 0) -> None:
-    """Raise InputError with a sentence unless all settings can be sampled with."""
-    if not _is(temperature, Real) or not 0 <= temperature <= MAX_TEMPERATURE:
-        raise InputError(f"temperature must be a number from 0 (always the likeliest) to {MAX_TEMPERATURE:g}.")
-    if not _is(top_k, Integral) or top_k < 1:
-        raise InputError("top_k must be a whole number of at least 1: among how many characters to choose.")
-    if not _is(max_length, Integral) or not 0 <= max_length <= MAX_LENGTH:
-        raise InputError(f"The length must be a whole number from 0 to {MAX_LENGTH:,}.")
-    if not _is(seed, Integral) or not 0 <= seed <= MAX_SEED:
-        raise InputError(f"The seed must be a whole number from 0 to {MAX_SEED}.")
-    check_candidates(candidates)
+    probability: float  # softmax of the model's logits
+    shaped_probability: float  # after temperature and top-k: the probability it was sampled with
+    surprisal: float  # bits: -log2(probability)
+    rank: int  # 1 for the model's most likely character; ties go to the lower id
+    candidates: tuple[Candidate, ...] = ()  # most likely first; the sampled one comes last if it is not among them
 
 
 def check_candidates(candidates: Any) -> None:
-    """Raise InputError unless so many candidates can be asked for; more than the vocabulary has means all."""
+    """Raise InputError unless `candidates` is a whole number of at least 0."""
     if not _is(candidates, Integral) or candidates < 0:
-        raise InputError("candidates must be a whole number of at least 0: how many of the likeliest to report.")
+        raise _invalid("candidates", candidates, "a whole number of at least 0")
 
 
 def derived_seeds(seed: int, num_samples: Any) -> list[int]:
-    """A seed for each of several samples: the given one for the first, then those that follow it.
+    """The seeds of several samples: seed, seed + 1, …, so that each sample can be reproduced on its own.
 
-    So each of them is written again by itself from its own seed. Raises InputError for an odd number of samples.
+    Raises InputError unless num_samples is a whole number from 1 to MAX_SAMPLES.
     """
     if not _is(num_samples, Integral) or not 1 <= num_samples <= MAX_SAMPLES:
-        raise InputError(f"num_samples must be a whole number from 1 to {MAX_SAMPLES}.")
-    return [(int(seed) + i) % (MAX_SEED + 1) for i in range(num_samples)]  # int: numpy's own would overflow
+        raise _invalid("num_samples", num_samples, f"a whole number from 1 to {MAX_SAMPLES}")
+    return [(int(seed) + i) % (MAX_SEED + 1) for i in range(num_samples)]  # int(): numpy integers could overflow
 
 
-def draw(
-    logits: np.ndarray, random: np.random.Generator, *, temperature: float, top_k: int, candidates: int = 0
-) -> Sampled:
-    """Draw the next character from logits (V,); takes exactly one number from `random`, also when greedy.
+def draw(logits: np.ndarray, random: np.random.Generator, options: SamplingOptions) -> Sampled:
+    """Sample one character id from logits (V,). Uses `temperature`, `top_k` and `candidates` of the options.
 
-    top_k keeps the k likeliest characters. Temperature divides the logits: below 1 the likely become likelier, at 0
-    the likeliest is certain, above 1 all move towards equal. Neither changes who is likelier than whom, so everything
-    happens in the order of likelihood; a small change of the settings then leaves most draws of a seed as they were.
-    Raises InputError if a logit is not a number, as in a model whose training diverged.
+    Consumes exactly one random number, even when greedy. Temperature and top-k keep the ranking of the characters, so
+    the draw inverts the cumulative distribution in ranking order: a small change of either leaves most draws of a seed
+    unchanged. Raises InputError if a logit is NaN or infinite, as after a diverged training.
     """
-    order = (-logits).argsort(kind="stable")  # likeliest first
+    order = (-logits).argsort(kind="stable")  # (V,) ids, most likely first; stable: ties go to the lower id
     scores = logits[order].astype(np.float64)  # (V,)
-    scores -= scores[0]  # softmax does not mind, and no exp overflows
+    scores -= scores[0]  # softmax is invariant to a shift, and exp cannot overflow
     weights = np.exp(scores)
     total = float(np.add.reduce(weights))
     if not total < math.inf:
-        raise InputError("The model's numbers have run out of bounds: choose an earlier snapshot.")
-    # (≤ top_k,); cut after the likeliest, any temperature is greedy.
-    shaped = np.exp(scores[: top_k if temperature else 1] / max(temperature, _COLDEST))
-    steps = np.add.accumulate(shaped)
-    shaped_total = steps.item(-1)
-    place = min(int(steps.searchsorted(random.random() * shaped_total, "right")), len(steps) - 1)  # in case of rounding
+        raise InputError("The model's logits are not finite, as after a diverged training: choose an earlier snapshot.")
+    temperature = options.temperature
+    # (≤ top_k,) unnormalised probabilities. Greedy decoding is top-1 sampling, at any temperature.
+    shaped = np.exp(scores[: options.top_k if temperature else 1] / max(temperature, _MIN_TEMPERATURE))
+    cumulative = np.add.accumulate(shaped)
+    shaped_total = cumulative.item(-1)
+    index = int(cumulative.searchsorted(random.random() * shaped_total, "right"))
+    index = min(index, len(cumulative) - 1)  # the product may round up to the total
     return Sampled(
-        order.item(place),
-        weights.item(place) / total,
-        shaped.item(place) / shaped_total,
-        (math.log(total) - scores.item(place)) / math.log(2),
-        place + 1,
-        _candidates(order, weights / total, shaped / shaped_total, candidates, place) if candidates else (),
+        order.item(index),
+        weights.item(index) / total,
+        shaped.item(index) / shaped_total,
+        (math.log(total) - scores.item(index)) / math.log(2),
+        index + 1,
+        tuple(_candidates(order, weights / total, shaped / shaped_total, options.candidates, index))
+        if options.candidates
+        else (),
     )
 
 
 def _candidates(
-    order: np.ndarray, probabilities: np.ndarray, shaped: np.ndarray, count: int, drawn: int
-) -> tuple[Candidate, ...]:
-    """The `count` likeliest, and the drawn one if it is not among them; all arrays in the order of likelihood."""
-    places = [*range(min(count, len(order)))]
-    return tuple(
-        Candidate(order.item(i), probabilities.item(i), shaped.item(i) if i < len(shaped) else 0.0)
-        for i in (places if drawn < count else [*places, drawn])
-    )
+    order: np.ndarray, probabilities: np.ndarray, shaped: np.ndarray, count: int, sampled: int
+) -> Iterator[Candidate]:
+    """The `count` most likely characters, then the sampled one if it is not among them; arrays are in rank order."""
+    ranks = [*range(min(count, len(order)))]
+    for i in ranks if sampled < count else [*ranks, sampled]:
+        yield Candidate(order.item(i), probabilities.item(i), shaped.item(i) if i < len(shaped) else 0.0)
 
 
 def _is(value: Any, kind: type) -> bool:
-    """Whether a value is a number of that kind; True and False are no numbers here."""
+    """Whether the value is a number of this kind; booleans are not accepted as numbers."""
     return isinstance(value, kind) and not isinstance(value, (bool, np.bool_))
+
+
+def _invalid(name: str, value: Any, expected: str) -> InputError:
+    try:
+        shown = repr(value)
+    except ValueError:  # Python refuses to print integers of more than 4,300 digits
+        shown = "a very large number"
+    return InputError(f"{name} ({shown if len(shown) <= 40 else shown[:39] + '…'}) must be {expected}.")

@@ -1,6 +1,6 @@
-"""Training as folders and processes: a run is a folder, a worker process writes it, everybody else only reads it.
+"""Runs: a run is a folder that one worker process writes and all other processes only read.
 
-folder.py names its files, liveness.py tells a living worker from a dead one, record.py reads one run, reader.py finds
-them, store.py makes, names and deletes them, launcher.py starts and stops workers, worker.py is the process that
-trains. Only training.py and ranks.py, which a worker imports when it owns its run, need torch.
+run_files.py names the files, record.py reads one run, reader.py finds all of them, store.py creates, renames and
+deletes them. process/ starts, controls and monitors the workers; transfer/ exports and imports runs. Only
+process/training.py and process/ranks.py, which a worker imports after it has locked its run, need torch.
 """

@@ -1,4 +1,4 @@
-"""The runs under a folder, opened as often as a page asks and read again only where something has changed."""
+"""Finding and caching the runs under a folder; files are read again only after they have changed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from nanollm.runs import folder as names
-from nanollm.runs.log import EventLog
-from nanollm.runs.record import Run, read_about
+from nanollm.runs import run_files
+from nanollm.runs.metrics_log import EventLog
+from nanollm.runs.record import Run, read_run_metadata
 
-_SHIPPED_ID = f"{names.SHIPPED}-"
+_PRETRAINED_ID = f"{run_files.PRETRAINED}-"
 
 
 class RunReader:
-    """Finds people's runs and the shipped ones among them. Holds nothing but caches; safe to share among threads."""
+    """Finds the users' runs and the pretrained ones. Holds only caches; thread-safe."""
 
     def __init__(self, root: Path, place: Callable[[str], int | None]) -> None:
-        """`place` tells a run's place in the queue by its id."""
+        """`place` returns the queue position of a run id."""
         self._root = root
         self._place = place
         self._logs: dict[str, EventLog] = {}
@@ -29,55 +29,58 @@ class RunReader:
         self._guard = threading.Lock()
 
     def list(self) -> list[Run]:
-        """People's runs, newest first (folders that hold only checkpoints too), then those that are shipped."""
-        brought, along = self.ids(), [f"{_SHIPPED_ID}{name}" for name in _folders(self._root / names.SHIPPED)]
-        own = [run for name in brought if (run := self.get(name)) is not None]
-        shipped = [run for name in along if (run := self.get(name)) is not None]
-        self._keep_only({*brought, *along})
+        """Users' runs, newest first (including folders with only checkpoints), then the pretrained ones."""
+        user_ids = self.ids()
+        pretrained_ids = [f"{_PRETRAINED_ID}{name}" for name in _folders(self._root / run_files.PRETRAINED)]
+        own = [run for name in user_ids if (run := self.get(name)) is not None]
+        pretrained = [run for name in pretrained_ids if (run := self.get(name)) is not None]
+        self._keep_only({*user_ids, *pretrained_ids})
         return [
             *sorted(own, key=lambda run: (run.created, run.id), reverse=True),
-            *sorted(shipped, key=lambda run: (run.model_config.num_parameters, run.id), reverse=True),
+            *sorted(pretrained, key=lambda run: (run.model_config.num_parameters, run.id), reverse=True),
         ]
 
     def get(self, run_id: str) -> Run | None:
-        """The run of this id; None if there is none."""
+        """The run with this id; None if there is none."""
         folder = self.folder(run_id)
         about = self.about(folder)
         if about is None:
             return None
         with self._guard:
-            log = self._logs.setdefault(run_id, EventLog(folder / names.METRICS))
+            log = self._logs.setdefault(run_id, EventLog(folder / run_files.METRICS))
         try:
             return Run(folder, about, log, lambda: self._place(run_id))
-        except (TypeError, ValueError):  # somebody's hand in run.json
+        except (TypeError, ValueError):  # run.json was edited by hand
             return None
 
     def ids(self) -> list[str]:
-        """Ids that people's runs may have: the names of the folders here."""
-        return [name for name in _folders(self._root) if name != names.SHIPPED]
+        """The folder names here that may be ids of users' runs."""
+        return [name for name in _folders(self._root) if name != run_files.PRETRAINED]
 
     def folder(self, run_id: str) -> Path:
-        """Where a run of this id would lie: the id of a shipped one begins with the name of their folder."""
-        name = run_id.removeprefix(_SHIPPED_ID)
-        shipped = self._root / names.SHIPPED / name
-        return shipped if name != run_id and is_name(name) and shipped.is_dir() else self._root / run_id
+        """The folder of a run id; ids of pretrained runs start with the name of their parent folder."""
+        name = run_id.removeprefix(_PRETRAINED_ID)
+        pretrained = self._root / run_files.PRETRAINED / name
+        return pretrained if name != run_id and is_name(name) and pretrained.is_dir() else self._root / run_id
 
     def about(self, folder: Path) -> dict[str, Any] | None:
-        """run.json, or what stands in for it; None if the folder holds no run."""
-        now = _stat(folder / names.RUN) or _stat(folder)  # checkpoints alone: a new one changes the folder's own time
+        """Cached read_run_metadata(); None if the folder contains no run."""
+        now = _stat(folder / run_files.RUN) or _stat(
+            folder
+        )  # without run.json, a new checkpoint changes the mtime of the folder
         if now is None:
             return None
         stamp = (now.st_ino, now.st_size, now.st_mtime_ns)
         with self._guard:
             known = self._abouts.get(str(folder))
         if known is None or known[0] != stamp:
-            known = (stamp, read_about(folder))
+            known = (stamp, read_run_metadata(folder))
             with self._guard:
                 self._abouts[str(folder)] = known
         return known[1]
 
     def _keep_only(self, present: set[str]) -> None:
-        """Give up what is remembered of runs that are gone: whoever deleted them need not have been this process."""
+        """Drop the caches of deleted runs; another process may have deleted them."""
         with self._guard:
             for run_id in self._logs.keys() - present:
                 del self._logs[run_id]
@@ -86,7 +89,7 @@ class RunReader:
 
 
 def is_name(name: Any) -> bool:
-    """Whether this can be the name of a folder right under the root: never hidden, never a path."""
+    """Whether this is a valid run folder name: not hidden, not a path."""
     return isinstance(name, str) and re.fullmatch(r"\w[\w .+=,-]{0,99}", name) is not None
 
 

@@ -1,6 +1,6 @@
-"""One run as its folder tells it: what was asked for, how it stands, its curve, snapshots and samples.
+"""Reading one run folder: settings, status, loss curve, snapshots and samples.
 
-A Run only reads. It can be asked as often as a page polls: files that did not change are not read again.
+A Run is read-only and cheap to poll: files are read again only after they have changed.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from nanollm.config import ModelConfig, TrainConfig
-from nanollm.durations import duration
+from nanollm.config import ModelConfig, TrainConfig, current_names
 from nanollm.errors import InputError
-from nanollm.events import Event, Sample
-from nanollm.runs import folder as names
-from nanollm.runs import liveness
-from nanollm.runs.log import Curve, EventLog
+from nanollm.runs import run_files
+from nanollm.runs.metrics_log import Curve, EventLog
+from nanollm.runs.process import liveness
+from nanollm.train.events import Event, Sample
+from nanollm.train.workload import duration
 
 if TYPE_CHECKING:
-    from nanollm.baselines import Baselines
+    from nanollm.data.ngrams import Baselines
 
-# What status.json may hold. A reader may also find "lost" (said to be running, but nobody is there) and "stalled"
-# (somebody is there, but does not move).
+# States in status.json. Readers also derive "lost" (recorded as running, but its worker is dead) and "stalled" (its
+# worker is alive, but makes no progress).
 STATES = ("queued", "running", "paused", "completed", "stopped", "failed", "diverged")
 
 FORMAT = 1  # of run.json
 _CHECKPOINTS = "checkpoint_*.safetensors"
-_RESUMES = f"resume_{'[0-9]' * 8}.safetensors"  # not what somebody copied by hand
-_MAX_HEADER = 16 * 2**20  # bytes; a vocabulary of 20,000 characters takes less than one
+_RESUMES = f"resume_{'[0-9]' * 8}.safetensors"  # does not match copies made by hand
+_MAX_HEADER = 16 * 2**20  # bytes; a vocabulary of 20,000 characters takes less than 1 MB
 _FACTS = {"step": int, "model": dict, "train": dict, "train_loss": (int, float), "val_loss": (int, float)}
 
 Config = TypeVar("Config", ModelConfig, TrainConfig)
@@ -41,144 +41,146 @@ Config = TypeVar("Config", ModelConfig, TrainConfig)
 
 @dataclass(frozen=True)
 class Status:
-    """How a run stands now. None means that it cannot be told (yet)."""
+    """Current status of a run. None: unknown, or not known yet."""
 
     state: str  # queued running paused completed stopped failed diverged lost stalled
     step: int  # optimizer steps taken
     num_steps: int
-    reason: str = ""  # a sentence where the state needs one
-    asked: str = ""  # "pause" or "stop" while the worker has yet to obey
-    place: int | None = None  # in the queue: 1 is next
-    seconds: float | None = None  # of training so far
+    reason: str = ""  # one sentence explaining the state, or empty
+    requested: str = ""  # "pause" or "stop" until the worker obeys
+    place: int | None = None  # position in the queue; 1 is next
+    seconds: float | None = None  # training time so far
     tokens_per_second: float | None = None
-    eta_seconds: float | None = None  # until it is over, at the latest pace, evaluating and saving included
+    eta_seconds: float | None = None  # remaining time at the current speed, including evaluations and saving
     val_loss: float | None = None  # the lowest so far
-    peak_bytes: int | None = None  # of memory, held at once by its process while it trained
+    peak_bytes: int | None = None  # peak memory of the worker's process
 
     @property
     def active(self) -> bool:
-        """Whether it trains or is going to without anybody's doing."""
+        """Whether the run is training or will start by itself."""
         return self.state in ("queued", "running", "stalled")
 
     @property
     def progress(self) -> float:
-        """Share of the steps that is done, 0 to 1."""
+        """Completed fraction of the steps, from 0 to 1."""
         return min(1.0, self.step / self.num_steps) if self.num_steps else 0.0
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The weights of one moment, on disk; losses in nats a character, None where they were not measured then."""
+    """Saved weights of one step. Losses in nats per character, None if not measured at that step."""
 
     step: int
     path: Path
     train_loss: float | None
     val_loss: float | None
-    best: bool  # true for exactly one of a run: the lowest validation loss
+    best: bool  # exactly one snapshot of a run: the lowest validation loss
 
     @property
     def means_path(self) -> Path:
-        """What explain.ablation.load_means() reads. It may not be there: only runs that a worker trained have it."""
-        return names.means_beside(self.path)
+        """File for explain.ablation.load_means(). May be missing: only workers write it."""
+        return run_files.means_path(self.path)
 
     @property
     def findings_path(self) -> Path:
-        """What explain.findings.load_findings() reads. Only the models that come along have it."""
-        return names.findings_beside(self.path)
+        """File for explain.findings.load_findings(). Only pretrained models have it."""
+        return run_files.findings_path(self.path)
 
 
 @dataclass(frozen=True)
 class Parent:
-    """The run that another one continues, as it was then: it may have been renamed or deleted since."""
+    """The run that this run was forked from. Title as of then: the parent may have been renamed or deleted."""
 
     run: str  # its id
     title: str
-    step: int  # of the snapshot whose weights were taken over
+    step: int  # of the snapshot whose weights were copied
 
-    def sentence(self) -> str:
-        """What that means, in one sentence."""
+    def describe(self) -> str:
+        """Describe the fork in one sentence."""
         return (
-            f"Continues “{self.title}” from step {self.step:,}, with a schedule of its own: "
-            "not the same as one longer run."
+            f"Continues “{self.title}” from step {self.step:,} with its own learning-rate schedule, "
+            "so the result differs from one longer run."
         )
 
 
 class Run:
-    """A run folder. Made by RunStore; `Run.open(folder)` reads one that lies anywhere."""
+    """A run folder. Created by RunStore; `Run.open(folder)` opens any folder."""
 
     id: str
     folder: Path
-    title: str  # for showing only
+    title: str  # display name
     created: float  # seconds since 1970
     preset: str | None
-    settings: dict[str, Any]  # all fields that were asked for, flat
-    corpus: dict[str, Any]  # name, sha256, characters, vocab_size; empty if it is not known
+    settings: dict[str, Any]  # the settings given at creation, of both configs
+    corpus: dict[str, Any]  # name, sha256, characters, vocab_size; empty if unknown
     model_config: ModelConfig
     train_config: TrainConfig
-    parent: Parent | None  # what it continues
-    bare: bool  # nothing but checkpoints, as train_with_config leaves them: it can be looked at, not resumed
-    owner: str  # whose it is, where many share the store; empty: everybody's
-    look: str  # the key with which others may look at it; empty where there is no owner
-    read_only: bool  # one of the models that come with nano-llm: it can be looked at and forked, never changed
+    parent: Parent | None  # what it was forked from
+    checkpoints_only: bool  # a folder without run.json, as train_with_config() writes it: cannot be resumed
+    owner: str  # owner in public mode; empty: accessible to all
+    view_key: str  # share key that gives read access; empty without an owner
+    read_only: bool  # a pretrained model: can be inspected and forked, but not changed
 
     def __init__(self, folder: Path, about: Mapping[str, Any], log: EventLog, place: Callable[[], int | None]) -> None:
-        """`about` is run.json's content, or what _bare_facts() made up for a folder without one."""
-        self.read_only = folder.parent.name == names.SHIPPED
-        self.id = f"{names.SHIPPED}-{folder.name}" if self.read_only else folder.name
+        """`about` is the content of run.json, or of _checkpoints_only_metadata() for a folder without one."""
+        self.read_only = folder.parent.name == run_files.PRETRAINED
+        self.id = f"{run_files.PRETRAINED}-{folder.name}" if self.read_only else folder.name
         self.folder = folder
         self.title = str(about.get("title") or folder.name)
         self.created = float(about.get("created") or 0.0)
         self.preset = about.get("preset")
-        self.settings = dict(about.get("settings") or {})
+        self.settings = current_names(about.get("settings") or {})
         self.corpus = dict(about.get("corpus") or {})
         self.model_config = _config(ModelConfig, about.get("model"))
         self.train_config = _config(TrainConfig, about.get("train"))
         self.parent = _parent(about.get("parent"))
-        self.bare = bool(about.get("bare"))
+        self.checkpoints_only = bool(about.get("bare"))
         self.owner = str(about.get("owner") or "")
-        self.look = str(about.get("look") or "")
+        self.view_key = str(about.get("look") or "")
         self._log = log
         self._place = place
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:
-        """The run in any folder. Raises InputError if there is none."""
+        """Open the run in a folder. Raises InputError if the folder contains no readable run."""
         folder = Path(folder).absolute()
-        about = read_about(folder)
+        about = read_run_metadata(folder)
         if about is None:
-            if problem := foreign(folder):
+            if problem := unsupported_format(folder):
                 raise InputError(problem)
-            raise InputError(f"There is no run in {str(folder)!r}: name a folder that training has made.")
+            raise InputError(f"There is no run in {str(folder)!r}: name a folder that training has written.")
         try:
-            return cls(folder, about, EventLog(folder / names.METRICS), lambda: None)
-        except (TypeError, ValueError) as error:  # somebody's hand in run.json
-            raise InputError(f"The run in {str(folder)!r} cannot be read: its {names.RUN} is damaged.") from error
+            return cls(folder, about, EventLog(folder / run_files.METRICS), lambda: None)
+        except (TypeError, ValueError) as error:  # run.json was edited by hand
+            raise InputError(f"The run in {str(folder)!r} cannot be read: its {run_files.RUN} is damaged.") from error
 
     @property
     def baselines(self) -> Baselines | None:
-        """What plain counting achieves on its text, split as this run splits it; None until a worker has counted."""
-        from nanollm.baselines import Baselines  # numpy, for which a worker that takes its lock cannot wait
+        """N-gram losses on the run's text with its train/validation split; None until a worker has computed them."""
+        from nanollm.data.ngrams import (
+            Baselines,  # imports numpy, which would delay a worker that is about to lock its run
+        )
 
         try:
-            return Baselines(**names.read_json(self.folder / names.BASELINES))
+            return Baselines(**run_files.read_json(self.folder / run_files.BASELINES))
         except TypeError:
             return None
 
     def alive(self) -> bool:
-        """Whether a worker has it in hand at this moment."""
+        """Whether a worker process owns the run now."""
         return liveness.alive(self.folder)
 
     def status(self, *, stall_seconds: float = liveness.STALL_SECONDS) -> Status:
-        """How the run stands now; a worker silent for longer than `stall_seconds` counts as stalled."""
-        if self.bare:
+        """The current status; a worker without a heartbeat for `stall_seconds` counts as stalled."""
+        if self.checkpoints_only:
             last = max((s.step for s in self.snapshots()), default=0)
             return Status("completed", last, last, val_loss=_lowest(self.snapshots()))
-        recorded = names.read_json(self.folder / names.STATUS)
+        recorded = run_files.read_json(self.folder / run_files.STATUS)
         state, reason = self._state(recorded, stall_seconds)
         if state in ("running", "stalled"):
             return self._moving(state, reason)
         if state != recorded.get("state"):
-            recorded = {}  # overtaken by events, and the log has them
+            recorded = {}  # outdated: use the values from the log
         step, seconds = recorded.get("step"), recorded.get("seconds")
         last = self._log.pace().last if seconds is None else None
         return Status(
@@ -193,70 +195,70 @@ class Run:
         )
 
     def events(self) -> list[Event]:
-        """What happened, as if the run had never been interrupted."""
+        """All events, without those that a resume has discarded."""
         return self._log.events()
 
     def curve(self) -> Curve:
-        """The loss curve; the very same object until something was added."""
+        """The loss curve; the same object until an event is added."""
         return self._log.curve()
 
     def samples(self) -> list[Sample]:
-        """What the model wrote at each snapshot, in order."""
+        """The text samples generated at the snapshots, in order."""
         return [event for event in self._log.events() if isinstance(event, Sample)]
 
     def snapshots(self) -> list[Snapshot]:
-        """The snapshots on disk, by step."""
+        """The snapshots on disk, sorted by step."""
         curve, reached = self._log.curve(), self._log.last_step()
         losses = dict(zip(curve.eval_steps, zip(curve.train_loss, curve.val_loss, strict=True), strict=True))
         found: dict[int, Snapshot] = {}
         for path in sorted(self.folder.glob(_CHECKPOINTS)):  # digits sort before "final"
             step = _step_of(path)
-            if step is None or step in found or (not self.bare and step > reached):
-                continue  # the last: from before a resume further back; training will come there again
-            facts = read_facts(path) if self.bare else {}
+            if step is None or step in found or (not self.checkpoints_only and step > reached):
+                continue  # beyond `reached`: written before a resume from an earlier step
+            facts = read_checkpoint_metadata(path) if self.checkpoints_only else {}
             train, val = losses.get(step, (facts.get("train_loss"), facts.get("val_loss")))
             found[step] = Snapshot(step, path, train, val, best=False)
         return _mark_best(sorted(found.values(), key=lambda snapshot: snapshot.step))
 
     def snapshot(self, step: int | None = None) -> Snapshot:
-        """The snapshot of a step (None: the last). Raises InputError if there is none."""
+        """The snapshot at a step (None: the last). Raises InputError if there is none."""
         snapshots = self.snapshots()
         if not snapshots:
-            raise InputError("This run has no snapshot yet: the first appears when its training begins.")
+            raise InputError("This run has no snapshot yet: wait until its training has started.")
         if step is None:
             return snapshots[-1]
         for snapshot in snapshots:
             if snapshot.step == step:
                 return snapshot
-        raise InputError(f"This run has no snapshot of step {step!r:.20}: choose one that the slider shows.")
+        raise InputError(f"This run has no snapshot at step {step!r:.20}: choose one of its snapshots.")
 
     def resume_files(self) -> list[Path]:
-        """Files that training can go on from, newest first (whether they are whole, only loading tells)."""
+        """Files with a complete training state, newest first. They may be damaged: loading verifies them."""
         return sorted(self.folder.glob(_RESUMES), reverse=True)
 
     def _state(self, recorded: Mapping[str, Any], stall_seconds: float) -> tuple[str, str]:
-        """The state as it really is, and the sentence that belongs to it."""
+        """The actual state and its explanation."""
         state, reason = recorded.get("state"), str(recorded.get("reason", ""))
         if state == "queued" and not self._writable():
-            return state, "It waits because its folder cannot be written: make it writable."
+            return state, "The run cannot start because its folder is read-only: make it writable."
         if state in STATES and state != "running":
             return state, reason
         if not self.alive():
-            # A worker writes its last status before it lets go of the lock: look once more before mourning.
-            again = names.read_json(self.folder / names.STATUS)
+            # A worker writes its final status before it releases the lock, so read the status again.
+            again = run_files.read_json(self.folder / run_files.STATUS)
             if again.get("state") in STATES and again["state"] != "running":
                 return again["state"], str(again.get("reason", ""))
             if not self._writable():
-                return "lost", "Its process ended, and its folder cannot be written: make it writable, then resume."
-            return "lost", "Its process ended without a word: it was killed, or the machine was restarted."
-        silence = liveness.silence(self.folder)
+                return "lost", "The worker process ended and the folder is read-only: make it writable, then resume."
+            return "lost", "The worker process ended unexpectedly: it was killed, or the machine was restarted."
+        silence = liveness.seconds_since_heartbeat(self.folder)
         if silence > stall_seconds:
-            process = f"Its process (number {liveness.owner(self.folder)})"
-            return "stalled", f"{process} has not moved for {duration(silence)}."
+            process = f"The worker process (pid {liveness.owner_pid(self.folder)})"
+            return "stalled", f"{process} has made no progress for {duration(silence)}."
         return "running", reason
 
     def _writable(self) -> bool:
-        """False on a disk that is read-only: nobody could write down in the folder what is the matter with it."""
+        """Whether a status could be written into the folder."""
         return os.access(self.folder, os.W_OK)
 
     def _moving(self, state: str, reason: str) -> Status:
@@ -268,7 +270,9 @@ class Run:
             step,
             num_steps,
             reason,
-            asked=next((word for word in ("stop", "pause") if (self.folder / names.CONTROL / word).exists()), ""),
+            requested=next(
+                (word for word in ("stop", "pause") if (self.folder / run_files.CONTROL / word).exists()), ""
+            ),
             seconds=last.seconds if last else None,
             tokens_per_second=last.tokens_per_second if last and running else None,
             eta_seconds=pace.seconds_left(step, self.train_config) if running else None,
@@ -277,13 +281,13 @@ class Run:
 
 
 def write_status(folder: Path, state: str, *, step: int, reason: str = "", **more: Any) -> None:
-    """Replace status.json. To be called only by who holds the run's lock, or the store's while no worker lives."""
-    names.write_json(folder / names.STATUS, {"state": state, "step": step, "reason": reason, **more})
+    """Replace status.json. The caller must hold the run's lock, or the store's lock while no worker is alive."""
+    run_files.write_json(folder / run_files.STATUS, {"state": state, "step": step, "reason": reason, **more})
 
 
-def read_about(folder: Path) -> dict[str, Any] | None:
-    """What is known of a run folder: run.json, or what the checkpoints in it say; None if it is no run."""
-    about = names.read_json(folder / names.RUN) or _bare_facts(folder)
+def read_run_metadata(folder: Path) -> dict[str, Any] | None:
+    """The content of run.json, or metadata from the checkpoints in the folder; None if it is not a run."""
+    about = run_files.read_json(folder / run_files.RUN) or _checkpoints_only_metadata(folder)
     if about.get("format", FORMAT) != FORMAT:
         return None
     try:
@@ -295,21 +299,21 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     return about if about.get("model") else None
 
 
-def foreign(folder: Path) -> str:
-    """Why a run folder must not be read as if it were of this version, in a sentence; empty where nothing is wrong."""
-    version = names.read_json(folder / names.RUN).get("format", FORMAT)
+def unsupported_format(folder: Path) -> str:
+    """An error message if the run was written in another format version, else an empty string."""
+    version = run_files.read_json(folder / run_files.RUN).get("format", FORMAT)
     if version == FORMAT:
         return ""
     return (
-        f"This run is written in format {version!r:.20}, and this version of nano-llm reads format {FORMAT}: "
-        "open it with the version that made it."
+        f"This run has format {version!r:.20}, but this version of nano-llm reads format {FORMAT}: "
+        "open it with the version that wrote it."
     )
 
 
-def read_facts(path: Path) -> dict[str, Any]:
-    """What a checkpoint says of itself (step, model, train, losses) and when it was written, in seconds since 1970.
+def read_checkpoint_metadata(path: Path) -> dict[str, Any]:
+    """A checkpoint's metadata (step, model, train, losses) and its modification time in seconds since 1970.
 
-    Read without torch, and unchecked but for what kind of thing each fact is, None for any other; empty if nothing.
+    Reads only the header, without torch. Values of the wrong type become None; an unreadable file gives {}.
     """
     try:
         now = path.stat()
@@ -319,7 +323,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 
 
 def read_vocabulary(path: Path) -> list[str]:
-    """The characters that a checkpoint's model knows, without torch and unchecked; empty if nothing."""
+    """The vocabulary in a checkpoint's header, read without torch and not validated; empty if unreadable."""
     characters = _header(path).get("characters")
     return characters if isinstance(characters, list) else []
 
@@ -342,10 +346,10 @@ def _header(path: Path) -> dict[str, Any]:
     return facts if isinstance(facts, dict) else {}
 
 
-def _bare_facts(folder: Path) -> dict[str, Any]:
-    """run.json's content for a folder that holds only checkpoints; empty if it holds none."""
+def _checkpoints_only_metadata(folder: Path) -> dict[str, Any]:
+    """Metadata like run.json's for a folder that contains only checkpoints; empty if it contains none."""
     for path in sorted(folder.glob(_CHECKPOINTS), reverse=True):
-        facts = read_facts(path)
+        facts = read_checkpoint_metadata(path)
         if facts.get("model"):
             return {
                 "bare": True,
@@ -359,18 +363,18 @@ def _bare_facts(folder: Path) -> dict[str, Any]:
 
 def _step_of(path: Path) -> int | None:
     numbered = re.fullmatch(r"checkpoint_(\d{8})\.safetensors", path.name)
-    step = int(numbered[1]) if numbered else read_facts(path).get("step")
+    step = int(numbered[1]) if numbered else read_checkpoint_metadata(path).get("step")
     return step if isinstance(step, int) else None
 
 
 def _config(kind: type[Config], values: Any) -> Config:
-    """A config from JSON, passing over fields that only another version knows. Raises InputError if invalid."""
-    values = values if isinstance(values, dict) else {}
+    """A config from JSON, ignoring unknown fields of other versions. Raises InputError if a value is invalid."""
+    values = current_names(values) if isinstance(values, dict) else {}
     return kind(**{f.name: values[f.name] for f in fields(kind) if f.name in values})
 
 
 def _parent(value: Any) -> Parent | None:
-    """What a run continues, from JSON. Raises ValueError if that cannot be told: such a run must not start anew."""
+    """The parent from JSON. Raises ValueError if damaged, so that a fork never restarts from random weights."""
     if value is None:
         return None
     if not isinstance(value, dict) or not isinstance(value.get("step"), int):
@@ -383,7 +387,7 @@ def _lowest(snapshots: list[Snapshot]) -> float | None:
 
 
 def _mark_best(snapshots: list[Snapshot]) -> list[Snapshot]:
-    """Mark the lowest validation loss; where nothing was validated, the lowest training loss, else the last."""
+    """Mark the snapshot with the lowest validation loss, else the lowest training loss, else the last."""
 
     def merit(snapshot: Snapshot) -> tuple[bool, float, bool, float, int]:
         val, train = snapshot.val_loss, snapshot.train_loss

@@ -1,4 +1,4 @@
-"""All runs as a table of only what differs between them, the best first, and as CSV."""
+"""Runs as a table and as CSV: only columns that differ between runs, best run first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from nanollm.config import to_dict
 from nanollm.runs.record import Run
 
 FACTS = ("run", "best validation loss", "state", "steps", "seconds", "parameters")
-ALWAYS = ("run", "best validation loss")  # the rest only where two runs differ in it
-_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # what makes a spreadsheet take a cell for a formula
+ALWAYS = ("run", "best validation loss")  # other columns only if two runs differ in them
+_DANGEROUS = ("=", "+", "-", "@", "\t", "\r")  # first characters that make a spreadsheet read a cell as a formula
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,27 @@ class Table:
     ids: list[str]
 
     def csv(self) -> str:
-        """As a spreadsheet reads it; cells that it would take for formulas are quoted away. None is an empty cell."""
+        """The table as CSV. Cells that a spreadsheet would read as formulas are quoted; None is an empty cell."""
         file = io.StringIO()
         writer = csv.writer(file)
         writer.writerow(self.columns)
-        writer.writerows([[harmless(cell) for cell in row] for row in self.rows])
+        writer.writerows([[escape_formula(cell) for cell in row] for row in self.rows])
         return file.getvalue()
 
 
 def tabulate(runs: Iterable[Run]) -> Table:
-    """A row for each run: its name and loss, then the text and every fact and setting in which two of them differ."""
+    """One row per run: title and best loss, then all facts and settings that differ between runs."""
     runs = list(runs)
-    told = [{**_facts(run), **_settings(run)} for run in runs]
-    names = [name for name in (told[0] if told else ALWAYS) if name in ALWAYS or _differ(one[name] for one in told)]
-    told = sorted(zip(told, runs, strict=True), key=lambda one: _merit(one[0]))
-    return Table(names, [[one[name] for name in names] for one, _ in told], [run.id for _, run in told])
+    records = [{**_facts(run), **_settings(run)} for run in runs]
+    names = [
+        name for name in (records[0] if records else ALWAYS) if name in ALWAYS or _differ(one[name] for one in records)
+    ]
+    ranked = sorted(zip(records, runs, strict=True), key=lambda one: _rank(one[0]))
+    return Table(names, [[one[name] for name in names] for one, _ in ranked], [run.id for _, run in ranked])
 
 
-def _merit(told: dict[str, Any]) -> tuple[bool, float]:
-    loss = told["best validation loss"]
+def _rank(record: dict[str, Any]) -> tuple[bool, float]:
+    loss = record["best validation loss"]
     return loss is None, loss or 0.0
 
 
@@ -55,16 +57,16 @@ def _facts(run: Run) -> dict[str, Any]:
     status = run.status()
     loss = None if status.val_loss is None else round(status.val_loss, 4)
     seconds = None if status.seconds is None else round(status.seconds, 1)
-    told = (run.title, loss, status.state, status.step, seconds, run.model_config.num_parameters)
-    return dict(zip(FACTS, told, strict=True))
+    values = (run.title, loss, status.state, status.step, seconds, run.model_config.num_parameters)
+    return dict(zip(FACTS, values, strict=True))
 
 
 def _settings(run: Run) -> dict[str, Any]:
-    """What was asked for; num_steps among it, which says more than the steps that were taken."""
+    """The text and all settings; num_steps is more informative than the steps taken."""
     text = {"text": run.corpus.get("name")}
     return text | {**to_dict(run.model_config), **to_dict(run.train_config)}
 
 
-def harmless(cell: Any) -> Any:
-    """The cell, quoted away if a spreadsheet would take it for a formula."""
+def escape_formula(cell: Any) -> Any:
+    """The cell, prefixed with an apostrophe if a spreadsheet would read it as a formula."""
     return f"'{cell}" if isinstance(cell, str) and cell.startswith(_DANGEROUS) else cell

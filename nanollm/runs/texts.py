@@ -1,4 +1,4 @@
-"""Runs and their texts: what a run needs to know of its own, and which runs still need one."""
+"""Interfaces between runs and their texts, and which runs still need a text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from nanollm.runs.record import Run
 
 
 class Corpus(Protocol):
-    """What a run needs to know of its text; CorpusInfo has it, too."""
+    """The facts about a text that a run stores; data.corpus.CorpusInfo satisfies this protocol."""
 
     @property
     def name(self) -> str: ...
@@ -23,7 +23,7 @@ class Corpus(Protocol):
 
 
 class Corpora(Protocol):
-    """Where a run that continues another finds its text; CorpusStore is that."""
+    """Where RunStore.fork() finds texts; data.corpus.CorpusStore satisfies this protocol."""
 
     def get(self, sha256: str) -> Corpus: ...
     def frequencies(self, sha256: str) -> Iterable[tuple[str, int]]: ...
@@ -31,7 +31,7 @@ class Corpora(Protocol):
 
 @dataclass(frozen=True)
 class CorpusRef:
-    """A text as run.json names it: found again by its digest, shown by its name."""
+    """A reference to a text as in run.json: identified by its digest, displayed by its name."""
 
     name: str
     sha256: str
@@ -39,10 +39,10 @@ class CorpusRef:
     vocab_size: int
 
 
-def needing(runs: Iterable[Run], sha256: str) -> list[Run]:
-    """Those of the runs that train on a text or may go on to."""
+def unfinished_runs(runs: Iterable[Run], sha256: str) -> list[Run]:
+    """The unfinished runs that use a text and may need it again."""
     return [run for run in runs if run.corpus.get("sha256") == sha256 and _unfinished(run)]
 
 
 def _unfinished(run: Run) -> bool:
-    return not run.bare and run.status().state not in ("completed", "diverged")
+    return not run.checkpoints_only and run.status().state not in ("completed", "diverged")

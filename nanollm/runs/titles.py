@@ -1,4 +1,4 @@
-"""What a run is called before somebody names it: what it is, then what tells it apart from the others."""
+"""Default titles of runs: the preset, then what distinguishes the run from the others."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _CONTINUED = ", continued"
 
 
 def clean(title: str | None) -> str:
-    """A title fit to be shown: one line of at most 200 visible characters; empty if nothing remains."""
+    """A title reduced to one line of at most 200 visible characters; may be empty."""
     text = " ".join(str(title or "").split())
     return "".join(c for c in text if c.isprintable())[:MAX_TITLE].strip()
 
 
-def of(about: Mapping[str, Any], others: Sequence[Run]) -> str:
-    """Preset and text; where that was there before, preset and what differs from the first run of its kind.
+def default_title(about: Mapping[str, Any], others: Sequence[Run]) -> str:
+    """Preset and text; if such a run exists, preset and the settings that differ from the first one.
 
-    `about` is run.json's content; of the others, the newest comes first.
+    `about` is the content of run.json; `others` starts with the newest run.
     """
     model, corpus = about["model"], about["corpus"]
     kind = about["preset"] or f"{model['embedding_dim']} × {model['num_layers']}"
@@ -30,24 +30,24 @@ def of(about: Mapping[str, Any], others: Sequence[Run]) -> str:
     return _numbered(clean(f"{kind} · {difference or corpus['name']}"), alike)
 
 
-def of_fork(about: Mapping[str, Any], parent: Run, others: Sequence[Run]) -> str:
-    """The parent's title, and what is tried: "nano · tale.txt, continued with learning rate 0.001"."""
+def fork_title(about: Mapping[str, Any], parent: Run, others: Sequence[Run]) -> str:
+    """The parent's title and the changed settings: "nano · tale.txt, continued with learning rate 0.001"."""
     corpus, difference = about["corpus"], _difference(about, parent)
     other = f" on {corpus['name']}" if corpus["sha256"] != parent.corpus.get("sha256") else ""
     changed = f" with {difference}" if difference else ""
-    origin = parent.title.split(_CONTINUED)[0]  # of a fork's fork too
+    origin = parent.title.split(_CONTINUED)[0]  # also for a fork of a fork
     return _numbered(clean(f"{origin}{_CONTINUED}{other}{changed}"), others)
 
 
 def _numbered(title: str, others: Sequence[Run]) -> str:
-    """The title, with the first number behind it that makes it a new one where it is taken."""
+    """The title, with the smallest number appended that makes it unique."""
     taken = {run.title for run in others}
     numbered = (title if n == 1 else f"{title} · {n}" for n in range(1, len(taken) + 2))
     return next(t for t in numbered if t not in taken)
 
 
 def _difference(about: Mapping[str, Any], other: Run) -> str:
-    """Up to three settings that differ from another run's, in words: "learning rate 0.001, seed 7"."""
+    """Up to three settings that differ from another run's, as text: "learning rate 0.001, seed 7"."""
     theirs = {**to_dict(other.train_config), **to_dict(other.model_config)}
     ours = {**about["train"], **about["model"]}
     differing = [name for name in ours if ours[name] != theirs[name]]

@@ -1,4 +1,4 @@
-"""Named amounts as bars, and two texts side by side: what the lenses of Attention show their findings with."""
+"""Bar charts of labeled amounts, and two texts side by side, for the views of the Attention tab."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
 BARS = """
 <p class="bars-caption" hidden></p>
@@ -20,44 +20,32 @@ ONE = """<div class="one"><p class="title quiet"></p><div class="writing" tabind
 
 @dataclass(frozen=True)
 class Bar:
-    """One amount. None of the optional ones is drawn where it is None."""
+    """One bar. Optional amounts that are None are not drawn."""
 
     label: str
-    value: float | None  # None: only said
-    said: str = ""  # the amount in words
-    before: float | None = None  # what it was, drawn in grey above it
-    mark: float | None = None  # what to compare it with, drawn as a line across
+    value: float | None  # None: only the text `said`
+    said: str = ""  # the formatted amount
+    before: float | None = None  # the previous amount, drawn in gray above it
+    mark: float | None = None  # a reference, drawn as a vertical line
     strong: bool = False
 
 
 def bars(elem_id: str) -> gr.HTML:
-    """The value is what `drawn` makes."""
-    return gr.HTML(None, html_template=BARS, js_on_load=asset("bars.js"), apply_default_css=False, elem_id=elem_id)
+    """A bar chart. Its value comes from `drawn`."""
+    return component("components/bars.js", BARS, elem_id=elem_id)
 
 
 def drawn(rows: Sequence[Bar], caption: str = "", legend: str = "", most: float = 0.0) -> dict[str, Any]:
-    """Bars on one scale, which reaches up to `most` at least; a caption above and a legend below."""
+    """Return the value of a `bars`: one scale that reaches at least `most`, a caption above and a legend below."""
     return {"rows": [asdict(row) for row in rows], "caption": caption, "legend": legend, "most": most}
 
 
-def percent(share: float) -> str:
-    """A share as the page says it: 12 %."""
-    return f"{share:.0%}".replace("%", " %") if share >= 0.005 or share == 0 else "< 1 %"
-
-
-def signed(amount: float, digits: int = 3) -> str:
-    """An amount that is added or taken away: +0.031, −0.002."""
-    return f"{amount:+.{digits}f}".replace("-", "−")
-
-
 def beside(elem_id: str) -> gr.HTML:
-    """The value is what `compared` makes."""
+    """Two texts side by side. The value comes from `compared`."""
     template = f'<div class="beside">{ONE}{ONE}</div>'
-    return gr.HTML(
-        None, html_template=template, js_on_load=asset("beside.js"), apply_default_css=False, elem_id=elem_id
-    )
+    return component("attention/beside.js", template, elem_id=elem_id)
 
 
 def compared(prompt: str, texts: Sequence[str], titles: Sequence[str], parts_at: int | None = None) -> dict[str, Any]:
-    """One or two texts that go on from a prompt, and the index of their first differing character."""
+    """Return the value of a `beside`: one or two continuations of a prompt; `parts_at` is where they differ."""
     return {"prompt": prompt, "texts": list(texts), "titles": list(titles), "parts_at": parts_at}

@@ -1,18 +1,18 @@
-"""A chart that is redrawn in place: zoom, theme and width survive every update, which `gr.Plot` cannot do."""
+"""A Plotly chart that is updated in place: unlike with `gr.Plot`, zoom, theme and width survive every update."""
 
 from __future__ import annotations
 
 import importlib.util
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from nanollm import charts
-from playground.components import asset
+from nanollm.charts import base as charts
+from playground.components.factory import component
+from playground.services.static_files import Routes, packed
 
-# The page's colours for figures: names of the style sheet, which the browser fills in, in the theme of the moment.
+# The page's colors for figures: names of CSS variables, which the browser resolves in the current theme.
 TOKENS = charts.Palette(
     surface="var(--surface)",
     line="var(--line)",
@@ -25,18 +25,18 @@ TOKENS = charts.Palette(
     blocked="var(--page)",
 )
 
-PLOTLY_ROUTE = "/plotly.js"  # where the browser finds it (assets/plotly_chart.js)
+PLOTLY_ROUTE = "/plotly.js"  # where the browser finds it (playground/components/plotly_chart.js)
 
-# The constants of a chart are part of its template, not props: while a gr.HTML is not mounted yet, a gr.skip() for it
-# makes it lose its props.
+# The constants of a chart are part of its template, not props: a gr.HTML that is not mounted yet loses its props when
+# it gets a gr.skip().
 TEMPLATE = """
 <div class="chart-box" role="img" aria-label="{label}" style="{size}" data-empty="{empty}" data-fill="{fill}">
   <div class="chart-plot"></div>
   <p class="chart-note" hidden></p>
 </div>
 """
-# What shows where a pointer rests on a label, for whoever has none: a finger, a keyboard, a screen reader.
-LABELS = """<details class="fold chart-labels" hidden><summary>{}</summary><ul class="quiet"></ul></details>"""
+# The tooltips of the labels, for touch screens, keyboards and screen readers.
+LABELS = """<details class="fold chart-labels" hidden><summary>{labels}</summary><ul class="quiet"></ul></details>"""
 
 
 def plotly_chart(
@@ -50,28 +50,38 @@ def plotly_chart(
     fill: str = "",
     labels: str = "",
 ) -> gr.HTML:
-    """A component whose value is a figure of `nanollm.charts`, or None to show the sentence `empty` instead.
+    """A chart. Its value is a figure of `nanollm.charts.base`, or None to show the sentence `empty` instead.
 
-    Its height never changes, so that nothing below it jumps; a `square` one is as high as it is wide, up to `height`.
-    `label` is what a screen reader says. What the browser has already need not be sent: `window.nano.fills[fill]`
-    completes the figure there. With `labels` a fold of that name below tells what the labels in the figure mean.
-    plotly.js comes out of the installed plotly package, from this server (gate.py): no CDN, and always the version
-    that fits.
+    Args:
+        label: accessible name.
+        height: in pixels; fixed, so that the content below never moves.
+        square: make the chart as high as it is wide, up to `height`.
+        fill: function of plotly_fills.js that completes the figure with data the browser already has.
+        labels: title of a fold below the chart that explains the figure's labels; empty for none.
+
+    This server delivers plotly.js from the installed plotly package: no CDN, and always the matching version.
     """
     size = f"aspect-ratio: 1; max-height: {height}px" if square else f"height: {height}px"
-    constants = {"label": label, "size": size, "empty": empty, "fill": fill}
-    return gr.HTML(
+    return component(
+        "components/plotly_chart.js",
+        TEMPLATE + (LABELS if labels else ""),
         figure,
-        html_template=TEMPLATE.format_map({name: escape(text) for name, text in constants.items()})
-        + (LABELS.format(escape(labels)) if labels else ""),
-        js_on_load=asset("plotly_chart.js"),
-        apply_default_css=False,
         elem_id=elem_id,
+        label=label,
+        size=size,
+        empty=empty,
+        fill=fill,
+        labels=labels,
     )
 
 
+def plotly_route() -> Routes:
+    """Return the route of plotly.js, compressed once: it is most of what a first visit loads."""
+    return {PLOTLY_ROUTE: lambda: packed(str(plotly_js()), "text/javascript", "public, max-age=86400")}
+
+
 def plotly_js() -> Path:
-    """The plotly.js that the installed plotly package ships (found without importing plotly, which takes a while)."""
+    """Return the path of the plotly.js in the installed plotly package, without importing plotly, which is slow."""
     spec = importlib.util.find_spec("plotly")
-    assert spec is not None and spec.submodule_search_locations is not None, "plotly is one of our dependencies"
+    assert spec is not None and spec.submodule_search_locations is not None, "plotly is a dependency"
     return Path(spec.submodule_search_locations[0], "package_data", "plotly.min.js").resolve()

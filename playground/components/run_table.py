@@ -1,4 +1,4 @@
-"""All runs side by side: only what differs, the best first, to be saved as CSV."""
+"""A table that compares runs: only the columns that differ, best run first, with CSV export."""
 
 from __future__ import annotations
 
@@ -7,26 +7,25 @@ from typing import Any
 import gradio as gr
 
 from nanollm.runs.table import FACTS, Table
-from playground.components import asset
+from playground.components import sentences
+from playground.components.factory import component
 
-TEMPLATE = """
+TEMPLATE = f"""
 <div class="run-table">
-  <p class="quiet none">Once there are two runs, they are compared here.</p>
+  <p class="quiet none">{sentences.NO_TABLE}</p>
   <div class="sheet"><table><thead></thead><tbody></tbody></table></div>
-  <p class="quiet rest">They differ in many settings: the CSV has them all, and so has a wider screen.</p>
-  <button type="button" class="small">Save as CSV</button>
+  <p class="quiet rest">{sentences.MORE_COLUMNS}</p>
+  <button type="button" class="small">{sentences.SAVE_CSV}</button>
 </div>
 """
 
 
 def run_table(elem_id: str) -> gr.HTML:
-    """The value comes from `sheet`."""
-    return gr.HTML(
-        None, html_template=TEMPLATE, js_on_load=asset("run_table.js"), elem_id=elem_id, apply_default_css=False
-    )
+    """The table. Its value comes from `sheet`."""
+    return component("components/run_table.js", TEMPLATE, elem_id=elem_id)
 
 
 def sheet(table: Table) -> dict[str, Any]:
-    """A table as the component takes it, its settings from the column `settings` on; the file is made of `csv`."""
+    """Convert a table to the component's value; `settings` is the index of the first column that is a setting."""
     settings = sum(name in FACTS or name == "text" for name in table.columns)
     return {"columns": table.columns, "settings": settings, "rows": table.rows, "ids": table.ids, "csv": table.csv()}

@@ -1,47 +1,35 @@
-"""Words that come from people, texts and models: drawn with textContent, so that nothing in them can act."""
+"""Text from users, corpora and models: drawn with textContent, so that markup in it has no effect."""
 
 from __future__ import annotations
 
-from html import escape
 from typing import Any
 
 import gradio as gr
 
-from playground.components import asset
+from playground.components.factory import component
 
-WRITING = """<div class="writing" tabindex="0" role="group" aria-label="LABEL"><span class="prompt"></span><span
+WRITING = """<div class="writing" tabindex="0" role="group" aria-label="{label}"><span class="prompt"></span><span
 class="text"></span><span class="note"></span></div>"""
 
 
 def line(elem_id: str, value: str = "", elem_classes: str = "quiet") -> gr.HTML:
-    """One sentence; an empty one takes no room."""
-    return _component(value, '<p class="line"></p>', "line.js", elem_id, elem_classes)
+    """One sentence; an empty one takes no space."""
+    return component("components/line.js", '<p class="line"></p>', value, elem_id=elem_id, elem_classes=elem_classes)
 
 
 def numbers(elem_id: str) -> gr.HTML:
-    """A few facts; the value is a list of [name, number as text]."""
-    return _component([], '<dl class="numbers"></dl>', "numbers.js", elem_id)
+    """A list of named numbers; the value is a list of [name, formatted number]."""
+    return component("components/numbers.js", '<dl class="numbers"></dl>', [], elem_id=elem_id)
 
 
 def writing(elem_id: str, label: str, note: str = "") -> gr.HTML:
-    """A block of writing in a fixed frame, 60 characters wide; the value is what `written` makes."""
-    return _component(written(note=note), WRITING.replace("LABEL", escape(label)), "writing.js", elem_id)
+    """Generated text in a fixed frame, 60 characters wide; the value comes from `written`."""
+    return component("components/text_view/writing.js", WRITING, written(note=note), elem_id=elem_id, label=label)
 
 
 def written(prompt: str = "", text: str = "", note: str = "") -> dict[str, Any]:
-    """The prompt and what the model has written so far, or a sentence instead.
+    """Return the value of a `writing`: the prompt and the text generated so far, or a note instead.
 
-    While a generator yields a growing `text`, Gradio sends only what was added.
+    While a generator yields a growing `text`, Gradio sends only what was appended.
     """
     return {"prompt": prompt, "text": text, "note": note}
-
-
-def _component(value: Any, template: str, script: str, elem_id: str, elem_classes: str = "") -> gr.HTML:
-    return gr.HTML(
-        value,
-        html_template=template,
-        js_on_load=asset(script),
-        elem_id=elem_id,
-        elem_classes=elem_classes,
-        apply_default_css=False,
-    )

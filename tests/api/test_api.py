@@ -12,12 +12,12 @@ from itertools import pairwise
 import pytest
 from gradio_client import Client
 
-from nanollm.checkpoint import load_model
-from nanollm.explain.ablation import Part, switch_off
+from nanollm.explain.ablation import Part, measure_ablation
 from nanollm.explain.attention import attention_map
-from nanollm.explain.heads import head_scores
+from nanollm.explain.head_types import head_scores
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
+from nanollm.train.checkpoint import load_model
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 from tests.test_docs import python_blocks
@@ -122,7 +122,7 @@ def test_what_is_inside_is_what_the_core_finds(client: Client, page: Page, run: 
     model, tokenizer = loaded.model, loaded.tokenizer
     off = [Part("head", 0, 1), Part("feed_forward", 1)]
     told = client.predict(run, "the cat", [part.label for part in off], "zero", api_name="/ablation")
-    found = switch_off(model, tokenizer, "the cat", off)
+    found = measure_ablation(model, tokenizer, "the cat", off)
     assert told["parts"] == [part.label for part in found.parts]
     assert told["together"]["loss"] == pytest.approx(found.together.loss, abs=1e-4)
     assert [each["loss"] for each in told["alone"]] == pytest.approx([each.loss for each in found.alone], abs=1e-4)
@@ -143,8 +143,8 @@ def test_what_is_inside_is_what_the_core_finds(client: Client, page: Page, run: 
 
 
 def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) -> None:
-    from nanollm.corpus import CorpusStore
-    from nanollm.runs.worker import work
+    from nanollm.data.corpus import CorpusStore
+    from nanollm.runs.process.worker import work
 
     corpora = CorpusStore(page.home / "data" / "corpora")
     corpus = corpora.add_text(TEXT, "cats")
@@ -217,12 +217,12 @@ def test_a_wrong_request_gets_a_sentence(client: Client, page: Page, run: str, e
         client.predict(*[named.get(a, a) if isinstance(a, str) else a for a in arguments], api_name=endpoint)
     said = str(caught.value)
     assert said.strip() and len(said) < 300
-    assert "Traceback" not in said and str(page.home) not in said and "on our side" not in said
+    assert "Traceback" not in said and str(page.home) not in said and "went wrong on the server" not in said
 
 
 def test_a_text_too_short_is_refused_before_a_run_is_made(client: Client, page: Page) -> None:
     text, runs = client.predict("hello", "short", api_name="/corpus"), len(page.store.list())
-    with pytest.raises(Exception, match="too short for a window of 64"):
+    with pytest.raises(Exception, match="too few for a context_length of 64"):
         client.predict(text["sha256"], api_name="/start_run")
     assert len(page.store.list()) == runs
 

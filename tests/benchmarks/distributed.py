@@ -1,13 +1,13 @@
-"""What two processes gain over two threads, what they exchange for it, and what being able to costs one process alone.
+"""Distributed training: two processes against two threads, time spent on gradient exchange, overhead of one process.
 
     python -m tests.benchmarks.distributed [--json] [--rounds 5] [--steps 10] [--preset medium]
 
-All ways take the same steps at the preset's shape, in turn, because a machine is not the same from one minute to the
-next. Ratios are the time of one process with two threads divided by that of the other way: more is better. `waiting`
-is the part of a step that a process spends on the exchange, the slower one's lead included.
+All variants take the same steps at the preset's shape, alternating in rounds, because the speed of a machine varies
+over minutes. Ratios are the time of one process with two threads divided by that of the variant: higher is better.
+`waiting` is the part of a step that a process spends on the gradient exchange, including waiting for a slower process.
 
-At the end stands a table for TRAINING.md: how much faster two such machines would be than one, by the measured step
-times, the bytes of the gradient, and what links usually carry. It is computed, not measured.
+The final table, for TRAINING.md, estimates how much faster two such machines would be than one. It is computed from the
+measured step times, the size of the gradient and typical network speeds, not measured.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
-from nanollm.distributed import Ranks, joined, leave
 from nanollm.model import TransformerLanguageModel
-from nanollm.optim import Optimizer
-from nanollm.step import arithmetic, take_step
+from nanollm.train.distributed import Ranks, exit_now, process_group
+from nanollm.train.optim import Optimizer
+from nanollm.train.step import arithmetic, training_step
 
 VOCAB_SIZE = 65
 WAYS = {
-    # name: processes, threads of each, how the step is taken
+    # name: number of processes, threads per process, implementation of the step
     "1 process x 2 threads": (1, 2, "ours"),
     "the same, nothing but the step": (1, 2, "plain"),
     "2 processes x 1 thread": (2, 1, "ours"),
@@ -45,7 +45,7 @@ WAYS = {
 
 
 LINKS = {
-    # name: bytes a second, seconds until the first of them arrives
+    # name: bytes per second, latency in seconds
     "Wi-Fi": (12e6, 3e-3),
     "1 Gbit/s": (117e6, 2e-4),
     "10 Gbit/s": (1.17e9, 5e-5),
@@ -55,10 +55,10 @@ BATCHES = (32, 128, 512)
 
 
 def speedup(step: float, parameters: int, link: str, machines: int = 2) -> float:
-    """How many times as fast as one machine's steps of so many seconds are those that several take together.
+    """Estimated speedup of n machines over one whose step takes `step` seconds.
 
-    Each computes its share of the batch, then the gradient (4 bytes a parameter) goes round a ring: every machine sends
-    and receives 2 (n - 1) / n of it, in 2 (n - 1) messages (Patarasuk and Yuan 2009).
+    Each machine computes its share of the batch. The gradient (4 bytes per parameter) is averaged with a ring
+    all-reduce: every machine sends and receives 2 (n - 1) / n of it in 2 (n - 1) messages (Patarasuk and Yuan 2009).
     """
     bytes_a_second, latency = LINKS[link]
     messages = 2 * (machines - 1)
@@ -67,7 +67,7 @@ def speedup(step: float, parameters: int, link: str, machines: int = 2) -> float
 
 
 def paper_table(steps: dict[str, float]) -> str:
-    """TRAINING.md's table, from the seconds that a step takes on one machine at each preset's own batch."""
+    """The table of TRAINING.md, from the seconds per step on one machine at the batch size of each preset."""
     lines = [f"| model | batch | one machine's step | {' | '.join(LINKS)} |", "|---|---|---|" + "---|" * len(LINKS)]
     for name, measured in steps.items():
         model, config = make_configs(preset(name), VOCAB_SIZE)
@@ -80,12 +80,12 @@ def paper_table(steps: dict[str, float]) -> str:
 
 @dataclass(frozen=True)
 class TimedRanks(Ranks):
-    """Ranks that note how long and how much they exchange."""
+    """Ranks that record the duration and size of every exchange."""
 
     seconds: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
 
-    def average(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
         began = time.perf_counter()
         super().average(tensors)
         self.seconds.append(time.perf_counter() - began)
@@ -102,7 +102,7 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.way:
         measure(arguments.way, arguments.preset, arguments.steps)
-        leave(0)
+        exit_now(0)
     found: dict[str, list[dict[str, float]]] = defaultdict(list)
     for _ in range(arguments.rounds):
         for way in WAYS:
@@ -131,7 +131,7 @@ def main() -> None:
 
 
 def in_processes(way: str, preset_name: str, steps: int) -> dict[str, float]:
-    """Let torchrun start the way's processes; what the first of them measured."""
+    """Run a variant in its number of processes, with torchrun if several, and return the figures of rank 0."""
     processes, threads, _ = WAYS[way]
     command = [sys.executable]
     if processes > 1:
@@ -143,11 +143,11 @@ def in_processes(way: str, preset_name: str, steps: int) -> dict[str, float]:
 
 
 def measure(way: str, preset_name: str, steps: int) -> None:
-    """Take the steps in this process, among the others; the first prints the medians as JSON."""
+    """Take the steps in this process; rank 0 prints the medians as JSON."""
     _, threads, kind = WAYS[way]
     torch.set_num_threads(threads)
     model_config, config = make_configs(preset(preset_name), VOCAB_SIZE)
-    with joined() as joint:
+    with process_group() as joint:
         ranks = TimedRanks(joint.rank, joint.world_size)
         torch.manual_seed(config.seed)
         step = taker(kind, model_config, config, ranks if kind == "ours" else joint)
@@ -157,7 +157,7 @@ def measure(way: str, preset_name: str, steps: int) -> None:
             began = time.perf_counter()
             step(ids[:, :-1], ids[:, 1:])
             times.append(time.perf_counter() - began)
-        if joint.leads:
+        if joint.is_main:
             waiting, size = ranks.seconds[3:] or [0.0], (ranks.sizes or [0])[0] * (joint.world_size > 1)
             print(
                 json.dumps({"step": statistics.median(times[3:]), "waiting": statistics.median(waiting), "bytes": size})
@@ -167,17 +167,17 @@ def measure(way: str, preset_name: str, steps: int) -> None:
 def taker(
     kind: str, model_config: ModelConfig, config: TrainConfig, ranks: Ranks
 ) -> Callable[[Tensor, Tensor], object]:
-    """How a step is taken: by take_step, by what it was before it knew of ranks, or through PyTorch's wrapper."""
+    """The step function: the project's own, the same without support for ranks, or DistributedDataParallel."""
     model = TransformerLanguageModel.from_config(model_config).train()
     optimizer = Optimizer(model, config)
     if kind == "ours":
-        return lambda ids, targets: take_step(model, optimizer, ids, targets, 0, "bf16", ranks=ranks)
+        return lambda ids, targets: training_step(model, optimizer, ids, targets, 0, "bf16", ranks=ranks)
     wrapped = DistributedDataParallel(model) if kind == "ddp" else model
 
     def step(ids: Tensor, targets: Tensor) -> None:
         with arithmetic("bf16", torch.device("cpu")):
-            logits = wrapped(ranks.share(ids))
-        F.cross_entropy(logits.float().flatten(0, 1), ranks.share(targets).flatten()).backward()
+            logits = wrapped(ranks.shard(ids))
+        F.cross_entropy(logits.float().flatten(0, 1), ranks.shard(targets).flatten()).backward()
         optimizer.step(0)
 
     return step

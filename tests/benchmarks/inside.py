@@ -1,8 +1,8 @@
-"""How long the looks inside take on the models that come along: `python -m tests.benchmarks.inside [--json]`.
+"""Duration of inspection requests on the pretrained models: `python -m tests.benchmarks.inside [--json]`.
 
-Every view of Attention, asked for the first time and again; the ranking of all heads over as much text as the page
-takes; and, where there is a Chromium, the grid of 36 heads over 128 characters drawn in it. The models are judged by
-the bundled text, as if it had been held out: what is kept beside the shipped snapshots would answer at once.
+Measures every view of the Attention tab on the first and on a repeated request, the ranking of all heads on as much
+text as the page uses, and, if Chromium is installed, drawing the grid of 36 heads over 128 characters. The bundled text
+serves as held-out text, because the findings saved with the pretrained models would answer without computing.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ import gradio as gr
 from playwright.sync_api import sync_playwright
 
 from nanollm.explain.ablation import RANK_CHARACTERS
+from playground.attention.sentences import EXAMPLE_TEXT
+from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
 from playground.context import Context
-from playground.inside import View
-from playground.lenses import layering, looking, mattering, naming, ranking, whole
+from playground.services.inspections import View
 from playground.settings import Settings
-from playground.tabs.attention import TEXT
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve
@@ -33,10 +33,11 @@ from tests.serving import serve
 MODELS = ("nano", "small", "medium")
 BUNDLED = ROOT / "data" / "raw" / "sample.txt"
 LIMITS = {"ranking": 10.0, "grid": 0.05}  # seconds
-VIEW = 1.0  # seconds, for all others
+VIEW = 1.0  # seconds, for all other views
 OFF = ["L1·H1", "L2·FF"]
-GRID = """() => {
-    const { inside } = window.nano;
+FRAME = "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inside.held.frame"
+GRID = """async () => {
+    const { inside } = await nanollm.load("attention/inspection_store.js");
     const [layers, heads, size] = [6, 6, 128];
     const roots = Uint8Array.from({ length: (layers * heads * size * (size + 1)) / 2 }, () => 256 * Math.random());
     const [characters, brightest] = [Array(size).fill("a"), Array(layers * heads).fill(1)];
@@ -46,7 +47,7 @@ GRID = """() => {
 
 
 def measure() -> Iterator[tuple[str, str, float, float]]:
-    """Model, view, and the seconds of the first and the second time."""
+    """Yields model, view, and the seconds of the first and of the repeated request."""
     with tempfile.TemporaryDirectory() as home:
         shipped = Path(home) / "checkpoints" / "pretrained"
         shutil.copytree(ROOT / "checkpoints" / "pretrained", shipped)
@@ -54,7 +55,10 @@ def measure() -> Iterator[tuple[str, str, float, float]]:
             path.unlink()
         ctx = Context.open(Settings(home=Path(home)))
         with gr.Blocks():
-            layouts = {module: module.layout(ctx) for module in (looking, mattering, naming, layering, whole)}
+            layouts = {
+                module: module.layout(ctx)
+                for module in (attention_map, ablation, head_types, logit_lens, model_overview)
+            }
         for model in MODELS:
             for name, ask in _views(ctx, layouts, _view(ctx, model)):
                 yield model, name, _seconds(ask), _seconds(ask)
@@ -64,35 +68,42 @@ def measure() -> Iterator[tuple[str, str, float, float]]:
 
 
 def _view(ctx: Context, model: str) -> View:
-    """The last snapshot with our example, judged by the bundled text."""
-    view = ctx.inside.view({"run": f"pretrained-{model}", "step": None}, TEXT)
+    """The last snapshot of a model with the example text, and the bundled text as held-out text."""
+    view = ctx.inspections.view({"run": f"pretrained-{model}", "step": None}, EXAMPLE_TEXT)
     text, tokenizer = BUNDLED.read_text(encoding="utf-8"), view.loaded.tokenizer
     unknown = set(tokenizer.unknown(text))
     ids = tokenizer.encode("".join(character for character in text if character not in unknown))
-    ctx.inside._held_out.put(view.run.id, ids)
+    ctx.inspections._held_out.put(view.run.id, ids)
     return view
 
 
 def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[str, Callable[[], object]]]:
     head = {"layer": 1, "head": 1}
-    asked: dict[Any, tuple[Any, ...]] = {looking: (), mattering: (OFF, "mean", 42), naming: (), layering: (None, None)}
-    yield "frame", lambda: ctx.inside.frame(view)
-    for module, values in asked.items():
+    arguments: dict[Any, tuple[Any, ...]] = {
+        attention_map: (),
+        ablation: (OFF, "mean", 42),
+        head_types: (),
+        logit_lens: (None, None),
+    }
+    yield "frame", lambda: ctx.inspections.frame(view)
+    for module, values in arguments.items():
         yield module.__name__.rsplit(".", 1)[-1], lambda m=module, v=values: m.show(ctx, layouts[m], view, head, *v)
-    yield "map", lambda: whole.show_map(ctx, layouts[whole], view)
-    yield "meter", lambda: whole.show_meter(ctx, layouts[whole], view)
-    ids, means = ctx.inside.judged_by(view)[0], ctx.inside.means(view)[0]
-    assert len(ids) > RANK_CHARACTERS, "the page takes no more"
+    yield "map", lambda: model_overview.show_map(ctx, layouts[model_overview], view)
+    yield "meter", lambda: model_overview.show_context(ctx, layouts[model_overview], view)
+    ids, means = ctx.inspections.judged_by(view)[0], ctx.inspections.means(view)[0]
+    assert len(ids) > RANK_CHARACTERS, "the page uses this many characters"
     yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))
 
 
 def _drawn(home: Path, chromium: str) -> list[float]:
-    """Seconds of drawing the grid, six times."""
+    """Seconds for each of six drawings of the grid in Chromium."""
     with sync_playwright() as playwright, serve(home) as page:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(f"{page.address}?tab=attention")
-        tab.wait_for_function("window.nano?.inside?.held.frame")
+        tab.wait_for_function(
+            "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inside.held.frame"
+        )
         seconds = [float(tab.evaluate(GRID)) for _ in range(6)]
         browser.close()
     return seconds

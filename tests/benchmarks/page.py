@@ -1,11 +1,11 @@
-"""How fast the page itself is: from the click to the first character, characters a second, and what travels.
+"""Speed of the Sample tab: time to the first character, characters per second, and bytes sent.
 
     python -m tests.benchmarks.page [--json] [--rounds 20] [--models nano small medium]
 
-A real Chromium writes with the models that come along, on the page as `python app.py` starts it. The first character
-is timed in the browser, from the click to the change of the document that brings the first letter behind the prompt;
-first while nothing else is computed, then while a run trains on this machine. The speed is that of 5,000 characters,
-from the first to the last; the bytes are those of the answer's stream for 400 and for 4,000 characters.
+Chromium generates with the pretrained models on the page that `python app.py` starts. The first character is timed in
+the browser, from the click to the DOM change that adds the first letter after the prompt; first on an idle machine,
+then while a run trains on it. The speed is measured over 5,000 characters, from the first to the last; the bytes are
+those of the response stream for 400 and for 4,000 characters.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import Run
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 
 SHORT, LONG = 50, 5_000  # characters of a text whose beginning is timed, and of one whose speed is
-SIZES = {400: "Once ", 4_000: "Then "}  # characters whose bytes are counted, each behind a prompt of its own
+SIZES = {400: "Once ", 4_000: "Then "}  # characters whose bytes are counted, and a prompt for each
 PATIENCE = 120_000  # milliseconds
 FIRST = {"idle": 0.3, "training": 1.0}  # seconds that the first character may take, p95
 SPEED, BYTES = 2_000, 100_000  # characters a second at least; bytes of 400 characters at most
 
-# Presses Write and times, from then on, the first letter behind the prompt and the last one of the text.
+# Clicks the generate button and times the first letter after the prompt and the last letter of the text.
 TIMED = """([prompt, length]) => new Promise((done) => {
   const letters = document.querySelector("#sample-text .letters");
   const began = performance.now();
@@ -50,16 +50,18 @@ TIMED = """([prompt, length]) => new Promise((done) => {
   look.observe(letters, { childList: true });
   document.getElementById("sample-write").click();
 })"""
-# Whether the same question was answered ahead at every snapshot, so that nothing is computed any more.
-AHEAD = """([run, prompt, length]) => {
-  const steps = window.nano.runs().find((row) => row.id === run).steps;
-  const asked = { run, prompt, kept: "", max_length: length, temperature: 0.8, top_k: 40, seed: 42 };
-  return steps.every((step) => window.nano.frames.get({ ...asked, step }));
+# Whether the frames of all snapshots were prefetched, so that nothing is being computed any more.
+AHEAD = """async ([run, prompt, length]) => {
+  const { runs } = await nanollm.load("services/runs.js");
+  const { get } = await nanollm.load("services/frames.js");
+  const steps = runs().find((row) => row.id === run).steps;
+  const request = { run, prompt, kept: "", max_length: length, temperature: 0.8, top_k: 40, seed: 42 };
+  return steps.every((step) => get({ ...request, step }));
 }"""
 
 
 def opened(browser: Browser, page: Page, run: Run) -> Tab:
-    """Sample with one model, its first text whole."""
+    """The Sample tab with one model, after its first text is complete."""
     tab = browser.new_page()
     tab.set_default_timeout(PATIENCE)
     tab.goto(f"{page.address}?tab=sample&run={run.id}&prompt=The")
@@ -75,7 +77,7 @@ def set_length(tab: Tab, length: int) -> None:
 
 
 def write(tab: Tab, run: Run, prompt: str, length: int) -> dict[str, float]:
-    """Seconds until the first character, and from then on until the last."""
+    """Seconds until the first character, and from the first to the last."""
     tab.locator("#sample-prompt textarea").fill(prompt)
     tab.wait_for_timeout(50)
     timed = tab.evaluate(TIMED, [prompt, length])
@@ -84,15 +86,15 @@ def write(tab: Tab, run: Run, prompt: str, length: int) -> dict[str, float]:
 
 
 def first_characters(tab: Tab, run: Run, rounds: int, mark: str) -> dict[str, float]:
-    """Seconds until the first character of texts with a new prompt each: the median, and the one of 19 in 20."""
+    """Seconds until the first character over prompts that were not used before: median and 95th percentile."""
     set_length(tab, SHORT)
     prompts = [f"{mark} {chr(97 + i % 26) * (1 + i // 26)} " for i in range(rounds)]
     seconds = sorted(write(tab, run, prompt, SHORT)["first"] for prompt in prompts)
     return {"p50": statistics.median(seconds), "p95": seconds[math.ceil(0.95 * rounds) - 1]}
 
 
-def travelled(tab: Tab, run: Run, length: int) -> int:
-    """Bytes of the stream that brings a text; the frames of other snapshots travel in requests of their own."""
+def stream_bytes(tab: Tab, run: Run, length: int) -> int:
+    """Bytes of the response stream of one text; frames of other snapshots are separate requests and not included."""
     streams: set[str] = set()
     sizes: list[int] = []
     session = tab.context.new_cdp_session(tab)
@@ -110,18 +112,18 @@ def travelled(tab: Tab, run: Run, length: int) -> int:
 
 
 def measure(browser: Browser, page: Page, run: Run, rounds: int) -> dict[str, Any]:
-    """Everything about one model while nothing trains."""
+    """All figures of one model on an otherwise idle machine."""
     tab = opened(browser, page, run)
     found: dict[str, Any] = {"idle": first_characters(tab, run, rounds, "The")}
     set_length(tab, LONG)
     found["characters_per_second"] = (LONG - 1) / write(tab, run, "And so ", LONG)["rest"]
-    found["bytes"] = {length: travelled(tab, run, length) for length in SIZES}
+    found["bytes"] = {length: stream_bytes(tab, run, length) for length in SIZES}
     tab.close()
     return found
 
 
 def training(page: Page) -> None:
-    """Have a run train until the page is ended."""
+    """Start a run that trains until the page is stopped."""
     corpora = CorpusStore(page.home / "data" / "corpora")
     corpus = next(info for info in corpora.list() if info.bundled)
     run = page.store.create(settings={"num_steps": 1_000_000}, corpus=corpus, preset="small")
@@ -158,7 +160,7 @@ def main() -> None:
         for state, most in FIRST.items():
             p50, p95 = figures[state].values()
             print(f"{name:>8}  first character, {state}: p50 {p50:.3f} s, p95 {p95:.3f} s (at most {most} s)")
-        print(f"{name:>8}  {figures['characters_per_second']:,.0f} characters a second (at least {SPEED:,})")
+        print(f"{name:>8}  {figures['characters_per_second']:,.0f} characters per second (at least {SPEED:,})")
         few, many = figures["bytes"].values()
         print(f"{name:>8}  {few:,} bytes for 400 characters (at most {BYTES:,}), {many:,} for 4,000")
 

@@ -1,14 +1,14 @@
-"""How fast the models write, beside two plain ways that are measured in turn with ours.
+"""Generation speed, compared with two plain PyTorch implementations.
 
     python -m tests.benchmarks.sampling [--json] [--rounds 9] [--only alone|batch|threads] [--context-length 192]
 
-(a) recomputes the whole window for each character, in float32 with PyTorch's fused attention kernel; (b) keeps keys and
-values in a plain PyTorch loop. Both are written here, of PyTorch's own modules and functions, and draw as one does
-there: divide, top-k, softmax, multinomial. Ours is generate() as everybody calls it: top-k, probabilities, window.
-Everything, the plain ways too, runs on one thread and begins with a full window. What is measured is that thread's
-processor time, so that others on the machine matter less; a ratio is the median over rounds of two figures taken one
-after the other, because a machine is not the same from one minute to the next. 32 streams in a batch have all
-processors, and they and eight threads at once are measured by the clock.
+Reference (a) recomputes the whole window for each character, in float32 with PyTorch's fused attention kernel;
+reference (b) uses a key-value cache in a plain PyTorch loop. Both are implemented here with PyTorch's modules and
+sample in the usual way: divide by the temperature, top-k, softmax, multinomial. "ours" is generate() with all of its
+features: top-k, probabilities, sliding window. All run on one thread and start with a full window. The processor time
+of that thread is measured, so that other load on the machine matters less. Ratios are medians over rounds of
+measurements taken right after each other, because the speed of a machine varies over minutes. The batch of 32 streams
+uses all cores; it and the eight concurrent threads are measured in wall-clock time.
 """
 
 from __future__ import annotations
@@ -26,12 +26,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nanollm.calibration import processors
 from nanollm.config import ModelConfig, make_configs, preset
 from nanollm.inference.generate import generate, generate_many
-from nanollm.inference.layout import weights_of
 from nanollm.inference.numpy_engine import Weights
+from nanollm.inference.sampling import SamplingOptions
+from nanollm.inference.weight_cache import cached_weights
 from nanollm.model import TransformerLanguageModel
+from nanollm.train.device import available_cpus
 from tests.benchmarks.training import Reference
 from tests.conftest import random_model
 
@@ -41,8 +42,8 @@ STREAMS = 32
 THREADS = 8
 
 
-def drawn(logits: Tensor) -> int:
-    """The usual draw, from logits (V,)."""
+def sample(logits: Tensor) -> int:
+    """Sample an id from logits (V,) in the usual way."""
     logits = logits / TEMPERATURE
     logits[logits < logits.topk(TOP_K).values[-1]] = -torch.inf
     return int(torch.multinomial(logits.softmax(-1), 1))
@@ -50,22 +51,22 @@ def drawn(logits: Tensor) -> int:
 
 @torch.inference_mode()
 def recompute(model: Reference, ids: list[int], count: int) -> None:
-    """(a): the window slides by one, and all of it is computed each time."""
+    """Reference (a): the window slides by one and is recomputed for every character."""
     for _ in range(count):
         window = torch.tensor([ids[-model.config.context_length :]])
-        ids.append(drawn(model(window)[0, -1]))
+        ids.append(sample(model(window)[0, -1]))
 
 
 @torch.inference_mode()
-def keep(model: Reference, ids: list[int], count: int) -> None:
-    """(b): keys and values are kept; a full window is read again from its middle, as ours is."""
+def cached(model: Reference, ids: list[int], count: int) -> None:
+    """Reference (b): a key-value cache; after a full window, its second half is read again, as in generate()."""
     config = model.config
     C = config.context_length
-    kept: list[tuple[Tensor, Tensor]] = []
-    length = C  # as if the window were full: the first character begins a new one
+    cache: list[tuple[Tensor, Tensor]] = []
+    length = C  # the window counts as full, so the first character starts a new one
     for _ in range(count):
         if length >= C:
-            new, kept, length = ids[-(C // 2 + 1) :], [], 0
+            new, cache, length = ids[-(C // 2 + 1) :], [], 0
         else:
             new = ids[-1:]
         x = model.embedding(torch.tensor([new])) + model.positions.weight[length : length + len(new)]
@@ -73,32 +74,32 @@ def keep(model: Reference, ids: list[int], count: int) -> None:
             B, T, D = x.shape
             q, k, v = (y.view(B, T, block.heads, -1).transpose(1, 2) for y in block.qkv(block.norm1(x)).split(D, -1))
             if length:
-                k, v = torch.cat((kept[i][0], k), 2), torch.cat((kept[i][1], v), 2)
-                kept[i] = (k, v)
+                k, v = torch.cat((cache[i][0], k), 2), torch.cat((cache[i][1], v), 2)
+                cache[i] = (k, v)
             else:
-                kept.append((k, v))
+                cache.append((k, v))
             y = F.scaled_dot_product_attention(q, k, v, is_causal=length == 0)
             x = x + block.output(y.transpose(1, 2).reshape(B, T, D))
             x = x + block.down(F.gelu(block.up(block.norm2(x))))
         length += len(new)
-        ids.append(drawn(model.norm(x[0, -1]) @ model.embedding.weight.T))
+        ids.append(sample(model.norm(x[0, -1]) @ model.embedding.weight.T))
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """Processor time of this thread, which is the one that computes."""
+    """Processor time that work() takes in this thread."""
     began = time.thread_time()
     work()
     return time.thread_time() - began
 
 
-def in_turns(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds a character of each way, round by round."""
-    for way in ways.values():
-        way()
-    measured: dict[str, list[float]] = {name: [] for name in ways}
+def alternating(implementations: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds per character of each implementation in each round, after one warm-up round."""
+    for measure in implementations.values():
+        measure()
+    measured: dict[str, list[float]] = {name: [] for name in implementations}
     for _ in range(rounds):
-        for name, way in ways.items():
-            measured[name].append(way())
+        for name, measure in implementations.items():
+            measured[name].append(measure())
     return measured
 
 
@@ -107,20 +108,20 @@ def median_ratio(slower: list[float], faster: list[float]) -> float:
 
 
 def models(name: str, context_length: int | None) -> tuple[Reference, TransformerLanguageModel, list[int]]:
-    """The plain model and ours, at a preset's sizes, and a full window of ids."""
+    """The reference model and ours at the sizes of a preset, and a full window of ids."""
     settings = {**preset(name), **({"context_length": context_length} if context_length else {})}
     config = make_configs(settings, 65)[0]
     ours = random_model(config)
     with torch.no_grad():
-        for parameter in ours.parameters():  # logits as wide as a trained model's, not a certain choice each time
+        for parameter in ours.parameters():  # logits spread like those of a trained model, not nearly deterministic
             parameter.mul_(0.5)
     ids = np.random.default_rng(0).integers(0, 65, config.context_length)
     return Reference(config).eval(), ours, ids.tolist()
 
 
 def floor(config: ModelConfig) -> float:
-    """Seconds in which numpy multiplies a vector by all matrices of the layers and does nothing else."""
-    weights = Weights.of(TransformerLanguageModel.from_config(config))
+    """Lower bound: seconds that numpy takes to multiply a vector by all matrices of the layers."""
+    weights = Weights.from_model(TransformerLanguageModel.from_config(config))
     matrices = [getattr(layer, name) for layer in weights.layers for name in ("qkv", "output", "up", "down")]
     pairs = [(np.ones((1, len(m)), np.float32), m, np.empty((1, m.shape[1]), np.float32)) for m in matrices]
 
@@ -132,10 +133,10 @@ def floor(config: ModelConfig) -> float:
 
 
 def alone(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
-    """One stream of one model: ours against both references, inside a window, past it, with candidates; beginnings."""
+    """One stream: against both references, within and beyond a window, with candidates, and the first character."""
     reference, model, ids = models(name, context_length)
     C = model.config.context_length
-    weights_of(model)
+    cached_weights(model)
 
     def ours(count: int, prompt: list[int], skip: int = 0, **settings: Any) -> float:
         stream = generate(model, prompt, max_new_tokens=count, temperature=TEMPERATURE, top_k=TOP_K, **settings)
@@ -144,13 +145,13 @@ def alone(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
         return seconds(lambda: list(stream)) / (count - skip)
 
     few = max(8, C // 8)
-    measured = in_turns(
+    measured = alternating(
         {
             "recompute": lambda: seconds(lambda: recompute(reference, list(ids), few)) / few,
             "ours": lambda: ours(C, ids),
-            "cached torch": lambda: seconds(lambda: keep(reference, list(ids), C)) / C,
+            "cached torch": lambda: seconds(lambda: cached(reference, list(ids), C)) / C,
             "candidates": lambda: ours(C, ids, candidates=8),
-            "inside": lambda: ours(C, ids[:1], skip=1),  # C characters from the second on: the window fills up
+            "inside": lambda: ours(C, ids[:1], skip=1),  # C characters from the second on, while the window fills up
             "ten windows": lambda: ours(10 * C, ids),
             "first": lambda: ours(1, (ids * 2)[:100]),
         },
@@ -172,72 +173,73 @@ def alone(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
 
 
 def batch(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
-    """STREAMS streams at once against one, in characters a second of all together: by the clock, on all processors.
+    """STREAMS streams in one batch against one stream: total characters per second, wall-clock time, on all cores.
 
-    What they share is the weights, and a small model's are not what takes the time. Each stream has keys and values of
-    its own: 32 streams of medium with windows three quarters full read 28 MB of them for each character. On two cores
-    (EPYC, AVX-512), of a step of 4 ms, 1.1 are these products (merely adding up the 28 MB takes 0.23), 0.7 the layers'
-    matrices, 0.5 thirty-two draws, 0.5 the half windows that are read again at each re-anchoring. Without anything but
-    those, and products as quick as adding up, a step would take 1.9 ms: 3.2 times what one numpy stream writes.
+    The streams share the weights, but reading the weights of a small model is not what takes the time. Each stream has
+    its own key-value cache: 32 streams of the medium preset with windows three quarters full read 28 MB of it for each
+    character. On two cores (EPYC, AVX-512) a step takes 4 ms: 1.1 ms for the products with the cache (just summing the
+    28 MB takes 0.23 ms), 0.7 ms for the layers' matrices, 0.5 ms for 32 draws, and 0.5 ms for reading half a window
+    again after it slides. With only these, and products as fast as summing, a step would take 1.9 ms: 3.2 times the
+    throughput of one numpy stream.
     """
     model, ids = models(name, context_length)[1:]
     C = model.config.context_length
 
     def way(num_samples: int) -> float:
-        rows = generate_many(model, ids, num_samples=num_samples, max_new_tokens=C, temperature=TEMPERATURE)
+        rows = generate_many(model, ids, num_samples, SamplingOptions(max_length=C, temperature=TEMPERATURE))
         began = time.perf_counter()
         for _ in rows:
             pass
         return (time.perf_counter() - began) / C / num_samples
 
-    torch.set_num_threads(processors())
+    torch.set_num_threads(available_cpus())
     try:
-        measured = in_turns({"one": lambda: way(1), "many": lambda: way(STREAMS)}, rounds)
+        measured = alternating({"one": lambda: way(1), "many": lambda: way(STREAMS)}, rounds)
     finally:
         torch.set_num_threads(1)
     return {
         "context_length": C,
         "streams": STREAMS,
-        "threads": processors(),
+        "threads": available_cpus(),
         "characters_per_second": 1 / statistics.median(measured["many"]),
         "times_one_stream": median_ratio(measured["one"], measured["many"]),
     }
 
 
 def threads(name: str, rounds: int, context_length: int | None) -> dict[str, Any]:
-    """THREADS threads that write at the same time against one: all characters of a second, the first ones apart."""
+    """THREADS concurrent threads against one: total characters per second, without the first character of each."""
     model, ids = models(name, context_length)[1:]
     shares: list[float] = []
 
     def way(number: int) -> float:
-        counts, begun, over = [0] * number, threading.Barrier(number + 1), threading.Event()
+        counts, started, stop = [0] * number, threading.Barrier(number + 1), threading.Event()
 
-        def write(own: int) -> None:
-            stream = generate(model, ids, max_new_tokens=100_000, seed=own)
+        def generate_until_stopped(index: int) -> None:
+            stream = generate(model, ids, max_new_tokens=100_000, seed=index)
             next(stream)
-            begun.wait()
-            while not over.is_set():
+            started.wait()
+            while not stop.is_set():
                 next(stream)
-                counts[own] += 1
+                counts[index] += 1
 
-        workers = [threading.Thread(target=write, args=(own,)) for own in range(number)]
+        workers = [threading.Thread(target=generate_until_stopped, args=(index,)) for index in range(number)]
         for worker in workers:
             worker.start()
-        begun.wait()
+        started.wait()
         began = time.perf_counter()
-        over.wait(1.0)
-        over.set()
+        stop.wait(1.0)
+        stop.set()
         for worker in workers:
             worker.join()
         if number > 1:
             shares.append(min(counts) / (sum(counts) / number))
         return (time.perf_counter() - began) / sum(counts)
 
-    measured = in_turns({"one": lambda: way(1), "all": lambda: way(THREADS)}, rounds)
+    measured = alternating({"one": lambda: way(1), "all": lambda: way(THREADS)}, rounds)
     return {
         "threads": THREADS,
         "total_of_one": median_ratio(measured["one"], measured["all"]),
-        "least_share": statistics.median(shares),  # of the slowest thread, where 1 is an equal share
+        "least_share": statistics.median(shares),  # of the slowest thread; 1 is an equal share
     }
 
 

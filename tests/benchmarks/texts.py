@@ -1,7 +1,7 @@
-"""How fast texts come in and are read from: `python -m tests.benchmarks.texts [--json]`.
+"""Throughput of adding, encoding and sampling texts: `python -m tests.benchmarks.texts [--json]`.
 
-Each figure is the best of five, on one core. "emoji" is the same text with a character of several bytes at the end of
-every third line, which makes every piece of it four times as large in Python's memory.
+Each figure is the best of five, on one core. "emoji" is the same text with a multi-byte character at the end of every
+third line, which makes every chunk of it four times as large in Python's memory.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from pathlib import Path
 
 import torch
 
-from nanollm.corpus import BUNDLED, CorpusStore
-from nanollm.dataset import Dataset
+from nanollm.data.corpus import BUNDLED, CorpusStore
+from nanollm.data.dataset import Dataset
 from nanollm.tokenizer import CharTokenizer
 
 MEGABYTES = 100
 REPEATS = 5
-BATCH_SIZE = CONTEXT_LENGTH = 64  # as the nano preset has them
+BATCH_SIZE = CONTEXT_LENGTH = 64  # as in the nano preset
 BATCHES = 500
 
 
 def measure() -> dict[str, float]:
-    """Megabytes of UTF-8 a second, and milliseconds a batch."""
+    """Megabytes of UTF-8 per second, and milliseconds per batch."""
     torch.set_num_threads(1)
     plain = BUNDLED.read_text(encoding="utf-8")
     lines = plain.splitlines()
@@ -59,7 +59,7 @@ def _figures(text: str, folder: Path) -> dict[str, float]:
 
 def _made(store: CorpusStore, sha256: str) -> None:
     (store.root / f"{sha256}.ids").unlink()
-    CorpusStore(store.root).encoded(sha256)  # a store that has counted nothing yet, as in a new process
+    CorpusStore(store.root).encoded(sha256)  # a new store without caches, as in a new process
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -1,11 +1,11 @@
-"""How fast Train is, in a real Chromium on the page as `python app.py` starts it.
+"""Speed of the Train tab, measured in Chromium on the page that `python app.py` starts.
 
     python -m tests.benchmarks.train_page [--json] [--rounds 3]
 
-Seconds from the click on Start training to the first point that is drawn: of the first run on this machine, which is
-timed before it trains, and of later ones; to the first loss of the training itself as well. Seconds until a run with a
-million recorded steps is drawn, from the click in the list of runs, by a server that has never read it. Bytes of
-everything that is sent in a second while a run trains.
+Measures the seconds from the click on Start training to the first point on the chart (for the first run on this
+machine, which is calibrated before training, and for later runs) and to the first training loss; the seconds from
+selecting a run with a million recorded steps to its chart, on a server that has not read it before; and the bytes sent
+per second while a run trains.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from typing import Any
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from nanollm import events
-from nanollm.corpus import CorpusStore
-from nanollm.runs import folder as names
+from nanollm.data.corpus import CorpusStore
+from nanollm.runs import run_files
 from nanollm.runs.record import write_status
+from nanollm.train import events
 from tests.chromium import ARGUMENTS
 from tests.run_folders import evaluated, step
 from tests.serving import Page, end_all, serve
 
 FIRST, MILLION, TICK = 4.0, 1.0, 10_000  # seconds, seconds, bytes: at most
 PATIENCE = 120_000  # milliseconds
-# Clicks an element and tells the seconds until the chart of Train shows lines of another run with so many points.
+# Clicks an element and returns the seconds until the chart of the Train tab shows another run with enough points.
 TIMED = """([selector, name, points]) => new Promise((done) => {
   const plot = document.querySelector("#train-chart .chart-plot");
   const began = performance.now();
@@ -46,7 +46,7 @@ TIMED = """([selector, name, points]) => new Promise((done) => {
 
 
 def started(page: Page, browser: Browser, name: str) -> float:
-    """Seconds from the click on Start training to the first point of a line; the run is stopped afterwards."""
+    """Seconds from the click on Start training to the first point of a line; stops the run afterwards."""
     tab = opened(browser, page, "")
     seconds = tab.evaluate(TIMED, ["#train-start", name, 1])
     tab.close()
@@ -64,11 +64,11 @@ def opened(browser: Browser, page: Page, run: str) -> Tab:
 
 
 def long_run(page: Page) -> str:
-    """The id of a finished run with a million recorded steps."""
+    """Create a finished run with a million recorded steps and return its id."""
     corpus = CorpusStore(page.home / "data" / "corpora").list()[0]
     run = page.store.create(settings={"num_steps": 1_000_000}, corpus=corpus, preset="nano", queued=False)
     line = events.to_json(step(1234567, loss=1.2345678901234567, seconds=12345.6789))
-    with open(run.folder / names.METRICS, "w") as file:
+    with open(run.folder / run_files.METRICS, "w") as file:
         for n in range(1, 1_000_001):
             file.write((line.replace("1234567", str(n), 1) if n % 5000 else events.to_json(evaluated(n, 2.0))) + "\n")
     write_status(run.folder, "completed", step=1_000_000)
@@ -76,19 +76,19 @@ def long_run(page: Page) -> str:
 
 
 def ticks(page: Page, browser: Browser, seconds: int) -> float:
-    """Bytes a second while a run trains, Health open."""
+    """Bytes per second while a run trains, with the gradient chart open."""
     tab = opened(browser, page, "")
     tab.locator("#train-preset label").nth(2).click()  # small
     tab.wait_for_timeout(1000)
     tab.locator("#train-start:enabled").click()
-    tab.locator("#train-health-fold button").first.click()
+    tab.locator("#train-gradients-fold button").first.click()
     tab.wait_for_function("document.querySelector('#train-progress .facts')?.textContent.match(/^step [1-9]/)")
-    heard: list[int] = []
-    tab.on("response", lambda response: heard.append(len(response.body())))
+    sizes: list[int] = []
+    tab.on("response", lambda response: sizes.append(len(response.body())))
     tab.wait_for_timeout(1000 * seconds)
     tab.close()
     end_all(page.home)
-    return sum(heard) / seconds
+    return sum(sizes) / seconds
 
 
 def measured(rounds: int) -> dict[str, Any]:
@@ -100,7 +100,7 @@ def measured(rounds: int) -> dict[str, Any]:
             found["first loss"] = sorted(started(page, browser, "training") for _ in range(rounds))
             found["bytes a second"] = ticks(page, browser, 20)
             million = long_run(page)
-        with serve(Path(home)) as page:  # one that has never read it
+        with serve(Path(home)) as page:  # a server that has not read the run
             tab = opened(browser, page, next(run.id for run in page.store.list() if run.id != million))
             time.sleep(2)
             found["a million steps"] = tab.evaluate(TIMED, [f"[data-run='{million}'] .pick", "training", 50])
@@ -120,9 +120,11 @@ def main() -> None:
         f"first click to first point: {found['first point'][0]:.2f} s at best of {arguments.rounds} (at most {FIRST} s)"
     )
     print(f"first click to the first training loss: {found['first loss'][0]:.2f} s at best")
-    print(f"the first time on a machine, which is timed before: {found['first ever']:.2f} s")
+    print(f"first run on a machine, with calibration: {found['first ever']:.2f} s")
     print(f"a million recorded steps, click to chart: {found['a million steps']:.2f} s (at most {MILLION} s)")
-    print(f"while one trains, Health open: {found['bytes a second']:,.0f} bytes a second (at most {TICK:,})")
+    print(
+        f"while a run trains, gradient chart open: {found['bytes a second']:,.0f} bytes per second (at most {TICK:,})"
+    )
 
 
 if __name__ == "__main__":

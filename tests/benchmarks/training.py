@@ -1,12 +1,12 @@
-"""How fast training is, beside a plain reference that is measured in turn with it.
+"""Training speed, compared with a plain PyTorch implementation.
 
     python -m tests.benchmarks.training [--json] [--rounds 5] [--only steps|loss|events|profile] [--corpus FILE]
 
-`loss` needs Tiny Shakespeare in a file: tinyshakespeare.txt here, or wherever --corpus says.
+`loss` needs the Tiny Shakespeare text in a file: tinyshakespeare.txt in the current folder, or the path in --corpus.
 
-The reference is what one writes first: the same sizes with learned positions, GELU, PyTorch's own modules, the fused
-attention kernel, float32 and AdamW. Ratios are its time divided by ours, so more is better; each figure is the median
-of the rounds, and rounds alternate, because a machine is not the same from one minute to the next.
+The reference is a straightforward implementation of the same size: learned positions, GELU, PyTorch's modules, the
+fused attention kernel, float32 and AdamW. Ratios are its time divided by ours: higher is better. Each figure is the
+median over rounds that alternate between the two, because the speed of a machine varies over minutes.
 """
 
 from __future__ import annotations
@@ -26,45 +26,46 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanollm.calibration import processors, resolve
 from nanollm.config import ModelConfig, TrainConfig, make_configs, preset
-from nanollm.corpus import CorpusStore
-from nanollm.dataset import Dataset
-from nanollm.events import Checkpoint, Eval, Event, Step
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.dataset import Dataset
 from nanollm.model import TransformerLanguageModel
-from nanollm.optim import Optimizer
-from nanollm.runs.log import Metrics
+from nanollm.runs.metrics_log import Metrics
+from nanollm.runs.process.training import Training
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
-from nanollm.runs.training import Training
-from nanollm.runs.worker import work
-from nanollm.step import take_step
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import TrainState, evaluate, set_seed, train
-from nanollm.workload import snapshot_steps
+from nanollm.train.calibration import resolve
+from nanollm.train.device import available_cpus
+from nanollm.train.events import Checkpoint, Eval, Event, Step
+from nanollm.train.loop import TrainState, evaluate, set_seed, train
+from nanollm.train.optim import Optimizer
+from nanollm.train.step import training_step
+from nanollm.train.workload import snapshot_steps
 
-# The shape of PERFORMANCE.md's comparison, and the presets at their own.
+# A common shape for comparison with other implementations, and the shapes of the presets.
 SHAPES: dict[str, dict[str, Any]] = {
     "6 x 128, ffn 512": dict(
         embedding_dim=128, num_layers=6, ffn_hidden_dim=512, context_length=128, batch_size=32, num_heads=4
     ),
     **{name: preset(name) for name in ("nano", "small", "medium")},
 }  # fmt: skip
-TARGET = 1.88  # validation loss in nats a character
+TARGET = 1.88  # validation loss in nats per character
 REFERENCE_RECIPE = dict(
     embedding_dim=128, num_layers=4, ffn_hidden_dim=512, num_heads=4, context_length=64, batch_size=12, num_steps=2000,
-    learning_rate=1e-3, warmup_steps=100, final_learning_rate=0.1, weight_decay=0.1,
+    learning_rate=1e-3, warmup_steps=100, final_lr_fraction=0.1, weight_decay=0.1,
 )  # fmt: skip
-# Ours, by the optimizer: each was chosen so that the end of its schedule lies just below TARGET.
+# Our recipes by optimizer; each was chosen so that its schedule ends just below TARGET.
 RECIPES: dict[str, dict[str, Any]] = {
     "adamw": dict(
         embedding_dim=128, num_layers=2, ffn_hidden_dim=512, context_length=128, batch_size=16, num_steps=500,
-        learning_rate=8e-3, warmup_steps=40, final_learning_rate=0.02, weight_decay=0.0,
+        learning_rate=8e-3, warmup_steps=40, final_lr_fraction=0.02, weight_decay=0.0,
     ),
     "muon": preset("sprint"),
 }  # fmt: skip
 
-EVENT_STEPS = {"nano": 300, "medium": 60}  # so many steps of a run tell what its events cost
-# Kinds of operations, by what PyTorch calls them.
+EVENT_STEPS = {"nano": 300, "medium": 60}  # number of steps that are run to measure the cost of events
+# Kinds of operations, by substrings of their PyTorch names.
 KINDS = {
     "matrix products": ("mm", "matmul", "linear", "scaled_dot_product"),
     "softmax and loss": ("softmax", "nll_loss", "triu"),
@@ -93,7 +94,7 @@ class ReferenceBlock(nn.Module):
 
 
 class Reference(nn.Module):
-    """The plain model: learned positions, GELU, biases everywhere."""
+    """The reference model: learned positions, GELU, biases in all layers."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -118,7 +119,7 @@ class Reference(nn.Module):
 
 
 class ReferenceTraining:
-    """Its step: float32, torch's AdamW as it comes, clipping at 1."""
+    """The reference step: float32, PyTorch's AdamW, gradient clipping at 1."""
 
     def __init__(self, model: ModelConfig, config: TrainConfig) -> None:
         self.model, self.config = Reference(model).train(), config
@@ -135,7 +136,7 @@ class ReferenceTraining:
 
 
 def alternating(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, float]:
-    """Median seconds of each way, measured in turns."""
+    """Median seconds of each implementation, measured in alternating rounds."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for _ in range(rounds):
         for name, way in ways.items():
@@ -146,7 +147,7 @@ def alternating(ways: Mapping[str, Callable[[], float]], rounds: int) -> dict[st
 def timed(steps: int, threads: int, step: Callable[[], object]) -> Callable[[], float]:
     def way() -> float:
         torch.set_num_threads(threads)
-        step()  # warms the caches that the other way has just filled
+        step()  # warm-up, because the caches hold the data of the other implementation
         started = time.perf_counter()
         for _ in range(steps):
             step()
@@ -156,7 +157,7 @@ def timed(steps: int, threads: int, step: Callable[[], object]) -> Callable[[], 
 
 
 def matmul_peak(precision: str, threads: int) -> float:
-    """Floating-point operations a second of a 2048-wide matrix product: what this machine could do at best."""
+    """Peak FLOP/s of this machine, measured with a matrix product of width 2048."""
     torch.set_num_threads(threads)
     n, dtype = 2048, torch.bfloat16 if precision == "bf16" else torch.float32
     a, b = torch.randn(n, n, dtype=dtype), torch.randn(n, n, dtype=dtype)
@@ -169,7 +170,7 @@ def matmul_peak(precision: str, threads: int) -> float:
 
 
 def steps(rounds: int) -> dict[str, dict[str, Any]]:
-    """Seconds of a step at each shape, the reference's and ours, as precision and threads settle here."""
+    """Seconds per step at each shape for the reference and ours, with precision and threads calibrated here."""
     results = {}
     for name, settings in SHAPES.items():
         model, config = make_configs(settings, 65)
@@ -181,11 +182,11 @@ def steps(rounds: int) -> dict[str, dict[str, Any]]:
         count = min(100, max(3, int(0.5 / (model.flops_per_character * 3 * ids.numel() / 1e11))))
         seconds = alternating(
             {
-                "reference": timed(count, processors(), lambda r=reference, i=ids: r.step(i, i)),
+                "reference": timed(count, available_cpus(), lambda r=reference, i=ids: r.step(i, i)),
                 "ours": timed(
                     count,
                     int(config.threads),
-                    lambda m=ours, o=optimizer, i=ids, p=config.precision: take_step(m, o, i, i, 0, p),
+                    lambda m=ours, o=optimizer, i=ids, p=config.precision: training_step(m, o, i, i, 0, p),
                 ),
             },
             rounds,
@@ -197,16 +198,16 @@ def steps(rounds: int) -> dict[str, dict[str, Any]]:
             "ratio": seconds["reference"] / seconds["ours"],
             "precision": config.precision,
             "threads": config.threads,
-            "share_of_peak": flops / seconds["ours"] / matmul_peak(config.precision, processors()),
+            "share_of_peak": flops / seconds["ours"] / matmul_peak(config.precision, available_cpus()),
         }
     return results
 
 
 def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
-    """Seconds of steps until the validation loss of the whole split is TARGET, by the recipes above.
+    """Seconds of training until the validation loss on the whole split reaches TARGET, with the recipes above.
 
-    Only whole schedules are compared: each is run to its end, and its loss there is printed beside its time. The
-    reference's time is taken over 200 steps a round and multiplied, because its steps are all alike.
+    Only complete schedules are compared: each runs to its end, and its final loss is printed with its time. The time of
+    the reference is extrapolated from 200 steps per round, because all of its steps take the same time.
     """
     text = corpus.read_text(encoding="utf-8")
     tokenizer = CharTokenizer.from_text(text)
@@ -220,7 +221,7 @@ def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
     def reference_round() -> float:
         once = timed(
             200,
-            processors(),
+            available_cpus(),
             lambda: reference.step(*data.batch(config.batch_size, model.context_length, generator)),
         )
         return once() * config.num_steps
@@ -229,7 +230,7 @@ def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
         shape, recipe = make_configs({**RECIPES[name], "seed": seed, "eval_interval": 10**6}, tokenizer.vocab_size)
         set_seed(seed)
         state = TrainState.new(TransformerLanguageModel.from_config(shape), recipe)
-        resolve(shape, recipe)  # as on any second run on a machine
+        resolve(shape, recipe)  # from the calibration cache, as in any later run on a machine
         for event in train(state, data, recipe):
             if isinstance(event, Eval) and event.step == recipe.num_steps:
                 losses[name].append(evaluate(state.model, data.val, max_characters=10**9) or 0.0)
@@ -255,10 +256,10 @@ def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
 
 
 def events() -> dict[str, dict[str, Any]]:
-    """What a preset's whole run spends on events, samples, snapshots and resume files, as a share of its steps.
+    """Overhead of events, samples, snapshots and resume files in a complete run of a preset, as a share of its steps.
 
-    A real worker runs some steps. What it does with a snapshot (the file, the sample, the means) and with a resume file
-    is timed, all of it, and counted as often as in the whole run if every evaluation were the best so far.
+    A worker runs a few steps. Saving a snapshot (file, sample and mean outputs) and a resume file are timed and scaled
+    to a complete run in which every evaluation is the best so far.
     """
     results = {}
     for name, count in EVENT_STEPS.items():
@@ -278,7 +279,7 @@ def events() -> dict[str, dict[str, Any]]:
             corpus = corpora.list()[0]
             whole = make_configs(preset(name), corpus.vocab_size)
             settings = {"num_steps": count, "eval_interval": 10**6, "checkpoint_interval": max(1, count // 3)}
-            resolve(*whole)  # as on any second run on a machine
+            resolve(*whole)  # from the calibration cache, as in any later run on a machine
             status = work(store.create(settings=settings, corpus=corpus, preset=name, queued=False), corpora.root)
             with Metrics(Path(folder) / "metrics.jsonl") as metrics:
                 began = time.perf_counter()
@@ -299,7 +300,7 @@ def events() -> dict[str, dict[str, Any]]:
 
 
 def profiled() -> dict[str, dict[str, float]]:
-    """Where a step's time goes at each shape: the share of each kind of operation, by PyTorch's own profiler."""
+    """Share of each kind of operation in the time of a step at each shape, measured with PyTorch's profiler."""
     results = {}
     for name, settings in SHAPES.items():
         model, config = make_configs(settings, 65)
@@ -308,10 +309,10 @@ def profiled() -> dict[str, dict[str, float]]:
         ids = torch.randint(65, (config.batch_size, model.context_length))
         ours = TransformerLanguageModel.from_config(model).train()
         optimizer = Optimizer(ours, config)
-        take_step(ours, optimizer, ids, ids, 0, config.precision)
+        training_step(ours, optimizer, ids, ids, 0, config.precision)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
             for _ in range(5):
-                take_step(ours, optimizer, ids, ids, 0, config.precision)
+                training_step(ours, optimizer, ids, ids, 0, config.precision)
         spent: dict[str, float] = defaultdict(float)
         for row in profile.key_averages():
             spent[next((kind for kind, names in KINDS.items() if any(n in row.key for n in names)), "rest")] += (

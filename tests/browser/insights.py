@@ -21,17 +21,17 @@ import numpy as np
 from playwright.sync_api import Browser, sync_playwright
 from playwright.sync_api import Page as Tab
 
-from nanollm import builtin
-from nanollm.checkpoint import load_model
-from nanollm.corpus import CorpusStore, split
+from nanollm.data import builtin
+from nanollm.data.corpus import CorpusStore, split
 from nanollm.explain.ablation import load_means
 from nanollm.explain.attention import attention_map
-from nanollm.explain.backup import find_backup
+from nanollm.explain.backup_heads import find_backup_pair
 from nanollm.explain.findings import load_findings
 from nanollm.explain.memorization import TrainingText, memorization
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.runs.store import Run, Snapshot
+from nanollm.train.checkpoint import load_model
 from tests.browser.visit import Visit
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
@@ -241,7 +241,7 @@ def bright_says_little_of_important(look: Look) -> bool:
         ]
         print(f"   {name}: {told[0]}, {told[1]} nats; over all {len(effects)} heads ranks correlate by {rho:.2f}")
     with look.tab(f"tab=attention&run={look.run('medium').id}") as tab:
-        tab.locator("#attention-ranking").get_by_text("Missed most").wait_for()
+        tab.locator("#attention-ranking").get_by_text("Largest effect").wait_for()
         look.shoot(tab, "8-bars")
     return bool(most["medium"] > 3)
 
@@ -252,7 +252,7 @@ def heads_back_each_other_up(look: Look) -> bool:
     loaded, means = load_model(snapshot.path), load_means(snapshot.means_path)
     ids = loaded.tokenizer.encode(look.held_out)
     half = len(ids) // 2
-    found = find_backup(loaded.model, ids, means)
+    found = find_backup_pair(loaded.model, ids, means)
     if found is None:
         return False
     labels, more = [part.label for part in found.pair], found.together - sum(found.alone)
@@ -279,10 +279,10 @@ def overfitting_is_copying(look: Look) -> bool:
             found = memorization(training, written(snapshot), look.held_out)
             at = int(np.argmin(np.abs(np.array(curve.eval_steps) - snapshot.step)))
             gap = (curve.val_loss[at] or 0.0) - (curve.train_loss[at] or 0.0)
-            usual = found.usual_longest()
-            longest, novel = found.text.longest, found.text.novel[12]
+            usual = found.control_longest()
+            longest, novel = found.text.longest, found.text.novelty[12]
             print(f"   {name}, step {snapshot.step}: longest copy {longest} (held out {usual:.0f}), gap {gap:.2f}, "
-                  f"unseen stretches of 12 {novel:.0%} (held out {found.usual_novelty()[12]:.0%})")  # fmt: skip
+                  f"unseen stretches of 12 {novel:.0%} (held out {found.control_novelty()[12]:.0%})")  # fmt: skip
             occurs |= found.text.longest > 2 * usual and gap > 0.2
     return occurs
 
@@ -306,7 +306,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         shutil.copytree(ROOT / "checkpoints" / "pretrained", Path(home) / "checkpoints" / "pretrained")
         corpora = CorpusStore(Path(home) / "data" / "corpora")
-        text = corpora.read(builtin.add(corpora, builtin.named("tiny-shakespeare")).sha256)
+        text = corpora.read(builtin.add(corpora, builtin.builtin_by_id("tiny-shakespeare")).sha256)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         with serve(Path(home)) as page:
             learned, held_out = split(text, 0.1)  # type: ignore[type-var]

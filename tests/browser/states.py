@@ -11,12 +11,12 @@ from pathlib import Path
 from filelock import FileLock
 from playwright.sync_api import Page as Tab
 
-from nanollm import events
-from nanollm.corpus import CorpusStore
-from nanollm.runs import folder as names
-from nanollm.runs.liveness import Pulse
+from nanollm.data.corpus import CorpusStore
+from nanollm.runs import run_files
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
+from nanollm.train import events
 from tests.run_folders import checkpoint, write
 
 LONG = "A name that somebody typed without an end in sight, to see what becomes of it · learning rate 0.00123, seed 7"
@@ -37,11 +37,11 @@ def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
         if state != "queued":
             _train_by_hand(made[state], corpora, state)
     with (
-        Pulse(made["running"].folder) as pulse,
-        Pulse(made["preparing"].folder) as other,
-        FileLock(made["stalled"].folder / names.LOCK),
+        Heartbeat(made["running"].folder) as pulse,
+        Heartbeat(made["preparing"].folder) as other,
+        FileLock(made["stalled"].folder / run_files.LOCK),
     ):  # who holds it, and never beats
-        (made["stalled"].folder / names.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
+        (made["stalled"].folder / run_files.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
         pulse._longest = other._longest = math.inf  # as if it might still move, however long the pictures take
         yield made
 
@@ -50,7 +50,7 @@ def _train_by_hand(run: Run, corpora: CorpusStore, state: str) -> None:
     if state == "preparing":
         return write_status(run.folder, "running", step=0)
     reached = 200 if state in ("completed", "long") else 120
-    names.write_json(run.folder / names.BASELINES, asdict(corpora.baselines(corpora.list()[0].sha256)))
+    run_files.write_json(run.folder / run_files.BASELINES, asdict(corpora.baselines(corpora.list()[0].sha256)))
     write(run, events.Start(0, 200, "bf16", 2, "cpu", "2.13.0", 100_000, 100_000, 10_000))
     for number in range(reached + 1):
         loss = 1.5 + 2.8 * math.exp(-number / 40) + 0.05 * math.sin(number)
@@ -98,9 +98,9 @@ def bring_and_name_a_text(tab: Tab) -> None:
 
 def open_the_folds(tab: Tab) -> None:
     open_the_form(tab)
-    for fold in ("#train-onward-fold", "#train-health-fold", "#train-table-fold", "#train-command-fold"):
+    for fold in ("#train-continue-fold", "#train-gradients-fold", "#train-table-fold", "#train-command-fold"):
         tab.locator(f"{fold} button").first.click()
-    tab.locator("#train-health-chart .main-svg").first.wait_for()
+    tab.locator("#train-gradients-chart .main-svg").first.wait_for()
     tab.wait_for_timeout(1500)
 
 
@@ -147,13 +147,13 @@ def ask_what_it_does_not_know(tab: Tab) -> None:
 def turn_to(view: str) -> Callable[[Tab], None]:
     def turn(tab: Tab) -> None:
         tab.locator("#compare-view").get_by_text(view, exact=True).click()
-        if view != "Blind round":  # a fourth, whose files are only there to be counted
+        if view != "Guess the size":  # a fourth, whose files are only there to be counted
             tab.locator("#compare-count .add").locator("visible=true").click()
-        if view == "Same text scored":
+        if view == "Score a text":
             tab.locator("#compare-score-text textarea").fill(LETTERS)
             tab.locator("#compare-score").click()
             tab.locator("#compare-difference .losses").wait_for()
-        if view == "Blind round":
+        if view == "Guess the size":
             tab.locator("#compare-blind .begin").click()
             tab.locator("#compare-blind .guess:enabled").first.click()
 
@@ -165,7 +165,7 @@ def look_through(lens: str) -> Callable[[Tab], None]:
 
     def turn(tab: Tab) -> None:
         tab.locator("#attention-lens label", has_text=lens).click()
-        if lens == "Does it matter?":
+        if lens == "Ablation":
             for part in ("L1·H2", "L1·H3"):
                 tab.locator(f"[data-part='{part}']").click()
             tab.locator("#attention-effects li.strong").wait_for()
@@ -206,13 +206,13 @@ SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     "sample-unknown": ("sample", "pretrained-small", ask_what_it_does_not_know),
     **{
         f"attention-{lens.split()[0].lower()}": ("attention", "pretrained-medium", look_through(lens))
-        for lens in ("Where it looks", "Does it matter?", "What is it?", "Layer by layer")
+        for lens in ("Attention", "Ablation", "Head type", "Logit lens")
     },
     "attention-whole": ("attention", "pretrained-small", open_the_whole_model),
     **{f"compare-{view.split()[-1].lower()}": ("compare", "", draw(view)) for view in ("Curves", "Table")},
     **{
         f"compare-{view.split()[-1].lower()}": ("compare", "", turn_to(view))
-        for view in ("Texts", "Same text scored", "Blind round")
+        for view in ("Texts", "Score a text", "Guess the size")
     },
 }
 # The same of a home without any run.

@@ -11,11 +11,11 @@ import pytest
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import Route, TimeoutError, expect
 
-from nanollm.checkpoint import save_checkpoint, snapshot_name
 from nanollm.config import ModelConfig
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
+from nanollm.train.checkpoint import save_checkpoint, snapshot_name
 from tests import run_folders
 from tests.browser.conftest import Come
 from tests.conftest import random_model
@@ -27,9 +27,12 @@ TYPED = "<img src=x onerror=hurt=1> ${hurt=1}"
 TEXT = f"the cat sat on the mat, and the rat ran {TYPED} the cat.\n" * 40
 STEPS = (0, 10, 20)
 
+INSIDE = """(await nanollm.load("attention/inspection_store.js")).inside"""
+STEP = f"{INSIDE}.held.frame.step"
+
 # The frame on show once more, from before its heads were ranked, as it comes from a server that is busy.
-LATE = """() => {
-  const { held, show } = window.nano.inside;
+LATE = """async () => {
+  const { held, show } = (await nanollm.load("attention/inspection_store.js")).inside;
   const weights = btoa(String.fromCharCode(...held.frame.roots));
   const effects = { of: {}, total: 0, said: "not ranked", stamp: held.frame.stamp };
   show({ ...held.frame, weights, names: held.names, effects });
@@ -78,8 +81,8 @@ def head(tab: Tab, label: str):
 def point(tab: Tab, label: str, caption: str) -> None:
     """Point at a head until its preview and the caption are shown.
 
-    A frame that arrives while the pointer rests hides the preview (on a busy machine one may still be on its way when
-    the text is shown); then the pointer has to move to bring it back.
+    A frame that arrives while the pointer does not move hides the preview, and on a busy machine a frame may arrive
+    after the text is shown. Moving the pointer shows the preview again.
     """
     shown = """(caption) => !document.querySelector("#attention-grid .grid-preview").hidden
         && document.querySelector("#attention-reading .text-caption").textContent.includes(caption)"""
@@ -128,7 +131,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     head(tab, "L1·H2").click()
     tab.wait_for_url(re.compile("layer=1&head=2"))
 
-    # Where it looks: large, and as the text.
+    # Attention: large, and as the text.
     expect(tab.locator("#attention-heatmap .js-plotly-plot")).to_be_visible()
     expect(tab.locator("#attention-heatmap")).to_contain_text("␣")
     cells = "() => document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).length"
@@ -144,8 +147,8 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     )
     assert not re.search(r"<script[^>]* src=", content)
 
-    # Does it matter? One part, then two; the writing parts at a marked character.
-    lens(tab, "Does it matter?")
+    # Ablation: One part, then two; the writing parts at a marked character.
+    lens(tab, "Ablation")
     expect(tab.locator("#attention-cost")).to_contain_text("Nothing is switched off")
     tab.locator("[data-part='L1·H2']").click()
     expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2 this text costs")
@@ -165,18 +168,18 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
 
     # Every head ranked: bars, and a sentence; another snapshot knows nothing of it.
     tab.locator("#attention-rank").click()
-    expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
+    expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
     tab.evaluate(LATE)
-    expect(tab.locator("#attention-ranking .said")).to_contain_text("Missed most: L")
-    tab.wait_for_function("Object.keys(window.nano.inside.known('effects')).length === 4")
+    expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
+    tab.wait_for_function(f"async () => Object.keys({INSIDE}.known('effects')).length === 4")
     expect(tab.locator("#attention-rank")).to_be_disabled()
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile(r"without it .*±"))
 
-    # What is it? A name is of one snapshot, for every thumbnail that shows it, and for no other.
-    lens(tab, "What is it?")
+    # Head type: A name is of one snapshot, for every thumbnail that shows it, and for no other.
+    lens(tab, "Head type")
     expect(tab.locator("#attention-name")).to_have_text("L1·H2: previous character")
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile("previous character"))
-    lens(tab, "Where it looks")
+    lens(tab, "Attention")
     cells = "JSON.stringify(document.querySelector('#attention-heatmap .chart-plot').data[0].z)"
     previous = "document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).at(-2) > 0.9"
     tab.wait_for_function(previous)
@@ -190,17 +193,21 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
 
     # The snapshots beside it are here before the time bar has come to rest on one.
     late = tab.evaluate(cells)
-    drag = "(run) => (window.nano.glance('sample-text', run, 10), window.nano.inside.held.frame.step === 10)"
+    drag = f"""async (run) => {{
+      const {{ glance }} = await nanollm.load("services/requests.js");
+      glance('sample-text', run, 10);
+      return {STEP} === 10;
+    }}"""
     tab.wait_for_function(drag, arg=page.store.list()[0].id)
     tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
-    playing = "() => (document.querySelector('#time-bar .play').click(), window.nano.inside.held.frame.step)"
-    # Paused as soon as it has moved on; where that comes so late that it has reached the end, it has paused by itself.
-    rests = """() => {
+    playing = f"async () => (document.querySelector('#time-bar .play').click(), {STEP})"
+    # Pause as soon as the step has advanced. On a slow machine playback may have ended, and paused itself, before that.
+    rests = f"""async () => {{
+        if ({STEP} === 0) return false;
         const play = document.querySelector("#time-bar .play");
-        if (window.nano.inside.held.frame.step === 0) return false;
         if (play.classList.contains("on")) play.click();
         return true;
-    }"""
+    }}"""
     with tab.expect_request(lambda request: "onerror" in (request.post_data or "")) as first:
         assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
         tab.wait_for_function(rests)
@@ -258,7 +265,7 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.route("**/run/**", hold)
     for step in held:
         tab.keyboard.press("ArrowLeft")
-        tab.wait_for_function("(step) => window.nano.inside.held.frame.step === Number(step)", arg=step)
+        tab.wait_for_function(f"async (step) => {STEP} === Number(step)", arg=step)
         until(lambda step=step: (tab.wait_for_timeout(50), bool(held[step]))[1])
     late = [*held["0"], *held["10"]]
     held.clear()
@@ -266,12 +273,12 @@ def test_by_keyboard(tab: Tab) -> None:
         with tab.expect_response(lambda answer, asked=route.request: answer.request == asked):
             route.continue_()
     tab.wait_for_timeout(200)
-    assert tab.evaluate("window.nano.inside.held.frame.step") == 0
+    assert tab.evaluate(f"async () => {STEP}") == 0
     tab.keyboard.press("End")
     expect(tab.locator("#attention-cost")).to_have_text(before)
 
     turn(tab, 2)
-    expect(tab.locator("#attention-name")).to_contain_text("L1·H2: Nothing recognisable. That is common.")
+    expect(tab.locator("#attention-name")).to_contain_text("L1·H2: No known pattern. That is common.")
     expect(tab.locator("#attention-history-about")).to_contain_text("No induction head")
     expect(tab.locator("#attention-history .js-plotly-plot")).to_be_visible()
 
@@ -296,7 +303,7 @@ def test_the_whole_model_and_a_text_that_it_cannot_read(tab: Tab) -> None:
     tab.locator("#attention-whole > button").click()
     expect(tab.locator("#attention-map .js-plotly-plot")).to_be_visible()
     expect(tab.locator("#attention-map-about")).to_contain_text("The map shows")
-    expect(tab.locator("#attention-meter-about")).to_contain_text("text that it never trained on")
+    expect(tab.locator("#attention-meter-about")).to_contain_text("held-out text")
     shown = tab.locator("#attention-map-about").inner_text()
     tab.locator("#time-bar input[type=range]").focus()
     tab.keyboard.press("Home")

@@ -13,13 +13,13 @@ import pytest
 from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
-from nanollm.checkpoint import load_model
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.experiments.scaling import Experiment, Member, Plan
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import CorpusRef, Run, RunStore
-from nanollm.runs.worker import work
+from nanollm.train.checkpoint import load_model
 from tests.browser.conftest import Come
 from tests.conftest import ROOT
 from tests.serving import Page, serve
@@ -35,7 +35,7 @@ SHAPES: list[dict[str, Any]] = [
     {"embedding_dim": 64, "num_layers": 3},
 ]
 QUICK = {"num_steps": 40, "batch_size": 8, "context_length": 32, "ffn_hidden_dim": 64, "eval_interval": 20}
-NAMES = {"texts": "Texts", "curves": "Curves", "table": "Table", "scored": "Same text scored", "blind": "Blind round"}
+NAMES = {"texts": "Texts", "curves": "Curves", "table": "Table", "scored": "Score a text", "blind": "Guess the size"}
 # Lengths of the three texts, looked at whenever one of them grows.
 WATCH = """() => {
   const texts = [1, 2, 3].map((i) => document.querySelector(`#compare-${i}-text .text`));
@@ -44,7 +44,7 @@ WATCH = """() => {
   texts.forEach((text) => look.observe(text, { characterData: true, childList: true, subtree: true }));
 }"""
 
-# Press Write all, and Stop as soon as all three have begun: even where a test would look only once they have ended.
+# Press Generate all, and Stop as soon as all three have begun: even where a test would look only once they have ended.
 WRITE_AND_STOP = """() => new Promise((done) => {
   const begun = (i) => document.querySelector(`#compare-${i}-text .text`).textContent;
   const stop = document.getElementById("compare-stop");
@@ -169,13 +169,13 @@ def test_stop_stops_all(tab: Tab) -> None:
     expect(tab.locator("#compare-stop")).to_be_disabled()
     stopped: list[str] = []
 
-    def stand() -> bool:
-        """No letter has come for a second: what was on its way when Stop was pressed is there."""
+    def unchanged() -> bool:
+        """Whether no character arrives for a second, so that updates sent before Stop have been received."""
         stopped[:] = [shown(tab, column) for column in (1, 2, 3)]
         tab.wait_for_timeout(1000)
         return [shown(tab, column) for column in (1, 2, 3)] == stopped
 
-    until(stand)
+    until(unchanged)
     assert all(len(text) < len("the ") + 5000 for text in stopped)
 
 

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 
-from nanollm.builtin import VARIABLE
-from nanollm.corpus import CorpusStore
+from nanollm.data.builtin import VARIABLE
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import RunStore
 from tests.browser.conftest import Come
 from tests.serving import Page, serve
@@ -106,7 +106,7 @@ def test_a_pasted_text_shows_what_hides_in_it(tab: Tab) -> None:
     expect(odd.locator("summary")).to_have_text("Odd characters: 2")
     odd.locator("summary").click()
     expect(odd).to_contain_text("1 × U+200B ZERO WIDTH SPACE: invisible")
-    expect(odd).to_contain_text("1 × U+E000: for private use")
+    expect(odd).to_contain_text("1 × U+E000: private use")
     tab.locator("#corpus-card .signs summary").click()
     expect(tab.locator("#corpus-card .frequencies")).to_contain_text("␣")
     expect(tab.locator("#corpus-card .preview")).to_contain_text("<b>&amp;${1+1}")

@@ -15,13 +15,13 @@ import pytest
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import expect
 
-from nanollm import builtin
-from nanollm.builtin import VARIABLE
-from nanollm.checkpoint import load_model
-from nanollm.experiments.pretrained import KEPT
+from nanollm.data import builtin
+from nanollm.data.builtin import VARIABLE
+from nanollm.experiments.pretrained import SNAPSHOT_COUNTS
 from nanollm.inference.generate import generate_text
-from nanollm.runs.folder import read_json
+from nanollm.runs.run_files import read_json
 from nanollm.runs.store import RunStore
+from nanollm.train.checkpoint import load_model
 from playground.context import Context
 from playground.page import build, launch_options
 from playground.settings import Settings
@@ -81,7 +81,7 @@ def test_the_time_bar_plays_through_the_training_of_each(come: Come, page: Page)
     expect(tab.locator("#sample-stop")).to_be_disabled()
     text = tab.locator("#sample-text .letters")
     last = str(text.text_content())  # by medium, which is chosen first
-    for preset, count in KEPT.items():
+    for preset, count in SNAPSHOT_COUNTS.items():
         choose(tab, preset)
         expect(tab.locator("#time-bar input[type=range]")).to_have_attribute("max", str(count - 1))
     # Medium again, with its words: from its first snapshot to its last by itself.
@@ -100,7 +100,7 @@ def test_there_is_something_to_look_into_and_to_compare(come: Come, page: Page) 
     expect(tab.locator("#attention-heatmap .main-svg").first).to_be_visible()
     expect(tab.locator("#attention-fetch button")).to_have_text(OFFER)
     visit.goto("?tab=compare")
-    for place, preset in enumerate(KEPT, 1):
+    for place, preset in enumerate(SNAPSHOT_COUNTS, 1):
         expect(tab.locator(f"#compare-{place}-model select")).to_have_value(f"pretrained-{preset}")
     expect(tab.locator(".compared:visible")).to_have_count(3)
     tab.locator("#compare-write").click()
@@ -135,7 +135,7 @@ class TestFetching:
         (run.folder / "run.json").write_text(json.dumps(about))
         monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", sha256)
         monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", len(self.text))
-        monkeypatch.setattr(builtin, "SILENCE_SECONDS", 100)  # its server waits for a browser that has work to do
+        monkeypatch.setattr(builtin, "READ_TIMEOUT_SECONDS", 100)  # its server waits for a browser that has work to do
         monkeypatch.setattr(builtin, "TOTAL_SECONDS", 100)
         return tmp_path
 
@@ -184,7 +184,7 @@ class TestFetching:
         tab.wait_for_function(WRITTEN)
         tab.locator("#copies-fold button").first.click()
         tab.locator("#copies-fetch button").click()
-        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50 %")
+        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50%")
 
         # Somebody else chooses a text meanwhile, and is not kept waiting.
         elsewhere = other.tab
@@ -193,7 +193,7 @@ class TestFetching:
         expect(elsewhere.locator("#corpus-texts .chosen")).to_contain_text("Python documentation")
         elsewhere.locator("#corpus-texts .ours .pick", has_text="sample.txt").click()
         expect(elsewhere.locator("#corpus-texts .chosen")).to_contain_text("sample.txt")
-        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50 %")
+        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50%")
 
         # Whoever looks at what needed the text sees it begin to work, and the offer go.
         other.goto("?tab=compare&view=scored")

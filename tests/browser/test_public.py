@@ -41,8 +41,8 @@ def test_two_strangers_and_a_link(come: Come, page: Page) -> None:
     expect(row).to_contain_text("finished")
     row.locator(".pick").click()
     anna.tab.wait_for_function("run => new URL(location.href).searchParams.get('run') === run", arg=run)
-    link = anna.tab.evaluate("window.nano.link()")
-    assert f"run={run}" in link and f"look={page.store.get(run).look}" in link
+    link = anna.tab.evaluate("async () => (await nanollm.load('shell/url.js')).link()")
+    assert f"run={run}" in link and f"look={page.store.get(run).view_key}" in link
     bert.open("Corpus")
     expect(bert.tab.locator("#corpus-texts")).not_to_contain_text("the cat sat")
     expect(bert.tab.locator("#run-list li")).to_have_count(0)
@@ -56,7 +56,7 @@ def test_two_strangers_and_a_link(come: Come, page: Page) -> None:
     expect(looked.locator("button.more")).to_have_count(0)
     bert.open("Train")
     expect(bert.tab.locator("#train-state")).to_contain_text("Finished")
-    for button in ("#train-onward", "#train-fork"):
+    for button in ("#train-continue", "#train-fork"):
         expect(bert.tab.locator(button)).to_be_hidden()
     anna.open("Train")
     expect(anna.tab.locator("#train-fork")).to_be_visible()

@@ -15,8 +15,8 @@ from nanollm.experiments import report
 from nanollm.experiments.results import read_results
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
+from tests.experiments.test_scaling import recorded
 from tests.speed import assert_within
-from tests.test_scaling import recorded
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,13 @@ import pytest
 from playwright.sync_api import Locator, expect
 from playwright.sync_api import Page as Tab
 
-from nanollm.checkpoint import load_model
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text, stream_samples
+from nanollm.inference.sampling import SamplingOptions
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import Run, RunStore
-from nanollm.runs.worker import work
+from nanollm.train.checkpoint import load_model
 from tests.browser.conftest import Come
 from tests.browser.visit import PATIENCE, Visit
 from tests.serving import Page, serve
@@ -30,13 +31,17 @@ DIALS = {"max_length": 400, "temperature": 0.8, "top_k": 40, "seed": 42}
 MOST_BYTES = 100_000  # that may travel for 400 characters with their shading and candidates
 
 
+SAMPLE = """(await nanollm.load("components/text_view/texts.js")).texts["sample-text"]"""
+SHAPED = """async ([entry, temperature, topK]) =>
+  (await nanollm.load("components/text_view/probabilities.js")).shaped(entry, temperature, topK).all"""
+
 # Press Write again as soon as a text has begun, and Stop once a good part of the second is there: sooner than any
 # driver outside of the page could. Tells whether Stop could be pressed.
-AGAIN_AND_STOP = """() => new Promise((done) => {
+AGAIN_AND_STOP = """() => nanollm.load("components/text_view/texts.js").then(({ texts }) => new Promise((done) => {
   const [write, stop] = ["sample-write", "sample-stop"].map((id) => document.getElementById(id));
   let first = null;
   const timer = setInterval(() => {
-    const { stamp, text, finished } = window.nano.texts["sample-text"].read();
+    const { stamp, text, finished } = texts["sample-text"].read();
     if (first === null && !finished && !stop.disabled) {
       first = stamp;
       write.click();
@@ -49,7 +54,7 @@ AGAIN_AND_STOP = """() => new Promise((done) => {
   }, 10);
   write.click();
   setTimeout(() => done(false), 60000);
-})"""
+}))"""
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +135,10 @@ def frames_are_there(tab: Tab, run: Run) -> None:
     """Wait until the browser holds the answer at every snapshot."""
     asked = {"run": run.id, "prompt": "the cat ", "kept": "", **DIALS}
     steps = [snapshot.step for snapshot in run.snapshots()]
-    held = "([asked, steps]) => steps.every((step) => window.nano.frames.get({ ...asked, step }))"
+    held = """async ([asked, steps]) => {
+      const { get } = await nanollm.load("services/frames.js");
+      return steps.every((step) => get({ ...asked, step }));
+    }"""
     tab.wait_for_function(held, arg=[asked, steps])
 
 
@@ -150,7 +158,7 @@ def test_a_text_is_what_the_core_writes_and_travels_once(tab: Tab, run: Run) -> 
     tab.wait_for_function("document.querySelector('#sample-text .letters').textContent.startsWith('the rat ')")
     whole(tab, 408)
     expect(tab.locator("#sample-stop")).to_be_disabled()
-    until(lambda: (tab.wait_for_timeout(500), sum(sizes) > 5_000)[1])  # the sizes are told some time later
+    until(lambda: (tab.wait_for_timeout(500), sum(sizes) > 5_000)[1])  # the browser reports the sizes with a delay
     assert text(tab) == written(run, "the rat ")
     assert sum(sizes) < MOST_BYTES
 
@@ -181,7 +189,8 @@ def test_moving_through_training_asks_the_server_for_nothing(tab: Tab, run: Run)
 
 def test_a_character_and_its_candidates_by_mouse_and_by_keys(tab: Tab, run: Run) -> None:
     loaded = load_model(run.snapshot().path)
-    samples = list(stream_samples(loaded.model, loaded.tokenizer, "the cat ", **DIALS, candidates=6))
+    options = SamplingOptions(**DIALS, candidates=6)
+    samples = list(stream_samples(loaded.model, loaded.tokenizer, "the cat ", options))
     panel = tab.locator("#sample-choices")
     letters(tab).nth(8 + 20).click()
     expect(panel).to_contain_text("choice")
@@ -228,9 +237,12 @@ def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab, run:
     tab.wait_for_function("document.querySelectorAll('.alternatives .dialled')[1].style.width === '0%'")
     assert bars(tab, "model") == grey and bars(tab, "dialled")[0] == "100%"
     # Where the time bar stands is told more than once, on a busy machine seconds later: dials wait for Write.
-    late = "(at) => window.nano.follow('sample-text', 'sample', at, 'sample', 'the cat ', 2, 1, 400, 42)"
+    late = """async (selection) => (await nanollm.load("services/requests.js")).follow({
+      place: "sample-text", tab: "sample", open: "sample", selection,
+      prompt: "the cat ", temperature: 2, top_k: 1, max_length: 400, seed: 42,
+    })"""
     tab.evaluate(late, {"run": run.id, "step": run.snapshot().step})
-    assert tab.evaluate("window.nano.texts['sample-text'].question().temperature") == DIALS["temperature"]
+    assert tab.evaluate(f"async () => {SAMPLE}.question().temperature") == DIALS["temperature"]
     assert not [url for url in asked if "queue/join" in url]
 
 
@@ -248,7 +260,7 @@ def test_the_browser_shapes_as_the_core_draws(tab: Tab, temperature: float, top_
         "candidates": [{"bits": float(-np.log2(p))} for p in probabilities[:listed]],
         "vocabulary": ["x"] * 60,
     }
-    shaped = tab.evaluate("([e, t, k]) => window.nano.reading.shaped(e, t, k).all", [entry, temperature, top_k])
+    shaped = tab.evaluate(SHAPED, [entry, temperature, top_k])
     assert np.abs(np.array(shaped) - expected[:listed]).max() < 0.02
 
 
@@ -298,13 +310,14 @@ def test_back_from_a_choice_in_a_text_that_was_unfinished(tab: Tab, run: Run) ->
     turn(tab, "length", 3000)
     tab.locator("#sample-prompt textarea").fill("the rat ")
     # Chooses as soon as there is a letter to choose in place of, sooner than any driver outside of the page could.
-    tab.evaluate("""() => {
+    tab.evaluate("""async () => {
+      const { texts } = await nanollm.load("components/text_view/texts.js");
       const letters = document.querySelector("#sample-text .letters");
       const look = new MutationObserver(() => {
         if (!letters.textContent.startsWith("the rat ") || letters.childElementCount < 12) return;
         look.disconnect();
         window.chosenAt = letters.childElementCount;
-        window.nano.texts["sample-text"].choose(10, "m");
+        texts["sample-text"].choose(10, "m");
       });
       look.observe(letters, { childList: true });
       document.getElementById("sample-write").click();
@@ -312,7 +325,7 @@ def test_back_from_a_choice_in_a_text_that_was_unfinished(tab: Tab, run: Run) ->
     whole(tab, 3008)
     assert tab.evaluate("window.chosenAt") < 3008
     assert text(tab)[10] == "m"
-    tab.evaluate("window.nano.texts['sample-text'].back()")
+    tab.evaluate(f"async () => {SAMPLE}.back()")
     tab.wait_for_function(
         "(text) => document.querySelector('#sample-text .letters').textContent === text",
         arg=written(run, "the rat ", max_length=3000),
@@ -377,7 +390,7 @@ def test_the_guidance_goes_on_when_its_step_was_done(visit: Visit) -> None:
     expect(guide).to_contain_text("Now yours")
     visit.open("Attention")
     expect(guide).to_contain_text("Switch it off")
-    tab.locator("#attention-lens label", has_text="Does it matter?").click()
+    tab.locator("#attention-lens label", has_text="Ablation").click()
     tab.locator("#attention-board .part").first.click()
     expect(guide).to_be_hidden()
     visit.open("Compare")
@@ -393,13 +406,13 @@ def test_a_second_write_calls_off_the_first_and_stop_ends_it(tab: Tab) -> None:
     expect(tab.locator("#sample-stop")).to_be_disabled()
     lengths = [-1]
 
-    def stands() -> bool:
-        """No letter has come for a second: what was on its way when Stop was pressed is there."""
+    def unchanged() -> bool:
+        """Whether no character arrives for a second, so that updates sent before Stop have been received."""
         lengths.append(letters(tab).count())
         tab.wait_for_timeout(1000)
         return letters(tab).count() == lengths[-1]
 
-    until(stands)
+    until(unchanged)
     assert lengths[-1] < 5008
 
 
@@ -454,7 +467,7 @@ def test_texts_that_look_like_markup_are_texts_in_every_other_view(visit: Visit)
     visit.open("Attention")
     tab.locator("#attention-text").locator("textarea, input").first.fill(HOSTILE.strip())
     expect(tab.locator("#attention-reading .text-view span")).to_have_count(QUICK["context_length"])
-    for lens in ("Where it looks", "Does it matter?", "What is it?", "Layer by layer"):
+    for lens in ("Attention", "Ablation", "Head type", "Logit lens"):
         tab.locator("#attention-lens label", has_text=lens).click()
         tab.wait_for_timeout(500)
     tab.get_by_role("button", name="Whole model").click()

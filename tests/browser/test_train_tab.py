@@ -10,12 +10,12 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from nanollm.capsule import export, import_
-from nanollm.corpus import CorpusStore
-from nanollm.loss_chart import MAX_OVERLAYS
-from nanollm.runs.liveness import Pulse
+from nanollm.charts.loss import MAX_OVERLAYS
+from nanollm.data.corpus import CorpusStore
+from nanollm.runs.process.liveness import Heartbeat
 from nanollm.runs.record import write_status
 from nanollm.runs.store import Run, RunStore
+from nanollm.runs.transfer.archive import export, import_
 from tests import run_folders
 from tests.browser.chart import drawn, zoom_in
 from tests.browser.conftest import Come
@@ -92,7 +92,7 @@ def test_every_button_of_a_run(come: Come, page: Page) -> None:
     stop(visit)
     expect(tab.locator(".train-setup")).to_be_visible()
 
-    tab.locator("#train-onward").click()
+    tab.locator("#train-continue").click()
     expect(state).to_contain_text(f"Continues “{first.title}” from step {step(page, first):,}")
     child = page.store.list()[0]
     assert child.parent and child.parent.run == first.id and child.title.endswith(", continued")
@@ -104,7 +104,7 @@ def test_every_button_of_a_run(come: Come, page: Page) -> None:
     visit.slider().focus()
     tab.keyboard.press("Home")
     expect(tab.locator("#time-bar output")).to_contain_text("step 0")
-    tab.wait_for_url(re.compile(r"[?&]step=0\b"))  # chosen: the slider speaks up only once it rests
+    tab.wait_for_url(re.compile(r"[?&]step=0\b"))  # the slider selects a step only after it stops moving
     tab.locator("#train-fork").click()
     expect(state).to_contain_text(f"Continues “{first.title}” from step 0")
     visit.wait_until(lambda: page.store.list()[0].status().step > 0)
@@ -113,7 +113,7 @@ def test_every_button_of_a_run(come: Come, page: Page) -> None:
 
 def page_launcher_stop(page: Page, run: Run) -> None:
     """Somebody else stops another run."""
-    from nanollm.runs.launcher import Launcher
+    from nanollm.runs.process.launcher import Launcher
 
     launcher = Launcher(page.store, page.home / "data" / "corpora")
     launcher.stop(run.id)
@@ -128,7 +128,7 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(come: Come, pag
     visit, second = come(page.address, training(run)), come(page.address, training(run), width=390)
     tab = visit.tab
     for one in (visit, second):
-        expect(one.tab.locator("#train-numbers")).to_contain_text("characters to choose among")
+        expect(one.tab.locator("#train-numbers")).to_contain_text("perplexity")
         expect(one.tab.locator("#train-chart .nsewdrag")).to_be_visible()
         expect(one.tab.locator("#train-progress .facts")).to_contain_text(re.compile(r"step [1-9]"))
     # A hand takes its time for a click; meanwhile the list has news of the run in training.
@@ -183,7 +183,7 @@ def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(come: Come, p
     tab = visit.tab
     expect(tab.locator("#train-doctor")).to_contain_text("learning rate is too high")
     visit.wait_until(lambda: not page.store.get(ill.id).status().active)
-    tab.locator("#train-doctor button", has_text="Start again with learning rate 0.02").click()
+    tab.locator("#train-doctor button", has_text="Restart with learning rate 0.02").click()
     expect(tab.locator("#train-state")).to_contain_text(re.compile("Training|Getting ready|in line|Finished"))
     mended = page.store.list()[0]
     assert mended.train_config.learning_rate == 0.02 and mended.train_config.num_steps == 30
@@ -227,10 +227,10 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(come: Come, page: Page) 
     expect(other.locator("body[data-tab=train]")).to_be_visible()
     expect(other.locator("#train-numbers")).to_be_in_viewport()
     expect(other.locator("#train-start")).to_be_hidden()
-    expect(other.locator("#train-going-on")).to_contain_text("from the snapshot chosen above")
+    expect(other.locator("#train-new-run-hint")).to_contain_text("from the snapshot chosen above")
     other.locator("#train-chart .chart-labels summary").tap()  # nothing hovers
     expect(other.locator("#train-chart .chart-labels li")).to_contain_text("chooses blindly among")
-    expect(other.locator("#train-scale").get_by_text("Its scale")).to_be_visible()
+    expect(other.locator("#train-scale").get_by_text("X scale")).to_be_visible()
     other.locator("#train-table-fold button").first.click()
     expect(other.locator("#train-table td").first).to_be_in_viewport()
     assert other.locator("#train-table .sheet").evaluate("(sheet) => sheet.scrollWidth - sheet.clientWidth") <= 0
@@ -251,16 +251,16 @@ def test_a_tick_is_small_whatever_is_looked_at(come: Come, page: Page) -> None:
         rows = (run_folders.step(n) if n % 500 else run_folders.evaluated(n, 2.0) for n in range(0, 50_000, 10))
         run_folders.write(run, *rows)
         write_status(run.folder, "running", step=0)
-    with Pulse(long.folder):
+    with Heartbeat(long.folder):
         visit = come(page.address, training(long))
         tab = visit.tab
-        tab.locator("#train-health-fold button").first.click()
+        tab.locator("#train-gradients-fold button").first.click()
         for run in others[-MAX_OVERLAYS:]:
             tab.locator("#train-overlays input").click()
             tab.locator("#train-overlays").get_by_role("option", name=run.title, exact=True).click()
         tab.keyboard.press("Escape")
         visit.wait_until(lambda: drawn(tab).lines >= 3 + MAX_OVERLAYS)
-        expect(tab.locator("#train-health-chart .main-svg").first).to_be_visible()
+        expect(tab.locator("#train-gradients-chart .main-svg").first).to_be_visible()
         tab.wait_for_timeout(3000)
         heard: list[int] = []
         tab.on("response", lambda response: heard.append(len(response.body())))
@@ -297,7 +297,7 @@ def test_what_cannot_be_trained_is_said_beside_its_field(come: Come, page: Page)
     command = tab.locator("#train-command textarea")
     expect(command).to_have_value(re.compile("--preset sprint"))
     tab.locator("#train-num_heads input, #train-num_heads textarea").press_sequentially("3")
-    expect(tab.locator("#train-num_heads[data-problem*='cannot be shared out among 3 heads']")).to_be_visible()
+    expect(tab.locator("#train-num_heads[data-problem*='must be divisible by num_heads (3)']")).to_be_visible()
     tab.locator("#train-num_heads input, #train-num_heads textarea").press("Backspace")
     expect(tab.locator("[data-problem]")).to_have_count(0)
     expect(command).to_have_value(re.compile("--preset sprint"))
@@ -334,4 +334,4 @@ def test_a_run_is_downloaded_and_brought_in_again(come: Come, page: Page) -> Non
         tab.locator("#train-import").click()
     (page.home / "odd.zip").write_bytes(b"no zip")
     chooser.value.set_files(page.home / "odd.zip")
-    expect(tab.get_by_text("no run that nano-llm has exported")).to_be_visible()
+    expect(tab.get_by_text("not a valid nano-llm run archive")).to_be_visible()

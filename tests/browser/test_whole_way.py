@@ -16,7 +16,8 @@ from tests.conftest import ROOT
 from tests.serving import Page, serve
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
-FINISHED = "window.nano.texts['sample-text'].read().finished"
+FINISHED = """async () =>
+  (await nanollm.load("components/text_view/texts.js")).texts["sample-text"].read().finished"""
 
 
 @pytest.fixture(scope="module")
@@ -125,9 +126,9 @@ def test_a_refused_start_says_why_and_can_be_tried_again(come: Come, page: Page)
     expect(tab.locator("#train-command textarea")).to_have_value(re.compile("--preset sprint"))  # it is filled in
     heads = tab.locator("#train-num_heads input, #train-num_heads textarea")
     heads.press_sequentially("3")  # keys, as a person: a value that is merely set fires no input event
-    expect(tab.locator("#train-problem")).to_contain_text("cannot be shared out among 3 heads")
+    expect(tab.locator("#train-problem")).to_contain_text("must be divisible by num_heads (3)")
     tab.locator("#train-start").click()
-    expect(tab.locator("[data-testid=toast-body]")).to_contain_text("cannot be shared out among 3 heads")
+    expect(tab.locator("[data-testid=toast-body]")).to_contain_text("must be divisible by num_heads (3)")
     expect(tab.locator("#train-start")).to_be_enabled()
     expect(tab.locator("#train-start")).to_have_text("Start training")
     assert len(page.store.list()) == runs
@@ -181,7 +182,7 @@ def test_a_first_visitor_is_led_by_doing(come: Come, page: Page) -> None:
 
     visit.open("Attention")
     expect(words).to_contain_text(re.compile(r"Head L\d·H\d looks here"))
-    tab.locator("#attention-lens label", has_text="Does it matter?").click()
+    tab.locator("#attention-lens label", has_text="Ablation").click()
     tab.locator(".switches .part").nth(1).click()
     expect(guide).to_be_hidden()
     visit.open("Compare")

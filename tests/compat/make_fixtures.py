@@ -1,8 +1,10 @@
-"""Writes tests/compat/files with the nano-llm that is checked out: `python -m tests.compat.make_fixtures`.
+"""Writes tests/compat/files with the checked-out version of nano-llm: `python -m tests.compat.make_fixtures`.
 
-The files in the repository were written by version 0.1.0, see README.md. Do not write them again with a later version:
-they are there to show that later versions still read what 0.1.0 wrote.
+Runs only with the code of version 0.1.0, commit fa6a1e1, and imports its modules by the names they had then. It is not
+a test: neither pytest nor basedpyright imports it. Do not run it with a later version: the files are there to test that
+later versions still read what 0.1.0 wrote, see README.md.
 """
+# ruff: noqa: I001 (modules that no longer exist are sorted as third-party)
 
 from __future__ import annotations
 
@@ -36,15 +38,15 @@ TINY = {
     **{"batch_size": 4, "num_steps": 40, "learning_rate": 3e-2, "warmup_steps": 5, "precision": "float32"},
     **{"threads": 1, "log_interval": 5, "eval_interval": 10, "checkpoint_interval": 15},
 }
-# The settings that differ from their defaults; those that later versions rename are among them.
+# Settings that differ from their defaults, including those that later versions rename.
 INTERRUPTED = {
     "interrupted-adamw": {"final_learning_rate": 0.25, "similarity": "cosine", "dropout": 0.1},
     "interrupted-muon": {"final_learning_rate": 0.4, "optimizer": "muon", "position": "learned"},
 }
-FEW = {"log_interval": 25, "eval_interval": 100, "checkpoint_interval": 1000}  # lines of metrics.jsonl
+FEW = {"log_interval": 25, "eval_interval": 100, "checkpoint_interval": 1000}  # keeps metrics.jsonl short
 FINISHED = {"num_steps": 300, "final_learning_rate": 0.05, "similarity": "cosine", **FEW}
 PAUSED_AT = 20
-MARGIN = 0.5  # logit difference of the top two characters that no processor's rounding reverses
+MARGIN = 0.5  # difference of the top two logits that is larger than rounding differences between CPUs
 
 
 def main() -> None:
@@ -55,7 +57,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         expected = write_all(Path(place), TEXT)
     (HERE / "expected.json").write_text(json.dumps(expected, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
-    require_nothing_of_this_machine()
+    require_no_local_names()
 
 
 def write_all(place: Path, text: str) -> dict[str, Any]:
@@ -79,7 +81,7 @@ def write_all(place: Path, text: str) -> dict[str, Any]:
         }
     resume = next((HERE / "runs" / "interrupted-adamw").glob("resume_*.safetensors"))
     tensors, facts = read_tensors(resume)
-    del tensors["grad_norm_sum"], facts["format"]  # as in files from before it was counted
+    del tensors["grad_norm_sum"], facts["format"]  # as in files written before these fields were added
     write_tensors(HERE / "resume_without_grad_norm.safetensors", tensors, facts)
 
     run = store.create(settings={**TINY, **FINISHED}, corpus=corpus, title="finished")
@@ -114,13 +116,13 @@ def write_all(place: Path, text: str) -> dict[str, Any]:
 def pause_at(run: Run, event: object, step: int) -> None:
     if isinstance(event, Step) and event.step == step:
         (run.folder / "control" / "pause").touch()
-        time.sleep(0.2)  # until the worker looks again
+        time.sleep(0.2)  # until the worker checks for requests again
 
 
 def keep(run: Run, name: str, *, older: bool = False) -> None:
-    """Copy a run's files, without those of its process, and of its snapshots only the last and the best.
+    """Copy a run's files except those of its process, with the last and the best snapshot only.
 
-    `older`: its records lack the fields that were added to them before version 0.1.0.
+    `older`: remove the fields that were added to the records during the development of version 0.1.0.
     """
     target = HERE / "runs" / name
     snapshots = run.snapshots()
@@ -143,7 +145,7 @@ def keep(run: Run, name: str, *, older: bool = False) -> None:
 
 
 def greedy(checkpoint: Path, prompt: str) -> str:
-    """The prompt and its greedy continuation, up to the first choice with a margin below MARGIN."""
+    """The prompt and its greedy continuation, up to the first character whose logit margin is below MARGIN."""
     loaded, text = load_model(checkpoint), prompt
     while len(text) < 60:
         window = text[-loaded.info.model_config.context_length :]
@@ -156,7 +158,7 @@ def greedy(checkpoint: Path, prompt: str) -> str:
 
 
 def experiment(place: Path, corpora: CorpusStore, corpus: Any) -> dict[str, Any]:
-    """Two seeds of one preset; its runs are smaller than the preset, or the files would be large."""
+    """Two seeds of one preset. The models are smaller than the preset, to keep the files small."""
     plan = Plan(("nano",), 0.05, (1, 2))
     store, members = RunStore(place / "experiment"), []
     for seed in plan.seeds:
@@ -177,8 +179,8 @@ def experiment(place: Path, corpora: CorpusStore, corpus: Any) -> dict[str, Any]
     }  # fmt: skip
 
 
-def require_nothing_of_this_machine() -> None:
-    """No name of a machine and no path is in the files, and they are small."""
+def require_no_local_names() -> None:
+    """Check that the files contain neither the host name nor local paths, and print their total size."""
     words = (f'"{socket.gethostname()}"', f"{Path.home()}/", tempfile.gettempdir(), str(Path(__file__).parents[2]))
     files = {path: path.read_bytes() for path in sorted(HERE.rglob("*")) if path.is_file()}
     for path, content in files.items():

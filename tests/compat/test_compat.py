@@ -35,7 +35,7 @@ TEXT = (FILES / "corpus.txt").read_bytes().decode()
 RUNS = ["finished", "interrupted-adamw", "interrupted-muon", "nano-seed-1", "nano-seed-2"]
 INTERRUPTED = ["interrupted-adamw", "interrupted-muon"]
 
-# Settings that later versions have under another name, with what becomes of their values.
+# Settings that were renamed after 0.1.0: the new name and value for an old value.
 RENAMED = {
     "final_learning_rate": lambda value: ("final_lr_fraction", value),
     "similarity": lambda value: ("qk_norm", value == "cosine"),
@@ -43,7 +43,7 @@ RENAMED = {
 
 
 def assert_settings(expected: Mapping[str, Any], *configs: object) -> None:
-    """Each setting has its value in one of the configs, under the name that 0.1.0 gave it or under its present one."""
+    """Each setting has its value in one of the configs, under its name in 0.1.0 or its current name."""
     for name, value in expected.items():
         names = [(name, value), *([RENAMED[name](value)] if name in RENAMED else [])]
         found = [(getattr(config, n), v) for config in configs for n, v in names if hasattr(config, n)]
@@ -52,7 +52,7 @@ def assert_settings(expected: Mapping[str, Any], *configs: object) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
-    """A working folder with copies of the runs and their text, as NANOLLM_HOME names it."""
+    """A NANOLLM_HOME folder with copies of the runs and their text."""
     shutil.copytree(FILES / "runs", tmp_path / "checkpoints")
     CorpusStore(tmp_path / "data" / "corpora").add_text(TEXT, "corpus.txt")
     return tmp_path
@@ -75,7 +75,7 @@ def launcher(home: Path, store: RunStore) -> Iterator[Launcher]:
 
 
 def nanollm(home: Path, *arguments: str) -> str:
-    """What a command prints that succeeds."""
+    """The output of a command, which must succeed."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
     command = [sys.executable, "-m", "nanollm", *arguments]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True)
@@ -110,8 +110,8 @@ def test_settings_keep_their_values(store: RunStore, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "tolerance"), [("checkpoint.safetensors", 1e-3), ("checkpoint_half.safetensors", 0.1)]
 )
-def test_a_checkpoint_by_itself_computes_what_it_did(name: str, tolerance: float) -> None:
-    """Logits are compared with a tolerance; the text is one whose every choice was clear by half a nat or more."""
+def test_a_checkpoint_gives_the_same_logits_and_text(name: str, tolerance: float) -> None:
+    """Logits are compared with a tolerance. Each character of the greedy text has a logit margin of at least 0.5."""
     loaded, expected = load_model(FILES / name), EXPECTED["finished"]
     model, tokenizer = loaded.model, loaded.tokenizer
     assert_settings(expected["settings"], loaded.info.model_config, loaded.info.train_config)
@@ -125,7 +125,7 @@ def test_a_checkpoint_by_itself_computes_what_it_did(name: str, tolerance: float
     assert generate_text(model, tokenizer, expected["prompt"], max_length=length, top_k=1) == expected["greedy"]
 
 
-def test_a_checkpoint_goes_into_a_model_of_its_shape() -> None:
+def test_a_checkpoint_is_loaded_into_a_model_of_its_shape() -> None:
     loaded = load_model(FILES / "checkpoint.safetensors")
     model = type(loaded.model).from_config(loaded.info.model_config)
     assert load_checkpoint(FILES / "checkpoint.safetensors", model).step == loaded.info.step
@@ -161,14 +161,14 @@ def test_an_interrupted_run_is_resumed_to_the_same_losses(
     store: RunStore, launcher: Launcher, name: str, older: bool
 ) -> None:
     run, expected = store.get(name), EXPECTED["resumed"][name]
-    if older:  # from before gradient norms were stored
+    if older:  # written before gradient norms were stored
         shutil.copyfile(FILES / "resume_without_grad_norm.safetensors", run.resume_files()[0])
     launcher.resume(run.id)
     until(lambda: not run.status().active and not run.alive(), seconds=300)
     status, curve = run.status(), run.curve()
     assert (status.state, status.step) == ("completed", expected["step"]), status
     assert [event.step for event in run.events() if event.type == "resume"] == [expected["from_step"]]
-    # The schedule is exact, so a setting that fell back to its default shows; other processors round losses otherwise.
+    # The schedule is exact and detects a setting that falls back to its default. Losses vary with the CPU's rounding.
     assert curve.learning_rate == pytest.approx(expected["learning_rates"], rel=1e-6)
     assert curve.loss == pytest.approx(expected["losses"], abs=0.02)
     assert curve.val_loss[-1] == pytest.approx(expected["val_loss"], abs=0.02)
@@ -200,7 +200,7 @@ def test_an_exported_run_is_imported_into_a_fresh_store(tmp_path: Path) -> None:
 
 
 def test_an_experiment_is_read_and_reported_again(home: Path) -> None:
-    """The scale command finds the experiment completed and writes its results and report again."""
+    """The scale command finds the completed experiment and writes its results and report again."""
     expected, folder = EXPECTED["experiment"], home / "checkpoints" / "experiment"
     (folder / "results.json").unlink()
     (folder / "results.csv").unlink()
@@ -223,8 +223,8 @@ def test_an_experiment_is_read_and_reported_again(home: Path) -> None:
     assert len(RunStore(home / "checkpoints").list()) == len(RUNS), "no run is trained again"
 
 
-def test_the_settings_of_a_run_can_be_given_again(store: RunStore) -> None:
-    """The flat settings in run.json: a renamed one is understood, or refused with a sentence that has its new name."""
+def test_the_settings_of_a_run_can_be_reused(store: RunStore) -> None:
+    """The flat settings in run.json: a renamed one is accepted, or rejected with an error that names the new one."""
     settings = json.loads((store.get("finished").folder / "run.json").read_text(encoding="utf-8"))["settings"]
     try:
         model, train = make_configs(settings, len(set(TEXT)))

@@ -1,4 +1,4 @@
-"""What the tests of faults share: a store, a text, and runs so small that they train in a blink."""
+"""Shared fixtures: a store, a text, and settings of very small runs."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from tests.speed import until as until

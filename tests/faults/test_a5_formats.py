@@ -1,4 +1,4 @@
-"""FAULTS A5: what another version wrote is refused with a sentence that says so, and is left as it is."""
+"""Guarantee A5: files of an unknown format version are refused with a message and not modified."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import EXPERIMENT, Experiment
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 
@@ -19,7 +19,7 @@ OTHERS = [0, 2, 99, "2", None, [], {"a": 1}]
 @pytest.mark.parametrize("version", OTHERS, ids=repr)
 def test_a_run_of_another_format(store: RunStore, make, version: object) -> None:
     run, other = make(), make()
-    path = run.folder / names.RUN
+    path = run.folder / run_files.RUN
     before = path.read_bytes()
     path.write_text(json.dumps({**json.loads(before), "format": version}))
     for read in (lambda: store.get(run.id), lambda: Run.open(run.folder), lambda: store.delete(run.id)):

@@ -1,4 +1,4 @@
-"""FAULTS B2: training outlives a server that is killed, and the next one goes on with it: no step twice."""
+"""Guarantee B2: training survives a killed server, a restarted server shows it, and no step is trained twice."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
-from nanollm.events import Step
-from nanollm.runs.launcher import Launcher
+from nanollm.data.corpus import CorpusStore
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
+from nanollm.train.events import Step
 from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 from tests.serving import serve
@@ -21,7 +21,7 @@ from tests.speed import assert_within, within
 
 SERVER = """
 import sys, time
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
 launcher = Launcher(RunStore(sys.argv[1]), sys.argv[2])
 launcher.watch()
@@ -47,7 +47,7 @@ def test_the_next_server_adopts_what_the_killed_one_started(
     with within(5):
         launcher.advance()
     assert run.status().active and waiting.status().state == "queued", worker
-    until(lambda: waiting.status().state == "completed")  # which begins only after it
+    until(lambda: waiting.status().state == "completed")  # starts only after the first run
     assert run.status().state == "completed"
     assert steps(run) == sorted(set(steps(run))) and steps(run)[-1] == 200
 
@@ -69,5 +69,5 @@ def test_the_page_itself_killed_and_started_again(tmp_path: Path) -> None:
             assert again.store.get(run.id).status().state == "running"
             assert_within(time.monotonic() - began - again.startup_seconds, 5)
             until(lambda: run.status().step > reached + 50)
-            taken = steps(run)  # once: it goes on
+            taken = steps(run)  # read once, because training continues
             assert taken == sorted(set(taken))

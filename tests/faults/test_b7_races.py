@@ -1,11 +1,11 @@
-"""FAULTS B7: two servers that start and resume the same run at the same moment begin one training of it."""
+"""Guarantee B7: if two servers start or resume a run at the same moment, exactly one worker trains it."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 
-from nanollm.runs import folder as names
+from nanollm.runs import run_files
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
 from tests.faults.conftest import until
@@ -13,7 +13,7 @@ from tests.run_folders import make
 
 RACES = 100
 
-# Owns a run by the same lock as a worker, signs the list, and waits to be let go; quick to start, for many races.
+# Locks a run like a worker, appends to a list and waits for its end; starts fast enough for many races.
 STAND_IN = """
 import fcntl, json, os, sys, time
 folder = sys.argv[1]
@@ -37,7 +37,7 @@ write("paused")
 
 SERVER = f"""
 import sys
-from nanollm.runs import launcher
+from nanollm.runs.process import launcher
 from nanollm.runs.store import RunStore
 launcher.worker_command = lambda folder, corpora: [sys.executable, "-I", "-S", "-c", {STAND_IN!r}, str(folder)]
 server = launcher.Launcher(RunStore(sys.argv[1]))
@@ -60,8 +60,8 @@ def test_b7_of_two_servers_that_resume_twice_each_one_wins(store: RunStore) -> N
             assert [server.stdout.readline() for server in (one, other)] == ["done\n"] * 2
             until(lambda: run.status().state == "running")
             assert len((store.root / "owners.txt").read_text().split()) == race
-            (run.folder / names.CONTROL / "finish").touch()
+            (run.folder / run_files.CONTROL / "finish").touch()
             until(lambda: not run.alive() and run.status().state == "paused")
         for server in (one, other):
             server.stdin.close()
-    assert names.read_json(run.folder / names.STATUS)["state"] == "paused"
+    assert run_files.read_json(run.folder / run_files.STATUS)["state"] == "paused"

@@ -1,4 +1,4 @@
-"""FAULTS B8: a process id on disk proves nothing. Whoever has it now is left alone."""
+"""Guarantee B8: a process id on disk is not trusted; a process that reuses the id is not killed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from nanollm.runs import folder as names
-from nanollm.runs import liveness
-from nanollm.runs.launcher import Launcher
+from nanollm.runs import run_files
+from nanollm.runs.process import liveness
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from tests.run_folders import make
@@ -25,10 +25,10 @@ def bystander() -> Iterator[subprocess.Popen]:
 
 
 def died(store: RunStore, bystander: subprocess.Popen, beat: float) -> Run:
-    """A run whose worker is gone, and whose heartbeat names a process that lives."""
+    """A run whose worker has died, with the process id of another live process in its heartbeat."""
     run = make(store)
     write_status(run.folder, "running", step=0)
-    (run.folder / names.HEARTBEAT).write_text(f"{beat} {bystander.pid}\n")
+    (run.folder / run_files.HEARTBEAT).write_text(f"{beat} {bystander.pid}\n")
     return run
 
 
@@ -37,7 +37,7 @@ def died(store: RunStore, bystander: subprocess.Popen, beat: float) -> Run:
 def test_a_dead_worker_is_lost_whoever_has_its_number(store, bystander, monkeypatch, ask: str, beat: float) -> None:
     run, launcher = died(store, bystander, beat), Launcher(store)
     assert run.status().state == "lost"
-    monkeypatch.setattr(Launcher, "advance", lambda *_: None)  # nothing is to be started here
+    monkeypatch.setattr(Launcher, "advance", lambda *_: None)  # start no worker
     getattr(launcher, ask)(run.id)
     assert run.status().state in ("stopped", "paused", "queued")
     launcher.suspend(0.1)
@@ -45,10 +45,10 @@ def test_a_dead_worker_is_lost_whoever_has_its_number(store, bystander, monkeypa
 
 def test_a_stalled_worker_that_is_not_our_child_is_only_asked(store, bystander, monkeypatch) -> None:
     run, launcher = died(store, bystander, 0.0), Launcher(store, run_seconds=1)
-    monkeypatch.setattr(liveness, "silence", lambda folder: 3600.0)
-    with liveness.Pulse(run.folder):
-        (run.folder / names.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
+    monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
+    with liveness.Heartbeat(run.folder):
+        (run.folder / run_files.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
         launcher.advance()
         launcher.stop(run.id)
         launcher.suspend(0.1)
-        assert run.status().state == "stalled" and list((run.folder / names.CONTROL).iterdir())
+        assert run.status().state == "stalled" and list((run.folder / run_files.CONTROL).iterdir())

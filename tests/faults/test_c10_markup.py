@@ -1,4 +1,4 @@
-"""FAULTS C10: markup in a text, a name, a title, a prompt and what a model writes is shown, and never comes alive."""
+"""Guarantee C10: markup in texts, names, titles, prompts and generated text is displayed, never executed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 from playwright.sync_api import Browser, expect
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from tests.browser.visit import Visit
 from tests.faults.conftest import TINY, until
 from tests.serving import Page, serve

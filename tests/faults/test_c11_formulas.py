@@ -1,4 +1,4 @@
-"""FAULTS C11: what leaves for a spreadsheet is no formula there."""
+"""Guarantee C11: CSV cells are never read as formulas."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""FAULTS C1: a text too short to learn from gets a sentence of its own, at once."""
+"""Guarantee C1: a text that is too short gets a specific message immediately."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs.store import RunStore
 from tests.speed import within
@@ -17,9 +17,9 @@ EMPTY = {"nothing": "", "a space": " ", "blank lines": " \n\t\r\n ", "wide space
 @pytest.mark.parametrize("text", EMPTY.values(), ids=EMPTY)
 def test_an_empty_text(corpora: CorpusStore, text: str) -> None:
     with within(0.2, time.thread_time):
-        for bring in (lambda: corpora.add_text(text, "empty"), lambda: corpora.add(text.encode(), "empty")):
-            with pytest.raises(InputError, match=r"This text is empty: bring one with some characters in it"):
-                bring()
+        for add in (lambda: corpora.add_text(text, "empty"), lambda: corpora.add(text.encode(), "empty")):
+            with pytest.raises(InputError, match=r"This text is empty: choose one with more characters"):
+                add()
         with pytest.raises(InputError, match="This text is empty"):
             corpora.add(b"\xef\xbb\xbf", "only the mark of UTF-8")
     assert not list(corpora.root.glob("*"))
@@ -28,7 +28,7 @@ def test_an_empty_text(corpora: CorpusStore, text: str) -> None:
 @pytest.mark.parametrize("characters", [1, 2, 63, 71])
 def test_a_text_shorter_than_the_window(store: RunStore, corpora: CorpusStore, characters: int) -> None:
     corpus = corpora.add_text(("ab" * 40)[:characters], "short")
-    sentence = r"which is too short for a window of 64: bring a longer text or choose"
+    sentence = r"too few for a context_length of 64. Use a longer text or"
     with within(0.2, time.thread_time), pytest.raises(InputError, match=sentence):
         store.create(settings={}, corpus=corpus, preset="nano")
     assert store.list() == []

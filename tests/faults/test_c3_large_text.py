@@ -1,4 +1,4 @@
-"""FAULTS C3: a text as large as we take, emoji included, is kept and trained on in at most 3 times its size."""
+"""Guarantee C3: a text of the maximum size, with emoji, is stored and trained with at most 3 × its size in memory."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ pytestmark = [
     pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the peak is read from /proc"),
 ]
 
-# Runs some code, then prints the most memory (bytes) that its process ever had, last. It counts the files that are
-# mapped too, torch's libraries and the ids among them, although the system can take those pages back at any time.
+# Runs code and then prints the peak memory of the process in bytes. This includes memory-mapped files (torch's
+# libraries, token ids), although the system can reclaim those pages at any time.
 PEAK = """
 import sys
 exec(sys.argv.pop(1))
@@ -34,18 +34,18 @@ print(next(int(line.split()[1]) for line in open("/proc/self/status") if line.st
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """An empty folder that does not outlive the test, as pytest's own would."""
+    """An empty folder that is deleted after the test, unlike pytest's tmp_path."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
-# An emoji, an accent or an ideograph, and so many different ones that ids need two bytes.
+# Emoji, accents and ideographs, with enough distinct ones to need two-byte ids.
 ENDS = {"few characters": "🦊é漢😀—", "many characters": "🦊" + "".join(map(chr, range(0x4E00, 0x4E00 + 400)))}
 
 
 @pytest.fixture(scope="module", params=ENDS)
 def large(text: str, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A file of nearly 200 MB with something other than ASCII at the end of every third line."""
+    """A file of nearly 200 MB with a non-ASCII character at the end of every third line."""
     lines, ends = text.splitlines(), ENDS[request.param]
     lines[::3] = [line + ends[i % len(ends)] for i, line in enumerate(lines[::3])]
     block = "\r\n".join([*lines, ""]).encode()
@@ -57,7 +57,7 @@ def large(text: str, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def peak(home: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
-    """The most memory that the code had in a process of its own, in bytes, and the lines that it printed."""
+    """Run code in a separate process; returns its peak memory in bytes and its output lines."""
     environment = {**os.environ, "NANOLLM_HOME": str(home), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PEAK, code, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -68,7 +68,7 @@ def peak(home: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
 def test_c3_a_large_text_is_kept_and_shown_in_little_memory(home: Path, large: Path) -> None:
     code = """
 import time
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 store, began = CorpusStore(sys.argv[1]), time.process_time()
 info = store.add_file(sys.argv[2])
 print(time.process_time() - began)
@@ -78,11 +78,11 @@ print(info.characters, len(store.page(info.sha256, info.characters // 2, 20_000)
     characters, shown, different = map(int, counted.split())
     assert 150_000_000 < characters < large.stat().st_size and shown == 20_000 and different > 70
     assert most < 100 * 2**20  # a few megabytes more than Python and numpy
-    assert_within(float(seconds), 5, time.process_time)  # about 1 on a quiet machine
+    assert_within(float(seconds), 5, time.process_time)  # about 1 s on an idle machine
 
 
 def test_c3_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large: Path) -> None:
-    code = "from nanollm.cli import main; main(sys.argv[1:])"
+    code = "from nanollm.cli.main import main; main(sys.argv[1:])"
     arguments = ["train", "--corpus", str(large), "--num-steps", "5", "--threads", "1", "--json"]
     for attempt in ("makes the ids", "maps those that are there"):
         most, (line,) = peak(home, code, *arguments)

@@ -1,4 +1,4 @@
-"""FAULTS C3: what is larger than the page takes is refused in a second, what is not is taken in little memory."""
+"""Guarantee C3: a text over the limit is refused within 1 s; one within the limit needs little memory."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.limits import LOCAL, PUBLIC
 from tests.speed import within
@@ -22,7 +22,7 @@ def test_a_file_over_the_limit(tmp_path: Path, mode: str) -> None:
     with open(path, "wb") as file:
         file.truncate(limits.text_bytes + 1)
     corpora = CorpusStore(tmp_path / "corpora", limits)
-    sentence = f"the limit is {limits.text_bytes // 2**20} MB: bring a part of it"
+    sentence = f"the limit is {limits.text_bytes // 2**20} MB: use a part of it"
     with within(1, time.thread_time), pytest.raises(InputError, match=sentence):
         corpora.add_file(path)
 

@@ -1,4 +1,4 @@
-"""FAULTS C4: thousands of different characters, emoji among them, are code points that train; too many are refused."""
+"""Guarantee C4: texts with thousands of distinct code points can be trained; more than the limit is refused."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.limits import LOCAL, PUBLIC, Limits
+from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
 from tests.faults.conftest import TINY
 
 
 def different(count: int) -> str:
-    """So many different characters, half of them beyond the first 65,536 code points."""
+    """`count` distinct characters, half of them beyond the Basic Multilingual Plane."""
     return "".join(chr(0x1F000 + i if i % 2 else 0x4E00 + i // 2) for i in range(count))
 
 
@@ -24,7 +24,7 @@ def different(count: int) -> str:
 def test_one_character_too_many(tmp_path: Path, limits: Limits) -> None:
     corpora = CorpusStore(tmp_path / "corpora", limits)
     assert corpora.add_text(different(limits.vocabulary), "many").vocab_size == limits.vocabulary
-    with pytest.raises(InputError, match=f"{limits.vocabulary + 1:,} different characters, the limit is"):
+    with pytest.raises(InputError, match=f"{limits.vocabulary + 1:,} distinct characters, but the limit is"):
         corpora.add_text(different(limits.vocabulary + 1), "too many")
 
 
@@ -37,10 +37,10 @@ def test_they_train_and_are_written_whole(store: RunStore, corpora: CorpusStore)
     assert run.curve().loss[0] == pytest.approx(math.log(corpus.vocab_size), rel=0.1)
     written = "".join(sample.text for sample in run.samples())
     assert written and all(character in text for character in written)
-    written.encode()  # half of a pair would raise
+    written.encode()  # a lone surrogate would raise
 
 
 def test_half_of_a_pair_is_refused(corpora: CorpusStore) -> None:
     for broken in ("a\ud83e", "\udd8aa", "a\ud83e b \udd8a"):
-        with pytest.raises(InputError, match="half of a pair: copy the text again"):
+        with pytest.raises(InputError, match="an unpaired surrogate: copy the text again"):
             corpora.add_text(broken, "broken")

@@ -1,4 +1,4 @@
-"""FAULTS C9: a name is for showing, never a path. Whatever somebody calls a thing, nothing lies outside its folder."""
+"""Guarantee C9: names are labels, never paths; no name creates a file outside the storage folders."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from nanollm.corpus import CorpusStore
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.experiments.scaling import Experiment
 from nanollm.limits import PUBLIC
-from nanollm.runs.launcher import Launcher
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
-from playground.owned import Shelf, VisitorStore
-from playground.visitor import Visitor
+from playground.public.ownership import VisitorCorpusStore, VisitorRunStore
+from playground.public.visitor import Visitor
 
 NAMES = {
     "up": "../../../../outside",
@@ -36,29 +36,37 @@ NAMES = {
 @pytest.mark.parametrize("name", NAMES.values(), ids=NAMES)
 def test_nothing_lies_outside(tmp_path: Path, name: str) -> None:
     home = tmp_path / "around" / "home"
-    house, texts = RunStore(home / "checkpoints", PUBLIC), CorpusStore(home / "corpora", PUBLIC)
-    store = VisitorStore(house, lambda: Visitor("a" * 64))
-    shelf = Shelf(texts, store)
+    all_runs, all_corpora = RunStore(home / "checkpoints", PUBLIC), CorpusStore(home / "corpora", PUBLIC)
+    store = VisitorRunStore(all_runs, lambda: Visitor("a" * 64))
+    corpora = VisitorCorpusStore(all_corpora, store)
     file = tmp_path / "brought.txt"
     file.write_text("some words. " * 200)
-    info = shelf.add_file(file, name)
-    shelf.add_text("other words. " * 200, name)
-    shelf.rename(info.sha256, name)
-    assert all(0 < len(one.name) <= 200 and one.name.isprintable() for one in shelf.list())
+    info = corpora.add_file(file, name)
+    corpora.add_text("other words. " * 200, name)
+    corpora.rename(info.sha256, name)
+    assert all(0 < len(one.name) <= 200 and one.name.isprintable() for one in corpora.list())
     run = store.create(settings={}, corpus=info, preset="nano")
     try:
         store.rename(run.id, name)
     except InputError as error:
         assert "visible character" in str(error)
     assert 0 < len(store.get(run.id).title) <= 200 and store.get(run.id).title.isprintable()
-    launcher = Launcher(house, texts.root)
-    for act in (house.get, house.delete, launcher.stop, launcher.resume, texts.get, texts.delete, shelf.get):
+    launcher = Launcher(all_runs, all_corpora.root)
+    for act in (
+        all_runs.get,
+        all_runs.delete,
+        launcher.stop,
+        launcher.resume,
+        all_corpora.get,
+        all_corpora.delete,
+        corpora.get,
+    ):
         with pytest.raises(InputError) as caught:
             act(name)
         assert "outside" not in str(caught.value) and len(str(caught.value)) < 200
     if "\0" not in name:
         with pytest.raises((InputError, OSError)):
-            Experiment.open(house.root / name[:200], house)
+            Experiment.open(all_runs.root / name[:200], all_runs)
     lying = {path for path in tmp_path.rglob("*") if path.is_file() and home not in path.parents}
     assert lying == {file} and not Path("/tmp/outside").exists()
     known = {run.id, "corpora", "checkpoints", "shelves", "a" * 64, "control", ".lock"}

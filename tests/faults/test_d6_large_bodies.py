@@ -1,4 +1,4 @@
-"""FAULTS D6: a body of 30 MB is refused, said to be so large or not, and leaves nothing behind in memory."""
+"""Guarantee D6: a 30 MB request body is refused, with or without a declared length, and is not kept in memory."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 def resident(pid: int) -> int:
-    """Bytes of memory that a process holds."""
+    """Resident memory of a process in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 def post(page: Page, path: str, size: int, declared: bool) -> int | None:
-    """The status that a body of so many bytes is answered with; None where the line was cut before that was heard."""
+    """The status code for a body of `size` bytes; None if the connection was closed first."""
     chunks = (b" " * 65536 for _ in range(size // 65536))
     content = b" " * size if declared else chunks
     try:
@@ -39,9 +39,9 @@ def post(page: Page, path: str, size: int, declared: bool) -> int | None:
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])
 def test_30_mb_are_refused(page: Page, declared: bool) -> None:
     path = "gradio_api/queue/join"
-    post(page, path, 8 * MB, declared)  # warmed up
+    post(page, path, 8 * MB, declared)  # warm-up
     before = resident(page.pid)
     answers = [post(page, path, 30 * MB, declared) for _ in range(4)]
     assert 413 in answers and set(answers) <= {413, None}, answers
-    until(lambda: resident(page.pid) - before < 5 * MB)  # once the last one is over
+    until(lambda: resident(page.pid) - before < 5 * MB)  # after the last request is closed
     assert httpx.get(f"{page.address}config").status_code == 200

@@ -1,6 +1,6 @@
-"""FAULTS A2, A5: whatever a disk does to a file is noticed before a number of it is used; so is another format.
+"""Guarantees A2, A5: damaged files and unknown formats are detected before any value is used.
 
-And C8, in part: so is a size that somebody claims on purpose.
+And C8, in part: false sizes in a header are detected too.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 
 import pytest
 
-from nanollm import checkpoint
-from nanollm.checkpoint import load_checkpoint, load_model, save_checkpoint
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import Dataset, TrainState, train
+from nanollm.train import checkpoint
+from nanollm.train.checkpoint import load_checkpoint, load_model, save_checkpoint
+from nanollm.train.loop import Dataset, TrainState, train
 from tests.conftest import random_model
 
-VOCABULARY = '\n "\\,/:abdegist{}\u00e9\u2028🦊'  # what JSON must escape, and the digest's own words
+VOCABULARY = '\n "\\,/:abdegist{}\u00e9\u2028🦊'  # characters that JSON escapes, and those of the digest
 CONFIG = ModelConfig(len(VOCABULARY), embedding_dim=8, num_layers=2, ffn_hidden_dim=12, context_length=6)
 TRAINING = TrainConfig(num_steps=3, batch_size=2, precision="float32", threads=1)
 
@@ -31,7 +31,7 @@ Load = Callable[[Path], Any]
 
 @pytest.fixture(scope="module", params=["checkpoint", "checkpoint into a model", "resume file"])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Load]:
-    """A whole file, and what is asked to read it."""
+    """An intact file and the function that reads it."""
     path = tmp_path_factory.mktemp("files") / "file.safetensors"
     state = TrainState.new(random_model(CONFIG), TRAINING)
     data = Dataset.from_ids([i % len(VOCABULARY) for i in range(200)], 0.1)
@@ -44,7 +44,7 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         save_checkpoint(path, state.model, step=3, tokenizer=CharTokenizer(VOCABULARY), train_config=TRAINING)
         if request.param == "checkpoint into a model":
             load = lambda path: load_checkpoint(path, random_model(CONFIG))  # noqa: E731
-    load(path)  # as it is, it can be read
+    load(path)  # the intact file loads
     return path, load
 
 
@@ -59,7 +59,7 @@ def refused(saved: tuple[Path, Load], content: bytes) -> None:
 def test_a2_500_flipped_bits(saved: tuple[Path, Load]) -> None:
     whole, draw = saved[0].read_bytes(), random.Random(11)
     header = 8 + int.from_bytes(whole[:8], "little")
-    # Half of them in the header, which is a small part of a real file but has more ways to be read wrongly.
+    # Half of the damage in the header, which is small but has more ways to be misread.
     for bit in [draw.randrange(8 * header) for _ in range(250)] + [draw.randrange(8 * len(whole)) for _ in range(250)]:
         content = bytearray(whole)
         content[bit // 8] ^= 1 << bit % 8
@@ -89,7 +89,7 @@ def test_a5_another_format_is_named(saved: tuple[Path, Load], monkeypatch, versi
     with pytest.raises(InputError) as error:
         saved[1](other)
     assert str(error.value) == (
-        f"other.safetensors has format {version!r}, this nano-llm reads format {checkpoint.FORMAT}: update nano-llm."
+        f"other.safetensors has format {version!r}, but this version reads format {checkpoint.FORMAT}: update nano-llm."
     )
 
 

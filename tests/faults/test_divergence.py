@@ -1,4 +1,4 @@
-"""FAULTS B6: training that runs away ends as "diverged", and whatever was saved before and then is finite."""
+"""Guarantee B6: diverging training ends as "diverged", and all saved weights are finite."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from nanollm.checkpoint import load_model, read_tensors
 from nanollm.config import make_configs
-from nanollm.corpus import CorpusStore
-from nanollm.events import Checkpoint, End, Event
+from nanollm.data.corpus import CorpusStore
 from nanollm.model import TransformerLanguageModel
+from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
-from nanollm.runs.worker import work
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import Dataset, TrainState, keep, set_seed, train
+from nanollm.train.checkpoint import load_model, read_tensors
+from nanollm.train.events import Checkpoint, End, Event
+from nanollm.train.loop import Dataset, TrainState, set_seed, train, write_checkpoint
 from tests.faults.conftest import TINY
 
 WAYS = [
@@ -36,7 +36,7 @@ def test_b6_a_rate_far_too_high(
     optimizer: str,
     late: bool,
 ) -> None:
-    # With a warm-up of a million steps the first ones are harmless, and there is a good state to be kept.
+    # With a warm-up of a million steps, the first steps are small, so there is a good state to keep.
     warmup = {"warmup_steps": 10**6, "learning_rate": learning_rate / 10} if late else {"warmup_steps": 0}
     run = make(
         **{"learning_rate": learning_rate, "precision": precision, "optimizer": optimizer, "checkpoint_interval": 1}
@@ -56,7 +56,7 @@ def test_b6_a_gradient_that_is_not_finite_though_the_loss_is(tmp_path, text: str
     model_config, config = make_configs(TINY, tokenizer.vocab_size)
     set_seed(1)
     model = TransformerLanguageModel.from_config(model_config)
-    with torch.no_grad():  # what one matrix adds the next takes away: the function is the same, its slope is not
+    with torch.no_grad():  # scale one matrix up and the next down: same function, different gradient
         model.blocks[0].feed_forward.up.weight *= 1e25
         model.blocks[0].feed_forward.down.weight *= 1e-25
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -66,7 +66,7 @@ def test_b6_a_gradient_that_is_not_finite_though_the_loss_is(tmp_path, text: str
     for event in train(state, data, config):
         happened.append(event)
         if isinstance(event, Checkpoint):
-            keep(tmp_path, event, state, config)
+            write_checkpoint(tmp_path, event, state, config)
     assert state.step <= config.log_interval
     assert happened[-1] == End(state.step, "diverged")
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
@@ -75,7 +75,7 @@ def test_b6_a_gradient_that_is_not_finite_though_the_loss_is(tmp_path, text: str
 
 
 def assert_all_finite(run: Run) -> None:
-    """Of every file: a resume file's list of recent losses begins as NaN and says nothing of the model."""
+    """Check all files; the loss buffer of a resume file is initialized with NaN and is ignored."""
     files = list(run.folder.glob("*.safetensors"))
     assert files
     for path in files:

@@ -1,4 +1,4 @@
-"""FAULTS A3, E1, E2, E3: the same seed, the same numbers: whoever asks, however often interrupted, on either engine."""
+"""Guarantees A3, E1, E2, E3: a seed gives the same numbers in every interface, after resuming and with both engines."""
 
 from __future__ import annotations
 
@@ -16,42 +16,43 @@ import numpy as np
 import pytest
 import torch
 
-from nanollm.checkpoint import FINAL_NAME, load_model, read_tensors
 from nanollm.config import make_configs, preset
-from nanollm.corpus import CorpusStore
-from nanollm.dataset import Dataset
-from nanollm.events import Checkpoint, Eval, Event, Resume, Step
-from nanollm.inference.generate import BATCH_FROM, generate, generate_many, generate_text, window_start
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.dataset import Dataset
+from nanollm.inference.generate import MIN_BATCH, generate, generate_many, generate_text, window_start
 from nanollm.inference.numpy_engine import NumpyEngine, Weights
+from nanollm.inference.sampling import SamplingOptions
 from nanollm.inference.torch_engine import TorchEngine
 from nanollm.model import TransformerLanguageModel
-from nanollm.runs import folder as names
-from nanollm.runs.control import Wishes
-from nanollm.runs.launcher import Launcher
+from nanollm.runs import run_files
+from nanollm.runs.process.control import ControlRequests
+from nanollm.runs.process.launcher import Launcher
+from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import TrainState, set_seed, train, train_with_config
-from playground.recipe import NAMES, Recipe, defaults
+from nanollm.train.checkpoint import FINAL_NAME, load_model, read_tensors
+from nanollm.train.events import Checkpoint, Eval, Event, Resume, Step
+from nanollm.train.loop import TrainState, set_seed, train, train_with_config
+from playground.train.settings_form import NAMES, FormSettings, defaults
 from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 
 STEPS = TINY["num_steps"]
 TIMES = ("seconds", "tokens_per_second", "elapsed")
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.training", "torch._dynamo"])
+PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.process.training", "torch._dynamo"])
 
 
 def train_and_die(folder: Path, corpora: Path, step: int) -> None:
-    """Train, and be killed just before so many steps and one more would have been taken."""
+    """Train `steps` steps and kill the process before the next one."""
 
-    def check(self: Wishes, taken: list[int] = [0]) -> None:  # noqa: B006 (one count for all calls)
+    def check(self: ControlRequests, taken: list[int] = [0]) -> None:  # noqa: B006 (one count for all calls)
         if taken[0] == step:
             os.kill(os.getpid(), signal.SIGKILL)
         taken[0] += 1
 
-    Wishes.check = check  # type: ignore[method-assign]
+    ControlRequests.check = check  # type: ignore[method-assign]
     work(Run.open(folder), corpora)
 
 
@@ -63,18 +64,18 @@ def kill(run: Run, corpora: Path, step: int) -> None:
 
 
 def pause(run: Run, corpora: Path, step: int) -> None:
-    taken, unchanged = 0, Wishes.check
+    taken, unchanged = 0, ControlRequests.check
 
-    def check(self: Wishes) -> None:
+    def check(self: ControlRequests) -> None:
         nonlocal taken
         if taken == step:
-            (run.folder / names.CONTROL / "pause").touch()
-            self._looked = 0.0
+            (run.folder / run_files.CONTROL / "pause").touch()
+            self._checked = 0.0
         taken += 1
         unchanged(self)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Wishes, "check", check)
+        patch.setattr(ControlRequests, "check", check)
         assert (work(run, corpora).state, run.status().step) == ("paused", step)
 
 
@@ -95,7 +96,7 @@ def test_a3_every_number_is_as_if_nothing_had_happened(
 
 
 def test_e3_watching_changes_no_bit(make: Callable[..., Run], corpora: CorpusStore, text: str) -> None:
-    """A run that samples, measures and writes files at every snapshot, and train() that nobody drives."""
+    """Compare a run with samples and files at every snapshot to plain train()."""
     run = make(dropout=0.1)
     work(run, corpora.root)
     tokenizer = CharTokenizer.from_text(text[:3000])
@@ -114,8 +115,8 @@ def test_e1_python_the_command_line_and_the_page_learn_and_write_the_same(
     settings = {**TINY, "num_steps": 20, "dropout": 0.1, "seed": 7}
     (tmp_path / "tale.txt").write_text(text[:3000], encoding="utf-8")
 
-    # As the page does: all its fields, the preset's values in those that nobody touched.
-    recipe = Recipe.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
+    # Like the page: all fields, with the preset's values as default.
+    recipe = FormSettings.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
     corpus = corpora.add_file(tmp_path / "tale.txt")
     page = store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
     launcher.start(page.id)
@@ -151,7 +152,7 @@ def load(path: Path) -> tuple[TransformerLanguageModel, CharTokenizer]:
 
 @pytest.mark.parametrize("name", ["nano", "small", "medium"])
 def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
-    """Trained weights, real text: a window in one go and character by character to its end, then greedily past it."""
+    """Trained weights and real text: one full window at once and step by step, then greedy sampling beyond it."""
     model, tokenizer = load(Run.open(ROOT / "checkpoints" / "pretrained" / name).snapshot().path)
     C = model.config.context_length
     known = "".join(character for character in text if character in tokenizer.characters)
@@ -159,7 +160,7 @@ def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
     with torch.no_grad():
         expected = model(torch.tensor([ids[:C]]))[0].numpy()  # (C, V)
     cut = C // 3
-    alone, many = NumpyEngine(Weights.of(model)), TorchEngine(model, 2)
+    alone, many = NumpyEngine(Weights.from_model(model)), TorchEngine(model, 2)
     close(alone.read(np.array(ids[:C])), expected[-1])
     close(many.read(np.array([ids[:C]] * 2).T)[1], expected[-1])
     logits, both = alone.read(np.array(ids[:cut])), many.read(np.array([ids[:cut]] * 2).T)
@@ -168,9 +169,8 @@ def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
         close(both[1], expected[t - 1])
         logits, both = alone.next(ids[t]), many.next([ids[t]] * 2)
 
-    settings = {"max_new_tokens": 300, "temperature": 0}
-    greedy = [sampled.id for sampled in generate(model, ids[:cut], **settings)]
-    for row in generate_many(model, ids[:cut], num_samples=BATCH_FROM, **settings):
+    greedy = [sampled.id for sampled in generate(model, ids[:cut], max_new_tokens=300, temperature=0)]
+    for row in generate_many(model, ids[:cut], MIN_BATCH, SamplingOptions(max_length=300, temperature=0)):
         assert {sampled.id for sampled in row} == {greedy[len(ids) - C - 1]}
         ids.append(row[0].id)
     read = [*ids[:cut], *greedy]
@@ -185,7 +185,7 @@ def close(logits: np.ndarray, expected: np.ndarray) -> None:
 
 
 def curve(events: list[Event]) -> list[dict]:
-    """What must be equal between two runs: every loss, every figure but times, and which snapshots were kept."""
+    """The values that must be equal between two runs: all events without times, and the snapshots."""
     told = [
         event
         for event in events
@@ -195,7 +195,7 @@ def curve(events: list[Event]) -> list[dict]:
 
 
 def everything(run: Run) -> dict[str, torch.Tensor]:
-    """Weights, optimizer, both random states, last losses: all that training would go on from at the end."""
+    """The complete training state: weights, optimizer, both random states and the loss buffer."""
     newest = run.resume_files()[0]
     assert newest.name == f"resume_{STEPS:08d}.safetensors"
     return read_tensors(newest)[0]
@@ -204,4 +204,4 @@ def everything(run: Run) -> dict[str, torch.Tensor]:
 def assert_same(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
     assert some.keys() == others.keys() and len(some) >= 10
     for name, tensor in some.items():
-        assert tensor.numpy().tobytes() == others[name].numpy().tobytes(), name  # NaN is itself, too
+        assert tensor.numpy().tobytes() == others[name].numpy().tobytes(), name  # bytes, so that NaN equals NaN

@@ -1,6 +1,6 @@
-"""FAULTS B4: a disk that is full or read-only pauses a run with a sentence; nothing saved is lost, resume goes on.
+"""Guarantee B4: a full or read-only disk pauses a run with a message; saved files stay intact, and resume continues.
 
-The disks are real: mounted in a namespace of their own, where root's rights are not needed (and do not help).
+The file systems are real, mounted in a separate namespace, which needs no root rights.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ BEGIN = """
 import os, subprocess, sys, time
 from pathlib import Path
 import torch
-from nanollm.checkpoint import read_tensors
-from nanollm.corpus import CorpusStore
+from nanollm.train.checkpoint import read_tensors
+from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
-from nanollm.events import Start
-from nanollm.runs.launcher import Launcher
+from nanollm.train.events import Start
+from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import write_status
 from nanollm.runs.store import RunStore
-from nanollm.runs.worker import work
+from nanollm.runs.process.worker import work
 
 disk, elsewhere, settings, rooms = Path(sys.argv[1]), Path(sys.argv[2]), eval(sys.argv[3]), eval(sys.argv[4])
 torch.set_num_threads(1)
@@ -50,7 +50,7 @@ def whole(run):
     return {path.name: read_tensors(path)[0] for path in run.folder.glob("*.safetensors")}
 
 def same(some, others):
-    return all(some[key].numpy().tobytes() == others[key].numpy().tobytes() for key in some)  # NaN is itself, too
+    return all(some[key].numpy().tobytes() == others[key].numpy().tobytes() for key in some)  # NaN equals NaN
 
 def until(reached):
     deadline = time.monotonic() + 120
@@ -58,7 +58,7 @@ def until(reached):
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
-FULL = "Its files could not be written (No space left on device): make room; resume "
+FULL = "The run folder could not be written (No space left on device): free disk space, then resume "
 """
 
 FULL = """
@@ -66,7 +66,7 @@ mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
 undisturbed = make(RunStore(elsewhere / "checkpoints"))
 assert work(undisturbed, corpora.root).state == "completed"
 expected = whole(undisturbed)
-for room in rooms:  # so many bytes are free when training begins: it gets more or less far
+for room in rooms:  # free bytes when training starts
     run = make()
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     (disk / "ballast").write_bytes(bytes(free - room))
@@ -76,7 +76,7 @@ for room in rooms:  # so many bytes are free when training begins: it gets more 
         assert status.state == "paused" and status.reason.startswith(FULL), (room, status)
         assert sum(isinstance(event, Start) for event in seen) <= 1
         launcher.advance()
-        assert not run.alive() and run.status() == status  # nobody tries again by himself
+        assert not run.alive() and run.status() == status  # no automatic retry
         for name, tensors in whole(run).items():
             if name in expected:
                 assert same(tensors, expected[name]), name
@@ -94,7 +94,7 @@ mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
 run = make()
 free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
 (disk / "ballast").write_bytes(bytes(free - rooms[0]))
-launcher.start(run.id)  # its output goes to the full disk, too
+launcher.start(run.id)  # worker.log is on the full disk too
 until(lambda: run.status().state == "paused" and not run.alive())
 assert run.status().reason.startswith(FULL)
 assert whole(run)
@@ -133,7 +133,7 @@ assert waiting.status().reason == "It waits because its folder cannot be written
 assert lost.status().reason == "Its process ended, and its folder cannot be written: make it writable, then resume."
 assert before == {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
 mount("-o", "remount,bind,rw", str(disk))
-assert waiting.status().reason == "" and "without a word" in lost.status().reason
+assert waiting.status().reason == "" and "ended unexpectedly" in lost.status().reason
 launcher.pause(waiting.id)
 launcher.resume(run.id)
 until(lambda: run.status().state == "completed" and not run.alive())
@@ -141,7 +141,7 @@ until(lambda: run.status().state == "completed" and not run.alive())
 
 
 def on_a_disk(tmp_path: Path, code: str, rooms: list[int]) -> None:
-    """Run code that may mount what it likes: it ends with the process."""
+    """Run code in a namespace where it may mount file systems, which disappear with the process."""
     for folder in ("disk", "elsewhere"):
         (tmp_path / folder).mkdir()
     command = [

@@ -1,0 +1,1 @@
+"""Corpora: decoding, cleaning, statistics, storage, built-in texts, n-gram baselines and training datasets."""

@@ -1,0 +1,1 @@
+"""Worker processes: launching, control requests, liveness, the training itself, distributed ranks."""

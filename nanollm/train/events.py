@@ -1,0 +1,121 @@
+"""Events of a run: the records that train() yields and metrics.jsonl stores, one per line.
+
+Losses are in nats per character. `seconds` is the training time so far, including calibration, but without evaluation,
+saving and pauses. `tokens` is the number of characters trained on so far.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Event:
+    """Base class; `step` is the number of optimizer steps taken so far."""
+
+    type: ClassVar[str]
+    step: int
+
+
+@dataclass(frozen=True)
+class Start(Event):
+    """Training starts or resumes, with everything that determines whether two runs can be bit-identical."""
+
+    type: ClassVar[str] = "start"
+    num_steps: int
+    precision: str
+    threads: int
+    device: str
+    torch: str
+    parameters: int
+    train_characters: int
+    val_characters: int
+    world_size: int = 1  # number of processes in distributed training
+    machine: str = ""  # name of the CPU or GPU
+
+
+@dataclass(frozen=True)
+class Step(Event):
+    """A point of the training curve: the mean loss of the steps since the previous one."""
+
+    type: ClassVar[str] = "step"
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+    # Seconds since training started or resumed, including evaluation and saving; 0 in older records.
+    elapsed: float = 0.0
+
+
+@dataclass(frozen=True)
+class Eval(Event):
+    """Losses without dropout; `val_loss` is None if there is no validation split."""
+
+    type: ClassVar[str] = "eval"
+    train_loss: float
+    val_loss: float | None
+    seconds: float
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Sample(Event):
+    """Text generated at this step, always with the same prompt and seed; `text` does not include the prompt."""
+
+    type: ClassVar[str] = "sample"
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Checkpoint(Event):
+    """A request to save the state under this file name, which the caller of train() fulfills before the next event.
+
+    `kind` is "snapshot" (one of snapshot_steps()), "best" (the best validation loss so far, at another step), "final"
+    or "resume" (including optimizer and random states). `replaces` is the file of the previous best, to be deleted.
+    """
+
+    type: ClassVar[str] = "checkpoint"
+    file: str
+    kind: str = "snapshot"
+    replaces: str = ""
+
+
+@dataclass(frozen=True)
+class Resume(Event):
+    """Training resumed at this step: earlier lines of the file with a higher step are void."""
+
+    type: ClassVar[str] = "resume"
+
+
+@dataclass(frozen=True)
+class End(Event):
+    """Training ended; `reason` is "completed", "stopped" or "diverged"."""
+
+    type: ClassVar[str] = "end"
+    reason: str
+
+
+_TYPES: dict[str, type[Event]] = {c.type: c for c in (Start, Step, Eval, Sample, Checkpoint, Resume, End)}
+
+
+def to_json(event: Event) -> str:
+    """Format an event as a line of metrics.jsonl, without newline. NaN and infinities become null."""
+    row = {"type": event.type, **asdict(event)}
+    return json.dumps({k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()})
+
+
+def from_json(line: str) -> Event | None:
+    """Parse a line of metrics.jsonl. Returns None for an incomplete line, an unknown type or missing fields."""
+    try:
+        row: Any = json.loads(line)
+        cls = _TYPES[row["type"]]
+        event = cls(**{f.name: row[f.name] for f in fields(cls) if f.name in row})
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+    return event

@@ -1,0 +1,130 @@
+"""Memory: an estimate of what training needs and of what is free, checked before anything is allocated.
+
+The estimate adds up the tensors that model.py and optim.py hold at their peak, with factors measured for torch 2.13
+(tests/train/test_memory.py checks them). In the formulas: D embedding_dim, F ffn_hidden_dim, V vocab_size; 4 bytes per
+float32, 2 per bf16.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from nanollm.config import ModelConfig, TrainConfig
+from nanollm.errors import InputError
+
+RUNTIME = 20_000_000  # bytes that torch allocates with the first step for any model: 10 to 45 MB
+EVAL_CHARACTERS_PER_PASS = 8192  # batch size of evaluate(), in characters
+_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
+
+
+def training_bytes(model: ModelConfig, train: TrainConfig) -> int:
+    """Estimate the bytes that training needs in addition to a process that has imported torch.
+
+    The text is not included, because it does not depend on the model.
+    """
+    parameters = 4 * model.num_parameters
+    state = 3 * parameters  # the weights and two moments per weight
+    precisions = ("float32", "bf16") if train.precision == "auto" else (train.precision,)
+    rows = train.batch_size // train.accumulation_steps
+    step = parameters + max(_activations(model, rows, p) for p in precisions)  # the gradients
+    # A resume file is built in memory and then hashed: two copies of the state. The temporary matrices of Muon need
+    # less than that.
+    copies = 2 * state
+    trial = parameters if "auto" in (train.precision, train.threads) else 0  # calibration trains a second model
+    return RUNTIME + state + max(step + trial, copies, _evaluation(model))
+
+
+def available_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+    """Return the bytes this process can still allocate: the machine's available memory, or less in a container.
+
+    Read from /proc and the cgroups of Linux; on other systems, the total memory of the machine.
+    """
+    try:
+        lines = (proc / "meminfo").read_text().splitlines()
+        free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return max(0, min([free, *_left_in_groups(proc, cgroups)]))
+
+
+def peak_bytes(proc: Path = _PROC) -> int | None:
+    """Return the peak resident memory of this process, including the code of torch; None if unavailable."""
+    try:
+        lines = (proc / "self" / "status").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:"))
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def require_memory(model: ModelConfig, train: TrainConfig, free: int | None = None) -> None:
+    """Raise InputError if training needs more than `free` bytes (default: available_bytes())."""
+    needed, free = training_bytes(model, train), available_bytes() if free is None else free
+    if needed > free:
+        raise InputError(
+            f"Training this model needs about {_shown(needed)}, but only {_shown(free)} are free: "
+            "choose a smaller embedding_dim, batch_size or context_length, or more accumulation_steps."
+        )
+
+
+def _activations(model: ModelConfig, batch_size: int, precision: str) -> int:
+    """Bytes that the forward pass stores for the backward pass, plus the peak at the start of the backward pass."""
+    D, F, V = model.embedding_dim, model.ffn_hidden_dim, model.vocab_size
+    scores = model.heads * model.context_length  # per character, all heads
+    qk_norm = 4 * D if model.qk_norm else 0
+    dropout = 2 * D if model.dropout else 0
+    if precision == "float32":  # the fused kernel does not store the scores
+        layer = 4 * (14 * D + F + qk_norm + dropout)
+        last = 4 * 10 * D
+    else:  # residual stream and LayerNorm outputs in float32, inputs of matrix products in bf16
+        layer = 4 * (10 * D + qk_norm + dropout) + 2 * (F + scores)
+        last = 4 * 10 * D + 2 * 3 * scores
+    logits = 4 * 4 * V  # logits, log-probabilities, and the gradients of both
+    return batch_size * model.context_length * (model.num_layers * layer + last + logits)
+
+
+def _evaluation(model: ModelConfig) -> int:
+    """Bytes of an evaluation batch: the activations of one layer, and the logits."""
+    rows = max(EVAL_CHARACTERS_PER_PASS, model.context_length)
+    return 4 * rows * (8 * model.embedding_dim + 2 * model.ffn_hidden_dim + 2 * model.vocab_size)
+
+
+def _left_in_groups(proc: Path, cgroups: Path) -> Iterator[int]:
+    """Yield the free bytes of each control group (container, service) of this process that has a memory limit."""
+    try:
+        lines = (proc / "self" / "cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers and "memory" not in controllers.split(","):
+            continue
+        root = cgroups / controllers if controllers else cgroups  # cgroup v2 has a single tree
+        # Inside a container, the path may be that of the host, with only its root mounted here.
+        inner = root / path.strip("/")
+        for group in (inner, *inner.parents):
+            if group == root or root in group.parents:
+                left = _left_in_group(group)
+                if left is not None:
+                    yield left
+
+
+def _left_in_group(group: Path) -> int | None:
+    """Free bytes of one group, or None without a limit. Inactive page cache counts as free."""
+    for limit, usage, cached in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+    ):
+        try:
+            most, used = (group / limit).read_text().strip(), int((group / usage).read_text())
+            counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+            if most != "max":
+                return int(most) - used + int(counts.get(cached, 0))
+        except (OSError, ValueError):
+            continue
+    return None
+
+
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"

@@ -1,0 +1,1 @@
+"""The public API: endpoints for gradio_client and curl."""

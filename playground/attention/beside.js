@@ -1,0 +1,29 @@
+// @ts-check
+// Two texts that go on from the same prompt, side by side; their first differing character is marked. textContent only.
+
+import { make } from "../services/dom.js";
+
+export function mount({ element, props, watch }) {
+  const columns = [...element.querySelectorAll(".one")];
+
+  function draw() {
+    const { prompt = "", texts = [], titles = [], parts_at: at = null } = props.value ?? {};
+    columns.forEach((column, index) => {
+      const text = texts[index];
+      column.hidden = text === undefined;
+      if (text === undefined) return;
+      const shown = Array.from(text); // by characters, as the model counts them
+      column.querySelector(".title").textContent = titles[index] ?? "";
+      const writing = column.querySelector(".writing");
+      writing.replaceChildren(make("span", "prompt", prompt));
+      if (at === null) return writing.append(shown.join(""));
+      writing.append(shown.slice(0, at).join(""));
+      const mark = make("mark", "", shown[at] === "\n" ? "⏎\n" : (shown[at] ?? ""));
+      writing.append(mark, shown.slice(at + 1).join(""));
+    });
+    element.querySelector(".beside").classList.toggle("single", texts.length < 2);
+  }
+
+  watch("value", draw);
+  draw();
+}

@@ -1,0 +1,244 @@
+// @ts-check
+// All heads of a model as thumbnails on one canvas, under one button each (so that keys and screen readers find them), each
+// with a bar for how much the model misses it. `value` is the chosen head, {layer, head}, counted from 1 as the labels are.
+
+import { inside } from "../inspection_store.js";
+
+export function mount({ element, props, watch }) {
+  const COLUMN = 312; // pixels that the heads of a layer share at least
+  const [SMALLEST, LARGEST] = [56, 96]; // side of a thumbnail
+  const BAR = 5;
+  const GAP = 6;
+  const LABEL = 18;
+  const FRAME = 4; // around the sheet
+  const CLEAR = 2; // standard errors, as in playground/attention/views/ranking.py
+  const PREVIEW = 176;
+
+  const scroller = element.querySelector(".grid-scroll");
+  const canvas = element.querySelector(".grid-canvas");
+  const buttons = element.querySelector(".grid-buttons");
+  const preview = element.querySelector(".grid-preview");
+  const note = element.querySelector(".grid-note");
+  const EMPTY = note.textContent;
+
+  let shade = null; // colour by root: 256 packed pixels
+  let images = []; // one small canvas a head
+
+  const frame = () => inside.held.frame;
+  const chosen = () => inside.fitted(props.value);
+  const colour = (token) => getComputedStyle(element).getPropertyValue(token).trim() || "#808080";
+
+  function channels(token) {
+    const pen = document.createElement("canvas").getContext("2d");
+    pen.fillStyle = colour(token);
+    return [1, 3, 5].map((at) => parseInt(pen.fillStyle.slice(at, at + 2), 16));
+  }
+
+  function shades() {
+    const [from, to] = [channels("--attention-from"), channels("--attention-to")];
+    return Uint32Array.from({ length: 256 }, (_, root) => {
+      const [red, green, blue] = from.map((start, i) => Math.round(start + ((to[i] - start) * root) / 255));
+      return ((255 << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+    });
+  }
+
+  function image(which) {
+    const { size } = frame();
+    const small = document.createElement("canvas");
+    small.width = small.height = size;
+    const pen = small.getContext("2d");
+    const pixels = pen.createImageData(size, size);
+    const packed = new Uint32Array(pixels.data.buffer);
+    for (let row = 0; row < size; row++) {
+      const roots = inside.roots(which, row);
+      for (let column = 0; column <= row; column++) packed[row * size + column] = shade[roots[column]];
+    }
+    pen.putImageData(pixels, 0, 0); // what lies ahead stays clear
+    return small;
+  }
+
+  const pitch = () => side() + BAR + 3 + GAP;
+  const room = () => Math.max(COLUMN, scroller.clientWidth - 2 * FRAME);
+  const side = () => Math.min(Math.max(Math.floor((room() + GAP) / frame().heads) - GAP - BAR - 3, SMALLEST), LARGEST);
+  const place = ({ layer, head }) => ({ left: (head - 1) * pitch(), top: (layer - 1) * (side() + LABEL + GAP) });
+
+  function stamp(target, source, left, top, pixels) {
+    target.imageSmoothingEnabled = frame().size > pixels; // enlarge in crisp cells, shrink smoothly
+    target.drawImage(source, left, top, pixels, pixels);
+  }
+
+  // How much the model misses a head, as a share of the most that it misses any; null until the heads are ranked.
+  function importance(which) {
+    const effects = inside.known("effects");
+    const most = Math.max(...Object.values(effects).map(({ increase }) => increase), 1e-9);
+    const found = effects[inside.label(which)];
+    if (!found) return null;
+    const clear = found.error !== null && Math.abs(found.increase) > CLEAR * found.error;
+    return { ...found, clear, share: Math.max(found.increase, 0) / most };
+  }
+
+  function bar(pen, which, { line, text, quiet }) {
+    const { left, top } = place(which);
+    const found = importance(which);
+    pen.strokeStyle = line;
+    pen.strokeRect(left + side() + 3.5, top + 0.5, BAR - 1, side() - 1);
+    if (!found) return;
+    pen.fillStyle = found.clear ? text : quiet;
+    pen.globalAlpha = found.clear ? 1 : 0.5;
+    const height = Math.max(found.share * side(), 1);
+    pen.fillRect(left + side() + 3, top + side() - height, BAR, height);
+    pen.globalAlpha = 1;
+  }
+
+  function paint() {
+    if (!frame()) return;
+    const began = performance.now();
+    shade = shades();
+    const ratio = window.devicePixelRatio || 1;
+    const width = frame().heads * pitch() - GAP;
+    const height = frame().layers * (side() + LABEL + GAP);
+    Object.assign(canvas, { width: width * ratio, height: height * ratio });
+    Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
+    const pen = canvas.getContext("2d");
+    pen.scale(ratio, ratio);
+    const [page, line, text, quiet] = ["--page", "--line", "--text", "--quiet"].map(colour); // once: each time costs a layout
+    images = heads().map((which) => {
+      const small = image(which);
+      const { left, top } = place(which);
+      pen.fillStyle = page;
+      pen.fillRect(left, top, side(), side());
+      stamp(pen, small, left, top, side());
+      bar(pen, which, { line, text, quiet });
+      return small;
+    });
+    canvas.dataset.milliseconds = (performance.now() - began).toFixed(1);
+  }
+
+  function heads() {
+    const { layers, heads } = frame();
+    return Array.from({ length: layers * heads }, (_, i) => ({
+      layer: Math.floor(i / heads) + 1,
+      head: (i % heads) + 1,
+    }));
+  }
+
+  function layOut() {
+    const now = frame() ? `${frame().layers} × ${frame().heads} of ${side()}` : "";
+    if (buttons.dataset.shape === now) return;
+    buttons.dataset.shape = now;
+    buttons.replaceChildren(...(frame() ? heads().map(button) : []));
+  }
+
+  function button(which) {
+    const made = document.createElement("button");
+    const { left, top } = place(which);
+    made.type = "button";
+    made.setAttribute("role", "radio");
+    made.dataset.layer = which.layer;
+    made.dataset.head = which.head;
+    made.textContent = inside.label(which);
+    Object.assign(made.style, {
+      left: `${left}px`,
+      top: `${top}px`,
+      width: `${side() + BAR + 3}px`,
+      height: `${side() + LABEL}px`,
+    });
+    return made;
+  }
+
+  const headOf = (made) => ({ layer: Number(made.dataset.layer), head: Number(made.dataset.head) });
+
+  function missed({ increase, error }) {
+    const off = error === null ? "" : ` ± ${error.toFixed(3)}`;
+    return `without it ${increase < 0 ? "−" : "+"}${Math.abs(increase).toFixed(3)}${off} nats a character`;
+  }
+
+  // What is known of each head in words, for pointers that rest and for screen readers.
+  function describe() {
+    for (const made of buttons.children) {
+      const which = headOf(made);
+      const found = importance(which);
+      const name = inside.known("names")[inside.label(which)];
+      const known = [name, found && missed(found)].filter(Boolean);
+      made.title = known.join(", ");
+      made.setAttribute("aria-label", [`Layer ${which.layer}, head ${which.head}`, ...known].join(", "));
+    }
+  }
+
+  function mark() {
+    if (!frame()) return;
+    const { layer, head } = chosen();
+    for (const made of buttons.children) {
+      const is = headOf(made).layer === layer && headOf(made).head === head;
+      made.setAttribute("aria-checked", is);
+      made.tabIndex = is ? 0 : -1;
+    }
+    inside.put("head", { layer, head });
+  }
+
+  function choose(which, focus) {
+    if (!frame()) return;
+    const { layers, heads } = frame();
+    props.value = {
+      layer: Math.min(Math.max(which.layer, 1), layers),
+      head: Math.min(Math.max(which.head, 1), heads),
+    };
+    mark();
+    if (focus) buttons.querySelector('[aria-checked="true"]').focus();
+  }
+
+  function showPreview(made) {
+    const which = headOf(made);
+    const { left, top } = place(which);
+    const room = scroller.clientWidth + scroller.scrollLeft;
+    const beside = left + pitch() + PREVIEW <= room ? left + pitch() : left - PREVIEW - GAP;
+    preview.width = preview.height = PREVIEW * 2;
+    stamp(preview.getContext("2d"), images[[...buttons.children].indexOf(made)], 0, 0, PREVIEW * 2);
+    Object.assign(preview.style, { left: `${Math.max(0, beside)}px`, top: `${top}px` });
+    preview.hidden = false;
+    inside.put("pointed", which);
+  }
+
+  function hidePreview() {
+    if (preview.hidden) return;
+    preview.hidden = true;
+    inside.put("pointed", null);
+  }
+
+  function refresh() {
+    canvas.hidden = !frame();
+    note.textContent = frame() ? "" : inside.held.note || EMPTY;
+    note.hidden = Boolean(frame());
+    hidePreview();
+    layOut();
+    paint();
+    describe();
+    mark();
+  }
+
+  const STEPS = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+  buttons.addEventListener("click", (event) => {
+    const made = event.target.closest("button");
+    if (made) choose(headOf(made), true);
+  });
+  buttons.addEventListener("keydown", (event) => {
+    const step = STEPS[event.key];
+    if (!step || !frame()) return;
+    event.preventDefault();
+    const { layer, head } = chosen();
+    choose({ layer: layer + step[0], head: head + step[1] }, true);
+  });
+  buttons.addEventListener("pointerover", (event) => {
+    const made = event.target.closest("button");
+    if (made && event.pointerType === "mouse") showPreview(made);
+  });
+  buttons.addEventListener("pointerleave", hidePreview);
+
+  watch("value", mark);
+  inside.on("frame", refresh);
+  inside.on("effects", paint);
+  inside.on("effects names", describe);
+  new ResizeObserver(() => frame() && !buttons.dataset.shape.endsWith(` ${side()}`) && refresh()).observe(scroller);
+  new MutationObserver(paint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
+  refresh();
+}

@@ -1,0 +1,50 @@
+// @ts-check
+// What each layer would say: a row a layer, its likeliest characters shaded by how likely. A click picks a character.
+
+import { make } from "../../services/dom.js";
+import { rove } from "../../shell/keyboard.js";
+import { inside } from "../inspection_store.js";
+
+export function mount({ element, props, trigger, watch }) {
+  const table = element.querySelector("tbody");
+  const note = element.querySelector(".table-note");
+  const stop = rove(table, "tr");
+
+  function cell({ character, share }, picked) {
+    const made = make("td");
+    const button = make("button", "said", inside.glyph(character));
+    button.type = "button";
+    button.dataset.character = character;
+    button.append(make("span", "share", inside.percent(share)));
+    button.setAttribute("aria-label", `${inside.glyph(character)}, ${inside.percent(share)}: share out its logit`);
+    button.setAttribute("aria-pressed", character === picked);
+    button.style.background = `color-mix(in srgb, var(--attention-to) ${(100 * share).toFixed(0)}%, var(--attention-from))`;
+    if (share > 0.5) button.style.color = "var(--attention-from)";
+    made.append(button);
+    return made;
+  }
+
+  function draw() {
+    const { rows = [], picked = null, said = "" } = props.value ?? {};
+    const focused = document.activeElement?.closest?.("td") && table.contains(document.activeElement);
+    const drawn = rows.map(({ label, characters }) => {
+      const row = make("tr");
+      const head = make("th", "", label);
+      head.scope = "row";
+      row.append(head, ...characters.map((each) => cell(each, picked)));
+      return row;
+    });
+    table.replaceChildren(...drawn);
+    note.textContent = said;
+    const chosen = [...table.querySelectorAll("button")].reverse().find((each) => each.dataset.character === picked);
+    stop(chosen);
+    if (focused) chosen?.focus();
+  }
+
+  table.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) trigger("pick", { character: button.dataset.character });
+  });
+  watch("value", draw);
+  draw();
+}

@@ -1,0 +1,79 @@
+// @ts-check
+// A board on which any head, feed-forward block or layer can be switched off. `value` lists what is off, by its label.
+
+import { make } from "../../services/dom.js";
+import { rove } from "../../shell/keyboard.js";
+import { inside } from "../inspection_store.js";
+
+export function mount({ element, props, watch }) {
+  const board = element.querySelector(".switches");
+  const note = element.querySelector(".grid-note");
+  const stop = rove(board, ".row");
+
+  const off = () => new Set(Array.isArray(props.value) ? props.value : []);
+  const buttons = () => [...board.querySelectorAll("button")];
+
+  function part(label, name, said) {
+    const button = make("button", "part", name);
+    button.type = "button";
+    button.dataset.part = label;
+    button.setAttribute("aria-label", `Switch off ${said}`);
+    return button;
+  }
+
+  function build() {
+    const { frame } = inside.held;
+    note.hidden = Boolean(frame);
+    const shape = frame ? `${frame.layers} × ${frame.heads}` : "";
+    if (board.dataset.shape === shape) return;
+    board.dataset.shape = shape;
+    board.replaceChildren();
+    for (let layer = 1; layer <= (frame?.layers ?? 0); layer++) {
+      const row = make("div", "row");
+      row.append(part(`L${layer}`, `L${layer}`, `layer ${layer}`));
+      row.firstChild.classList.add("whole");
+      for (let head = 1; head <= frame.heads; head++) {
+        row.append(part(`L${layer}·H${head}`, `H${head}`, `head ${head} of layer ${layer}`));
+      }
+      row.append(part(`L${layer}·FF`, "FF", `the feed-forward block of layer ${layer}`));
+      board.append(row);
+    }
+    const known = new Set(buttons().map((button) => button.dataset.part));
+    const kept = [...off()].filter((label) => known.has(label));
+    if (frame && kept.length !== off().size) props.value = kept;
+    stop();
+  }
+
+  function mark() {
+    const chosen = off();
+    const looking = inside.held.frame && inside.label(inside.fitted(inside.held.head));
+    for (const button of buttons()) {
+      const { part: label } = button.dataset;
+      const within = chosen.has(label.split("·")[0]); // a layer that is off takes its parts with it
+      button.setAttribute("aria-pressed", chosen.has(label));
+      button.classList.toggle("within", within && !chosen.has(label));
+      button.classList.toggle("looking", label === looking);
+    }
+  }
+
+  function toggle(label) {
+    const next = off();
+    if (!next.delete(label)) next.add(label);
+    props.value = buttons()
+      .map((button) => button.dataset.part)
+      .filter((each) => next.has(each));
+    mark();
+  }
+
+  board.addEventListener("click", (event) => {
+    const button = event.target.closest("button");
+    if (button) toggle(button.dataset.part);
+  });
+  function refresh() {
+    build();
+    mark();
+  }
+  watch("value", mark);
+  inside.on("frame head", refresh);
+  refresh();
+}

@@ -1,0 +1,1 @@
+"""The views of the Attention tab, one module each."""

@@ -1,0 +1,36 @@
+// @ts-check
+// value: how many columns there are. Which of the four are seen is for the style sheet to know: all are in the page.
+
+import { onRuns } from "../services/runs.js";
+import { compare } from "./compare.js";
+
+export function mount({ element, props, trigger, watch }) {
+  const find = (selector) => element.querySelector(selector);
+  const [FEWEST, USUAL, MOST] = [2, 3, 4];
+
+  const within = (count, most = MOST) => Math.min(Math.max(count, FEWEST), most);
+
+  function draw() {
+    const some = compare.lineup().length;
+    if (!props.value && some) props.value = within(some, USUAL);
+    document.body.dataset.columns = props.value || FEWEST;
+    find(".second").hidden = some !== 1;
+    find(".share").hidden = some < 2;
+    find(".add").hidden = props.value >= MOST;
+    find(".remove").hidden = !(props.value > FEWEST);
+  }
+
+  // What is set from here is not watched.
+  function set(count) {
+    props.value = within(count);
+    draw();
+  }
+
+  find(".add").addEventListener("click", () => set(props.value + 1));
+  find(".remove").addEventListener("click", () => set(props.value - 1));
+  const VOICES = { ask: (question) => trigger("ask", question), tell: (question) => trigger("tell", question) };
+  compare.say = (what, question) => VOICES[what](question);
+  watch("value", draw);
+  onRuns(draw);
+  draw();
+}

@@ -1,0 +1,132 @@
+// @ts-check
+// value: {text, parts, models: [{title, step, slot, parameters, loss, choices, bits}]} or null. textContent only.
+
+import * as reading from "../components/text_view/probabilities.js";
+import { dot, make } from "../services/dom.js";
+
+export function mount({ element, props, watch }) {
+  const find = (selector) => element.querySelector(selector);
+  const [letters, box, said] = [".letters", ".writing", ".said"].map(find);
+  const [first, second] = element.querySelectorAll("select");
+  const FULL = 3; // bits of difference that are coloured as strongly as can be: eight times as likely
+  const STRONGEST = 70; // percent of the colour at most, so that the letters stay easy to read
+  const NATS = Math.log(2);
+
+  let models = []; // with their bits unpacked
+  let characters = [];
+  let looking = null;
+
+  const name = (model) => `${model.title} · step ${model.step.toLocaleString("en")}`;
+  const pair = () => [models[Number(first.value)], models[Number(second.value)]];
+  const signed = (amount) => `${amount < 0 ? "−" : "+"}${Math.abs(amount).toFixed(3)}`;
+
+  function unpacked({ bits, ...rest }, parts) {
+    const { buffer } = Uint8Array.from(atob(bits), (byte) => byte.charCodeAt(0));
+    return { ...rest, bits: Array.from(new Uint16Array(buffer), (part) => part / parts) };
+  }
+
+  function draw() {
+    const value = props.value;
+    find(".found").hidden = !value;
+    find(".note").hidden = Boolean(value);
+    if (!value) return;
+    const before = [first.value, second.value];
+    const known = models.map(name).join();
+    models = value.models.map((model) => unpacked(model, value.parts));
+    characters = Array.from(value.text);
+    looking = null;
+    find(".losses tbody").replaceChildren(...models.map(lossRow));
+    find(".two").hidden = models.length < 2;
+    for (const select of [first, second]) select.replaceChildren(...models.map(option));
+    // The smallest against the largest, until somebody chooses.
+    const bySize = models.map((_, i) => i).sort((a, b) => models[a].parameters - models[b].parameters);
+    const kept = known === models.map(name).join() && before.every((one) => one !== "");
+    [first.value, second.value] = kept ? before : [bySize[0], bySize.at(-1)];
+    letters.replaceChildren(
+      ...characters.map((character) => make("span", character === "\n" ? "newline" : "", character)),
+    );
+    paint();
+  }
+
+  function lossRow(model) {
+    const row = make("tr");
+    const title = make("th");
+    title.append(dot(model), " ", name(model));
+    row.append(title, make("td", "", model.loss), make("td", "", model.choices));
+    return row;
+  }
+
+  function option(model, i) {
+    const made = make("option", "", name(model));
+    made.value = i;
+    return made;
+  }
+
+  function paint() {
+    if (models.length < 2) return;
+    const [one, other] = pair();
+    Array.from(letters.children).forEach((letter, i) => {
+      const gain = one.bits[i] - other.bits[i]; // above 0: the second model finds it easier
+      letter.style.setProperty("--strength", `${Math.round(STRONGEST * Math.min(1, Math.abs(gain) / FULL))}%`);
+      letter.classList.toggle("for-second", gain > 0);
+    });
+    say();
+    where();
+  }
+
+  // Where it helps: to begin a word is a choice of the word, to go on with it is mostly spelling.
+  function where() {
+    const [one, other] = pair();
+    const letter = (character) => character !== undefined && /[\p{L}\p{N}]/u.test(character);
+    const kinds = [
+      ["first letters of words", (i) => letter(characters[i]) && !letter(characters[i - 1])],
+      ["later letters", (i) => letter(characters[i]) && letter(characters[i - 1])],
+      ["spaces and signs", (i) => !letter(characters[i])],
+      ["all of it", () => true],
+    ];
+    const mean = (places) => (NATS * places.reduce((sum, i) => sum + other.bits[i] - one.bits[i], 0)) / places.length;
+    const rows = kinds
+      .map(([kind, holds]) => [kind, characters.map((_, i) => i).filter(holds)])
+      .filter(([, places]) => places.length);
+    find(".where caption").textContent = `Loss of ${name(other)} against ${name(one)}, in nats a character`;
+    find(".where tbody").replaceChildren(
+      ...rows.map(([kind, places]) => {
+        const row = make("tr");
+        row.append(
+          make("th", "", kind),
+          make("td", "quiet", places.length.toLocaleString("en")),
+          make("td", "", signed(mean(places))),
+        );
+        return row;
+      }),
+    );
+  }
+
+  function say() {
+    Array.from(letters.children).forEach((letter, i) => letter.classList.toggle("looking", i === looking));
+    if (looking === null) return void (said.textContent = "Click a character to see how likely each of them found it.");
+    const shares = models.map((model) => `${model.title} ${reading.percent(2 ** -model.bits[looking])}`);
+    said.textContent = `${reading.glyph(characters[looking])}: ${shares.join(", ")}`;
+  }
+
+  function look(index) {
+    looking = index;
+    say();
+  }
+
+  letters.addEventListener("click", ({ target }) => {
+    const index = Array.prototype.indexOf.call(letters.children, target);
+    if (index >= 0) look(index === looking ? null : index);
+  });
+  const WAYS = { ArrowLeft: -1, ArrowRight: 1 };
+  box.addEventListener("keydown", (event) => {
+    if (event.key === "Escape") return look(null);
+    if (!WAYS[event.key] || !characters.length || event.ctrlKey || event.metaKey) return;
+    event.preventDefault();
+    look(looking === null ? 0 : Math.max(0, Math.min(looking + WAYS[event.key], characters.length - 1)));
+    letters.children[looking].scrollIntoView({ block: "nearest" });
+  });
+  for (const select of [first, second]) select.addEventListener("change", paint);
+  watch("value", draw);
+  draw();
+}

@@ -1,0 +1,26 @@
+// @ts-check
+// value: {runs: ids of those that the place beside it looks at}. The offer is there while the text of one of them is known
+// but not here; it fires `fetch` with {builtin}, and `arrived` once the text has come, whoever fetched it.
+
+import { onRuns, runs } from "../services/runs.js";
+
+export function mount({ element, props, trigger, watch }) {
+  const button = element.querySelector("button");
+  let offered = null; // what was lacking when last drawn: {run, builtin}
+
+  const looked = () => props.value.runs.map((id) => runs().find((row) => row.id === id)).filter(Boolean);
+
+  function draw() {
+    const rows = looked();
+    const row = rows.find((one) => one.lacks);
+    const came = offered && !row && rows.some((one) => one.id === offered.run);
+    offered = row ? { run: row.id, builtin: row.lacks } : null;
+    button.hidden = !row;
+    if (came) trigger("arrived");
+  }
+
+  button.addEventListener("click", () => offered && trigger("fetch", { builtin: offered.builtin }));
+  watch("value", draw);
+  onRuns(draw);
+  draw();
+}

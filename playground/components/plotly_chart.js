@@ -1,0 +1,149 @@
+// @ts-check
+// A Plotly chart that keeps its zoom: the figure in `value` is drawn with Plotly.react, never mounted anew.
+// Colours in a figure may be CSS variables ("var(--run-1)"); they are resolved here, in the theme of the moment.
+
+import { make } from "../services/dom.js";
+import { fills } from "./plotly_fills.js";
+
+export function mount({ element, props, watch }) {
+  const box = element.querySelector(".chart-box");
+  const { empty: EMPTY, fill: FILL } = box.dataset;
+  const plot = element.querySelector(".chart-plot");
+  const note = element.querySelector(".chart-note");
+  const labels = element.querySelector(".chart-labels");
+  const coarse = window.matchMedia("(pointer: coarse)").matches;
+  const TICK_ROOM = { xaxis: 9.5, yaxis: 12 }; // pixels that one character on an axis needs
+  const NARROW = 480; // below this width a colour bar takes more than it gives
+  const CONFIG = {
+    displaylogo: false,
+    responsive: false, // the observer below does it, for hidden tabs too
+    // A finger needs larger ones, and there is less room.
+    modeBarButtons: [coarse ? ["zoomIn2d", "resetScale2d"] : ["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
+  };
+  const MODEBAR = { bgcolor: "rgba(0, 0, 0, 0)", color: "var(--quiet)", activecolor: "var(--text)" };
+
+  let PL = null; // captured once: a later script must not swap the library under a drawn chart
+  let drawnWidth = 0;
+
+  function loadPlotly() {
+    window.nanoPlotly ??= new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = new URL("plotly.js", document.baseURI).href;
+      script.onload = () => (window.Plotly ? resolve(window.Plotly) : reject(new Error("no Plotly in the script")));
+      script.onerror = () => reject(new Error("the script did not load"));
+      document.head.append(script);
+    });
+    return window.nanoPlotly;
+  }
+
+  // A sentence instead of a chart.
+  function say(sentence) {
+    note.textContent = sentence;
+    note.hidden = !sentence;
+  }
+
+  // What the labels mean, in words below the chart.
+  let explained = "";
+  function explain(layout) {
+    const meanings = (layout?.annotations ?? []).map((label) => label.hovertext).filter(Boolean);
+    if (!labels || meanings.join() === explained) return;
+    explained = meanings.join();
+    labels.hidden = !meanings.length;
+    labels.querySelector("ul").replaceChildren(...meanings.map((meaning) => make("li", "", meaning)));
+  }
+
+  // Data, told by its ends: there is nothing to paint in it, and much to copy.
+  const isNumbers = (list) => [list[0], list.at(-1)].every((each) => typeof each === "number" || each === null);
+
+  // A copy of the figure in which every "var(--token)" is that token's value.
+  function painted(part, style) {
+    if (typeof part === "string") {
+      const token = /^var\((--[\w-]+)\)$/.exec(part);
+      return token ? style.getPropertyValue(token[1]).trim() || "#808080" : part;
+    }
+    if (Array.isArray(part)) {
+      return isNumbers(part) ? part : part.map((each) => painted(each, style));
+    }
+    if (part && typeof part === "object") {
+      return Object.fromEntries(Object.entries(part).map(([key, each]) => [key, painted(each, style)]));
+    }
+    return part;
+  }
+
+  // An axis labelled with characters shows as many as have room, more of them after zooming in.
+  function roomyTicks(name, wanted, range) {
+    const axis = plot._fullLayout?.[name];
+    const length = axis?._length ?? 300;
+    const [low, high] = range ?? axis?.range ?? [0, wanted.tickvals.length];
+    const step = Math.max(1, Math.ceil((TICK_ROOM[name] * Math.abs(high - low)) / length));
+    const shown = wanted.tickvals.map((_, index) => index).filter((index) => index % step === 0);
+    return {
+      tickvals: shown.map((index) => wanted.tickvals[index]),
+      ticktext: shown.map((index) => wanted.ticktext[index]),
+    };
+  }
+
+  function labelled(layout) {
+    return ["xaxis", "yaxis"].filter((name) => layout?.[name]?.ticktext);
+  }
+
+  function fitTicks() {
+    const layout = props.value?.layout;
+    const update = {};
+    for (const name of labelled(layout)) {
+      const { tickvals, ticktext } = roomyTicks(name, layout[name]);
+      if (tickvals.length === plot.layout[name].tickvals.length) continue;
+      update[`${name}.tickvals`] = tickvals;
+      update[`${name}.ticktext`] = ticktext;
+    }
+    if (Object.keys(update).length) PL.relayout(plot, update);
+  }
+
+  function draw() {
+    const width = box.clientWidth;
+    const figure = FILL ? fills[FILL](props.value) : props.value;
+    explain(figure?.layout);
+    if (!PL || !width) {
+      drawnWidth = 0; // hidden: the observer calls again when it is shown
+      return;
+    }
+    if (!figure?.data) {
+      PL.purge(plot);
+      drawnWidth = 0;
+      return say(EMPTY);
+    }
+    const style = getComputedStyle(element);
+    const { data, layout } = painted(figure, style);
+    Object.assign(layout, { width, height: box.clientHeight, autosize: false, modebar: painted(MODEBAR, style) });
+    layout.font = { family: style.fontFamily, ...layout.font };
+    if (width < NARROW) for (const trace of data) trace.showscale = false;
+    if (coarse) layout.dragmode = false; // a finger on the chart scrolls the page
+    for (const name of labelled(layout)) {
+      // ticks thinned by an earlier fit would count as a change of the figure
+      if (plot.layout) Object.assign(layout[name], roomyTicks(name, figure.layout[name]));
+    }
+    drawnWidth = width;
+    say("");
+    PL.react(plot, data, layout, CONFIG).then(fitTicks);
+    if (!plot.dataset.listening) {
+      plot.dataset.listening = "yes";
+      plot.on("plotly_relayout", (change) => Object.keys(change).some((key) => key.includes("range")) && fitTicks());
+    }
+  }
+
+  watch("value", draw);
+  if (FILL) document.addEventListener(`nano:${FILL}`, draw); // what it is filled with has changed
+  new ResizeObserver(() => box.clientWidth !== drawnWidth && draw()).observe(box);
+  const themes = new MutationObserver(draw);
+  for (const root of [document.documentElement, document.body]) {
+    themes.observe(root, { attributes: true, attributeFilter: ["class", "data-theme"] });
+  }
+  say(props.value?.data ? "" : EMPTY);
+  loadPlotly().then(
+    (library) => {
+      PL = library;
+      draw();
+    },
+    () => say("The chart could not be drawn: its library did not load. Reload the page to try again."),
+  );
+}

@@ -1,0 +1,71 @@
+// @ts-check
+// value: {columns, settings, rows, ids, csv} or null; from the column `settings` on they are settings. Drawn with
+// textContent only.
+
+import { dot, make } from "../services/dom.js";
+import { runs, state } from "../services/runs.js";
+
+export function mount({ element, props, watch }) {
+  const FEW = 4; // settings that a narrow screen shows of each run
+  const find = (selector) => element.querySelector(selector);
+  const shown = (cell) =>
+    cell === null
+      ? "–"
+      : typeof cell === "number"
+        ? cell.toLocaleString("en", { maximumFractionDigits: 6 })
+        : String(cell);
+
+  function row(cells, id) {
+    const made = make("tr");
+    made.append(
+      ...cells.map((cell, i) => {
+        const text = props.value.columns[i] === "state" ? state({ state: cell }).join(" ") : shown(cell);
+        const box = make("td", typeof cell === "number" ? "number" : "", text);
+        box.classList.toggle("setting", i >= props.value.settings);
+        box.dataset.column = props.value.columns[i]; // said in front of it where there is no room for a head
+        if (i === 0) {
+          box.title = text;
+          const known = runs().find((one) => one.id === id);
+          if (known) box.prepend(dot(known), " ");
+        }
+        return box;
+      }),
+    );
+    return made;
+  }
+
+  // In columns as long as they have room.
+  let width = -1;
+  function fit() {
+    const { classList } = find(".run-table");
+    classList.remove("stacked");
+    classList.toggle("stacked", find(".sheet").scrollWidth > find(".sheet").clientWidth);
+    width = element.clientWidth;
+  }
+
+  function draw() {
+    const value = props.value;
+    const some = Boolean(value && value.rows.length > 1);
+    find(".none").hidden = some;
+    find(".sheet").hidden = find("button").hidden = find(".rest").hidden = !some;
+    if (!some) return;
+    find(".run-table").classList.toggle("many", value.columns.length - value.settings > FEW);
+    const head = make("tr");
+    head.append(...value.columns.map((name) => make("th", "", name)));
+    find("thead").replaceChildren(head);
+    find("tbody").replaceChildren(...value.rows.map((cells, i) => row(cells, value.ids[i])));
+    fit();
+  }
+
+  // The mark in front tells spreadsheets that it is UTF-8.
+  find("button").addEventListener("click", () => {
+    const link = make("a");
+    link.href = URL.createObjectURL(new Blob(["\ufeff", props.value.csv], { type: "text/csv;charset=utf-8" }));
+    link.download = "runs.csv";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+  });
+  new ResizeObserver(() => element.clientWidth !== width && fit()).observe(element);
+  watch("value", draw);
+  draw();
+}

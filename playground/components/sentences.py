@@ -1,0 +1,44 @@
+"""Sentences and labels of components that several features use."""
+
+from __future__ import annotations
+
+OVER_10_000 = "over 10,000"
+
+# Sampling controls
+PROMPT = "Prompt"
+GENERATE = "Generate"
+STOP = "Stop"
+DROP_UNKNOWN = "Drop them"
+TEMPERATURE = "Temperature"
+TOP_K = "Top-k"
+PRESET = "Sampling preset"
+SEED_AND_LENGTH = "Seed, length"
+SEED = "Seed (same seed, same text)"
+RANDOM_SEED = "⚄ Random seed"
+NEXT_SEED = "Next seed"
+LENGTH = "Characters"
+
+# Text views
+SURPRISAL = "surprisal (likely → unlikely)"
+COPY = "Copy"
+DOWNLOAD = "Download"
+CLICKED_CHARACTER = "The clicked character"
+CLICK_A_CHARACTER = "Click a character to see the alternatives."
+CLOSE = "Close"
+BEFORE = "before"
+AFTER = "after temperature and top-k"
+BACK = "Back"
+
+# Table of runs
+NO_TABLE = "Once there are two runs, they are compared here."
+MORE_COLUMNS = "The runs differ in many settings. Save as CSV, or use a wider screen, to see all of them."
+SAVE_CSV = "Save as CSV"
+
+# Without a model
+ADD_TEXT = "Add a text →"
+
+# Fetching a training text
+FETCH_OFFER = "Fetch its training text ({megabytes:.1f} MB)"
+FETCHING = "Fetching {title}…"
+FETCH_PROGRESS = "Fetching {title}: {share:.0%}"
+NOT_BUILT_IN = "This is not one of the built-in texts. Choose one from the list."

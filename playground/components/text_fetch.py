@@ -1,0 +1,95 @@
+"""Downloading built-in training texts on request, with progress, without blocking other events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, builtin_by_id
+from nanollm.data.corpus import CorpusInfo
+from nanollm.errors import InputError
+from playground.components import sentences
+from playground.components.factory import component
+from playground.components.text import line
+from playground.context import Context
+from playground.handlers import MULTIPLE, error_message, warn
+from playground.services.gradio_internals import event_data
+
+OFFER = sentences.FETCH_OFFER.format(megabytes=SHAKESPEARE_BYTES / 1e6)
+OFFER_TEMPLATE = '<button type="button" class="small" hidden>{offer}</button>'
+UPDATE_SECONDS = 0.2  # between two progress updates
+# An own concurrency id: waiting for another server must not delay other events, and only a few may wait at a time.
+FETCHING: dict[str, Any] = dict(
+    concurrency_id="fetch", concurrency_limit=4, api_visibility="private", show_progress="hidden"
+)
+SELECTED = "(selection) => ({ runs: [selection?.run] })"
+IN_COLUMNS = "(count, ...models) => ({ runs: models.slice(0, count).map((model) => model?.run) })"
+
+
+@dataclass
+class Parts:
+    offer: gr.HTML  # fires `arrived` once the text has been downloaded
+    progress: gr.HTML
+
+
+def layout(name: str) -> Parts:
+    """A button that downloads the training text of a run, hidden while the text is available."""
+    with gr.Row(elem_classes="fetch-row"):
+        offer = component(
+            "components/fetch_offer.js",
+            OFFER_TEMPLATE,
+            {"runs": []},
+            events=("arrived", "fetch"),
+            elem_id=f"{name}-fetch",
+            offer=OFFER,
+        )
+        progress = line(f"{name}-fetching")
+    return Parts(offer, progress)
+
+
+def wire(ctx: Context, parts: Parts, models: Sequence[Any], runs: str = SELECTED) -> None:
+    """Offer the texts of the runs that `models` hold. `runs` is the script that lists them: SELECTED or IN_COLUMNS."""
+    gr.on(
+        [model.change for model in models],
+        None,
+        list(models),
+        parts.offer,
+        js=runs,
+        api_visibility="private",
+        **MULTIPLE,
+    )
+
+    def fetch(event: gr.EventData) -> Iterator[str]:
+        builtin = builtin_by_id(event_data(event).get("builtin"))
+        try:
+            if builtin is None:
+                raise InputError(sentences.NOT_BUILT_IN)
+            for progress in download(ctx, builtin):
+                yield "" if isinstance(progress, CorpusInfo) else progress
+        except Exception as error:
+            warn(message := error_message(error))
+            yield message
+
+    parts.offer.fetch(fetch, None, parts.progress, **FETCHING)
+
+
+def download(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
+    """Download a built-in text for all visitors; yields progress sentences, then the text's facts."""
+    progress = sentences.FETCHING.format(title=builtin.title)
+
+    def report(received: int, size: int) -> None:
+        nonlocal progress
+        progress = sentences.FETCH_PROGRESS.format(title=builtin.title, share=received / size)
+
+    pool = ThreadPoolExecutor(max_workers=1)
+    try:
+        job = pool.submit(add, ctx.all_corpora, builtin, report)
+        while wait([job], UPDATE_SECONDS).not_done:
+            yield progress
+        yield job.result()
+    finally:
+        pool.shutdown(wait=False)  # the download continues if the visitor leaves

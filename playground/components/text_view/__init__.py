@@ -1,0 +1,1 @@
+"""Generated text, shaded by surprisal, and the candidates of a clicked character."""

@@ -1,0 +1,95 @@
+// @ts-check
+// What else could have stood there. value: {temperature, top_k}; the character comes from the text that is looked at.
+
+import { make } from "../../services/dom.js";
+import * as reading from "./probabilities.js";
+import { texts } from "./texts.js";
+
+export function mount({ element, props, watch }) {
+  const find = (selector) => element.querySelector(selector);
+  const root = find(".choices");
+  const [hint, card, bars, advice, back] = [".hint", ".chosen", ".alternatives", ".advice", ".back"].map(find);
+  const MOST = 6; // candidates shown, and the character itself if it is not among them
+
+  let looked = null; // {place, index, entry}
+
+  const dials = () => ({ temperature: 0.8, top_k: 40, ...props.value });
+  const choosable = () => Boolean(texts[looked?.place]?.choose);
+
+  function rows({ character, bits, rank, candidates }) {
+    const { all, of } = reading.shaped(looked.entry, dials().temperature, dials().top_k);
+    const top = candidates.slice(0, MOST).map((one, i) => ({ ...one, before: 2 ** -one.bits, after: all[i] }));
+    if (top.some((one) => one.character === character)) return top;
+    return [...top, { character, before: 2 ** -bits, after: of(bits, rank) }];
+  }
+
+  function ink(name, share) {
+    const made = make("i", name);
+    made.style.width = `${Math.max(100 * share, share > 0 ? 0.5 : 0)}%`;
+    return made;
+  }
+
+  function row({ character, before, after }) {
+    const own = character === looked.entry.character;
+    const made = make("li", own ? "own" : "");
+    const button = make("button");
+    button.type = "button";
+    button.disabled = own || !choosable();
+    const track = make("span", "shares");
+    track.append(ink("model", before), ink("dialled", after));
+    const [was, is] = [reading.percent(before), reading.percent(after)];
+    button.append(
+      make("b", "", reading.glyph(character)),
+      track,
+      make("span", "share", was),
+      make("span", "share is", is),
+    );
+    button.setAttribute(
+      "aria-label",
+      `${own ? "Stands here: " : choosable() ? "Choose " : ""}${reading.glyph(character)}, ${was} before, ${is} after`,
+    );
+    button.addEventListener("click", ({ detail }) => {
+      const text = texts[looked.place];
+      text.choose(looked.index, character);
+      if (!detail) text.focus(); // by a key: the list is about to be another, and the way on is from character to character
+    });
+    made.append(button);
+    return made;
+  }
+
+  function draw() {
+    const entry = looked?.entry;
+    hint.hidden = Boolean(entry);
+    card.hidden = !entry;
+    root.classList.toggle("open", Boolean(entry));
+    back.hidden = !Object.values(texts).some((text) => text.steps?.());
+    if (!entry) return;
+    find(".glyph").textContent = reading.glyph(entry.character);
+    find(".said span").textContent = `${reading.percent(2 ** -entry.bits)}, ${reading.ordinal(entry.rank)} choice`;
+    find(".said").title = `${entry.bits.toFixed(2)} bits`;
+    const focused = Array.from(bars.children).findIndex((made) => made.contains(document.activeElement));
+    bars.replaceChildren(...rows(entry).map(row));
+    bars.children[focused]?.firstChild.focus(); // who walks through them by keys stays where they are
+    advice.textContent = choosable() ? "Choose another: the rest is written anew from there." : "";
+  }
+
+  document.addEventListener("nano:look", ({ detail }) => {
+    if (detail.panel !== root.id) return;
+    looked = detail.entry ? detail : null;
+    draw();
+  });
+  find(".close").addEventListener("click", () => {
+    const text = texts[looked.place];
+    text.look(null);
+    text.focus();
+  });
+  card.addEventListener("keydown", (event) => event.key === "Escape" && find(".close").click());
+  back.addEventListener("click", () => {
+    Object.values(texts)
+      .find((text) => text.steps?.())
+      ?.back();
+    draw();
+  });
+  watch("value", draw);
+  draw();
+}

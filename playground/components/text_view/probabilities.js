@@ -1,0 +1,63 @@
+// @ts-check
+// What is known of a scored character, read out of the packed pieces (components/shaded_text.py says how they lie) and
+// put into words; the same for every view of a text.
+const PARTS = 1024; // of a bit
+const NARROW = 256; // vocabularies up to here have ids of one byte
+const HOTTEST = 8; // bits from which on a character is shaded as strongly as can be
+const GLYPHS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
+
+export function unpack({ text, scores }, vocabulary) {
+  const characters = Array.from(text);
+  const N = characters.length;
+  const { buffer } = Uint8Array.from(atob(scores), (byte) => byte.charCodeAt(0));
+  const wide = vocabulary.length > NARROW;
+  const C = (buffer.byteLength - 5 * N) / (wide ? 4 : 3);
+  const numbers = new Uint16Array(buffer, 0, 2 * N + C);
+  const ids = new (wide ? Uint16Array : Uint8Array)(buffer, numbers.byteLength, C);
+  const counts = new Uint8Array(buffer, buffer.byteLength - N);
+  const starts = [];
+  counts.reduce((start, count) => (starts.push(start), start + count), 0);
+  const [bits, ranks, others] = [numbers.subarray(0, N), numbers.subarray(N, 2 * N), numbers.subarray(2 * N)];
+  return { characters, bits, ranks, counts, starts, others, ids };
+}
+
+export const bitsOf = (piece, i) => piece.bits[i] / PARTS;
+
+export function entry(piece, i, vocabulary) {
+  const candidates = Array.from({ length: piece.counts[i] }, (_, j) => {
+    const at = piece.starts[i] + j;
+    return { character: vocabulary[piece.ids[at]], bits: piece.others[at] / PARTS };
+  });
+  return { character: piece.characters[i], bits: bitsOf(piece, i), rank: piece.ranks[i], candidates, vocabulary };
+}
+
+// The probability that each candidate is drawn with, and `of` for any other character by its bits and rank. What is
+// not listed counts as equal shares of what is missing to 1.
+export function shaped(entry, temperature, topK) {
+  const likeliest = entry.candidates.map((candidate) => candidate.bits);
+  const weight = (bits) => 2 ** ((likeliest[0] - bits) / temperature);
+  if (!(temperature > 0))
+    return { all: likeliest.map((_, i) => (i ? 0 : 1)), of: (bits, rank) => (rank === 1 ? 1 : 0) };
+  const weights = likeliest.map((bits, i) => (i < topK ? weight(bits) : 0));
+  const size = entry.vocabulary.length;
+  const missing = Math.max(0, 1 - likeliest.reduce((sum, bits) => sum + 2 ** -bits, 0));
+  const unlisted = Math.max(0, Math.min(topK, size) - likeliest.length);
+  const rest = unlisted && missing ? unlisted * weight(-Math.log2(missing / (size - likeliest.length))) : 0;
+  const total = weights.reduce((sum, one) => sum + one, rest);
+  return { all: weights.map((one) => one / total), of: (bits, rank) => (rank <= topK ? weight(bits) / total : 0) };
+}
+
+export function percent(probability) {
+  const hundred = 100 * probability;
+  if (hundred > 0 && hundred < 0.1) return "< 0.1 %";
+  return `${hundred === 0 || hundred >= 9.95 ? Math.round(hundred) : hundred.toFixed(1)} %`;
+}
+
+export function ordinal(n) {
+  const tens = n % 100;
+  const ending = tens > 10 && tens < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[n % 10] || "th";
+  return `${n.toLocaleString("en")}${ending}`;
+}
+
+export const glyph = (character) => GLYPHS[character] ?? character;
+export const heat = (bits) => Math.round(100 * Math.min(1, bits / HOTTEST));

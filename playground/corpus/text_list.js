@@ -1,0 +1,103 @@
+// @ts-check
+// value: {chosen, ours, yours}; a row is {sha256, name, facts, fixed}, or {builtin, name, facts} while it is to be
+// brought. Drawn with textContent only.
+
+import { make } from "../services/dom.js";
+
+export function mount({ element, props, trigger, watch }) {
+  const find = (selector) => element.querySelector(selector);
+  let open = null; // the row whose menu is open: {sha256, mode: "menu" | "rename" | "remove"}
+
+  function button(text, className, act) {
+    const made = make("button", className, text);
+    made.type = "button";
+    made.addEventListener("click", act);
+    return made;
+  }
+
+  const close = () => show(null);
+  function show(next) {
+    open = next;
+    draw();
+    element.querySelector(".menu input, .menu button")?.focus();
+  }
+
+  function renaming(row) {
+    const form = make("form", "menu");
+    const input = make("input");
+    input.value = row.name;
+    input.maxLength = 200;
+    input.setAttribute("aria-label", "New name");
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const name = input.value.trim();
+      if (name && name !== row.name) trigger("rename", { sha256: row.sha256, name });
+      close();
+    });
+    const save = make("button", "small action", "Rename");
+    save.type = "submit";
+    form.append(input, save, button("Cancel", "small", close));
+    return form;
+  }
+
+  function removing(row) {
+    const menu = make("div", "menu");
+    menu.append(
+      make("p", "", "Delete this text? Models trained on it stay."),
+      button("Delete", "small danger", () => {
+        trigger("remove", { sha256: row.sha256 });
+        close();
+      }),
+      button("Keep", "small", close),
+    );
+    return menu;
+  }
+
+  function menu(row) {
+    if (open.mode === "rename") return renaming(row);
+    if (open.mode === "remove") return removing(row);
+    const made = make("div", "menu");
+    for (const [word, mode] of [
+      ["Rename", "rename"],
+      ["Delete", "remove"],
+    ])
+      made.append(button(word, "small", () => show({ sha256: row.sha256, mode })));
+    return made;
+  }
+
+  function item(row) {
+    const chosen = row.sha256 !== undefined && row.sha256 === props.value.chosen;
+    const made = make("li", chosen ? "chosen" : "");
+    const pick = button("", "pick", () => {
+      if (row.sha256) trigger("pick", { sha256: row.sha256 });
+      else trigger("bring", { builtin: row.builtin });
+    });
+    if (chosen) pick.setAttribute("aria-current", "true");
+    const words = make("span", "words");
+    words.append(make("span", "title", row.name), make("span", "facts", row.facts));
+    pick.append(words);
+    pick.title = row.name;
+    made.append(pick);
+    if (!row.sha256 || row.fixed) return made;
+    const opened = open?.sha256 === row.sha256;
+    const more = button("⋯", "more", () => (opened ? close() : show({ sha256: row.sha256, mode: "menu" })));
+    more.setAttribute("aria-label", `Rename or delete ${row.name}`);
+    more.setAttribute("aria-expanded", String(opened));
+    made.append(more);
+    if (opened) made.append(menu(row));
+    return made;
+  }
+
+  function draw() {
+    const { ours, yours } = props.value;
+    find(".ours").replaceChildren(...ours.map(item));
+    find(".yours").replaceChildren(...yours.map(item));
+    find(".own").hidden = yours.length === 0;
+  }
+
+  element.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && open) close();
+  });
+  watch("value", draw);
+  draw();
+}

@@ -1,0 +1,59 @@
+// @ts-check
+// Copies in a shaded text. value: {stamp, said, rows, spans}, or null; spans are underlined in the text itself.
+
+import { texts } from "../components/text_view/texts.js";
+import { make } from "../services/dom.js";
+
+export function mount({ element, props, trigger, watch }) {
+  const [root, said, table, body] = [".copies", ".said", "table", "tbody"].map((name) => element.querySelector(name));
+  const place = root.dataset.place;
+  const REST_MS = 300; // the time bar has to rest so long
+
+  let asked = null; // stamp of the text that was sent
+  let resting = 0;
+
+  const read = () => texts[place]?.read();
+  const seen = () => root.offsetParent !== null;
+
+  function check() {
+    clearTimeout(resting);
+    if (!seen()) return;
+    const now = read();
+    if (!now?.finished) return (said.textContent = "Waiting for the text.");
+    if (now.stamp === asked) return;
+    resting = setTimeout(() => {
+      asked = now.stamp;
+      trigger("check", now);
+    }, REST_MS);
+  }
+
+  function draw() {
+    const value = props.value;
+    const now = read();
+    const fits = value && value.stamp === now?.stamp;
+    root.classList.toggle("old", Boolean(value) && !fits);
+    if (!fits) return;
+    said.textContent = value.said;
+    table.hidden = !value.rows.length;
+    body.replaceChildren(
+      ...value.rows.map((row) => {
+        const made = make("tr");
+        made.append(...row.map((cell, i) => make(i ? "td" : "th", "", cell)));
+        return made;
+      }),
+    );
+    texts[place].underline(value.spans);
+  }
+
+  document.addEventListener("nano:text", ({ detail }) => {
+    if (detail.place !== place) return;
+    draw();
+    check();
+  });
+  document.addEventListener("nano:copies", ({ detail }) => {
+    if (detail?.anew) asked = null;
+    check();
+  });
+  watch("value", draw);
+  check();
+}

@@ -1,0 +1,1 @@
+"""Services behind the page: models, catalogue, frames, inspections, background jobs, streaming."""

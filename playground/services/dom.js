@@ -1,0 +1,68 @@
+// @ts-check
+// Small helpers that build DOM nodes. Text goes through textContent only: titles and texts come from other people.
+
+/** The slots of the palette: runs beyond them repeat its colours with dashed lines. */
+const COLOURS = 5;
+
+/**
+ * @param {string} tag
+ * @param {string} [className]
+ * @param {string} [text]
+ */
+export function make(tag, className, text) {
+  const made = document.createElement(tag);
+  if (className) made.className = className;
+  if (text !== undefined) made.textContent = text;
+  return made;
+}
+
+// A dot in the colour of a run.
+export function dot(run) {
+  const made = make("i", "dot");
+  paint(made, run);
+  return made;
+}
+
+export function paint(made, run) {
+  made.style.setProperty("--run", run ? `var(--run-${(run.slot % COLOURS) + 1})` : "transparent");
+  made.classList.toggle("dashed", Boolean(run) && run.slot >= COLOURS);
+}
+
+export function button(text, className, act) {
+  const made = make("button", className, text);
+  made.type = "button";
+  made.addEventListener("click", (event) => {
+    event.stopPropagation();
+    act();
+  });
+  return made;
+}
+
+/** Offers a text as a file. */
+export function downloadText(name, text, type = "text/plain") {
+  const link = make("a");
+  link.href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+}
+
+/**
+ * Copies a text to the clipboard. Browsers close the clipboard to pages served without TLS from another machine; the
+ * deprecated command still works there.
+ * @param {string} text
+ * @returns {Promise<boolean>} whether it was copied
+ */
+export async function copyText(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.body.appendChild(document.createElement("textarea"));
+    area.value = text;
+    area.select();
+    const done = document.execCommand("copy");
+    area.remove();
+    return done;
+  }
+}

@@ -1,0 +1,42 @@
+// @ts-check
+// The rows of the run catalogue, as the server sends them to the unseen component #run-feed.
+
+import { createStore } from "./store.js";
+
+export const catalogue = createStore({ rows: [], received: false });
+
+export const runs = () => catalogue.state.rows;
+export const onRuns = (listener) => catalogue.subscribe(listener);
+export const runOf = (id) => runs().find((row) => row.id === id);
+export const stepsOf = (id) => runOf(id)?.steps ?? [];
+
+// A run's state as an icon and a word; colour never says it alone.
+const STATES = {
+  queued: ["◷", "queued"],
+  running: ["▸", "training"],
+  paused: ["‖", "paused"],
+  completed: ["✓", "finished"],
+  stopped: ["■", "stopped"],
+  failed: ["✕", "failed"],
+  diverged: ["✕", "diverged"],
+  lost: ["?", "lost"],
+  stalled: ["?", "stalled"],
+};
+export const state = (run) => STATES[run.state] || ["·", String(run.state)];
+
+export function publish(rows) {
+  document.body.dataset.runs = rows.length ? "some" : "none";
+  catalogue.set({ rows, received: true });
+}
+
+// value: all rows, or {changed}: those that differ from the rows sent before; null until the server has answered.
+export function mount({ props, watch }) {
+  const receive = () => {
+    const { value } = props;
+    if (!value) return;
+    const changed = new Map((value.changed || []).map((row) => [row.id, row]));
+    publish(value.changed ? runs().map((row) => changed.get(row.id) || row) : value);
+  };
+  watch("value", receive);
+  receive();
+}

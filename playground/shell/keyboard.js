@@ -1,0 +1,33 @@
+// @ts-check
+// Buttons in rows that are one stop of the tab key: the arrows, Home and End move from one to another.
+export function rove(board, row) {
+  const rows = () => Array.from(board.querySelectorAll(row), (each) => [...each.querySelectorAll("button")]);
+
+  function beside(button, key) {
+    const all = rows();
+    const at = all.findIndex((each) => each.includes(button));
+    const column = all[at].indexOf(button);
+    return {
+      ArrowLeft: all[at][column - 1],
+      ArrowRight: all[at][column + 1],
+      Home: all[at][0],
+      End: all[at].at(-1),
+      ArrowUp: all[at - 1]?.[column],
+      ArrowDown: all[at + 1]?.[column],
+    }[key];
+  }
+
+  // The button that the tab key comes to: to be said again when others have been put there.
+  function stop(button = rows()[0]?.[0]) {
+    for (const each of rows().flat()) each.tabIndex = each === button ? 0 : -1;
+  }
+
+  board.addEventListener("keydown", (event) => {
+    const next = event.target.closest("button") && beside(event.target.closest("button"), event.key);
+    if (!next) return;
+    event.preventDefault();
+    next.focus();
+  });
+  board.addEventListener("focusin", (event) => stop(event.target));
+  return stop;
+}

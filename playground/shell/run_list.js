@@ -1,0 +1,151 @@
+// @ts-check
+// value: the chosen run's id. Drawn with textContent only.
+
+import { dot, make } from "../services/dom.js";
+import { onRuns, runs, state } from "../services/runs.js";
+import { sheet } from "./page_state.js";
+
+export function mount({ element, props, trigger, watch }) {
+  const list = element.querySelector("ul");
+  const none = element.querySelector(".none");
+  let open = null; // the run whose menu is open: {id, mode: "menu" | "rename" | "remove"}
+
+  function age(created) {
+    const seconds = Math.max(0, Date.now() / 1000 - created);
+    if (seconds < 90) return "just now";
+    if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
+    if (seconds < 129600) return `${Math.round(seconds / 3600)} h`;
+    return `${Math.round(seconds / 86400)} days`;
+  }
+
+  const loss = (row) => (row.loss === null ? "" : row.loss.toFixed(2));
+
+  // 1st, 2nd, 3rd, 4th, … 11th, … 21st
+  function ordinal(number) {
+    const teen = number % 100 > 10 && number % 100 < 20;
+    return `${number}${(!teen && ["th", "st", "nd", "rd"][number % 10]) || "th"}`;
+  }
+
+  function facts(row) {
+    const [icon, word] = state(row);
+    const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)} %` : "";
+    if (!row.mine && !row.shipped) return `looked at by its link · ${age(row.created)}`;
+    const place = row.state === "queued" && row.place ? `, ${row.place === 1 ? "next" : ordinal(row.place)}` : "";
+    return `${icon} ${word}${share}${place} · ${row.shipped ? "ours" : age(row.created)}`;
+  }
+
+  function button(text, className, act) {
+    const made = make("button", className, text);
+    made.type = "button";
+    made.addEventListener("click", (event) => {
+      event.stopPropagation();
+      act();
+    });
+    return made;
+  }
+
+  const close = () => show(null);
+  function show(next) {
+    open = next;
+    draw();
+    element.querySelector(".menu input, .menu button")?.focus();
+  }
+
+  function renaming(row) {
+    const form = make("form", "menu");
+    const input = make("input");
+    input.value = row.title;
+    input.maxLength = 120;
+    input.setAttribute("aria-label", "New name");
+    form.addEventListener("submit", (event) => {
+      event.preventDefault();
+      const title = input.value.trim();
+      if (title && title !== row.title) trigger("rename", { run: row.id, title });
+      close();
+    });
+    const save = make("button", "small action", "Rename");
+    save.type = "submit";
+    form.append(input, save, button("Cancel", "small", close));
+    return form;
+  }
+
+  function removing(row) {
+    const menu = make("div", "menu");
+    menu.append(
+      make("p", "", "Delete this run and all its snapshots?"),
+      button("Delete", "small danger", () => {
+        trigger("remove", { run: row.id });
+        close();
+      }),
+      button("Keep", "small", close),
+    );
+    return menu;
+  }
+
+  function menu(row) {
+    if (open.mode === "rename") return renaming(row);
+    if (open.mode === "remove") return removing(row);
+    const made = make("div", "menu");
+    made.append(
+      button("Rename", "small", () => show({ id: row.id, mode: "rename" })),
+      button("Delete", "small", () => show({ id: row.id, mode: "remove" })),
+    );
+    return made;
+  }
+
+  // What a row's parts are made of. What else there is to say of a run is written into them.
+  const key = (row) =>
+    JSON.stringify([row.title, row.slot, row.mine, row.id === props.value, open?.id === row.id && open.mode]);
+
+  function built(row) {
+    const made = make("li", row.id === props.value ? "chosen" : "");
+    made.dataset.run = row.id;
+    made.dataset.key = key(row);
+    const pick = button("", "pick", () => {
+      trigger("pick", { run: row.id });
+      sheet(false);
+    });
+    if (row.id === props.value) pick.setAttribute("aria-current", "true");
+    const words = make("span", "words");
+    words.append(make("span", "title", row.title), make("span", "facts"));
+    pick.append(dot(row), words, make("span", "loss"));
+    const more = button("⋯", "more", () => (open?.id === row.id ? close() : show({ id: row.id, mode: "menu" })));
+    more.setAttribute("aria-label", `Rename or delete ${row.title}`);
+    more.setAttribute("aria-expanded", String(open?.id === row.id));
+    made.append(pick, row.mine ? more : make("span", "more")); // what is not one's own stays as it is
+    if (open?.id === row.id) made.append(menu(row));
+    return made;
+  }
+
+  function item(row) {
+    const before = Array.from(list.children).find((one) => one.dataset.run === row.id);
+    const now = before?.dataset.key === key(row) ? before : built(row);
+    now.querySelector(".pick").title = row.reason ? `${row.title}\n${row.reason}` : row.title;
+    now.querySelector(".facts").textContent = facts(row);
+    now.querySelector(".loss").textContent = loss(row);
+    return now;
+  }
+
+  // While a run trains, its row has news every second. Rows stay where they are as long as they can: a click on one that
+  // is being replaced would be lost, and so would a name that somebody types.
+  function draw() {
+    const rows = runs();
+    none.hidden = rows.length > 0;
+    if (open && !rows.some((row) => row.id === open.id)) open = null;
+    const focused = list.contains(document.activeElement) ? document.activeElement.closest("li")?.dataset.run : null;
+    const more = document.activeElement?.classList.contains("more");
+    const items = rows.map(item);
+    for (const one of Array.from(list.children)) if (!items.includes(one)) one.remove();
+    items.forEach((one, i) => one === list.children[i] || list.insertBefore(one, list.children[i] ?? null));
+    if (list.contains(document.activeElement)) return;
+    if (focused) list.querySelector(`li[data-run="${CSS.escape(focused)}"] ${more ? ".more" : ".pick"}`)?.focus();
+  }
+
+  element.addEventListener("keydown", (event) => {
+    if (event.key === "Escape" && open) close();
+  });
+  watch("value", draw);
+  onRuns(draw);
+  setInterval(draw, 30000);
+  draw();
+}

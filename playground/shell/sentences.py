@@ -1,0 +1,21 @@
+"""Sentences and labels of the page's frame: header, run list, time bar, guide."""
+
+from __future__ import annotations
+
+TITLE = "nano-llm"
+RUNS = "Runs"
+COPY_LINK = "Copy link"
+THEME = "Light or dark"
+HIDE_GUIDE = "Hide guidance"
+LOSS = "loss"
+LOSS_HINT = "best validation loss, in nats per character"
+NO_RUNS = "Models that you train are listed here, newest first."
+NO_MODEL = "No model yet. The first one that you train appears here."
+RUN = "Run"
+SNAPSHOT = "Snapshot"
+IN_COLUMN = ", column {column}"
+PLAY = "Play through training"
+RUN_GONE = "This run no longer exists. Choose another one, or train a new one."
+SERVING = "nano-llm is at {url}  (Ctrl+C ends it; {training})"
+TRAINING_CONTINUES = "training continues"
+TRAINING_SAVED = "training is saved"

@@ -1,0 +1,36 @@
+// @ts-check
+// value: [{sentence, evidence, action}, …]; a click on an action fires `follow` with its index.
+
+import { make } from "../services/dom.js";
+
+export function mount({ element, props, trigger, watch }) {
+  const list = element.querySelector(".doctor");
+
+  function item({ sentence, evidence, action }, index) {
+    const made = make("li");
+    const words = make("p", "", sentence);
+    const button = make("button", "small", action);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      button.disabled = true; // once is enough; the next value draws it anew
+      trigger("follow", { index });
+      setTimeout(() => (button.disabled = false), 3000);
+    });
+    made.append(words, make("p", "quiet", evidence), button);
+    return made;
+  }
+
+  // Drawn again only when the words change, or a click would be lost on a button that is being replaced.
+  let shown = "";
+  function draw() {
+    const said = JSON.stringify(props.value || []);
+    if (said === shown) return;
+    shown = said;
+    list.replaceChildren(...(props.value || []).map(item));
+    list.hidden = !list.children.length;
+  }
+
+  list.hidden = true;
+  watch("value", draw);
+  draw();
+}

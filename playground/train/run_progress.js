@@ -1,0 +1,66 @@
+// @ts-check
+// value: {run, own, state, fraction, facts, samples: [{step, prompt, text}], stamp}, or null; `run` is empty for none.
+
+import { make } from "../services/dom.js";
+
+export function mount({ element, props, watch }) {
+  const find = (selector) => element.querySelector(selector);
+  const view = element.closest(".train-view");
+  const live = element.closest(".train-live");
+
+  function drawBar(value) {
+    const bar = find(".progress");
+    bar.hidden = value.fraction === null;
+    bar.setAttribute("aria-valuenow", Math.round(100 * (value.fraction ?? 0)));
+    bar.dataset.state = value.state;
+    find(".progress i").style.transform = `scaleX(${value.fraction ?? 0})`;
+  }
+
+  function strip({ step, prompt, text }) {
+    const row = make("li");
+    const writing = make("pre");
+    writing.append(make("span", "prompt", prompt), text);
+    row.append(make("span", "step", `step ${step.toLocaleString("en")}`), writing);
+    return row;
+  }
+
+  // Drawn again only when there is another one: what somebody marks in them stays marked.
+  let written = "";
+  function drawStrips(samples) {
+    const said = JSON.stringify(samples);
+    if (said === written) return;
+    written = said;
+    find(".strips").replaceChildren(...samples.map(strip));
+  }
+
+  // The style sheet follows the run: the form makes room for it.
+  function makeRoom({ own, state }) {
+    view.dataset.run = state;
+    view.classList.toggle("own", own);
+    view.classList.toggle("trains", ["running", "queued", "stalled"].includes(state));
+  }
+
+  // Whoever started or chose another run is led to it, unless its numbers and its chart are in sight.
+  let shown = "";
+  function lead(run) {
+    const another = run && run !== shown;
+    shown = run;
+    const top = live.getBoundingClientRect().top;
+    const hidden = top < parseFloat(getComputedStyle(live).scrollMarginTop) || top > window.innerHeight / 2;
+    if (another && hidden) live.scrollIntoView({ block: "start" });
+  }
+
+  function draw() {
+    const value = props.value;
+    find(".run-progress").hidden = !value?.run;
+    if (!value) return;
+    makeRoom(value);
+    lead(value.run);
+    drawBar(value);
+    find(".facts").textContent = value.facts;
+    drawStrips(value.samples);
+  }
+
+  watch("value", draw);
+  draw();
+}

@@ -1,0 +1,341 @@
+"""The pretrained models: built from finished runs, measured on the stored files, and read-only."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from nanollm.cli import pretrained as command
+from nanollm.config import PRESETS, ModelConfig, make_configs
+from nanollm.data import builtin
+from nanollm.data.corpus import CorpusStore
+from nanollm.data.dataset import Dataset
+from nanollm.errors import InputError
+from nanollm.experiments import pretrained
+from nanollm.experiments.pretrained import MAX_BYTES, SNAPSHOT_COUNTS, build_pretrained, thin
+from nanollm.explain.ablation import load_means, measure_means
+from nanollm.runs import run_files
+from nanollm.runs.process.launcher import Launcher
+from nanollm.runs.process.training import snapshot_sample
+from nanollm.runs.process.worker import work
+from nanollm.runs.record import Run
+from nanollm.runs.store import RunStore
+from nanollm.train.checkpoint import load_model, read_tensors, save_checkpoint
+from nanollm.train.events import Checkpoint, Eval, Resume, Sample
+from nanollm.train.loop import evaluate
+from playground.services.catalogue import Catalogue
+from tests.conftest import ROOT, random_model
+from tests.run_folders import make
+
+SHIPPED = ROOT / "checkpoints" / run_files.PRETRAINED
+TINY = {"embedding_dim": 16, "context_length": 16, "batch_size": 4, "warmup_steps": 1}
+QUICK = {"threads": 1, "precision": "float32", "eval_interval": 10}
+STEPS = {"nano": 60, "small": 30}
+ACTUAL_COUNTS = dict(SNAPSHOT_COUNTS)  # the fixture keeps fewer
+
+
+class Fixture:
+    """A store with a user's run, two pretrained models, and their source runs."""
+
+    def __init__(self, home: Path) -> None:
+        self.corpora = CorpusStore(home / "corpora")
+        self.corpus = self.corpora.add_text("the cat sat on the mat, and the rat ran.\n" * 60, "cats.txt")
+        self.workshop = RunStore(home / "workshop")
+        self.sources = {preset: self._trained(preset) for preset in STEPS}
+        self.store = RunStore(home / "checkpoints")
+        self.own = make(self.store)
+        self.folders = build_pretrained(
+            list(self.sources.values()), self.store.root / "pretrained", self.corpora, corpus_name="Cats"
+        )
+
+    def _trained(self, preset: str) -> Run:
+        settings = {**TINY, **QUICK, "num_steps": STEPS[preset]}
+        run = self.workshop.create(settings=settings, corpus=self.corpus, preset=preset, queued=False)
+        assert work(run, self.corpora.root).state == "completed"
+        return run
+
+    def shipped(self, preset: str) -> Run:
+        return self.store.get(f"pretrained-{preset}")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fixture]:
+    """With fewer snapshots than in the real models, because findings take time."""
+    with pytest.MonkeyPatch.context() as patch:
+        for preset, kept in {"nano": 6, "small": 4}.items():
+            patch.setitem(SNAPSHOT_COUNTS, preset, kept)
+        yield Fixture(tmp_path_factory.mktemp("built"))
+
+
+def files(folder: Path) -> dict[str, int]:
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+class TestListing:
+    def test_users_runs_come_first_then_the_largest(self, built: Fixture) -> None:
+        listed = built.store.list()
+        assert [run.id for run in listed] == [built.own.id, "pretrained-small", "pretrained-nano"]
+        assert [run.read_only for run in listed] == [False, True, True]
+
+    def test_a_pretrained_run_behaves_like_any_run(self, built: Fixture) -> None:
+        for preset, source in built.sources.items():
+            run = built.shipped(preset)
+            assert run.status().state == "completed" and run.status().step == STEPS[preset]
+            assert (run.preset, run.title, run.corpus["name"]) == (preset, f"{preset} · Cats", "Cats")
+            assert (run.model_config, run.train_config) == (source.model_config, source.train_config)
+            assert run.baselines == built.corpora.baselines(built.corpus.sha256) and run.baselines is not None
+            assert run.curve().steps == source.curve().steps and run.curve().loss == source.curve().loss
+            assert Run.open(run.folder).read_only and Run.open(run.folder).id == run.id
+
+    def test_odd_ids_do_not_lead_out_of_its_folder(self, built: Fixture) -> None:
+        for odd in ("pretrained", "pretrained-", "pretrained-..", "pretrained-.", "pretrained-x", "pretrained-nano/.."):
+            with pytest.raises(InputError, match="no longer here"):
+                built.store.get(odd)
+
+
+class TestContents:
+    def test_the_first_and_the_best_snapshot_are_among_those_kept(self, built: Fixture) -> None:
+        for preset, source in built.sources.items():
+            steps = [snapshot.step for snapshot in built.shipped(preset).snapshots()]
+            best = next(snapshot.step for snapshot in source.snapshots() if snapshot.best)
+            assert len(steps) == min(SNAPSHOT_COUNTS[preset], len(source.snapshots()))
+            assert {0, best} <= set(steps) <= {snapshot.step for snapshot in source.snapshots()}
+
+    def test_weights_are_halves_on_disk_and_full_numbers_in_memory(self, built: Fixture) -> None:
+        for snapshot in built.shipped("nano").snapshots():
+            tensors, _ = read_tensors(snapshot.path)
+            assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+            loaded = load_model(snapshot.path).model.state_dict()
+            original = load_model(built.sources["nano"].snapshot(snapshot.step).path).model.state_dict()
+            for name, tensor in loaded.items():
+                assert tensor.dtype == torch.float32 and torch.equal(tensor, original[name].half().float())
+
+    def test_every_figure_is_measured_on_the_stored_weights(self, built: Fixture) -> None:
+        for preset in built.sources:
+            run = built.shipped(preset)
+            data = Dataset.from_ids(built.corpora.encoded(built.corpus.sha256)[1], 0.1)
+            evals = {event.step: event for event in run.events() if isinstance(event, Eval)}
+            samples = {event.step: event.text for event in run.events() if isinstance(event, Sample)}
+            for snapshot in run.snapshots():
+                loaded = load_model(snapshot.path)
+                val_loss = evaluate(loaded.model, data.val, max_characters=10**9)
+                assert val_loss == snapshot.val_loss == loaded.info.val_loss == evals[snapshot.step].val_loss
+                assert snapshot.train_loss == loaded.info.train_loss == evals[snapshot.step].train_loss
+                seed = run.train_config.seed
+                means = measure_means(loaded.model, data.val)
+                assert np.array_equal(load_means(snapshot.means_path).heads, means.heads)
+                assert samples[snapshot.step] == snapshot_sample(loaded.model, loaded.tokenizer, seed)
+            best = min(run.snapshots(), key=lambda snapshot: snapshot.val_loss or 0.0)
+            made = run_files.read_json(run.folder / run_files.RUN)["made"]
+            assert best.best and best.val_loss == made["val_loss"] == run.status().val_loss
+            assert (made["best_step"], made["train_loss"]) == (best.step, best.train_loss)
+
+    def test_a_curve_holds_losses_on_one_and_the_same_text(self, built: Fixture, tmp_path: Path, monkeypatch) -> None:
+        """If training evaluated on different text, only losses measured on the stored weights are kept."""
+
+        def evals() -> list[int]:
+            (folder,) = build_pretrained([built.sources["small"]], tmp_path, built.corpora)
+            return [event.step for event in Run.open(folder).events() if isinstance(event, Eval)]
+
+        between = evals()
+        monkeypatch.setattr(pretrained, "evaluate", lambda *_, **asked: evaluate(*_, **asked) + 0.03)
+        kept = [snapshot.step for snapshot in built.shipped("small").snapshots()]
+        assert evals() == kept and set(kept) < set(between)
+
+    def test_the_record_speaks_only_of_what_is_there(self, built: Fixture) -> None:
+        for preset in built.sources:
+            run = built.shipped(preset)
+            steps = [snapshot.step for snapshot in run.snapshots()]
+            assert [event.step for event in run.events() if isinstance(event, Checkpoint)] == steps
+            assert [sample.step for sample in run.samples()] == steps
+            assert not [event for event in run.events() if isinstance(event, Resume)]
+            made = run_files.read_json(run.folder / run_files.RUN)["made"]
+            assert made["torch"] == torch.__version__ and made["weights"] == "float16" and made["machine"]
+            assert run.corpus["sha256"] == built.corpus.sha256 and run.train_config.seed == 42
+
+    def test_no_log_nothing_to_resume_from_and_no_path_of_this_machine(self, built: Fixture) -> None:
+        expected = {run_files.RUN, run_files.STATUS, run_files.METRICS, run_files.BASELINES}
+        for folder in built.folders:
+            kept = {
+                path.name
+                for path in folder.iterdir()
+                if not path.name.startswith(("checkpoint_", "means_", "findings_"))
+            }
+            assert kept == expected
+            for path in folder.iterdir():
+                content = path.read_bytes()
+                for place in (built.store.root, built.workshop.root, ROOT, Path.home()):
+                    assert str(place).encode() not in content or str(place) == "/"
+
+
+class TestReadOnly:
+    def test_it_can_neither_be_renamed_deleted_nor_resumed(self, built: Fixture) -> None:
+        launcher = Launcher(built.store, built.corpora.root)
+        before = files(built.store.root / "pretrained")
+        for attempt in (
+            lambda: built.store.rename("pretrained-nano", "mine"),
+            lambda: built.store.delete("pretrained-nano"),
+            lambda: launcher.resume("pretrained-nano"),
+            lambda: launcher.start("pretrained-nano"),
+            lambda: launcher.pause("pretrained-nano"),
+            lambda: launcher.stop("pretrained-nano"),
+            lambda: work(built.shipped("nano"), built.corpora.root),
+        ):
+            with pytest.raises(InputError) as refused:
+                attempt()
+            assert str(refused.value).endswith(".")
+        Catalogue(built.store, built.corpora).rows()
+        assert files(built.store.root / "pretrained") == before
+
+    def test_no_run_is_made_among_them(self, built: Fixture) -> None:
+        with pytest.raises(InputError, match="choose another folder"):
+            make(RunStore(built.store.root / "pretrained"))
+
+    def test_it_can_be_forked_into_a_run_of_ones_own(self, built: Fixture) -> None:
+        parent = built.shipped("nano")
+        settings = {"num_steps": 2}
+        run = built.store.fork(parent, corpora=built.corpora, settings=settings, queued=False)
+        assert work(run, built.corpora.root).state == "completed" and not run.read_only
+        # It begins exactly where the stored weights stand.
+        assert run.snapshot(0).val_loss == pytest.approx(parent.snapshot().val_loss, abs=1e-6)
+        built.store.delete(run.id)
+
+    def test_the_page_offers_neither(self, built: Fixture) -> None:
+        rows = {row["id"]: row for row in Catalogue(built.store, built.corpora).rows()}
+        assert rows["pretrained-nano"]["shipped"] and not rows[built.own.id]["shipped"]
+        assert len({row["slot"] for row in rows.values()}) == 3
+
+
+class TestShipping:
+    def test_the_command_takes_folders_and_says_what_it_made(self, built: Fixture, tmp_path: Path, capsys) -> None:
+        asked = [
+            "--from",
+            str(built.sources["small"].folder),
+            "--to",
+            str(tmp_path / "to"),
+            "--corpora",
+            str(built.corpora.root),
+        ]
+        for _ in range(2):  # the second time in the place of the first
+            assert command.main(asked) == 0
+        told = capsys.readouterr().out.splitlines()
+        assert len(told) == 2 and told[0].startswith("small: ") and f"torch {torch.__version__}" in told[0]
+        assert [path.name for path in (tmp_path / "to").iterdir()] == ["small"]
+        assert run_files.read_json(tmp_path / "to" / "small" / run_files.RUN)["title"] == "small · cats.txt"
+
+    def test_what_is_not_fit_is_refused_and_nothing_changes(self, built: Fixture, tmp_path: Path, monkeypatch) -> None:
+        root, before = built.store.root / "pretrained", files(built.store.root / "pretrained")
+        nano = built.sources["nano"]
+        unfinished = make(RunStore(tmp_path / "other"))
+        sprint = RunStore(tmp_path / "other").create(settings={}, corpus=built.corpus, preset="sprint")
+        fork = built.workshop.fork(nano, corpora=built.corpora, settings={}, queued=False)
+        with pytest.raises(InputError, match="is queued"):
+            build_pretrained([unfinished], root, built.corpora)
+        with pytest.raises(InputError, match="only those are shipped"):
+            build_pretrained([sprint], root, built.corpora)
+        with pytest.raises(InputError, match="from the beginning"):
+            build_pretrained([fork], root, built.corpora)
+        with pytest.raises(InputError, match="same preset"):
+            build_pretrained([nano, nano], root, built.corpora)
+        with pytest.raises(InputError, match="text is no longer here"):
+            build_pretrained([nano], root, CorpusStore(tmp_path / "empty"))
+        monkeypatch.setattr(pretrained, "MAX_BYTES", 1000)
+        with pytest.raises(InputError, match="limit"):
+            build_pretrained([nano], root, built.corpora)
+        assert files(root) == before
+
+    def test_a_wrong_request_gets_one_sentence(self, tmp_path: Path, capsys) -> None:
+        assert command.main(["--from", str(tmp_path)]) == 2
+        assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
+    model = random_model(ModelConfig(vocab_size=5, embedding_dim=8, num_layers=1, ffn_hidden_dim=8))
+    with torch.no_grad():
+        model.embedding.weight[0, 0] = 1e5
+    save_checkpoint(tmp_path / "whole", model, step=0)
+    with pytest.raises(InputError, match="not finite"):
+        save_checkpoint(tmp_path / "half", model, step=0, half=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["whole"]
+
+
+@given(st.integers(1, 60), st.integers(3, 25), st.data())
+def test_thinning_keeps_first_and_best_in_order_and_spreads_the_rest(total: int, count: int, data) -> None:
+    best = data.draw(st.integers(0, total - 1))
+    kept = thin(range(total), count, best)
+    assert len(kept) == min(total, count) and kept == sorted(set(kept))
+    assert {0, best} <= set(kept)
+    if total > count:  # no gap is much wider than an even share of what is left
+        assert max(b - a for a, b in pairwise(kept)) <= 2 * (total - 1) / (count - 2) + 1
+
+
+SHAKESPEARE = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2dc565ed"
+
+
+@pytest.fixture(scope="module")
+def shipped() -> dict[str, Run]:
+    return {str(run.preset): run for run in RunStore(ROOT / "checkpoints").list() if run.read_only}
+
+
+class TestCommittedModels:
+    """The committed models. If a figure is measured again, the failing test names the document that quotes it."""
+
+    def test_all_three_are_there_and_small_enough(self, shipped: dict[str, Run]) -> None:
+        assert list(shipped) == ["medium", "small", "nano"]
+        assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= MAX_BYTES
+
+    def test_each_has_its_snapshots_the_first_and_the_best_among_them(self, shipped: dict[str, Run]) -> None:
+        for preset, run in shipped.items():
+            snapshots = run.snapshots()
+            steps = [snapshot.step for snapshot in snapshots]
+            assert len(steps) == ACTUAL_COUNTS[preset] and steps[0] == 0
+            (best,) = [snapshot for snapshot in snapshots if snapshot.best]
+            measured = {event.step: event.val_loss for event in run.events() if isinstance(event, Eval)}
+            assert best.val_loss == min(measured.values()) and set(steps) <= set(measured)
+            made = run_files.read_json(run.folder / run_files.RUN)["made"]
+            assert (made["best_step"], made["val_loss"]) == (best.step, best.val_loss)
+            assert run.status().val_loss == best.val_loss and run.status().state == "completed"
+
+    def test_each_snapshot_is_halves_with_its_words_its_means_and_its_losses(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            words = {sample.step: sample.text for sample in run.samples()}
+            assert list(words) == [snapshot.step for snapshot in run.snapshots()] and all(words.values())
+            for snapshot in run.snapshots():
+                tensors, _ = read_tensors(snapshot.path)
+                assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
+                assert snapshot.val_loss == load_model(snapshot.path).info.val_loss
+                assert load_means(snapshot.means_path).heads.shape[0] == run.model_config.num_layers
+
+    def test_each_says_how_it_was_made(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            made = run_files.read_json(run.folder / run_files.RUN)["made"]
+            assert run.corpus["sha256"] == builtin.SHAKESPEARE_SHA256 == SHAKESPEARE and run.train_config.seed == 42
+            assert made["machine"] and made["torch"] and made["weights"] == "float16" and made["threads"] >= 1
+            assert run.baselines is not None and run.parent is None
+
+    def test_they_are_the_presets(self, shipped: dict[str, Run]) -> None:
+        for name, run in shipped.items():
+            assert (run.model_config, run.train_config) == make_configs(PRESETS[name], 65)
+
+    def test_the_curves_do_not_jump_between_two_measures(self, shipped: dict[str, Run]) -> None:
+        for run in shipped.values():
+            half = run.train_config.num_steps // 2
+            losses = [event.val_loss for event in run.events() if isinstance(event, Eval) and event.step > half]
+            assert all(b < a + 0.015 for a, b in pairwise(losses)), run.preset  # none of them overfits
+
+    @pytest.mark.parametrize("document", ["README.md", "TRAINING.md"])
+    def test_the_documents_say_how_good_they_are(self, document: str, shipped: dict[str, Run]) -> None:
+        text = (ROOT / document).read_text(encoding="utf-8")
+        for name, run in shipped.items():
+            loss = f"{run_files.read_json(run.folder / run_files.RUN)['made']['val_loss']:.3f}"
+            row = f"| {name} | {run.model_config.num_parameters:,} | {loss} |"
+            if document == "TRAINING.md":
+                row = f"| {name} | the preset, seed 42, as it comes along | **{loss}** |"
+            assert row in text, f"{document} must say: {row}"

@@ -1,0 +1,52 @@
+"""Guarantee B3, server: on SIGTERM a public page pauses its run, and the next start resumes it."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from nanollm.data.corpus import CorpusStore
+from nanollm.limits import PUBLIC
+from nanollm.runs.record import Run
+from nanollm.train.loop import TrainState
+from tests.faults.conftest import TINY, until
+from tests.serving import Page, serve
+from tests.speed import assert_within
+
+
+def training(page: Page, text: str) -> Run:
+    """A visitor's run that has trained some steps."""
+    corpus = CorpusStore(page.home / "data" / "corpora", PUBLIC).add_text(text[:3000], "tale.txt")
+    settings = {**TINY, "num_steps": 1_000_000, "log_interval": 1, "checkpoint_interval": 1_000_000}
+    run = page.store.create(settings=settings, corpus=corpus, owner="a" * 64)
+    until(lambda: run.status().step > 20)
+    return run
+
+
+def test_a_public_page_saves_and_goes_on(tmp_path: Path, text: str) -> None:
+    with serve(tmp_path, public=True) as page:
+        run = training(page, text)
+        asked = time.monotonic()
+        page.process.terminate()
+        page.process.wait(timeout=120)
+        took, status = time.monotonic() - asked, run.status()
+        assert_within(took, 10)
+        assert not run.alive()
+        assert status.state == "queued", status
+        newest = run.resume_files()[0]
+        assert TrainState.load(newest, run.train_config).step >= status.step - 1 >= 20
+        with serve(tmp_path, public=True):
+            until(lambda: run.alive() and run.status().step > status.step)
+
+
+@pytest.mark.slow
+def test_on_a_local_page_training_goes_on(tmp_path: Path, text: str) -> None:
+    with serve(tmp_path) as page:
+        run = training(page, text)
+        page.process.terminate()
+        page.process.wait(timeout=120)
+        step = run.status().step
+        until(lambda: run.status().step > step + 20, 20)
+        assert run.alive()

@@ -1,0 +1,60 @@
+"""Models that stay loaded, as long as there is room and their file is the one that was read."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from nanollm.config import ModelConfig
+from nanollm.errors import InputError
+from nanollm.runs.store import RunStore
+from nanollm.tokenizer import CharTokenizer
+from nanollm.train.checkpoint import save_checkpoint, snapshot_name
+from playground.services.models import OVERHEAD, Models
+from tests import run_folders
+from tests.conftest import random_model
+
+TOKENIZER = CharTokenizer("abcd")
+CONFIG = ModelConfig(vocab_size=4, embedding_dim=8, num_layers=1, ffn_hidden_dim=8, context_length=8)
+
+
+def save(folder, step: int, seed: int = 0) -> None:
+    save_checkpoint(folder / snapshot_name(step), random_model(CONFIG, seed), step=step, tokenizer=TOKENIZER)
+
+
+@pytest.fixture
+def run(tmp_path):
+    run = run_folders.make(RunStore(tmp_path))
+    save(run.folder, 0)
+    save(run.folder, 5)
+    run_folders.write(run, run_folders.step(5))
+    return run
+
+
+def test_models_load_once_and_are_given_up_in_turn(run):
+    store = RunStore(run.folder.parent)
+    for room, kept in ((1, False), (3 * OVERHEAD, True)):
+        models = Models(store, room)
+        first = models.get(run.id, 0)
+        assert models.get(run.id, 0) is first
+        assert models.get(run.id, None).info.step == 5
+        assert (models.get(run.id, 0) is first) is kept
+
+
+def test_a_file_written_anew_is_loaded_anew(run):
+    models = Models(RunStore(run.folder.parent))
+    before = models.get(run.id, 0).model.embedding.weight.clone()
+    save(run.folder, 0, seed=1)
+    path = run.folder / snapshot_name(0)
+    os.utime(path, ns=(1, path.stat().st_mtime_ns + 1_000_000))  # file systems with coarse clocks
+    assert not before.equal(models.get(run.id, 0).model.embedding.weight)
+
+
+def test_what_is_gone_is_said_in_a_sentence(run):
+    models = Models(RunStore(run.folder.parent))
+    _, snapshot = models.find(run.id, 5)
+    snapshot.path.unlink()
+    for ask in (lambda: models.at(snapshot), lambda: models.get(None, None), lambda: models.get("../..", None)):
+        with pytest.raises(InputError, match=r"\.$"):
+            ask()

@@ -1,0 +1,314 @@
+"""launcher.py, with fake workers that lock a run and wait, so that the tests do not import torch."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from nanollm.errors import InputError
+from nanollm.runs import run_files
+from nanollm.runs.process import launcher as launcher_module
+from nanollm.runs.process import liveness
+from nanollm.runs.process.launcher import Launcher
+from nanollm.runs.record import Run, write_status
+from nanollm.runs.store import CorpusRef, RunStore
+from tests.speed import until
+
+ROOT = Path(__file__).resolve().parents[3]
+TALE = CorpusRef("tale.txt", "ab" * 32, 5000, 40)
+
+# A worker without training: locks the run, appends to a list, obeys requests, and completes if the run says so.
+STAND_IN = """
+import sys, time
+from pathlib import Path
+from filelock import Timeout
+from nanollm.runs.process.liveness import Heartbeat
+from nanollm.runs.record import Run, write_status
+folder = Path(sys.argv[1])
+try:
+    with Heartbeat(folder) as heartbeat:
+        if Run.open(folder).status().state != "queued":
+            sys.exit(2)
+        with open(folder.parent / "owners.txt", "a") as owners:
+            owners.write(folder.name + "\\n")
+        write_status(folder, "running", step=0)
+        while not (asked := sorted(path.name for path in (folder / "control").iterdir())):
+            heartbeat.record_progress()
+            time.sleep(0.01)
+        write_status(folder, {"pause": "paused", "stop": "stopped", "finish": "completed"}[asked[0]], step=7)
+        (folder / "control" / asked[0]).unlink()
+except Timeout:
+    sys.exit(2)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore(tmp_path / "checkpoints")
+
+
+@pytest.fixture
+def launch(store: RunStore, monkeypatch) -> Iterator[Launcher]:
+    """A launcher of fake workers, which are killed after the test."""
+    use(monkeypatch, STAND_IN)
+    launcher = Launcher(store)
+    yield launcher
+    launcher.close()
+    for child in launcher._children:
+        child.kill()
+        child.wait()
+
+
+def use(monkeypatch, program: str) -> None:
+    monkeypatch.setattr(
+        launcher_module, "worker_command", lambda folder, corpora: [sys.executable, "-c", program, str(folder)]
+    )
+
+
+def make(store: RunStore) -> Run:
+    return store.create(settings={}, corpus=TALE, preset="nano")
+
+
+def state(run: Run) -> str:
+    return run.status().state
+
+
+def owners(store: RunStore) -> list[str]:
+    path = store.root / "owners.txt"
+    return path.read_text().split() if path.exists() else []
+
+
+def pid_of(run: Run) -> int:
+    pid = liveness.owner_pid(run.folder)
+    assert pid is not None
+    return pid
+
+
+class TestQueue:
+    def test_one_at_a_time_in_order(self, store: RunStore, launch: Launcher) -> None:
+        first, second, third = (make(store) for _ in range(3))
+        launch.start(second.id)
+        until(lambda: state(first) == "running")
+        assert [state(second), state(third)] == ["queued", "queued"]
+        assert [r.status().place for r in (first, second, third)] == [None, 1, 2]
+        launch.advance()
+        assert owners(store) == [first.id]
+        launch.pause(third.id)
+        (first.folder / run_files.CONTROL / "finish").touch()
+        launch.watch()
+        until(lambda: state(second) == "running")
+        launch.resume(third.id)
+        launch.stop(second.id)
+        until(lambda: state(third) == "running")
+        assert owners(store) == [first.id, second.id, third.id]
+        assert [state(first), state(second)] == ["completed", "stopped"]
+
+    def test_many_launchers_at_once_start_one_worker(self, store: RunStore, launch: Launcher) -> None:
+        others = [Launcher(RunStore(store.root)) for _ in range(4)]
+        for _ in range(5):
+            run = make(store)
+            racers = [threading.Thread(target=each.start, args=[run.id]) for each in [launch, *others, launch]]
+            for racer in racers:
+                racer.start()
+            for racer in racers:
+                racer.join()
+            until(lambda run=run: state(run) == "running")
+            (run.folder / run_files.CONTROL / "finish").touch()
+            until(lambda run=run: not run.alive())
+        assert len(owners(store)) == len(set(owners(store))) == 5
+        for each in others:
+            each.close()
+
+    def test_a_worker_outlives_its_server_and_the_next_adopts_it(self, store: RunStore, launch: Launcher) -> None:
+        run, waiting = make(store), make(store)
+        server = f"""
+import sys
+from nanollm.runs.process import launcher
+from nanollm.runs.store import RunStore
+launcher.worker_command = lambda folder, corpora: [sys.executable, "-c", {STAND_IN!r}, str(folder)]
+launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
+"""
+        subprocess.run([sys.executable, "-c", server], check=True, cwd=ROOT)
+        until(lambda: state(run) == "running")  # it owns the run already, and says so in a moment
+        launch.advance()
+        assert (state(run), state(waiting), owners(store)) == ("running", "queued", [run.id])
+        launch.pause(run.id)
+        until(lambda: state(run) == "paused" and not run.alive())
+        launch.advance()
+        until(lambda: state(waiting) == "running")
+
+    def test_options_reach_the_worker_and_a_time_limit_bounds_the_heartbeat_age(
+        self, store: RunStore, monkeypatch
+    ) -> None:
+        command = launcher_module.worker_command(store.root / "x", store.root, nice=10, run_seconds=600)
+        assert command[-2:] == ["--nice=10", "--run-seconds=600"]
+        assert len(launcher_module.worker_command(store.root / "x", store.root)) == len(command) - 2
+        frozen, waiting = make(store), make(store)
+        with liveness.Heartbeat(frozen.folder):
+            write_status(frozen.folder, "running", step=0)
+            monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: launcher_module.FROZEN_SECONDS + 1)
+            for run_seconds, following in ((None, None), (600, waiting.id)):
+                patience = launcher_module.stall_limit(run_seconds)
+                run = launcher_module.next_queued_run(store, patience=patience)
+                assert (run and run.id) == following
+
+
+class TestLiveness:
+    def test_a_killed_worker_is_lost_at_once_and_buried(self, store: RunStore, launch: Launcher) -> None:
+        run, waiting = make(store), make(store)
+        launch.start(run.id)
+        until(lambda: state(run) == "running")
+        dead = pid_of(run)
+        os.kill(dead, signal.SIGKILL)
+        until(lambda: state(run) == "lost", seconds=5)
+        launch.advance()
+        with pytest.raises(ProcessLookupError):  # a zombie would still be there
+            os.kill(dead, 0)
+        until(lambda: state(waiting) == "running")
+        launch.resume(run.id)
+        assert (state(run), run.status().place) == ("queued", 1)
+
+    def test_a_frozen_worker_is_stalled_until_it_moves_again(self, store: RunStore, launch: Launcher) -> None:
+        run = make(store)
+        launch.start(run.id)
+        until(lambda: state(run) == "running")
+        os.kill(pid_of(run), signal.SIGSTOP)
+        time.sleep(0.3)
+        assert run.status(stall_seconds=0.2).state == "stalled"
+        os.kill(pid_of(run), signal.SIGCONT)
+        until(lambda: run.status(stall_seconds=0.2).state == "running", seconds=5)
+
+    def test_stop_kills_a_frozen_child_worker(self, store: RunStore, launch: Launcher, monkeypatch) -> None:
+        run = make(store)
+        launch.start(run.id)
+        until(lambda: state(run) == "running")
+        os.kill(pid_of(run), signal.SIGSTOP)
+        monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
+        launch.stop(run.id)
+        assert state(run) == "stopped" and "made no progress" in run.status().reason and not run.alive()
+
+    def test_no_process_is_killed_for_a_process_id_on_disk(
+        self, store: RunStore, launch: Launcher, monkeypatch
+    ) -> None:
+        run = make(store)
+        monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
+        bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        with liveness.Heartbeat(run.folder):
+            write_status(run.folder, "running", step=0)
+            (run.folder / run_files.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")
+            launch.stop(run.id)
+            assert state(run) == "stalled" and (run.folder / run_files.CONTROL / "stop").exists()
+        assert bystander.poll() is None
+        bystander.kill()
+        bystander.wait()
+
+
+class TestRequests:
+    def test_asking_twice_is_asking_once(self, store: RunStore, launch: Launcher) -> None:
+        run = make(store)
+        for ask in (launch.start, launch.start, launch.resume):
+            ask(run.id)
+            until(lambda: state(run) == "running")
+        assert owners(store) == [run.id]
+        launch.pause(run.id)
+        until(lambda: state(run) == "paused")
+        launch.pause(run.id)
+        launch.resume(run.id)
+        launch.resume(run.id)
+        until(lambda: (launch.advance(), state(run) == "running")[1])
+        launch.stop(run.id)
+        until(lambda: state(run) == "stopped")
+        launch.stop(run.id)
+        assert owners(store) == [run.id] * 2
+
+    def test_a_wish_shows_until_it_is_obeyed_and_can_be_withdrawn(self, store: RunStore, launch: Launcher) -> None:
+        run = make(store)
+        with liveness.Heartbeat(run.folder):
+            write_status(run.folder, "running", step=0)
+            launch.pause(run.id)
+            assert run.status().requested == "pause"
+            launch.stop(run.id)
+            assert run.status().requested == "stop"
+            launch.resume(run.id)
+            assert run.status().requested == ""
+
+    @pytest.mark.parametrize("left", ["queued", "running", "paused"])
+    @pytest.mark.parametrize(("ask", "becomes"), [("pause", "paused"), ("stop", "stopped")])
+    def test_without_a_worker_they_come_true_at_once(
+        self, store: RunStore, launch: Launcher, left: str, ask: str, becomes: str
+    ) -> None:
+        run = make(store)
+        write_status(run.folder, left, step=0)
+        getattr(launch, ask)(run.id)
+        assert (state(run), owners(store)) == (becomes, [])
+
+    @pytest.mark.parametrize("over", ["completed", "diverged", "failed"])
+    def test_what_makes_no_sense_is_refused_in_a_sentence(self, store: RunStore, launch: Launcher, over: str) -> None:
+        run = make(store)
+        write_status(run.folder, over, step=10)
+        refused = [launch.pause, launch.stop, launch.start, *([] if over == "failed" else [launch.resume])]
+        for ask in refused:
+            with pytest.raises(InputError, match=rf"This run (is )?{over}"):
+                ask(run.id)
+        for ask in (launch.pause, launch.stop, launch.start, launch.resume):
+            with pytest.raises(InputError, match="no longer here"):
+                ask("20200101-000000-0000")
+
+    def test_a_stopped_run_resumes_only_from_a_resume_file(self, store: RunStore, launch: Launcher) -> None:
+        run = make(store)
+        write_status(run.folder, "stopped", step=10)
+        with pytest.raises(InputError, match="no resume file"):
+            launch.resume(run.id)
+        (run.folder / "resume_00000010.safetensors").touch()
+        launch.resume(run.id)
+        until(lambda: state(run) == "running")
+
+
+class TestFailures:
+    def test_a_worker_that_cannot_start_says_why_and_the_queue_goes_on(
+        self, store: RunStore, launch: Launcher, monkeypatch
+    ) -> None:
+        use(monkeypatch, "import sys; sys.argv[1].endswith(FIRST) and 1 / 0".replace("FIRST", repr("-x")) + STAND_IN)
+        broken, fine = make(store), make(store)
+        os.rename(broken.folder, store.root / "20200101-000000-x")
+        broken = store.get("20200101-000000-x")
+        launch.advance()
+        assert state(broken) == "failed"
+        assert broken.status().reason == "The worker process could not start: division by zero."
+        until(lambda: state(fine) == "running")
+
+    def test_the_last_error_has_no_path_and_no_traceback(self, tmp_path: Path) -> None:
+        log = tmp_path / run_files.LOG
+        log.write_text(
+            "Traceback (most recent call last):\n  File ...\nOSError: cannot open /home/me/.secret/x.so: gone\n"
+        )
+        assert launcher_module.last_error(log) == "The worker process could not start: cannot open x.so: gone."
+        log.write_text("")
+        assert launcher_module.last_error(log) == "The worker process could not start: it logged no error."
+
+    def test_what_cannot_even_be_written_down_is_not_tried_again_and_again(
+        self, store: RunStore, launch: Launcher, monkeypatch
+    ) -> None:
+        use(monkeypatch, f"open({str(store.root / 'owners.txt')!r}, 'a').write('tried ')")
+        run = make(store)
+
+        def refuse(*_, **__) -> None:
+            raise OSError(30, "Read-only file system")
+
+        monkeypatch.setattr(launcher_module, "write_status", refuse)
+        for _ in range(3):
+            launch.advance()
+        assert owners(store) == ["tried"] and state(run) == "queued"
+
+    def test_an_empty_queue_costs_nothing_and_makes_nothing(self, tmp_path: Path) -> None:
+        launcher = Launcher(RunStore(tmp_path / "none"))
+        launcher.advance()
+        assert not (tmp_path / "none").exists()
