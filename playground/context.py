@@ -43,7 +43,8 @@ class Context:
     training. `tab` holds the name of the open tab (one of TABS).
 
     `runs`, `launcher` and `corpora` only give access to what the current visitor may see and change. `all_runs` and
-    `all_corpora` hold those of all visitors, for work on nobody's behalf. On a local page they are the same objects.
+    `all_corpora` hold those of all visitors, for work that is not done for a
+    visitor. On a local page they are the same objects.
     """
 
     settings: Settings
@@ -134,9 +135,10 @@ class Context:
 
         Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
-        constants = {"name": name, "usual": component.value, "tab": tab}
-        arguments = {key: json.dumps(value) for key, value in constants.items()}
-        script = browser_call("shell/url.js", "linked", "value", "open", **arguments)
+        script = browser_call(
+            "shell/url.js", "linked", "value", "open",
+            name=json.dumps(name), usual=json.dumps(component.value), tab=json.dumps(tab),
+        )  # fmt: skip
         for event in (component.change, self.tab.change):
             event(
                 None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE,

@@ -28,6 +28,7 @@ from playground.public.disk_quota import DiskQuota
 from playground.public.request_filter import count_queued, filter_lifespan
 from playground.sample import tab as sample
 from playground.selection import parse_selection
+from playground.services.browser_constants import as_script_element
 from playground.services.catalogue import changed_rows
 from playground.services.gradio_internals import event_data
 from playground.services.static_files import asset, module_names, module_root, module_routes
@@ -43,7 +44,6 @@ MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": atte
 NO_SELECTION = {"run": None, "step": None}
 # Opens the restored tab, unless the user has clicked a tab meanwhile, which only the browser knows.
 LAND = browser_call("shell/landing.js", "land", "tab", returns=True)
-CHOSE = browser_call("shell/url.js", "chose", "selection", returns=True)
 OPENED = browser_call("shell/page_state.js", "opened", "tab")
 
 
@@ -60,7 +60,7 @@ def build(ctx: Context) -> gr.Blocks:
             with gr.Column(elem_id="sidebar", scale=0, min_width=0):
                 runs = run_list()
             with gr.Column(elem_id="content", scale=1, min_width=0):
-                ctx.selection = time_bar(text=sample.TEXT)
+                ctx.selection = time_bar()
                 guide()
                 with gr.Tabs(elem_id="tabs", overflow_behavior="wrap", selected="sample") as ctx.tabs:
                     opened, parts = {}, {}
@@ -73,7 +73,7 @@ def build(ctx: Context) -> gr.Blocks:
         publish_inspection(ctx)
         # The order matters: listeners to one trigger run one after another, and those of a tab may be slow.
         _restore(ctx, rows, parts)
-        _wire_url(ctx, runs)
+        _wire_tab(ctx)
         for name in TABS:
             MODULES[name].wire(ctx, parts[name], parts)
         _wire_runs(ctx, rows, runs)
@@ -156,9 +156,8 @@ def _step(query: Any) -> int | None:
     return int(step) if step.isdecimal() and len(step) < 12 else None
 
 
-def _wire_url(ctx: Context, runs: gr.HTML) -> None:
-    """Keep selection and tab in the URL, and mark the selected run in the sidebar."""
-    ctx.selection.change(None, ctx.selection, runs, js=CHOSE, api_visibility="private", **MULTIPLE)
+def _wire_tab(ctx: Context) -> None:
+    """Scripts and style sheets follow the open tab."""
     ctx.tab.change(None, ctx.tab, None, js=OPENED, api_visibility="private", **MULTIPLE)
 
 
@@ -180,12 +179,13 @@ def _wire_runs(ctx: Context, rows: gr.HTML, runs: gr.HTML) -> None:
 
     @report_errors
     def rename(event: gr.EventData) -> list[dict[str, Any]]:
-        ctx.runs.rename(parse_selection(event_data(event))[0], str(event_data(event).get("title", "")))
+        data = event_data(event)
+        ctx.runs.rename(str(data.get("run")), str(data.get("title", "")))
         return ctx.catalogue.rows(fresh=True)
 
     @report_errors
     def remove(selection: Any, event: gr.EventData) -> tuple[Any, Any]:
-        run, _ = parse_selection(event_data(event))
+        run = str(event_data(event).get("run"))
         ctx.runs.delete(run)
         return ctx.catalogue.rows(fresh=True), NO_SELECTION if parse_selection(selection)[0] == run else gr.skip()
 
@@ -226,7 +226,7 @@ def _scripts(settings: Settings) -> str:
     bootstrap = asset("shell/bootstrap.js").replace("MODULE_ROOT", module_root())
     inline = "\n".join([*visitor, bootstrap])
     preloads = "\n".join(f'<link rel="modulepreload" href="{module_root()}{name}">' for name in module_names())
-    return f"{preloads}\n<script>\n{inline}\n</script>"
+    return f"{as_script_element()}\n{preloads}\n<script>\n{inline}\n</script>"
 
 
 def _families(*names: str) -> list[gr.themes.Font]:

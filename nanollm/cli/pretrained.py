@@ -32,10 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--corpus-name", help="display name of the text (default: its name in the runs)")
     parser.add_argument("--machine", default="", help="training machine, for runs that did not record it")
     arguments = parser.parse_args(argv)
-    return status_of(lambda: _ship(arguments))
+    return status_of(lambda: _build(arguments))
 
 
-def _ship(arguments: argparse.Namespace) -> int:
+def _build(arguments: argparse.Namespace) -> int:
     labels = {"corpus_name": arguments.corpus_name, "machine": arguments.machine}
     for folder in build_pretrained(runs_in(arguments.sources), arguments.to, CorpusStore(arguments.corpora), **labels):
         print(describe(folder))

@@ -170,8 +170,9 @@ def _evaluate_and_snapshot(state: TrainState, data: Dataset, snapshots: frozense
     yield event
     if event.best or state.step in snapshots:
         kind = "snapshot" if state.step in snapshots else "best"
-        replaced = event.best and previous_best is not None and previous_best not in snapshots
-        replaces = snapshot_name(previous_best) if replaced else ""
+        replaces = ""
+        if event.best and previous_best is not None and previous_best not in snapshots:
+            replaces = snapshot_name(previous_best)
         yield Checkpoint(state.step, snapshot_name(state.step), kind, replaces=replaces)
 
 

@@ -16,7 +16,10 @@ export function mount({ element, props, watch }) {
       column.querySelector(".title").textContent = titles[index] ?? "";
       const writing = column.querySelector(".writing");
       writing.replaceChildren(make("span", "prompt", prompt));
-      if (at === null) return writing.append(shown.join(""));
+      if (at === null) {
+        writing.append(shown.join(""));
+        return;
+      }
       writing.append(shown.slice(0, at).join(""));
       const mark = make("mark", "", shown[at] === "\n" ? "⏎\n" : (shown[at] ?? ""));
       writing.append(mark, shown.slice(at + 1).join(""));

@@ -21,7 +21,6 @@ from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
 # The names are part of the page's URL, as ?lens=…
 VIEWS: dict[str, Any] = {"looks": attention_map, "matters": ablation, "names": head_types, "layers": logit_lens}
 VIEWS_OF_ONE_HEAD = ("looks", "names")
-MOVED = browser_call("attention/inspection_store.js", "moved", "tab")
 # The style sheet hides all views but the open one, so that switching is instant. It reads these attributes of the body.
 FOLD = "() => {{ document.body.dataset.whole = {}; return []; }}"
 TURNED = browser_call("shell/page_state.js", "turned", "lens")
@@ -115,7 +114,6 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
 
     # The time bar announces its moves in the browser: the text view knows which frames it has already and asks for
     # others with `ask`.
-    ctx.selection.change(None, ctx.tab, None, js=MOVED, api_visibility="private", **MULTIPLE)
     for event in (reading.ask, *_reload_events(ctx, parts)):
         event(update_frame, inputs[:3], frame_outputs, **UNQUEUED, **MULTIPLE).then(
             update_view, inputs, view_outputs, **UNQUEUED
@@ -222,6 +220,6 @@ def _wire_url(ctx: Context, parts: Parts) -> None:
         )
 
     ctx.demo.load(restore, None, [parts.grid, parts.view], api_visibility="private", show_progress="hidden")
-    remember = browser_call("attention/inspection_store.js", "remember", "head")
+    remember = browser_call("attention/inspection_store.js", "rememberHead", "head")
     parts.grid.change(None, parts.grid, None, js=remember, api_visibility="private", **MULTIPLE)
     parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **MULTIPLE)

@@ -1,8 +1,9 @@
 // @ts-check
 // value: how many columns there are. Which of the four are seen is for the style sheet to know: all are in the page.
 
-import { onRuns } from "../services/runs.js";
-import { compare } from "./compare.js";
+import { onRuns, runs } from "../services/runs.js";
+import { setTrigger } from "./comparison.js";
+import { lineup } from "./lineup.js";
 
 export function mount({ element, props, trigger, watch }) {
   const find = (selector) => element.querySelector(selector);
@@ -11,7 +12,7 @@ export function mount({ element, props, trigger, watch }) {
   const within = (count, most = MOST) => Math.min(Math.max(count, FEWEST), most);
 
   function draw() {
-    const some = compare.lineup().length;
+    const some = lineup(runs()).length;
     if (!props.value && some) props.value = within(some, USUAL);
     document.body.dataset.columns = props.value || FEWEST;
     find(".second").hidden = some !== 1;
@@ -28,8 +29,7 @@ export function mount({ element, props, trigger, watch }) {
 
   find(".add").addEventListener("click", () => set(props.value + 1));
   find(".remove").addEventListener("click", () => set(props.value - 1));
-  const VOICES = { ask: (question) => trigger("ask", question), tell: (question) => trigger("tell", question) };
-  compare.say = (what, question) => VOICES[what](question);
+  setTrigger(trigger);
   watch("value", draw);
   onRuns(draw);
   draw();

@@ -1,8 +1,8 @@
 // @ts-check
 // value: {text, parts, models: [{title, step, slot, parameters, loss, choices, bits}]} or null. textContent only.
 
-import * as reading from "../components/text_view/probabilities.js";
 import { dot, make } from "../services/dom.js";
+import { finePercent, glyph, number, signed } from "../services/format.js";
 
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
@@ -16,9 +16,8 @@ export function mount({ element, props, watch }) {
   let characters = [];
   let looking = null;
 
-  const name = (model) => `${model.title} · step ${model.step.toLocaleString("en")}`;
+  const name = (model) => `${model.title} · step ${number(model.step)}`;
   const pair = () => [models[Number(first.value)], models[Number(second.value)]];
-  const signed = (amount) => `${amount < 0 ? "−" : "+"}${Math.abs(amount).toFixed(3)}`;
 
   function unpacked({ bits, ...rest }, parts) {
     const { buffer } = Uint8Array.from(atob(bits), (byte) => byte.charCodeAt(0));
@@ -79,22 +78,22 @@ export function mount({ element, props, watch }) {
     const [one, other] = pair();
     const letter = (character) => character !== undefined && /[\p{L}\p{N}]/u.test(character);
     const kinds = [
-      ["first letters of words", (i) => letter(characters[i]) && !letter(characters[i - 1])],
-      ["later letters", (i) => letter(characters[i]) && letter(characters[i - 1])],
-      ["spaces and signs", (i) => !letter(characters[i])],
-      ["all of it", () => true],
+      { kind: "first letters of words", holds: (i) => letter(characters[i]) && !letter(characters[i - 1]) },
+      { kind: "later letters", holds: (i) => letter(characters[i]) && letter(characters[i - 1]) },
+      { kind: "spaces and signs", holds: (i) => !letter(characters[i]) },
+      { kind: "all of it", holds: () => true },
     ];
     const mean = (places) => (NATS * places.reduce((sum, i) => sum + other.bits[i] - one.bits[i], 0)) / places.length;
     const rows = kinds
-      .map(([kind, holds]) => [kind, characters.map((_, i) => i).filter(holds)])
-      .filter(([, places]) => places.length);
+      .map(({ kind, holds }) => ({ kind, places: characters.map((_, i) => i).filter(holds) }))
+      .filter(({ places }) => places.length);
     find(".where caption").textContent = `Loss of ${name(other)} against ${name(one)}, in nats a character`;
     find(".where tbody").replaceChildren(
-      ...rows.map(([kind, places]) => {
+      ...rows.map(({ kind, places }) => {
         const row = make("tr");
         row.append(
           make("th", "", kind),
-          make("td", "quiet", places.length.toLocaleString("en")),
+          make("td", "quiet", number(places.length)),
           make("td", "", signed(mean(places))),
         );
         return row;
@@ -103,10 +102,13 @@ export function mount({ element, props, watch }) {
   }
 
   function say() {
-    Array.from(letters.children).forEach((letter, i) => letter.classList.toggle("looking", i === looking));
-    if (looking === null) return void (said.textContent = "Click a character to see how likely each of them found it.");
-    const shares = models.map((model) => `${model.title} ${reading.percent(2 ** -model.bits[looking])}`);
-    said.textContent = `${reading.glyph(characters[looking])}: ${shares.join(", ")}`;
+    for (const [i, letter] of Array.from(letters.children).entries()) letter.classList.toggle("looking", i === looking);
+    if (looking === null) {
+      said.textContent = "Click a character to see how likely each of them found it.";
+      return;
+    }
+    const shares = models.map((model) => `${model.title} ${finePercent(2 ** -model.bits[looking])}`);
+    said.textContent = `${glyph(characters[looking])}: ${shares.join(", ")}`;
   }
 
   function look(index) {

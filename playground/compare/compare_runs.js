@@ -3,7 +3,7 @@
 
 import { dot, make } from "../services/dom.js";
 import { onRuns, runs } from "../services/runs.js";
-import { compare } from "./compare.js";
+import { lineup } from "./lineup.js";
 
 export function mount({ element, props, trigger, watch }) {
   const chips = element.querySelector(".chips");
@@ -25,12 +25,8 @@ export function mount({ element, props, trigger, watch }) {
   }
 
   function draw() {
-    if (!props.value && runs().length)
-      props.value = compare
-        .lineup()
-        .slice(0, USUAL)
-        .map((row) => row.id);
-    const first = compare.lineup();
+    const first = lineup(runs());
+    if (!props.value && runs().length) props.value = first.slice(0, USUAL).map((row) => row.id);
     const rows = [...first, ...runs().filter((row) => !first.includes(row))];
     const known = JSON.stringify(rows.map((row) => [row.id, row.title, row.slot]));
     if (chips.dataset.known !== known) {

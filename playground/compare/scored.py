@@ -83,7 +83,7 @@ def layout(ctx: Context) -> Parts:
         with gr.Row(elem_classes="score-row"):
             score = gr.Button(sentences.SCORE, variant="primary", elem_id="compare-score", scale=0)
             take = gr.Button(sentences.TAKE_HELD_OUT, elem_id="compare-take", scale=0)
-        offer = text_fetch.layout("compare")
+        offer = text_fetch.layout("compare", follows="")
         problem = line("compare-score-problem", elem_classes="problem")
         shown = _difference("compare-difference")
     return Parts(text, score, take, offer, problem, shown)
@@ -136,7 +136,7 @@ def wire(ctx: Context, parts: Parts, texts: TextsParts) -> None:
     parts.take.click(take, inputs[1:], parts.text, show_progress="hidden", api_visibility="private").success(
         None, js="() => document.getElementById('compare-score').click()"
     )
-    text_fetch.wire(ctx, parts.fetching, [texts.count, *texts.models], text_fetch.IN_COLUMNS)
+    text_fetch.wire(ctx, parts.fetching, [texts.count, *texts.models])
     parts.fetching.offer.arrived(None, js=TAKE)
 
 

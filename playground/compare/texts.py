@@ -151,20 +151,11 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
 def _wire_requests(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     """Let the browser decide what to generate and when: one move of the time bar changes all columns in one request."""
     changes = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
-    models = [f"model{i}" for i in range(MAX_COLUMNS)]
-    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", *models]
-    follow = browser_call("compare/compare.js", "follow", "tab", "view", *names)
-    press = browser_call("compare/compare.js", "press", *names)
+    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", "...models"]
+    follow = browser_call("compare/comparison.js", "follow", "tab", "view", *names)
+    press = browser_call("compare/comparison.js", "generate", *names)
     gr.on(changes, None, [ctx.tab, view, *parts.request], None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(parts.ask.asking, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
-    ctx.selection.change(
-        None,
-        [ctx.selection, ctx.tab, *parts.models],
-        parts.models,
-        js=browser_call("compare/compare.js", "together", "selection", "tab", *models, returns=True),
-        api_visibility="private",
-        **MULTIPLE,
-    )
+    gr.on(parts.ask.submitted, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
 
 
 def _wire_drop(ctx: Context, parts: Parts) -> None:

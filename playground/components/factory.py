@@ -55,11 +55,13 @@ def browser_call(script: str, function: str, *names: str, returns: bool = False,
     """Return a listener's `js=` that calls an exported function of a module.
 
     Args:
-        names: fields under which the function receives the listener's inputs, in their order.
+        names: fields under which the function receives the listener's inputs, in their order; a last `...name` is a
+            list of all further inputs.
         returns: whether the function's result is the listener's output.
         constants: further fields, as JavaScript expressions.
     """
-    fields = ", ".join([*names, *(f"{name}: {expression}" for name, expression in constants.items())])
+    named = [name.removeprefix("...") for name in names]
+    fields = ", ".join([*named, *(f"{name}: {expression}" for name, expression in constants.items())])
     call = f'(await window.nanollm.load("{script}")).{function}({{ {fields} }})'
     inputs = ", ".join(names)
     return f"async ({inputs}) => {call}" if returns else f"async ({inputs}) => {{ {call}; return []; }}"

@@ -2,13 +2,15 @@
 // value: {runs: ids of those that the place beside it looks at}. The offer is there while the text of one of them is known
 // but not here; it fires `fetch` with {builtin}, and `arrived` once the text has come, whoever fetched it.
 
-import { onRuns, runs } from "../services/runs.js";
+import { onRuns, runOf } from "../services/runs.js";
+import { selection } from "../services/selection.js";
 
 export function mount({ element, props, trigger, watch }) {
   const button = element.querySelector("button");
   let offered = null; // what was lacking when last drawn: {run, builtin}
 
-  const looked = () => props.value.runs.map((id) => runs().find((row) => row.id === id)).filter(Boolean);
+  const followsPage = button.dataset.follows === "selection"; // else the value says which runs
+  const looked = () => (followsPage ? [selection.state.run] : props.value.runs).map(runOf).filter(Boolean);
 
   function draw() {
     const rows = looked();
@@ -22,5 +24,6 @@ export function mount({ element, props, trigger, watch }) {
   button.addEventListener("click", () => offered && trigger("fetch", { builtin: offered.builtin }));
   watch("value", draw);
   onRuns(draw);
+  if (followsPage) selection.subscribe(draw);
   draw();
 }

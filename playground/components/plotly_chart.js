@@ -3,9 +3,8 @@
 // Colours in a figure may be CSS variables ("var(--run-1)"); they are resolved here, in the theme of the moment.
 
 import { make } from "../services/dom.js";
-import { fills } from "./plotly_fills.js";
 
-export function mount({ element, props, watch }) {
+export async function mount({ element, props, watch }) {
   const box = element.querySelector(".chart-box");
   const { empty: EMPTY, fill: FILL } = box.dataset;
   const plot = element.querySelector(".chart-plot");
@@ -24,6 +23,7 @@ export function mount({ element, props, watch }) {
 
   let PL = null; // captured once: a later script must not swap the library under a drawn chart
   let drawnWidth = 0;
+  let complete = (figure) => figure; // adds to a figure what the browser has already
 
   function loadPlotly() {
     window.nanoPlotly ??= new Promise((resolve, reject) => {
@@ -101,7 +101,7 @@ export function mount({ element, props, watch }) {
 
   function draw() {
     const width = box.clientWidth;
-    const figure = FILL ? fills[FILL](props.value) : props.value;
+    const figure = complete(props.value);
     explain(figure?.layout);
     if (!PL || !width) {
       drawnWidth = 0; // hidden: the observer calls again when it is shown
@@ -132,7 +132,12 @@ export function mount({ element, props, watch }) {
   }
 
   watch("value", draw);
-  if (FILL) document.addEventListener(`nano:${FILL}`, draw); // what it is filled with has changed
+  if (FILL) {
+    const [path, name] = FILL.split(":");
+    const figures = await window.nanollm.load(path);
+    complete = figures[name];
+    figures.onChange(draw);
+  }
   new ResizeObserver(() => box.clientWidth !== drawnWidth && draw()).observe(box);
   const themes = new MutationObserver(draw);
   for (const root of [document.documentElement, document.body]) {

@@ -20,13 +20,12 @@ from playground.handlers import MULTIPLE, error_message, warn
 from playground.services.gradio_internals import event_data
 
 OFFER = sentences.FETCH_OFFER.format(megabytes=SHAKESPEARE_BYTES / 1e6)
-OFFER_TEMPLATE = '<button type="button" class="small" hidden>{offer}</button>'
+OFFER_TEMPLATE = '<button type="button" class="small" data-follows="{follows}" hidden>{offer}</button>'
 UPDATE_SECONDS = 0.2  # between two progress updates
 # An own concurrency id: waiting for another server must not delay other events, and only a few may wait at a time.
 FETCHING: dict[str, Any] = dict(
     concurrency_id="fetch", concurrency_limit=4, api_visibility="private", show_progress="hidden"
 )
-SELECTED = "(selection) => ({ runs: [selection?.run] })"
 IN_COLUMNS = "(count, ...models) => ({ runs: models.slice(0, count).map((model) => model?.run) })"
 
 
@@ -36,8 +35,11 @@ class Parts:
     progress: gr.HTML
 
 
-def layout(name: str) -> Parts:
-    """A button that downloads the training text of a run, hidden while the text is available."""
+def layout(name: str, follows: str = "selection") -> Parts:
+    """A button that downloads the training text of the selected run, hidden while the text is available.
+
+    With `follows` empty, it offers the texts of the runs in the columns that `wire` is given.
+    """
     with gr.Row(elem_classes="fetch-row"):
         offer = component(
             "components/fetch_offer.js",
@@ -46,22 +48,17 @@ def layout(name: str) -> Parts:
             events=("arrived", "fetch"),
             elem_id=f"{name}-fetch",
             offer=OFFER,
+            follows=follows,
         )
         progress = line(f"{name}-fetching")
     return Parts(offer, progress)
 
 
-def wire(ctx: Context, parts: Parts, models: Sequence[Any], runs: str = SELECTED) -> None:
-    """Offer the texts of the runs that `models` hold. `runs` is the script that lists them: SELECTED or IN_COLUMNS."""
-    gr.on(
-        [model.change for model in models],
-        None,
-        list(models),
-        parts.offer,
-        js=runs,
-        api_visibility="private",
-        **MULTIPLE,
-    )
+def wire(ctx: Context, parts: Parts, columns: Sequence[Any] = ()) -> None:
+    """Download the text on request. `columns`: the number of columns, then their models."""
+    if columns:
+        moments = [column.change for column in columns]
+        gr.on(moments, None, list(columns), parts.offer, js=IN_COLUMNS, api_visibility="private", **MULTIPLE)
 
     def fetch(event: gr.EventData) -> Iterator[str]:
         builtin = builtin_by_id(event_data(event).get("builtin"))

@@ -228,7 +228,7 @@ def _cleared(parts: Parts) -> dict[Any, Any]:
 
 
 def _selected_text(ctx: Context, texts: Any) -> CorpusInfo:
-    """The text selected in the list, or the bundled one if there is none or it is gone."""
+    """The text selected in the list, or the bundled one if nothing is selected or the text was deleted."""
     try:
         return ctx.corpora.get(texts["chosen"])
     except (InputError, TypeError, KeyError):

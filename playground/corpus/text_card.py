@@ -61,7 +61,7 @@ def text_outlook(elem_id: str) -> gr.HTML:
 
 
 def described(corpora: CorpusStore, info: CorpusInfo, page: int = 0) -> dict[str, Any]:
-    """Return the card's value for one page of a text. Raises InputError if the text is gone or changed on disk."""
+    """Return the card's value for one page of a text. Raises InputError if the text was deleted or changed on disk."""
     pages = max(1, -(-info.characters // PAGE_LENGTH))
     page = min(max(page, 0), pages - 1)
     train, validation = split(range(info.characters), TrainConfig().validation_fraction)

@@ -2,18 +2,11 @@
 // value: {chosen, ours, yours}; a row is {sha256, name, facts, fixed}, or {builtin, name, facts} while it is to be
 // brought. Drawn with textContent only.
 
-import { make } from "../services/dom.js";
+import { button, make } from "../services/dom.js";
 
 export function mount({ element, props, trigger, watch }) {
   const find = (selector) => element.querySelector(selector);
   let open = null; // the row whose menu is open: {sha256, mode: "menu" | "rename" | "remove"}
-
-  function button(text, className, act) {
-    const made = make("button", className, text);
-    made.type = "button";
-    made.addEventListener("click", act);
-    return made;
-  }
 
   const close = () => show(null);
   function show(next) {

@@ -1,3 +1,4 @@
+// @ts-check
 // Who this browser is, on a page that strangers share: a key that it makes up itself and sends along with every request
 // to this page. The server keeps only its hash. Keys to look at others' runs come with links, as ?run=…&look=….
 (() => {
@@ -30,7 +31,10 @@
   }
 
   let token = kept(KEY);
-  if (!/^[\w-]{43}$/.test(token || "")) keep(KEY, (token = invented()));
+  if (!/^[\w-]{43}$/.test(token || "")) {
+    token = invented();
+    keep(KEY, token);
+  }
 
   let looks = (kept(LOOKS) || "").split(" ").filter(Boolean);
   const asked = new URLSearchParams(location.search);
@@ -41,7 +45,7 @@
   }
 
   const before = window.fetch;
-  window.fetch = (resource, options) => {
+  window.fetch = (/** @type {any} */ resource, options) => {
     const url = new URL(resource.url || resource, location.href);
     if (url.origin !== location.origin) return before(resource, options);
     const headers = new Headers(options?.headers || resource.headers);

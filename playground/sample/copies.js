@@ -1,8 +1,16 @@
 // @ts-check
 // Copies in a shaded text. value: {stamp, said, rows, spans}, or null; spans are underlined in the text itself.
 
-import { texts } from "../components/text_view/texts.js";
+import { textEvents, texts } from "../components/text_view/texts.js";
 import { make } from "../services/dom.js";
+
+const OPENING_MS = 100; // until an opened fold can be seen
+const checks = new Set();
+
+/** Looks for copies where the fold was opened, or `anew` once the training text has arrived. */
+export function recheck({ anew = false }) {
+  setTimeout(() => checks.forEach((check) => void check({ anew })), OPENING_MS);
+}
 
 export function mount({ element, props, trigger, watch }) {
   const [root, said, table, body] = [".copies", ".said", "table", "tbody"].map((name) => element.querySelector(name));
@@ -19,7 +27,10 @@ export function mount({ element, props, trigger, watch }) {
     clearTimeout(resting);
     if (!seen()) return;
     const now = read();
-    if (!now?.finished) return (said.textContent = "Waiting for the text.");
+    if (!now?.finished) {
+      said.textContent = "Waiting for the text.";
+      return;
+    }
     if (now.stamp === asked) return;
     resting = setTimeout(() => {
       asked = now.stamp;
@@ -45,13 +56,13 @@ export function mount({ element, props, trigger, watch }) {
     texts[place].underline(value.spans);
   }
 
-  document.addEventListener("nano:text", ({ detail }) => {
-    if (detail.place !== place) return;
+  textEvents.subscribe(({ drawn }) => {
+    if (drawn !== place) return;
     draw();
     check();
-  });
-  document.addEventListener("nano:copies", ({ detail }) => {
-    if (detail?.anew) asked = null;
+  }, "drawn");
+  checks.add(({ anew }) => {
+    if (anew) asked = null;
     check();
   });
   watch("value", draw);

@@ -1,4 +1,4 @@
-"""Is it copying? The longest verbatim copies underlined, with held-out text as a control. Part of Sample."""
+"""Is it copying?, a fold of the Sample tab: passages copied from the training text, with held-out text as a control."""
 
 from __future__ import annotations
 
@@ -14,16 +14,25 @@ from nanollm.data.corpus import split
 from nanollm.errors import InputError
 from nanollm.explain.memorization import MIN_LENGTH, Memorization, TrainingText, memorization
 from playground.components import text_fetch
+from playground.components.factory import browser_call, component
 from playground.context import Context
 from playground.handlers import MULTIPLE, error_message
-from playground.sample.copies import copies
+from playground.sample import sentences
 from playground.selection import parse_selection
 from playground.services.generation_request import MAX_PROMPT
 from playground.services.gradio_internals import event_data
 
-TEXTS = 2  # training texts kept ready to be searched: 8 bytes a character and their own
-UNKNOWN = "The text that this model learned from is not known here: there is nothing to compare with."
-LACKING = "The text that this model learned from is not here yet. Once it is, copies of it show here."
+TEMPLATE = """
+<div class="copies" data-place="{place}">
+  <p class="line said" aria-live="polite"></p>
+  <table hidden>
+    <caption>{caption}</caption>
+    <thead><tr><th scope="col">{length}</th><th scope="col">{this_text}</th><th scope="col">{control}</th></tr></thead>
+    <tbody></tbody>
+  </table>
+</div>
+"""
+CACHED_TEXTS = 2  # indexed training texts: 8 bytes per character in addition to the text
 
 
 @dataclass
@@ -34,31 +43,52 @@ class Parts:
 
 
 def layout(place: str) -> Parts:
-    with gr.Accordion("Is it copying?", open=False, elem_classes="fold", elem_id="copies-fold") as fold:
-        found = copies("sample-copies", place)
+    with gr.Accordion(sentences.COPYING_TITLE, open=False, elem_classes="fold", elem_id="copies-fold") as fold:
+        found = _copies("sample-copies", place)
         offer = text_fetch.layout("copies")
     return Parts(fold, found, offer)
 
 
+def _copies(elem_id: str, place: str) -> gr.HTML:
+    """Checks the shaded_text with the id `place` whenever that is finished and this component is visible.
+
+    It then triggers `check` with {"text", "prompt", "stamp"}, where `prompt` is the length of the prompt. The value is
+    None or {"stamp", "said": sentence, "rows": [[n, share of this text, share of held-out text], …], "spans": [[start,
+    end], …]}; the spans of the text are underlined.
+    """
+    length, this_text, control = sentences.COPIES_COLUMNS
+    return component(
+        "sample/copies.js",
+        TEMPLATE,
+        events=("check",),
+        elem_id=elem_id,
+        place=place,
+        caption=sentences.COPIES_CAPTION,
+        length=length,
+        this_text=this_text,
+        control=control,
+    )
+
+
 def wire(ctx: Context, parts: Parts) -> None:
-    @lru_cache(maxsize=TEXTS)
+    @lru_cache(maxsize=CACHED_TEXTS)
     def prepared(sha256: str, validation_fraction: float) -> tuple[TrainingText, str]:
-        text: Any = ctx.all_corpora.read(sha256)  # cut as its ids were when it was learned from
+        text: Any = ctx.all_corpora.read(sha256)  # split like the ids in training
         learned, held_out = split(text, validation_fraction)
         return TrainingText(learned), held_out
 
     def check(selection: Any, event: gr.EventData) -> dict[str, Any]:
-        asked = event_data(event)
-        stamp = asked.get("stamp")
+        request = event_data(event)
+        stamp = request.get("stamp")
         try:
             run, _ = ctx.models.find(*parse_selection(selection))
             if not run.corpus:
-                raise InputError(UNKNOWN)
+                raise InputError(sentences.UNKNOWN_CORPUS)
             if missing_builtin(ctx.all_corpora, run.corpus["sha256"]):
-                raise InputError(LACKING)
-            prompt, written = _written(asked)
+                raise InputError(sentences.MISSING_CORPUS)
+            prompt, generated = _generated(request)
             training, held_out = prepared(run.corpus["sha256"], run.train_config.validation_fraction)
-            return {"stamp": stamp, **_value(memorization(training, written, held_out), prompt)}
+            return {"stamp": stamp, **_value(memorization(training, generated, held_out), prompt)}
         except Exception as error:
             return {"stamp": stamp, "said": error_message(error), "rows": [], "spans": []}
 
@@ -66,36 +96,38 @@ def wire(ctx: Context, parts: Parts) -> None:
         check, ctx.selection, parts.copies, concurrency_id="copies", show_progress="hidden",
         api_visibility="private", **MULTIPLE,
     )  # fmt: skip
-    seen = "() => { setTimeout(() => document.dispatchEvent(new Event('nano:copies')), 100); }"
+    seen = browser_call("sample/copies.js", "recheck")
     parts.fold.expand(None, None, None, js=seen, api_visibility="private")
-    text_fetch.wire(ctx, parts.fetching, [ctx.selection])
-    again = "() => { document.dispatchEvent(new CustomEvent('nano:copies', { detail: { anew: true } })); }"
+    text_fetch.wire(ctx, parts.fetching)
+    again = browser_call("sample/copies.js", "recheck", anew="true")
     parts.fetching.offer.arrived(None, None, None, js=again, api_visibility="private")
 
 
-def _written(asked: dict[str, Any]) -> tuple[int, str]:
-    """Length of the prompt, and what was written after it. It comes from a browser."""
-    text, prompt = asked.get("text"), asked.get("prompt")
+def _generated(request: dict[str, Any]) -> tuple[int, str]:
+    """Return the length of the prompt and the generated text after it. Raises InputError for malformed requests."""
+    text, prompt = request.get("text"), request.get("prompt")
     if not isinstance(text, str) or not isinstance(prompt, int) or not 0 <= prompt <= len(text) <= 2 * MAX_PROMPT:
-        raise InputError("There is no text to look for: let the model write some.")
+        raise InputError(sentences.NO_TEXT)
     return prompt, text[prompt:]
 
 
 def _value(found: Memorization, prompt: int) -> dict[str, Any]:
-    usual = found.control_novelty()
+    control = found.control_novelty()
     spans = [[prompt + copy.start, prompt + copy.start + copy.length] for copy in found.text.copies]
-    rows = [[str(n), _share(share), _share(usual[n])] for n, share in found.text.novelty.items()]
-    return {"said": said(found), "rows": rows, "spans": spans}
+    rows = [[str(n), _share(share), _share(control[n])] for n, share in found.text.novelty.items()]
+    return {"said": _summary(found), "rows": rows, "spans": spans}
 
 
-def said(found: Memorization) -> str:
-    """The longest match, and what to make of it."""
-    longest, control = found.text.longest, found.control_longest()
-    beside = "" if math.isnan(control) else f" Real text that was held out: {control:.0f}."
-    share = float(found.text.covered.mean())
-    copied = f" Underlined, {_share(share)}: copies of at least {MIN_LENGTH}." if share else ""
-    return f"The longest stretch that stands word for word in the training text: {longest} characters.{beside}{copied}"
+def _summary(found: Memorization) -> str:
+    """Describe the longest copied passage, the control, and the share of copied text."""
+    control, share = found.control_longest(), float(found.text.covered.mean())
+    parts = [sentences.LONGEST_COPY.format(longest=found.text.longest)]
+    if not math.isnan(control):
+        parts.append(sentences.CONTROL.format(control=control))
+    if share:
+        parts.append(sentences.COVERED.format(share=_share(share), length=MIN_LENGTH))
+    return " ".join(parts)
 
 
 def _share(share: float) -> str:
-    return "–" if math.isnan(share) else f"{100 * share:.0f} %"
+    return "–" if math.isnan(share) else f"{share:.0%}"

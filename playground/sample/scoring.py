@@ -1,4 +1,4 @@
-"""Score my text: any text, as surprising as the chosen snapshot finds it. Part of Sample."""
+"""Score my text, a fold of the Sample tab: any text, colored by its surprisal for the chosen snapshot."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from playground.components.text import line
 from playground.components.text_view.shaded_text import shaded_text
 from playground.context import Context
 from playground.handlers import MULTIPLE, error_message, report_errors
+from playground.sample import sentences
 from playground.selection import parse_selection
 
-MOST = 5_000  # characters that are shown; each brings along what else could have stood there
-# Like all that looks inside, a text that was scored follows the time bar: at once where it is seen, else once it is.
+MAX_TEXT = 5_000  # characters; each is sent with its alternatives
+# Score again when the time bar moves: at once if the scored text is visible, else when it becomes visible.
 AGAIN = """() => void setTimeout(() => {
   const letter = document.querySelector("#score-shown .letters span");
   if (letter?.offsetParent) document.getElementById("score-button").click();
 }, 100)"""
-NOTE = "Paste a few lines: your own, the model's, or from a text that it has never seen."
 
 
 @dataclass
@@ -37,12 +37,12 @@ class Parts:
 
 
 def layout(panel: str) -> Parts:
-    with gr.Accordion("Score my text", open=False, elem_classes="fold", elem_id="score-fold") as fold:
-        text = gr.Textbox(label="Text", lines=3, max_lines=12, elem_id="score-text", elem_classes="mono")
-        score = gr.Button("Score this text", elem_id="score-button", scale=0)
+    with gr.Accordion(sentences.SCORE_TITLE, open=False, elem_classes="fold", elem_id="score-fold") as fold:
+        text = gr.Textbox(label=sentences.SCORE_INPUT, lines=3, max_lines=12, elem_id="score-text", elem_classes="mono")
+        score = gr.Button(sentences.SCORE_BUTTON, elem_id="score-button", scale=0)
         problem, drop = problem_row("score")
         about = line("score-about")
-        shown = shaded_text("score-shown", "Your text, shaded by surprise", panel=panel, note=NOTE)
+        shown = shaded_text("score-shown", sentences.SCORE_LABEL, panel=panel, note=sentences.SCORE_NOTE)
     return Parts(fold, text, score, problem, drop, shown, about)
 
 
@@ -55,13 +55,13 @@ def wire(ctx: Context, parts: Parts) -> None:
         loaded = ctx.models.get(*parse_selection(selection))
         text = text if isinstance(text, str) else ""
         try:
-            loaded.tokenizer.encode(text)  # an unknown character is named even where it would not be shown
-            scores = score_text(loaded, text[:MOST])
+            loaded.tokenizer.encode(text)  # reports unknown characters even beyond MAX_TEXT
+            scores = score_text(loaded, text[:MAX_TEXT])
         except InputError as error:
             unknown = bool(loaded.tokenizer.unknown(text))
             return gr.skip(), "", error_message(error), gr.Button(visible=unknown)
-        about = told(scores.bits_per_character, len(text))
-        return scored_value(loaded, text[:MOST], scores), about, "", gr.Button(visible=False)
+        about = _summary(scores.bits_per_character, len(text))
+        return scored_value(loaded, text[:MAX_TEXT], scores), about, "", gr.Button(visible=False)
 
     parts.score.click(
         score,
@@ -69,15 +69,16 @@ def wire(ctx: Context, parts: Parts) -> None:
         [parts.shown, parts.about, parts.problem, parts.drop],
         **ctx.generation_concurrency,
         show_progress="hidden",
-        trigger_mode="always_last",  # another moment may come while one is scored
+        trigger_mode="always_last",  # the step may change while a text is scored
         api_visibility="private",
     )
-    for moment in (ctx.selection.change, ctx.tab.change, parts.fold.expand):
-        moment(None, js=AGAIN, api_visibility="private", **MULTIPLE)
+    for event in (ctx.selection.change, ctx.tab.change, parts.fold.expand):
+        event(None, js=AGAIN, api_visibility="private", **MULTIPLE)
     wire_drop(ctx, parts.text, parts.drop, "score-button")
 
 
-def told(bits: float, length: int) -> str:
-    """What a text costs, as a number of choices and in nats."""
-    first = f" Shown and counted: the first {MOST:,} of {length:,} characters." if length > MOST else ""
-    return f"As hard as choosing among {2**bits:.1f} characters each time: a loss of {bits * math.log(2):.2f}.{first}"
+def _summary(bits: float, length: int) -> str:
+    """Describe a score as perplexity and as a loss in nats."""
+    summary = sentences.SCORE.format(perplexity=2**bits, loss=bits * math.log(2))
+    truncated = sentences.SCORE_TRUNCATED.format(limit=MAX_TEXT, length=length) if length > MAX_TEXT else ""
+    return f"{summary} {truncated}".rstrip()

@@ -1,8 +1,7 @@
 // @ts-check
 // Small helpers that build DOM nodes. Text goes through textContent only: titles and texts come from other people.
 
-/** The slots of the palette: runs beyond them repeat its colours with dashed lines. */
-const COLOURS = 5;
+import { constants } from "./constants.js";
 
 /**
  * @param {string} tag
@@ -24,8 +23,8 @@ export function dot(run) {
 }
 
 export function paint(made, run) {
-  made.style.setProperty("--run", run ? `var(--run-${(run.slot % COLOURS) + 1})` : "transparent");
-  made.classList.toggle("dashed", Boolean(run) && run.slot >= COLOURS);
+  made.style.setProperty("--run", run ? `var(--run-${(run.slot % constants.colours) + 1})` : "transparent");
+  made.classList.toggle("dashed", Boolean(run) && run.slot >= constants.colours);
 }
 
 export function button(text, className, act) {

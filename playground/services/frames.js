@@ -1,51 +1,103 @@
 // @ts-check
-// Frames: finished answers, kept in the browser, so that a text follows the time bar without waiting.
+// The one cache of frames: what a view shows at one snapshot. Frames of nearby snapshots are fetched ahead, so that the
+// time bar moves without waiting for the server.
 
-const LENGTH = 400; // characters of a frame, as in playground/services/frames.py
-const MOST = 200;
-const NAMES = ["run", "step", "prompt", "kept", "temperature", "top_k", "max_length", "seed"];
-const kept = new Map(); // by question, the least recently used first
-const underWay = new Map();
-const rounds = {}; // which list is being fetched for each text
+import { constants } from "./constants.js";
 
-export const key = (question) => JSON.stringify(NAMES.map((name) => question[name] ?? ""));
-export const short = (question) => ({ ...question, max_length: Math.min(question.max_length, LENGTH) });
+/**
+ * @typedef {{ key: string, fetch: () => Promise<any> }} FrameRequest
+ */
 
-export function get(question) {
-  const name = key(short(question));
-  const found = kept.get(name);
-  if (found && kept.delete(name)) kept.set(name, found);
-  return found;
-}
+const CAPACITY = 24_000_000; // characters of cached frames
 
-export function keep(value) {
-  const name = key(value.question);
-  if (name !== key(short(value.question))) return;
-  kept.set(name, value);
-  if (kept.size > MOST) kept.delete(kept.keys().next().value);
-}
+/**
+ * A least-recently-used cache with a budget of characters.
+ * @param {number} [capacity]
+ */
+export function createFrames(capacity = CAPACITY) {
+  const cached = new Map(); // key → { frame, size }, the least recently used first
+  const underWay = new Map(); // key → promise of a frame
+  const rounds = new Map(); // owner → its latest prefetch
+  let total = 0;
 
-// A question that is on its way already is not asked twice.
-export function fetched(question, fetch) {
-  const name = key(question);
-  if (!underWay.has(name)) {
-    underWay.set(
-      name,
-      fetch(question)
+  function remove(key) {
+    total -= cached.get(key)?.size ?? 0;
+    cached.delete(key);
+  }
+
+  /** @param {string} key */
+  function get(key) {
+    const found = cached.get(key);
+    if (!found) return undefined;
+    cached.delete(key);
+    cached.set(key, found);
+    return found.frame;
+  }
+
+  /**
+   * @param {string} key
+   * @param {any} frame
+   * @param {number} size in characters
+   */
+  function keep(key, frame, size) {
+    remove(key);
+    cached.set(key, { frame, size });
+    total += size;
+    while (total > capacity && cached.size > 1) remove(cached.keys().next().value);
+  }
+
+  function fetchOnce({ key, fetch }) {
+    if (!underWay.has(key)) {
+      const fetched = fetch()
         .catch(() => null)
-        .finally(() => underWay.delete(name)),
-    );
+        .finally(() => underWay.delete(key));
+      underWay.set(key, fetched);
+    }
+    return underWay.get(key);
   }
-  return underWay.get(name);
+
+  /**
+   * Fetches missing frames one after the other, until the same owner asks for others. A frame that the server refuses
+   * is left out: asking for it directly gives the reason.
+   * @param {string} owner
+   * @param {FrameRequest[]} requests in the order in which to fetch them
+   * @param {(frame: any) => number} sizeOf characters of a frame; 0 for an answer that is no frame
+   */
+  async function prefetch(owner, requests, sizeOf) {
+    const round = Symbol(owner);
+    rounds.set(owner, round);
+    for (const request of requests) {
+      if (cached.has(request.key)) continue;
+      const frame = await fetchOnce(request);
+      const size = frame ? sizeOf(frame) : 0;
+      if (size) keep(request.key, frame, size);
+      if (rounds.get(owner) !== round) return;
+    }
+  }
+
+  return { get, keep, prefetch };
 }
 
-// One after the other, until another list is wanted. What cannot be had is left out: asking for it will say why.
-export async function prefetch(place, questions, fetch) {
-  const round = (rounds[place] = Symbol(place));
-  for (const question of questions) {
-    if (get(question)) continue;
-    const value = await fetched(short(question), fetch);
-    if (value?.question) keep(value);
-    if (rounds[place] !== round) return;
-  }
+export const frames = createFrames();
+
+// Frames of generated text, keyed by the request that they answer.
+
+const FIELDS = ["run", "step", "prompt", "kept", "temperature", "top_k", "max_length", "seed"];
+
+export const textKey = (request) => JSON.stringify(FIELDS.map((field) => request[field] ?? ""));
+
+/** The request that a frame answers: a frame holds the beginning of a long text. */
+export const forFrame = (request) => ({
+  ...request,
+  max_length: Math.min(request.max_length, constants.frame_length),
+});
+
+export const textFrame = (request) => frames.get(textKey(forFrame(request)));
+
+export function keepText(frame) {
+  const key = textKey(frame.question);
+  if (key === textKey(forFrame(frame.question))) frames.keep(key, frame, textSize(frame));
 }
+
+export const textSize = (frame) =>
+  (frame?.pieces ?? []).reduce((sum, piece) => sum + piece.text.length + piece.scores.length, 0);

@@ -83,7 +83,7 @@ class Frames:
         return value
 
     def _key(self, request: GenerationRequest) -> Key:
-        """The request and the version of the snapshot's file. Raises InputError if the file is gone."""
+        """The request and the version of the snapshot's file. Raises InputError if the file does not exist."""
         return request, version(self._models.find(request.run, request.step)[1])
 
     def _store(self, key: Key, value: list[dict[str, Any]]) -> None:

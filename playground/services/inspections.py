@@ -179,7 +179,8 @@ class Inspections:
     def held_out(self, run: Run, loaded: LoadedModel) -> np.ndarray:
         """Return the validation split of the run's text as ids (N,) of the model's vocabulary.
 
-        Raises InputError if the text is gone, has characters that the model does not know, or has no such split.
+        Raises InputError if the text was deleted, has characters that the model does not know, or has no
+        validation split.
         """
         return self._held_out.get(run.id, lambda: self._read_held_out(run, loaded))
 

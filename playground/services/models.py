@@ -55,7 +55,7 @@ class Models:
 
 
 def version(snapshot: Snapshot) -> Version:
-    """Identify the current content of a snapshot's file. Raises InputError if the file is gone."""
+    """Identify the current content of a snapshot's file. Raises InputError if the file does not exist."""
     try:
         stat = snapshot.path.stat()
     except OSError:

@@ -1,6 +1,7 @@
 // @ts-check
 // The rows of the run catalogue, as the server sends them to the unseen component #run-feed.
 
+import { constants } from "./constants.js";
 import { createStore } from "./store.js";
 
 export const catalogue = createStore({ rows: [], received: false });
@@ -10,19 +11,11 @@ export const onRuns = (listener) => catalogue.subscribe(listener);
 export const runOf = (id) => runs().find((row) => row.id === id);
 export const stepsOf = (id) => runOf(id)?.steps ?? [];
 
-// A run's state as an icon and a word; colour never says it alone.
-const STATES = {
-  queued: ["◷", "queued"],
-  running: ["▸", "training"],
-  paused: ["‖", "paused"],
-  completed: ["✓", "finished"],
-  stopped: ["■", "stopped"],
-  failed: ["✕", "failed"],
-  diverged: ["✕", "diverged"],
-  lost: ["?", "lost"],
-  stalled: ["?", "stalled"],
-};
-export const state = (run) => STATES[run.state] || ["·", String(run.state)];
+/** A run's state as an icon and a word; colour never says it alone. @type {(run: { state: string }) => [string, string]} */
+export function state(run) {
+  const { icon, word } = constants.run_states[run.state] ?? { icon: "·", word: String(run.state) };
+  return [icon, word];
+}
 
 export function publish(rows) {
   document.body.dataset.runs = rows.length ? "some" : "none";

@@ -1,3 +1,4 @@
+// @ts-check
 // Runs before Gradio mounts the page: loads the page's modules from their own origin, under the content hash.
 window.nanollm = (() => {
   const load = (path) => import(new URL(`MODULE_ROOT${path}`, document.baseURI).href);

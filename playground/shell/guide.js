@@ -1,15 +1,16 @@
 // @ts-check
 // One line of guidance at a time. A step is done when somebody does it, wherever the thought came from.
 
-import { inside } from "../attention/inspection_store.js";
+import { headLabel, inspection } from "../attention/inspection_store.js";
+import { textEvents } from "../components/text_view/texts.js";
 import { onRuns, runs } from "../services/runs.js";
 import { keep, kept } from "../services/storage.js";
 
-export function mount({ element, watch }) {
+export function mount({ element }) {
   const box = element.querySelector(".guide");
   const words = box.querySelector("p");
   const STEPS = [
-    { id: "watch", tabs: ["sample"], done: ".time-bar .play", say: watch },
+    { id: "watch", tabs: ["sample"], done: ".time-bar .play", say: watchSentence },
     {
       id: "choose",
       tabs: ["sample"],
@@ -21,12 +22,12 @@ export function mount({ element, watch }) {
       id: "head",
       tabs: ["attention"],
       done: ".switches .part",
-      say: () => `Head ${inside.label(inside.held.head)} looks here. Switch it off: does it matter?`,
+      say: () => `Head ${headLabel(inspection.state.head)} looks here. Switch it off: does it matter?`,
     },
     { id: "guess", tabs: ["compare"], done: "#compare-write", say: guess },
   ];
 
-  function watch() {
+  function watchSentence() {
     const start = document.querySelector("#time-bar output")?.textContent.startsWith("step 0");
     return start
       ? "Step 0: this model has learned nothing. Press ▶."
@@ -53,7 +54,7 @@ export function mount({ element, watch }) {
   }
 
   function finish(...ids) {
-    ids.forEach((id) => done.add(id));
+    for (const id of ids) done.add(id);
     keep("guide", JSON.stringify([...done]));
     draw();
   }
@@ -71,13 +72,12 @@ export function mount({ element, watch }) {
     const target = event.target instanceof Element ? event.target : null;
     for (const step of STEPS) if (!done.has(step.id) && target?.closest(step.done)) finish(step.id);
   });
-  document.addEventListener(
-    "nano:look",
-    ({ detail }) => detail?.entry && detail.place === "sample-text" && !done.has("choose") && finish("choose"),
-  );
+  textEvents.subscribe(({ looked }) => {
+    if (looked.entry && looked.place === "sample-text" && !done.has("choose")) finish("choose");
+  }, "looked");
   box.querySelector("button").addEventListener("click", () => finish(...STEPS.map((step) => step.id)));
   new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["data-tab", "data-runs"] });
-  inside.on("head", draw);
+  inspection.subscribe(draw, "head");
   onRuns(draw);
   draw();
 }

@@ -1,8 +1,13 @@
 // @ts-check
 // What style sheets know of the page: theme, open tab, and whether the list of runs is open on a small screen.
 
+import { selection } from "../services/selection.js";
 import { keep, kept } from "../services/storage.js";
+import { createStore } from "../services/store.js";
 import { remember } from "./url.js";
+
+/** The open tab ("" until the server has answered), and the selection with which it was opened. */
+export const page = createStore({ tab: "", openedWith: { run: null, step: null } });
 
 export const preferred = () => kept("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 
@@ -20,6 +25,8 @@ export function toggleTheme() {
 export function opened({ tab }) {
   document.body.dataset.tab = tab;
   remember({ tab });
+  const { run, step } = selection.state;
+  page.set({ tab, openedWith: { run, step } });
 }
 
 export function sheet(open) {

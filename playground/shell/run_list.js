@@ -1,47 +1,25 @@
 // @ts-check
-// value: the chosen run's id. Drawn with textContent only.
+// Lists the runs of the catalogue and marks the selected one.
 
-import { dot, make } from "../services/dom.js";
+import { button, dot, make } from "../services/dom.js";
+import { age, ordinal } from "../services/format.js";
 import { onRuns, runs, state } from "../services/runs.js";
+import { selection } from "../services/selection.js";
 import { sheet } from "./page_state.js";
 
-export function mount({ element, props, trigger, watch }) {
+export function mount({ element, trigger }) {
   const list = element.querySelector("ul");
   const none = element.querySelector(".none");
   let open = null; // the run whose menu is open: {id, mode: "menu" | "rename" | "remove"}
 
-  function age(created) {
-    const seconds = Math.max(0, Date.now() / 1000 - created);
-    if (seconds < 90) return "just now";
-    if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-    if (seconds < 129600) return `${Math.round(seconds / 3600)} h`;
-    return `${Math.round(seconds / 86400)} days`;
-  }
-
   const loss = (row) => (row.loss === null ? "" : row.loss.toFixed(2));
-
-  // 1st, 2nd, 3rd, 4th, … 11th, … 21st
-  function ordinal(number) {
-    const teen = number % 100 > 10 && number % 100 < 20;
-    return `${number}${(!teen && ["th", "st", "nd", "rd"][number % 10]) || "th"}`;
-  }
 
   function facts(row) {
     const [icon, word] = state(row);
-    const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)} %` : "";
-    if (!row.mine && !row.shipped) return `looked at by its link · ${age(row.created)}`;
+    const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)}%` : "";
+    if (!row.mine && !row.shipped) return `looked at by its link · ${age(Date.now() / 1000 - row.created)}`;
     const place = row.state === "queued" && row.place ? `, ${row.place === 1 ? "next" : ordinal(row.place)}` : "";
-    return `${icon} ${word}${share}${place} · ${row.shipped ? "ours" : age(row.created)}`;
-  }
-
-  function button(text, className, act) {
-    const made = make("button", className, text);
-    made.type = "button";
-    made.addEventListener("click", (event) => {
-      event.stopPropagation();
-      act();
-    });
-    return made;
+    return `${icon} ${word}${share}${place} · ${row.shipped ? "ours" : age(Date.now() / 1000 - row.created)}`;
   }
 
   const close = () => show(null);
@@ -95,17 +73,17 @@ export function mount({ element, props, trigger, watch }) {
 
   // What a row's parts are made of. What else there is to say of a run is written into them.
   const key = (row) =>
-    JSON.stringify([row.title, row.slot, row.mine, row.id === props.value, open?.id === row.id && open.mode]);
+    JSON.stringify([row.title, row.slot, row.mine, row.id === selection.state.run, open?.id === row.id && open.mode]);
 
   function built(row) {
-    const made = make("li", row.id === props.value ? "chosen" : "");
+    const made = make("li", row.id === selection.state.run ? "chosen" : "");
     made.dataset.run = row.id;
     made.dataset.key = key(row);
     const pick = button("", "pick", () => {
       trigger("pick", { run: row.id });
       sheet(false);
     });
-    if (row.id === props.value) pick.setAttribute("aria-current", "true");
+    if (row.id === selection.state.run) pick.setAttribute("aria-current", "true");
     const words = make("span", "words");
     words.append(make("span", "title", row.title), make("span", "facts"));
     pick.append(dot(row), words, make("span", "loss"));
@@ -136,7 +114,8 @@ export function mount({ element, props, trigger, watch }) {
     const more = document.activeElement?.classList.contains("more");
     const items = rows.map(item);
     for (const one of Array.from(list.children)) if (!items.includes(one)) one.remove();
-    items.forEach((one, i) => one === list.children[i] || list.insertBefore(one, list.children[i] ?? null));
+    for (const [i, one] of items.entries())
+      if (one !== list.children[i]) list.insertBefore(one, list.children[i] ?? null);
     if (list.contains(document.activeElement)) return;
     if (focused) list.querySelector(`li[data-run="${CSS.escape(focused)}"] ${more ? ".more" : ".pick"}`)?.focus();
   }
@@ -144,7 +123,7 @@ export function mount({ element, props, trigger, watch }) {
   element.addEventListener("keydown", (event) => {
     if (event.key === "Escape" && open) close();
   });
-  watch("value", draw);
+  selection.subscribe(draw, "run");
   onRuns(draw);
   setInterval(draw, 30000);
   draw();

@@ -17,7 +17,7 @@ TEMPLATE = f"""
 
 
 def run_list() -> gr.HTML:
-    """The list of all runs. Its value is the id of the selected run, which it marks.
+    """The list of all runs, which marks the selected one.
 
     Fires `pick` when the user selects a run, `rename` and, after confirmation, `remove`. The EventData carries `run`,
     and `title` for rename.

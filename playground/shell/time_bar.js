@@ -1,11 +1,20 @@
 // @ts-check
-// value: {run, step}. Drawn with textContent only: titles are other people's words.
+// The time bar: which run, and which snapshot of it. value: {run, step}. The page's bar writes the selection that every
+// tab follows; the bars of Compare's columns (with a rank) follow the page's bar to the same share of their training.
 
-import { compare } from "../compare/compare.js";
+import { lineup } from "../compare/lineup.js";
 import { make, paint } from "../services/dom.js";
-import { glance as tell } from "../services/requests.js";
+import { number } from "../services/format.js";
 import { onRuns, runs, state } from "../services/runs.js";
+import { selection } from "../services/selection.js";
+import { atShare, nearest } from "../services/snapshots.js";
+import { page } from "./page_state.js";
 
+const SETTLE_MS = 140; // a dragged slider counts as moved once it rests
+const FRAME_MS = 900; // one snapshot of ▶
+const GONE_MS = 4000; // how long a run may be unknown before it counts as gone
+
+/** @param {import("../types.js").Component} component */
 export function mount({ element, props, watch }) {
   const bar = element.querySelector(".time-bar");
   const select = bar.querySelector("select");
@@ -17,10 +26,6 @@ export function mount({ element, props, watch }) {
   const label = bar.querySelector("output");
 
   const rank = bar.dataset.rank === "" ? null : Number(bar.dataset.rank); // among the columns of Compare
-
-  const SETTLE_MS = 140; // a dragged slider speaks up once it rests
-  const FRAME_MS = 900; // one snapshot of ▶
-  const GONE_MS = 4000; // how long a run may be unknown before it counts as gone
   let newest = null; // the newest step drawn, to tell whether the slider stood on it
   let settling = 0;
   let playing = 0;
@@ -29,19 +34,20 @@ export function mount({ element, props, watch }) {
   const chosen = () => props.value || { run: null, step: null };
   const run = () => runs().find((row) => row.id === chosen().run);
   const steps = () => run()?.steps || [];
-  const last = () => (steps().length ? steps()[steps().length - 1] : null);
+  const last = () => steps().at(-1) ?? null;
 
+  function announce(motion, { run, step } = chosen()) {
+    if (rank === null) selection.set({ run, step, motion });
+  }
+
+  // The value comes first: what a subscriber asks the server for is about the new selection.
   function choose(runId, step) {
     const now = chosen();
     if (now.run === runId && now.step === step) return;
-    glance(runId, step);
     props.value = { run: runId, step };
     draw();
+    announce(playing ? "play" : "rest");
   }
-
-  // Where the bar has come to, and whether ▶ only passes by: what is here already is shown at once, what comes late from
-  // elsewhere is not.
-  const glance = (runId, step) => tell(bar.dataset.text, runId, step, Boolean(playing));
 
   function index() {
     const at = steps().indexOf(chosen().step);
@@ -51,7 +57,7 @@ export function mount({ element, props, watch }) {
   function stepWord(i) {
     const step = steps()[i];
     if (step === undefined) return "no snapshot yet";
-    return `step ${step.toLocaleString("en")}${i === run().best ? " ★" : ""}`;
+    return `step ${number(step)}${i === run().best ? " ★" : ""}`;
   }
 
   function drawOptions() {
@@ -60,16 +66,11 @@ export function mount({ element, props, watch }) {
       .join("\n");
     if (select.dataset.known !== known) {
       select.dataset.known = known;
-      select.replaceChildren(
-        ...runs().map((row) => {
-          const option = make("option", "", row.title);
-          option.value = row.id;
-          return option;
-        }),
-      );
+      const options = runs().map((row) => Object.assign(make("option", "", row.title), { value: row.id }));
+      select.replaceChildren(...options);
     }
-    select.value = run() ? run().id : "";
-    select.title = run() ? run().title : "";
+    select.value = run()?.id ?? "";
+    select.title = run()?.title ?? "";
   }
 
   function mark(className, text, i) {
@@ -96,7 +97,11 @@ export function mount({ element, props, watch }) {
     word.title = row?.reason || "";
     paint(dot, row);
     clearTimeout(vanishing);
-    if (gone) vanishing = setTimeout(() => !run() && (word.textContent = "This run is no longer here."), GONE_MS);
+    if (gone) vanishing = setTimeout(sayGone, GONE_MS);
+  }
+
+  function sayGone() {
+    if (!run()) word.textContent = "This run is no longer here.";
   }
 
   function draw() {
@@ -114,39 +119,39 @@ export function mount({ element, props, watch }) {
     slider.setAttribute("aria-valuetext", label.textContent);
   }
 
-  // Nothing chosen yet: the newest run that can write (or whose turn it is in Compare), at its end. Where there are not so
-  // many, a run is compared with its own start.
+  // Nothing chosen yet: the newest run with a snapshot (or the one of this rank in Compare), at its end. Where there are
+  // fewer runs than columns, a run is compared with its own start.
   function begin() {
-    const ready = rank === null ? runs().filter((one) => one.steps.length) : compare.lineup();
+    const ready = rank === null ? runs().filter((one) => one.steps.length) : lineup(runs());
     const row = ready[Math.min(rank ?? 0, ready.length - 1)] || runs()[0];
     if (!row) return;
     const alone = (rank ?? 0) >= ready.length;
     choose(row.id, row.steps.length ? row.steps[alone ? 0 : row.steps.length - 1] : null);
   }
 
-  // New rows move the selection only if it stood on the newest snapshot (or had none yet), or stands on one that is gone.
+  // New rows move the selection only if it stood on the newest snapshot (or had none yet), or stands on a deleted one.
   function follow() {
     if (chosen().run === null) begin();
     const now = chosen();
     const row = run();
-    if (row && row.steps.length) {
+    if (row?.steps.length) {
       const stood = now.step === null || now.step === newest;
       if (stood && now.step !== last()) choose(row.id, last());
-      else if (!row.steps.includes(now.step)) choose(row.id, nearest(now.step));
+      else if (!row.steps.includes(now.step)) choose(row.id, nearest(steps(), now.step));
     }
     newest = last();
     draw();
   }
 
-  const nearest = (step) => steps().reduce((a, b) => (Math.abs(b - step) < Math.abs(a - step) ? b : a));
-
   function settle(i) {
     clearTimeout(settling);
     label.textContent = stepWord(i);
-    glance(run()?.id, steps()[i]);
+    const moved = { run: run()?.id ?? null, step: steps()[i] ?? null };
+    announce("drag", moved);
     settling = setTimeout(() => {
       settling = 0;
-      choose(run()?.id ?? null, steps()[i] ?? null);
+      if (moved.step === chosen().step) announce("rest");
+      choose(moved.run, moved.step);
     }, SETTLE_MS);
   }
 
@@ -156,7 +161,7 @@ export function mount({ element, props, watch }) {
     playing = 0;
     play.classList.remove("on");
     play.setAttribute("aria-label", "Play through training");
-    glance(chosen().run, chosen().step);
+    announce("rest");
   }
 
   function start() {
@@ -172,7 +177,7 @@ export function mount({ element, props, watch }) {
   select.addEventListener("change", () => {
     pause();
     const row = runs().find((one) => one.id === select.value);
-    choose(select.value, row && row.steps.length ? row.steps[row.steps.length - 1] : null);
+    choose(select.value, row?.steps.at(-1) ?? null);
     newest = last();
   });
   slider.addEventListener("input", () => {
@@ -181,12 +186,27 @@ export function mount({ element, props, watch }) {
   });
   play.addEventListener("click", () => (playing ? pause() : start()));
 
-  watch("value", () => {
+  // Another value from the server: announced once, at the snapshot that it comes to.
+  function receive() {
     newest = chosen().step === null ? null : last();
-    glance(chosen().run, chosen().step);
     follow();
-  });
+    const { run, step } = selection.state;
+    if (run !== chosen().run || step !== chosen().step) announce("rest");
+  }
+
+  let share = { run: null, share: null }; // how far the page's bar has come in its run's training
+
+  function followPage({ run: runId, step, motion }) {
+    if (motion === "drag") return;
+    const all = runs().find((row) => row.id === runId)?.steps ?? [];
+    const before = share;
+    share = { run: runId, share: all.length > 1 ? step / all.at(-1) : null };
+    const moved = share.run === before.run && share.share !== before.share && share.share !== null;
+    if (moved && page.state.tab === "compare" && run()) choose(run().id, atShare(steps(), share.share));
+  }
+
+  watch("value", receive);
   onRuns(follow);
-  if (chosen().run) glance(chosen().run, chosen().step);
-  follow();
+  if (rank !== null) selection.subscribe(followPage);
+  receive();
 }

@@ -8,7 +8,7 @@ from playground.components.factory import component
 from playground.shell import sentences
 
 TEMPLATE = f"""
-<div class="time-bar" data-rank="{{rank}}" data-text="{{text}}">
+<div class="time-bar" data-rank="{{rank}}">
   <p class="none">{sentences.NO_MODEL}</p>
   <label class="run">
     <i class="dot"></i><select aria-label="{sentences.RUN}{{where}}"></select><i class="caret" aria-hidden="true"></i>
@@ -24,23 +24,20 @@ TEMPLATE = f"""
 """
 
 
-def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: str = "", text: str = "") -> gr.HTML:
+def time_bar(elem_id: str = "time-bar", rank: int | None = None, elem_classes: str = "") -> gr.HTML:
     """A time bar. Its value is {"run": str | None, "step": int | None}.
 
     Fires `change` when the user moves it, and when a running training has a new snapshot while the bar stands on the
     newest one; otherwise new snapshots do not move it. Without a selection it selects the newest run or, with `rank`
-    (from 0), the run of that rank in Compare's lineup. While it is dragged, the shaded_text with the id `text` shows
-    cached frames.
+    (from 0), the run of that rank in Compare's lineup. The page's bar also writes the browser's selection store
+    (services/selection.js), which every tab subscribes to.
     """
-    constants = {"rank": "", "where": ""}
-    if rank is not None:
-        constants = {"rank": str(rank), "where": sentences.IN_COLUMN.format(column=rank + 1)}
     return component(
         "shell/time_bar.js",
         TEMPLATE,
         {"run": None, "step": None},
         elem_id=elem_id,
         elem_classes=elem_classes,
-        text=text,
-        **constants,
+        rank="" if rank is None else str(rank),
+        where="" if rank is None else sentences.IN_COLUMN.format(column=rank + 1),
     )

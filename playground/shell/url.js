@@ -2,11 +2,12 @@
 // The page's address: what it asked for, and what it holds now.
 
 import { catalogue, runOf, stepsOf } from "../services/runs.js";
+import { selection } from "../services/selection.js";
 
 const KEYS = ["tab", "run", "step", "layer", "head", "lens", "view", "prompt"];
 const LONGEST = 1000; // characters of one value
 
-export const asked = new URLSearchParams(location.search).get("prompt"); // what the page was opened with
+export const askedPrompt = new URLSearchParams(location.search).get("prompt"); // what the page was opened with
 
 // Keep values in the address; empty ones are left out. Until the server has read the address, it stays as it came.
 let early = {};
@@ -38,10 +39,9 @@ export function link() {
 }
 
 // The newest snapshot is left out of the address: who opens it again follows the run in training.
-export function chose({ selection: { run, step } }) {
-  remember({ run, step: step === stepsOf(run).at(-1) ? null : step });
-  return run;
-}
+selection.subscribe(({ run, step, motion }) => {
+  if (motion !== "drag") remember({ run, step: step === stepsOf(run).at(-1) ? null : step });
+});
 
 // A component's value, kept while its tab is open; the usual value is left out.
 export function linked({ name, value, usual, tab, open }) {

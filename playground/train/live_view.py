@@ -116,7 +116,7 @@ def update(ctx: Context, run_id: str | None, corpus: CorpusInfo, options: ChartO
     """Return the updates for the selected run, or None if the browser's stamp `before` is up to date.
 
     Without a run (None), or with a pretrained one of another text, shows the baselines of `corpus`: the lines that
-    await the curve of the user's own run. Raises InputError if the run is gone.
+    await the curve of the user's own run. Raises InputError if the run was deleted.
     """
     run = ctx.runs.get(run_id) if run_id else None
     if run is None or (run.read_only and run.corpus.get("sha256") != corpus.sha256):

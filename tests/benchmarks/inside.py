@@ -35,13 +35,13 @@ BUNDLED = ROOT / "data" / "raw" / "sample.txt"
 LIMITS = {"ranking": 10.0, "grid": 0.05}  # seconds
 VIEW = 1.0  # seconds, for all other views
 OFF = ["L1·H1", "L2·FF"]
-FRAME = "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inside.held.frame"
+FRAME = "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inspection.state.frame"
 GRID = """async () => {
-    const { inside } = await nanollm.load("attention/inspection_store.js");
+    const { inspection } = await nanollm.load("attention/inspection_store.js");
     const [layers, heads, size] = [6, 6, 128];
     const roots = Uint8Array.from({ length: (layers * heads * size * (size + 1)) / 2 }, () => 256 * Math.random());
     const [characters, brightest] = [Array(size).fill("a"), Array(layers * heads).fill(1)];
-    inside.put("frame", { stamp: "grid", layers, heads, size, roots, characters, brightest });
+    inspection.set({ frame: { stamp: "grid", layers, heads, size, roots, characters, brightest } });
     return Number(document.querySelector(".grid-canvas").dataset.milliseconds) / 1000;
 }"""
 
@@ -102,7 +102,7 @@ def _drawn(home: Path, chromium: str) -> list[float]:
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(f"{page.address}?tab=attention")
         tab.wait_for_function(
-            "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inside.held.frame"
+            "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inspection.state.frame"
         )
         seconds = [float(tab.evaluate(GRID)) for _ in range(6)]
         browser.close()

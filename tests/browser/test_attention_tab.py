@@ -27,15 +27,16 @@ TYPED = "<img src=x onerror=hurt=1> ${hurt=1}"
 TEXT = f"the cat sat on the mat, and the rat ran {TYPED} the cat.\n" * 40
 STEPS = (0, 10, 20)
 
-INSIDE = """(await nanollm.load("attention/inspection_store.js")).inside"""
-STEP = f"{INSIDE}.held.frame.step"
+INSPECTION = """(await nanollm.load("attention/inspection_store.js"))"""
+STEP = f"{INSPECTION}.inspection.state.frame.step"
 
 # The frame on show once more, from before its heads were ranked, as it comes from a server that is busy.
 LATE = """async () => {
-  const { held, show } = (await nanollm.load("attention/inspection_store.js")).inside;
+  const { inspection, showFrame } = await nanollm.load("attention/inspection_store.js");
+  const held = inspection.state;
   const weights = btoa(String.fromCharCode(...held.frame.roots));
   const effects = { of: {}, total: 0, said: "not ranked", stamp: held.frame.stamp };
-  show({ ...held.frame, weights, names: held.names, effects });
+  showFrame({ ...held.frame, weights, names: held.names, effects });
 }"""
 
 
@@ -171,7 +172,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
     tab.evaluate(LATE)
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
-    tab.wait_for_function(f"async () => Object.keys({INSIDE}.known('effects')).length === 4")
+    tab.wait_for_function(f"async () => Object.keys({INSPECTION}.knownOf('effects')).length === 4")
     expect(tab.locator("#attention-rank")).to_be_disabled()
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile(r"without it .*±"))
 
@@ -194,8 +195,8 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     # The snapshots beside it are here before the time bar has come to rest on one.
     late = tab.evaluate(cells)
     drag = f"""async (run) => {{
-      const {{ glance }} = await nanollm.load("services/requests.js");
-      glance('sample-text', run, 10);
+      const {{ selection }} = await nanollm.load("services/selection.js");
+      selection.set({{ run, step: 10, motion: "drag" }});
       return {STEP} === 10;
     }}"""
     tab.wait_for_function(drag, arg=page.store.list()[0].id)

@@ -199,7 +199,7 @@ class TestFetching:
         other.goto("?tab=compare&view=scored")
         expect(elsewhere.locator("#compare-fetch button")).to_have_text(OFFER)
         go_on.set()
-        expect(tab.locator("#sample-copies .said")).to_contain_text("The longest stretch that stands word for word")
+        expect(tab.locator("#sample-copies .said")).to_contain_text("copied word for word")
         expect(tab.locator("#copies-fetch button")).to_be_hidden()
         expect(elsewhere.locator("#compare-difference .letters span").first).to_be_visible()
         expect(elsewhere.locator("#compare-fetch button")).to_be_hidden()

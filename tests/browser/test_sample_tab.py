@@ -136,8 +136,8 @@ def frames_are_there(tab: Tab, run: Run) -> None:
     asked = {"run": run.id, "prompt": "the cat ", "kept": "", **DIALS}
     steps = [snapshot.step for snapshot in run.snapshots()]
     held = """async ([asked, steps]) => {
-      const { get } = await nanollm.load("services/frames.js");
-      return steps.every((step) => get({ ...asked, step }));
+      const { textFrame } = await nanollm.load("services/frames.js");
+      return steps.every((step) => textFrame({ ...asked, step }));
     }"""
     tab.wait_for_function(held, arg=[asked, steps])
 
@@ -237,12 +237,10 @@ def test_the_dials_move_the_coloured_bars_and_leave_the_grey_ones(tab: Tab, run:
     tab.wait_for_function("document.querySelectorAll('.alternatives .dialled')[1].style.width === '0%'")
     assert bars(tab, "model") == grey and bars(tab, "dialled")[0] == "100%"
     # Where the time bar stands is told more than once, on a busy machine seconds later: dials wait for Write.
-    late = """async (selection) => (await nanollm.load("services/requests.js")).follow({
-      place: "sample-text", tab: "sample", open: "sample", selection,
-      prompt: "the cat ", temperature: 2, top_k: 1, max_length: 400, seed: 42,
-    })"""
-    tab.evaluate(late, {"run": run.id, "step": run.snapshot().step})
-    assert tab.evaluate(f"async () => {SAMPLE}.question().temperature") == DIALS["temperature"]
+    tab.evaluate("""async () => (await nanollm.load("components/text_view/texts.js")).follow({
+      place: "sample-text", prompt: "the cat ", temperature: 2, top_k: 1, max_length: 400, seed: 42,
+    })""")
+    assert tab.evaluate(f"async () => {SAMPLE}.request().temperature") == DIALS["temperature"]
     assert not [url for url in asked if "queue/join" in url]
 
 

@@ -238,9 +238,9 @@ class TestShipping:
         fork = built.workshop.fork(nano, corpora=built.corpora, settings={}, queued=False)
         with pytest.raises(InputError, match="is queued"):
             build_pretrained([unfinished], root, built.corpora)
-        with pytest.raises(InputError, match="only those are shipped"):
+        with pytest.raises(InputError, match="choose a run of nano"):
             build_pretrained([sprint], root, built.corpora)
-        with pytest.raises(InputError, match="from the beginning"):
+        with pytest.raises(InputError, match="from scratch"):
             build_pretrained([fork], root, built.corpora)
         with pytest.raises(InputError, match="same preset"):
             build_pretrained([nano, nano], root, built.corpora)

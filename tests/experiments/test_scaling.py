@@ -132,17 +132,17 @@ class TestPrepare:
     def test_a_folder_that_holds_something_else_is_refused(self, store: RunStore, tmp_path: Path) -> None:
         prepare(store, TEXT, Plan(), store.root / "mine")
         for other in (Plan(num_steps_scale=0.5), Plan(seeds=(7,)), Plan(("nano",))):
-            with pytest.raises(InputError, match="name another"):
+            with pytest.raises(InputError, match="choose another name"):
                 prepare(store, TEXT, other, store.root / "mine")
-        with pytest.raises(InputError, match="name another"):
+        with pytest.raises(InputError, match="choose another name"):
             prepare(store, CorpusRef("other.txt", "cd" * 32, 50_000, 40), Plan(), store.root / "mine")
         (tmp_path / "thesis.txt").touch()
-        with pytest.raises(InputError, match="no experiment"):
+        with pytest.raises(InputError, match="not an experiment"):
             prepare(RunStore(tmp_path), TEXT, Plan(), tmp_path)
 
     def test_one_that_is_refused_leaves_nothing_behind(self, store: RunStore) -> None:
         short = CorpusRef("short.txt", "cd" * 32, 100, 40)  # enough for nano's window, too short for small's
-        with pytest.raises(InputError, match="too short"):
+        with pytest.raises(InputError, match="too few"):
             prepare(store, short, Plan())
         assert store.list() == [] and experiments(store.root) == []
 

@@ -129,8 +129,8 @@ for attempt in range(3):
 assert launcher._children == []
 assert run.status().state == "paused"
 assert (waiting.status().state, lost.status().state) == ("queued", "lost")
-assert waiting.status().reason == "It waits because its folder cannot be written: make it writable."
-assert lost.status().reason == "Its process ended, and its folder cannot be written: make it writable, then resume."
+assert waiting.status().reason == "The run cannot start because its folder is read-only: make it writable."
+assert lost.status().reason == "The worker process ended and the folder is read-only: make it writable, then resume."
 assert before == {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
 mount("-o", "remount,bind,rw", str(disk))
 assert waiting.status().reason == "" and "ended unexpectedly" in lost.status().reason

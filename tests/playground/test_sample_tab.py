@@ -24,7 +24,7 @@ from nanollm.runs.process.worker import work
 from nanollm.runs.store import Run
 from nanollm.train.checkpoint import LoadedModel, load_model
 from playground.context import Context
-from playground.sample.tab import _call, _write
+from playground.sample.tab import _generate, _python
 from playground.services.frames import FRAME_LENGTH, Frames
 from playground.services.generation import Generation, pack_scored, score_text
 from playground.services.generation_request import MAX_PROMPT, GenerationRequest
@@ -114,7 +114,7 @@ def test_a_text_in_pieces_is_the_text_of_the_core(loaded: LoadedModel) -> None:
 
 def test_every_update_says_whether_stop_can_be_pressed(ctx: Context, run: Run) -> None:
     """The page merges updates that come at once, and an earlier write's last one may come late: see streaming.py."""
-    *under_way, over = (update[4].interactive for update in _write(ctx, "visitor", {**ASKED, "run": run.id}))
+    *under_way, over = (update[4].interactive for update in _generate(ctx, "visitor", {**ASKED, "run": run.id}))
     assert all(under_way) and not over
 
 
@@ -149,7 +149,7 @@ def test_the_same_in_python_is_the_text_that_is_shown(
             pass
         shown = "".join(piece["text"] for piece in generation.value()[1:])
         monkeypatch.chdir(ctx.settings.home)
-        exec(_call(ctx, question), {})
+        exec(_python(ctx, question), {})
         assert capsys.readouterr().out == shown + "\n"
 
 

@@ -2,7 +2,8 @@
 // All heads of a model as thumbnails on one canvas, under one button each (so that keys and screen readers find them), each
 // with a bar for how much the model misses it. `value` is the chosen head, {layer, head}, counted from 1 as the labels are.
 
-import { inside } from "../inspection_store.js";
+import { constants } from "../../services/constants.js";
+import { headLabel, inspection, knownOf, rowRoots, validHead } from "../inspection_store.js";
 
 export function mount({ element, props, watch }) {
   const COLUMN = 312; // pixels that the heads of a layer share at least
@@ -11,7 +12,6 @@ export function mount({ element, props, watch }) {
   const GAP = 6;
   const LABEL = 18;
   const FRAME = 4; // around the sheet
-  const CLEAR = 2; // standard errors, as in playground/attention/views/ranking.py
   const PREVIEW = 176;
 
   const scroller = element.querySelector(".grid-scroll");
@@ -24,8 +24,8 @@ export function mount({ element, props, watch }) {
   let shade = null; // colour by root: 256 packed pixels
   let images = []; // one small canvas a head
 
-  const frame = () => inside.held.frame;
-  const chosen = () => inside.fitted(props.value);
+  const frame = () => inspection.state.frame;
+  const chosen = () => validHead(props.value);
   const colour = (token) => getComputedStyle(element).getPropertyValue(token).trim() || "#808080";
 
   function channels(token) {
@@ -50,7 +50,7 @@ export function mount({ element, props, watch }) {
     const pixels = pen.createImageData(size, size);
     const packed = new Uint32Array(pixels.data.buffer);
     for (let row = 0; row < size; row++) {
-      const roots = inside.roots(which, row);
+      const roots = rowRoots(which, row);
       for (let column = 0; column <= row; column++) packed[row * size + column] = shade[roots[column]];
     }
     pen.putImageData(pixels, 0, 0); // what lies ahead stays clear
@@ -69,11 +69,11 @@ export function mount({ element, props, watch }) {
 
   // How much the model misses a head, as a share of the most that it misses any; null until the heads are ranked.
   function importance(which) {
-    const effects = inside.known("effects");
+    const effects = knownOf("effects");
     const most = Math.max(...Object.values(effects).map(({ increase }) => increase), 1e-9);
-    const found = effects[inside.label(which)];
+    const found = effects[headLabel(which)];
     if (!found) return null;
-    const clear = found.error !== null && Math.abs(found.increase) > CLEAR * found.error;
+    const clear = found.error !== null && Math.abs(found.increase) > constants.clear_errors * found.error;
     return { ...found, clear, share: Math.max(found.increase, 0) / most };
   }
 
@@ -136,7 +136,7 @@ export function mount({ element, props, watch }) {
     made.setAttribute("role", "radio");
     made.dataset.layer = which.layer;
     made.dataset.head = which.head;
-    made.textContent = inside.label(which);
+    made.textContent = headLabel(which);
     Object.assign(made.style, {
       left: `${left}px`,
       top: `${top}px`,
@@ -158,7 +158,7 @@ export function mount({ element, props, watch }) {
     for (const made of buttons.children) {
       const which = headOf(made);
       const found = importance(which);
-      const name = inside.known("names")[inside.label(which)];
+      const name = knownOf("names")[headLabel(which)];
       const known = [name, found && missed(found)].filter(Boolean);
       made.title = known.join(", ");
       made.setAttribute("aria-label", [`Layer ${which.layer}, head ${which.head}`, ...known].join(", "));
@@ -173,7 +173,7 @@ export function mount({ element, props, watch }) {
       made.setAttribute("aria-checked", is);
       made.tabIndex = is ? 0 : -1;
     }
-    inside.put("head", { layer, head });
+    inspection.set({ head: { layer, head } });
   }
 
   function choose(which, focus) {
@@ -196,18 +196,18 @@ export function mount({ element, props, watch }) {
     stamp(preview.getContext("2d"), images[[...buttons.children].indexOf(made)], 0, 0, PREVIEW * 2);
     Object.assign(preview.style, { left: `${Math.max(0, beside)}px`, top: `${top}px` });
     preview.hidden = false;
-    inside.put("pointed", which);
+    inspection.set({ pointed: which });
   }
 
   function hidePreview() {
     if (preview.hidden) return;
     preview.hidden = true;
-    inside.put("pointed", null);
+    inspection.set({ pointed: null });
   }
 
   function refresh() {
     canvas.hidden = !frame();
-    note.textContent = frame() ? "" : inside.held.note || EMPTY;
+    note.textContent = frame() ? "" : inspection.state.note || EMPTY;
     note.hidden = Boolean(frame());
     hidePreview();
     layOut();
@@ -235,9 +235,9 @@ export function mount({ element, props, watch }) {
   buttons.addEventListener("pointerleave", hidePreview);
 
   watch("value", mark);
-  inside.on("frame", refresh);
-  inside.on("effects", paint);
-  inside.on("effects names", describe);
+  inspection.subscribe(refresh, "frame");
+  inspection.subscribe(paint, "effects");
+  inspection.subscribe(describe, "effects", "names");
   new ResizeObserver(() => frame() && !buttons.dataset.shape.endsWith(` ${side()}`) && refresh()).observe(scroller);
   new MutationObserver(paint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   refresh();

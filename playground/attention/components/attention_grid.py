@@ -27,7 +27,7 @@ GRID = """
 """
 TEXT = """
 <p class="text-caption" hidden aria-live="polite"></p>
-<div class="text-view" tabindex="0" hidden role="application" data-glances="{glances}"
+<div class="text-view" tabindex="0" hidden role="application"
   aria-label="The text: point at a character, or use the arrow keys, to see what it attends to"></div>
 """
 RANKING = """
@@ -50,13 +50,13 @@ def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
     )
 
 
-def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -> gr.HTML:
+def attention_text(*, elem_id: str, frame: Callable[[Any], Any]) -> gr.HTML:
     """The text; pointing at a character shades what it attends to in the head that is chosen in the grid.
 
     The value comes from `wire_format.pack_attention`, with the `stamp` and `step` of its snapshot and the known `names`
     and `effects` of its heads, or is {"note": sentence} for the grid. A page has one such component. While the time
-    bar whose text is `glances` is dragged, it shows the frames that it has already, and calls `frame` with {"run",
-    "step", "text"} for those of neighboring snapshots.
+    bar moves, it shows the frames that it has already, and calls `frame` with {"run", "step", "text"} for those of
+    neighboring snapshots.
     When the time bar stops, it triggers `ask` if a frame is missing, `turn` if only the views need an update (also
     during playback), and `whole` if the fold about the whole model is open.
     """
@@ -66,7 +66,6 @@ def attention_text(*, elem_id: str, glances: str, frame: Callable[[Any], Any]) -
         events=("ask", "turn", "whole"),
         elem_id=elem_id,
         functions=[frame],
-        glances=glances,
     )
 
 

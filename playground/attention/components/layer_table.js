@@ -2,8 +2,8 @@
 // What each layer would say: a row a layer, its likeliest characters shaded by how likely. A click picks a character.
 
 import { make } from "../../services/dom.js";
+import { glyph, percent } from "../../services/format.js";
 import { rove } from "../../shell/keyboard.js";
-import { inside } from "../inspection_store.js";
 
 export function mount({ element, props, trigger, watch }) {
   const table = element.querySelector("tbody");
@@ -12,11 +12,11 @@ export function mount({ element, props, trigger, watch }) {
 
   function cell({ character, share }, picked) {
     const made = make("td");
-    const button = make("button", "said", inside.glyph(character));
+    const button = make("button", "said", glyph(character));
     button.type = "button";
     button.dataset.character = character;
-    button.append(make("span", "share", inside.percent(share)));
-    button.setAttribute("aria-label", `${inside.glyph(character)}, ${inside.percent(share)}: share out its logit`);
+    button.append(make("span", "share", percent(share)));
+    button.setAttribute("aria-label", `${glyph(character)}, ${percent(share)}: share out its logit`);
     button.setAttribute("aria-pressed", character === picked);
     button.style.background = `color-mix(in srgb, var(--attention-to) ${(100 * share).toFixed(0)}%, var(--attention-from))`;
     if (share > 0.5) button.style.color = "var(--attention-from)";

@@ -2,24 +2,25 @@
 // The text, one of whose characters is chosen: `value` is its place, counted from 0; null: the last.
 
 import { make } from "../../services/dom.js";
-import { inside } from "../inspection_store.js";
+import { glyph } from "../../services/format.js";
+import { inspection } from "../inspection_store.js";
 
 export function mount({ element, props, watch }) {
   const text = element.querySelector(".text-view");
   const BREAK = "\n";
   let built = null;
 
-  const size = () => inside.held.frame?.size ?? 0;
+  const size = () => inspection.state.frame?.size ?? 0;
   const place = () => Math.min(Number.isInteger(props.value) ? props.value : size() - 1, size() - 1);
 
   function build() {
     text.hidden = !size();
-    const written = inside.held.frame?.characters.join("\u0000") ?? "";
+    const written = inspection.state.frame?.characters.join("\u0000") ?? "";
     if (written === built) return;
     const first = built === null;
     built = written;
     text.replaceChildren();
-    for (const [index, character] of (inside.held.frame?.characters ?? []).entries()) {
+    for (const [index, character] of (inspection.state.frame?.characters ?? []).entries()) {
       const letter = make(
         "span",
         character === BREAK || character === "\t" ? "sign" : "",
@@ -39,7 +40,7 @@ export function mount({ element, props, watch }) {
       letter.classList.toggle("ahead", index > place());
     }
     text.setAttribute("aria-valuenow", place());
-    text.setAttribute("aria-valuetext", `after ${inside.glyph(inside.held.frame?.characters[place()] ?? "")}`);
+    text.setAttribute("aria-valuetext", `after ${glyph(inspection.state.frame?.characters[place()] ?? "")}`);
   }
 
   function choose(index) {
@@ -66,6 +67,6 @@ export function mount({ element, props, watch }) {
     mark();
   }
   watch("value", mark);
-  inside.on("frame", refresh);
+  inspection.subscribe(refresh, "frame");
   refresh();
 }

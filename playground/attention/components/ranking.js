@@ -2,7 +2,7 @@
 // How far the ranking of the heads is, and what it says. The grid shows what it found, as the bars beside its thumbnails.
 // `value` is a ranking as it goes on, {of, total, said, stamp}; one that is known already comes with its frame.
 
-import { inside } from "../inspection_store.js";
+import { inspection } from "../inspection_store.js";
 
 export function mount({ element, props, watch }) {
   const progress = element.querySelector(".progress");
@@ -10,7 +10,7 @@ export function mount({ element, props, watch }) {
   const said = element.querySelector(".said");
 
   function draw() {
-    const { of = {}, total = 0, said: sentence = "" } = inside.held.effects ?? {};
+    const { of = {}, total = 0, said: sentence = "" } = inspection.state.effects ?? {};
     const done = Object.keys(of).length;
     progress.hidden = !total || done >= total;
     progress.setAttribute("aria-valuenow", total ? Math.round((100 * done) / total) : 0);
@@ -18,8 +18,8 @@ export function mount({ element, props, watch }) {
     said.textContent = sentence;
   }
 
-  watch("value", () => inside.put("effects", props.value));
-  if (props.value?.total) inside.put("effects", props.value);
-  inside.on("frame effects", draw);
+  watch("value", () => inspection.set({ effects: props.value }));
+  if (props.value?.total) inspection.set({ effects: props.value });
+  inspection.subscribe(draw, "frame", "effects");
   draw();
 }

@@ -3,7 +3,7 @@
 
 import { make } from "../../services/dom.js";
 import { rove } from "../../shell/keyboard.js";
-import { inside } from "../inspection_store.js";
+import { headLabel, inspection, validHead } from "../inspection_store.js";
 
 export function mount({ element, props, watch }) {
   const board = element.querySelector(".switches");
@@ -22,7 +22,7 @@ export function mount({ element, props, watch }) {
   }
 
   function build() {
-    const { frame } = inside.held;
+    const { frame } = inspection.state;
     note.hidden = Boolean(frame);
     const shape = frame ? `${frame.layers} × ${frame.heads}` : "";
     if (board.dataset.shape === shape) return;
@@ -46,7 +46,7 @@ export function mount({ element, props, watch }) {
 
   function mark() {
     const chosen = off();
-    const looking = inside.held.frame && inside.label(inside.fitted(inside.held.head));
+    const looking = inspection.state.frame && headLabel(validHead(inspection.state.head));
     for (const button of buttons()) {
       const { part: label } = button.dataset;
       const within = chosen.has(label.split("·")[0]); // a layer that is off takes its parts with it
@@ -74,6 +74,6 @@ export function mount({ element, props, watch }) {
     mark();
   }
   watch("value", mark);
-  inside.on("frame head", refresh);
+  inspection.subscribe(refresh, "frame", "head");
   refresh();
 }

@@ -21,8 +21,6 @@ from playground.context import Context
 from playground.handlers import UNQUEUED, error_message, report_errors
 from playground.services.inspections import View
 
-GLANCES = "sample-text"  # the name under which the time bar announces its position while it is dragged
-
 
 @dataclass
 class Parts:
@@ -43,10 +41,10 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     introduction("looking", sentences.ATTENTION_ABOUT, sentences.ATTENTION_CAUTION)
-    reading = attention_text(elem_id="attention-reading", glances=GLANCES, frame=_frame_function(ctx))
+    reading = attention_text(elem_id="attention-reading", frame=_frame_function(ctx))
     heatmap = plotly_chart(
         label=sentences.HEATMAP_LABEL, elem_id="attention-heatmap", height=560, square=True,
-        empty=sentences.HEATMAP_EMPTY, fill="heatmap",
+        empty=sentences.HEATMAP_EMPTY, fill="attention/figures.js:heatmap",
     )  # fmt: skip
     with gr.Row(elem_classes="footer-row"):
         save = gr.Button(sentences.SAVE_HTML, size="sm", elem_id="attention-save")
@@ -70,7 +68,12 @@ def _frame_function(ctx: Context) -> Any:
 
 def frame_value(ctx: Context, view: View, effects: dict[str, Any] | None) -> dict[str, Any]:
     """Return a value of the text view: the weights, and the names and effects of heads that are already known."""
-    return {**ctx.inspections.frame(view), "names": head_types.known_names(ctx, view), "effects": effects}
+    return {
+        **ctx.inspections.frame(view),
+        "run": view.run.id,
+        "names": head_types.known_names(ctx, view),
+        "effects": effects,
+    }
 
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:

@@ -58,7 +58,7 @@ def layout(ctx: Context) -> Parts:
     history_key = gr.Textbox(container=False, elem_id="attention-history-of", elem_classes="unseen")
     history = plotly_chart(
         label=sentences.HISTORY_LABEL, elem_id="attention-history", height=300, empty=sentences.HISTORY_EMPTY,
-        fill="history",
+        fill="attention/figures.js:history",
     )  # fmt: skip
     about = line("attention-history-about")
     return Parts(name, scores, all_names, history_key, about, history, python_fold("naming"))

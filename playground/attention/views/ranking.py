@@ -85,7 +85,7 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
         concurrency_limit=2,
     ).then(settle, inputs, outputs, **UNQUEUED)  # fmt: skip
     parts.cancel.click(cancel, None, None, api_visibility="private", queue=False)
-    text_fetch.wire(ctx, parts.fetching, [ctx.selection])
+    text_fetch.wire(ctx, parts.fetching)
 
 
 def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, Any]]:

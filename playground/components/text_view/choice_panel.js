@@ -2,8 +2,9 @@
 // What else could have stood there. value: {temperature, top_k}; the character comes from the text that is looked at.
 
 import { make } from "../../services/dom.js";
-import * as reading from "./probabilities.js";
-import { texts } from "./texts.js";
+import { finePercent, glyph, ordinal } from "../../services/format.js";
+import { shaped } from "./probabilities.js";
+import { textEvents, texts } from "./texts.js";
 
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
@@ -17,7 +18,7 @@ export function mount({ element, props, watch }) {
   const choosable = () => Boolean(texts[looked?.place]?.choose);
 
   function rows({ character, bits, rank, candidates }) {
-    const { all, of } = reading.shaped(looked.entry, dials().temperature, dials().top_k);
+    const { all, of } = shaped(looked.entry, dials().temperature, dials().top_k);
     const top = candidates.slice(0, MOST).map((one, i) => ({ ...one, before: 2 ** -one.bits, after: all[i] }));
     if (top.some((one) => one.character === character)) return top;
     return [...top, { character, before: 2 ** -bits, after: of(bits, rank) }];
@@ -37,16 +38,11 @@ export function mount({ element, props, watch }) {
     button.disabled = own || !choosable();
     const track = make("span", "shares");
     track.append(ink("model", before), ink("dialled", after));
-    const [was, is] = [reading.percent(before), reading.percent(after)];
-    button.append(
-      make("b", "", reading.glyph(character)),
-      track,
-      make("span", "share", was),
-      make("span", "share is", is),
-    );
+    const [was, is] = [finePercent(before), finePercent(after)];
+    button.append(make("b", "", glyph(character)), track, make("span", "share", was), make("span", "share is", is));
     button.setAttribute(
       "aria-label",
-      `${own ? "Stands here: " : choosable() ? "Choose " : ""}${reading.glyph(character)}, ${was} before, ${is} after`,
+      `${own ? "Stands here: " : choosable() ? "Choose " : ""}${glyph(character)}, ${was} before, ${is} after`,
     );
     button.addEventListener("click", ({ detail }) => {
       const text = texts[looked.place];
@@ -64,8 +60,8 @@ export function mount({ element, props, watch }) {
     root.classList.toggle("open", Boolean(entry));
     back.hidden = !Object.values(texts).some((text) => text.steps?.());
     if (!entry) return;
-    find(".glyph").textContent = reading.glyph(entry.character);
-    find(".said span").textContent = `${reading.percent(2 ** -entry.bits)}, ${reading.ordinal(entry.rank)} choice`;
+    find(".glyph").textContent = glyph(entry.character);
+    find(".said span").textContent = `${finePercent(2 ** -entry.bits)}, ${ordinal(entry.rank)} choice`;
     find(".said").title = `${entry.bits.toFixed(2)} bits`;
     const focused = Array.from(bars.children).findIndex((made) => made.contains(document.activeElement));
     bars.replaceChildren(...rows(entry).map(row));
@@ -73,11 +69,11 @@ export function mount({ element, props, watch }) {
     advice.textContent = choosable() ? "Choose another: the rest is written anew from there." : "";
   }
 
-  document.addEventListener("nano:look", ({ detail }) => {
-    if (detail.panel !== root.id) return;
-    looked = detail.entry ? detail : null;
+  textEvents.subscribe(({ looked: now }) => {
+    if (now.panel !== root.id) return;
+    looked = now.entry ? now : null;
     draw();
-  });
+  }, "looked");
   find(".close").addEventListener("click", () => {
     const text = texts[looked.place];
     text.look(null);

@@ -1,10 +1,10 @@
 // @ts-check
-// What is known of a scored character, read out of the packed pieces (components/shaded_text.py says how they lie) and
-// put into words; the same for every view of a text.
+// Unpacks the scores of a text (packed by playground/services/wire_format.py or shaded_text.py) and computes what
+// temperature and top-k make of them.
+
 const PARTS = 1024; // of a bit
 const NARROW = 256; // vocabularies up to here have ids of one byte
-const HOTTEST = 8; // bits from which on a character is shaded as strongly as can be
-const GLYPHS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
+const STRONGEST = 8; // bits of surprisal from which on the shading is strongest
 
 export function unpack({ text, scores }, vocabulary) {
   const characters = Array.from(text);
@@ -16,7 +16,11 @@ export function unpack({ text, scores }, vocabulary) {
   const ids = new (wide ? Uint16Array : Uint8Array)(buffer, numbers.byteLength, C);
   const counts = new Uint8Array(buffer, buffer.byteLength - N);
   const starts = [];
-  counts.reduce((start, count) => (starts.push(start), start + count), 0);
+  let start = 0;
+  for (const count of counts) {
+    starts.push(start);
+    start += count;
+  }
   const [bits, ranks, others] = [numbers.subarray(0, N), numbers.subarray(N, 2 * N), numbers.subarray(2 * N)];
   return { characters, bits, ranks, counts, starts, others, ids };
 }
@@ -37,7 +41,7 @@ export function shaped(entry, temperature, topK) {
   const likeliest = entry.candidates.map((candidate) => candidate.bits);
   const weight = (bits) => 2 ** ((likeliest[0] - bits) / temperature);
   if (!(temperature > 0))
-    return { all: likeliest.map((_, i) => (i ? 0 : 1)), of: (bits, rank) => (rank === 1 ? 1 : 0) };
+    return { all: likeliest.map((_, i) => (i ? 0 : 1)), of: (_bits, rank) => (rank === 1 ? 1 : 0) };
   const weights = likeliest.map((bits, i) => (i < topK ? weight(bits) : 0));
   const size = entry.vocabulary.length;
   const missing = Math.max(0, 1 - likeliest.reduce((sum, bits) => sum + 2 ** -bits, 0));
@@ -47,17 +51,4 @@ export function shaped(entry, temperature, topK) {
   return { all: weights.map((one) => one / total), of: (bits, rank) => (rank <= topK ? weight(bits) / total : 0) };
 }
 
-export function percent(probability) {
-  const hundred = 100 * probability;
-  if (hundred > 0 && hundred < 0.1) return "< 0.1 %";
-  return `${hundred === 0 || hundred >= 9.95 ? Math.round(hundred) : hundred.toFixed(1)} %`;
-}
-
-export function ordinal(n) {
-  const tens = n % 100;
-  const ending = tens > 10 && tens < 14 ? "th" : { 1: "st", 2: "nd", 3: "rd" }[n % 10] || "th";
-  return `${n.toLocaleString("en")}${ending}`;
-}
-
-export const glyph = (character) => GLYPHS[character] ?? character;
-export const heat = (bits) => Math.round(100 * Math.min(1, bits / HOTTEST));
+export const heat = (bits) => Math.round(100 * Math.min(1, bits / STRONGEST));

@@ -1,3 +1,0 @@
-// @ts-check
-/** Functions that complete a figure in the browser, by the name that a chart asks for. */
-export const fills = {};

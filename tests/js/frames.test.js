@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import test from "node:test";
+
+import { setConstants } from "../../playground/services/constants.js";
+import { createFrames, forFrame, keepText, textFrame, textKey, textSize } from "../../playground/services/frames.js";
+
+setConstants({ frame_length: 400 });
+
+const REQUEST = {
+  run: "nano",
+  step: 10,
+  prompt: "The ",
+  kept: "",
+  temperature: 0.8,
+  top_k: 40,
+  max_length: 1000,
+  seed: 1,
+};
+const delayed = (value) => new Promise((done) => setTimeout(done, 1, value));
+
+test("the least recently used frames leave when the budget is used up", () => {
+  const frames = createFrames(30);
+  frames.keep("a", "A", 10);
+  frames.keep("b", "B", 10);
+  frames.keep("c", "C", 10);
+  assert.equal(frames.get("a"), "A"); // now b is the least recently used
+  frames.keep("d", "D", 10);
+  assert.deepEqual(["a", "b", "c", "d"].map(frames.get), ["A", undefined, "C", "D"]);
+});
+
+test("a frame that is kept again counts once, and one above the budget is kept alone", () => {
+  const frames = createFrames(30);
+  for (let i = 0; i < 5; i++) frames.keep("a", i, 10);
+  frames.keep("b", "B", 20);
+  assert.equal(frames.get("a"), 4);
+  frames.keep("huge", "H", 100);
+  assert.deepEqual(["a", "b", "huge"].map(frames.get), [undefined, undefined, "H"]);
+});
+
+test("prefetch fetches what is missing, in order, and leaves out what is refused", async () => {
+  const frames = createFrames();
+  const fetched = [];
+  const request = (key) => ({
+    key,
+    fetch: async () => {
+      fetched.push(key);
+      if (key === "refused") throw new Error("no such snapshot");
+      return delayed(key.toUpperCase());
+    },
+  });
+  frames.keep("here", "HERE", 4);
+  await frames.prefetch("sample", ["near", "here", "refused", "far"].map(request), (frame) => frame.length);
+  assert.deepEqual(fetched, ["near", "refused", "far"]);
+  assert.equal(frames.get("near"), "NEAR");
+  assert.equal(frames.get("refused"), undefined);
+  assert.equal(frames.get("far"), "FAR");
+});
+
+test("a request that is under way is not sent twice", async () => {
+  const frames = createFrames();
+  let sent = 0;
+  const request = { key: "a", fetch: () => delayed(`answer ${++sent}`) };
+  await Promise.all(["sample", "attention"].map((owner) => frames.prefetch(owner, [request], () => 1)));
+  assert.equal(sent, 1);
+  assert.equal(frames.get("a"), "answer 1");
+});
+
+test("another prefetch of the same owner ends the earlier one; owners do not disturb each other", async () => {
+  const frames = createFrames();
+  const fetched = [];
+  const request = (key) => ({ key, fetch: () => delayed(key).finally(() => fetched.push(key)) });
+  const first = frames.prefetch("sample", ["a", "b", "c"].map(request), () => 1);
+  const other = frames.prefetch("attention", ["x", "y"].map(request), () => 1);
+  const second = frames.prefetch("sample", ["c"].map(request), () => 1);
+  await Promise.all([first, other, second]);
+  assert.deepEqual(fetched.sort(), ["a", "c", "x", "y"]);
+  assert.equal(frames.get("a"), "a", "what had arrived stays");
+});
+
+test("a text is found by what was asked for, up to the length of a frame", () => {
+  const frame = { question: forFrame(REQUEST), pieces: [{ text: "abc", scores: "0123456789" }] };
+  assert.equal(textSize(frame), 13);
+  keepText(frame);
+  assert.equal(textFrame(REQUEST), frame);
+  assert.equal(textFrame({ ...REQUEST, max_length: 500 }), frame);
+  for (const other of [{ step: 20 }, { prompt: "A " }, { seed: 2 }, { kept: "x" }, { max_length: 100 }]) {
+    assert.equal(textFrame({ ...REQUEST, ...other }), undefined);
+  }
+});
+
+test("a whole long text is no frame", () => {
+  const request = { ...REQUEST, run: "long" };
+  keepText({ question: request, pieces: [] });
+  assert.equal(textFrame(request), undefined);
+  assert.notEqual(textKey(request), textKey(forFrame(request)));
+});
