@@ -85,4 +85,4 @@ def test_without_a_limit_there_is_no_deadline(tmp_path: Path) -> None:
                 requests.check()
         else:
             requests.check()
-        assert requests.overdue is over
+        assert requests.time_limit_reached is over
