@@ -95,7 +95,7 @@ RANKED = (
     "Bars: how much the loss rises without each head, on {text}. "
     "Largest effect: {head}. Without it the loss changes by {increase}{error} nats."
 )
-NO_ERRORS = "On so little text, no effect can be told from noise."
+NO_ERRORS = "The text is too short: all effects are within the noise."
 WITHIN_NOISE = "Pale bars, {count} of {total}, are within the noise: no measurable effect."
 
 # Whole model

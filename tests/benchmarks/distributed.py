@@ -87,7 +87,7 @@ class TimedRanks(Ranks):
 
     def all_reduce_mean(self, tensors: Sequence[Tensor]) -> None:
         began = time.perf_counter()
-        super().average(tensors)
+        super().all_reduce_mean(tensors)
         self.seconds.append(time.perf_counter() - began)
         self.sizes.append(sum(tensor.numel() * tensor.element_size() for tensor in tensors))
 

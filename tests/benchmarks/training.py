@@ -264,9 +264,9 @@ def events() -> dict[str, dict[str, Any]]:
     results = {}
     for name, count in EVENT_STEPS.items():
         seconds: dict[str, list[float]] = defaultdict(list)
-        unchanged = Training._take
+        unchanged = Training._handle
 
-        def timed_take(
+        def timed_handle(
             self: Training, event: Event, unchanged: Any = unchanged, seconds: dict[str, list[float]] = seconds
         ) -> None:
             began = time.perf_counter()
@@ -274,7 +274,7 @@ def events() -> dict[str, dict[str, Any]]:
             kind = event.kind if isinstance(event, Checkpoint) else event.type
             seconds["snapshot" if kind == "best" else kind].append(time.perf_counter() - began)
 
-        with tempfile.TemporaryDirectory() as folder, mock.patch.object(Training, "_take", timed_take):
+        with tempfile.TemporaryDirectory() as folder, mock.patch.object(Training, "_handle", timed_handle):
             corpora, store = CorpusStore(Path(folder) / "corpora"), RunStore(Path(folder) / "checkpoints")
             corpus = corpora.list()[0]
             whole = make_configs(preset(name), corpus.vocab_size)

@@ -184,7 +184,7 @@ def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(come: Come, p
     expect(tab.locator("#train-doctor")).to_contain_text("learning rate is too high")
     visit.wait_until(lambda: not page.store.get(ill.id).status().active)
     tab.locator("#train-doctor button", has_text="Restart with learning rate 0.02").click()
-    expect(tab.locator("#train-state")).to_contain_text(re.compile("Training|Getting ready|in line|Finished"))
+    expect(tab.locator("#train-state")).to_contain_text(re.compile("Training|Preparing|in line|Finished"))
     mended = page.store.list()[0]
     assert mended.train_config.learning_rate == 0.02 and mended.train_config.num_steps == 30
     expect(tab.locator("#train-state")).to_contain_text("Finished")
@@ -227,7 +227,7 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(come: Come, page: Page) 
     expect(other.locator("body[data-tab=train]")).to_be_visible()
     expect(other.locator("#train-numbers")).to_be_in_viewport()
     expect(other.locator("#train-start")).to_be_hidden()
-    expect(other.locator("#train-new-run-hint")).to_contain_text("from the snapshot chosen above")
+    expect(other.locator("#train-new-run-hint")).to_contain_text("from the snapshot selected above")
     other.locator("#train-chart .chart-labels summary").tap()  # nothing hovers
     expect(other.locator("#train-chart .chart-labels li")).to_contain_text("chooses blindly among")
     expect(other.locator("#train-scale").get_by_text("X scale")).to_be_visible()
@@ -244,7 +244,7 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(come: Come, page: Page) 
 
 @pytest.mark.long
 def test_a_tick_is_small_whatever_is_looked_at(come: Come, page: Page) -> None:
-    """A long run that grows, nine others laid over it, Health open, and forty runs in the list."""
+    """A long run that grows, nine overlaid runs, the gradients open, and forty runs in the list."""
     others = [ready(page, TINY, f"a name that is not short, number {n}") for n in range(40)]
     long = ready(page, {**TINY, "num_steps": 100_000}, "long")
     for run in (*others[-MAX_OVERLAYS:], long):

@@ -329,7 +329,7 @@ def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context)
     ids, where = inside.judged_by(one)
     inside.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
     said = ranking.update(textless, one, None)[0]["said"]
-    assert "only the text above" in said and "no effect can be told from noise" in said
+    assert "only the text above" in said and "all effects are within the noise" in said
     assert ranking.update(textless, other, None)[0]["said"] == sentences.NOT_RANKED
     assert inside.meter(one)[0].truncated[-1] != inside.meter(other)[0].truncated[-1]  # of the same length
     assert inside.known_scores(one) is None

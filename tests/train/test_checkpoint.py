@@ -91,7 +91,7 @@ def test_a_checkpoint_with_the_old_names_of_settings_still_loads(tmp_path: Path,
         load_checkpoint(path, random_model(replace(config, qk_norm=not qk_norm)))
 
 
-def test_load_model_without_a_vocabulary_raises_an_error(tmp_path: Path) -> None:
+def test_load_model_rejects_a_file_without_a_vocabulary(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.safetensors", random_model(CONFIG), step=1)
     with pytest.raises(InputError, match="no vocabulary"):
         load_model(tmp_path / "a.safetensors")
