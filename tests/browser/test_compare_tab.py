@@ -23,6 +23,7 @@ from nanollm.train.checkpoint import load_model
 from tests.browser.conftest import Come
 from tests.conftest import ROOT
 from tests.serving import Page, serve
+from tests.speed import until
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}\n'
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n"
@@ -166,9 +167,15 @@ def test_stop_stops_all(tab: Tab) -> None:
     ask(tab, "the ", 5000)
     assert tab.evaluate(WRITE_AND_STOP)
     expect(tab.locator("#compare-stop")).to_be_disabled()
-    stopped = [shown(tab, column) for column in (1, 2, 3)]
-    tab.wait_for_timeout(700)
-    assert [shown(tab, column) for column in (1, 2, 3)] == stopped
+    stopped: list[str] = []
+
+    def unchanged() -> bool:
+        """Whether no character arrives for a second, so that updates sent before Stop have been received."""
+        stopped[:] = [shown(tab, column) for column in (1, 2, 3)]
+        tab.wait_for_timeout(1000)
+        return [shown(tab, column) for column in (1, 2, 3)] == stopped
+
+    until(unchanged)
     assert all(len(text) < len("the ") + 5000 for text in stopped)
 
 
@@ -360,6 +367,10 @@ def test_a_phone_needs_no_sideways_scrolling(come: Come, page: Page, view: str) 
         assert len({box["height"] for box in boxes if box}) == 1
         # The name stays in sight, under the time bar, while its text is scrolled through.
         tab.locator("#compare-2-text").evaluate("(text) => scrollBy(0, text.getBoundingClientRect().top - 160)")
-        tab.wait_for_timeout(200)
-        name, bar = (tab.locator(place).bounding_box() for place in ("#compare-2-model", "#time-bar"))
-        assert name and bar and name["y"] == pytest.approx(bar["y"] + bar["height"], abs=2)
+
+        def under_the_bar() -> bool:
+            tab.wait_for_timeout(100)
+            name, bar = (tab.locator(place).bounding_box() for place in ("#compare-2-model", "#time-bar"))
+            return bool(name and bar and name["y"] == pytest.approx(bar["y"] + bar["height"], abs=2))
+
+        until(under_the_bar)

@@ -104,7 +104,7 @@ def test_every_button_of_a_run(come: Come, page: Page) -> None:
     visit.slider().focus()
     tab.keyboard.press("Home")
     expect(tab.locator("#time-bar output")).to_contain_text("step 0")
-    tab.wait_for_timeout(300)
+    tab.wait_for_url(re.compile(r"[?&]step=0\b"))  # the slider selects a step only after it stops moving
     tab.locator("#train-fork").click()
     expect(state).to_contain_text(f"Continues “{first.title}” from step 0")
     visit.wait_until(lambda: page.store.list()[0].status().step > 0)
