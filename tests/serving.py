@@ -19,7 +19,7 @@ from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
 
-READY_SECONDS = 60.0
+READY_SECONDS = 300.0  # after this, the start counts as failed
 
 
 @dataclass
@@ -64,7 +64,7 @@ def serve(home: Path, *, public: bool = False, env: Mapping[str, str] | None = N
     finally:
         process.terminate()
         try:
-            process.wait(timeout=20)
+            process.wait(timeout=60)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()

@@ -154,7 +154,7 @@ class Reader:
                 assert not ended.code, f"{command}: {ended.code}"
 
     def _wait(self) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while any(run.status().active for run in self.store.list()) and time.monotonic() < deadline:
             self.launcher.advance()
             time.sleep(0.05)

@@ -47,7 +47,7 @@ def run(client: Client, page: Page) -> str:
     assert sum(count for _, count in text["frequencies"]) == len(TEXT)
     assert text["sha256"] in [t["sha256"] for t in client.predict(api_name="/texts")]
     started = client.predict(text["sha256"], "nano", QUICK, api_name="/start_run")
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 3000
     while page.store.get(started["run"]).status().state != "completed":
         assert time.monotonic() < deadline, page.store.get(started["run"]).status()
         time.sleep(0.2)
@@ -65,14 +65,14 @@ def test_a_sample_is_what_the_core_writes(client: Client, page: Page, run: str, 
     settings = {"max_length": 50, "temperature": 0.9, "top_k": 5, "seed": 7}
     job = client.submit(run, "the ", step, *settings.values(), api_name="/sample")
     loaded = load_model(page.store.get(run).snapshot(step).path)
-    assert job.result(timeout=60) == generate_text(loaded.model, loaded.tokenizer, "the ", **settings)
+    assert job.result(timeout=300) == generate_text(loaded.model, loaded.tokenizer, "the ", **settings)
     grown = job.outputs()
     assert all(later.startswith(earlier) for earlier, later in pairwise(grown))
 
 
 def test_two_samples_are_written_at_the_same_time(client: Client, run: str) -> None:
     jobs = [client.submit(run, "the ", None, 20_000, api_name="/sample") for _ in range(2)]
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 300
     while not all(job.outputs() for job in jobs):
         assert not any(job.done() for job in jobs), "neither waits until the other is whole"
         assert time.monotonic() < deadline
@@ -96,7 +96,7 @@ def test_a_score_is_what_the_core_reads(client: Client, page: Page, run: str) ->
 def test_models_that_are_compared_write_at_the_same_time(client: Client, page: Page, run: str) -> None:
     settings = {"max_length": 400, "temperature": 0.9, "top_k": 5, "seed": 7}
     job = client.submit([run, run], "the ", [0, 20], *settings.values(), api_name="/compare")
-    found = job.result(timeout=60)
+    found = job.result(timeout=300)
     assert found["caution"] == "" and [model["step"] for model in found["models"]] == [0, 20]
     for step, model in zip((0, 20), found["models"], strict=True):
         loaded = load_model(page.store.get(run).snapshot(step).path)

@@ -47,7 +47,7 @@ AT_ONCE = 10  # concurrently open sessions of a soak test
 REQUEST = dict(prompt="The ", max_length=300, temperature=0.8, top_k=40)
 CONFIG = "window.gradio_config = "  # precedes the configuration in the page
 FIRST_ADDRESS = int(IPv4Address("10.0.0.0"))  # of the first visitor
-TIMEOUT = httpx.Timeout(60.0)
+TIMEOUT = httpx.Timeout(120.0)
 
 
 class Measurements:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import Route, expect
+from playwright.sync_api import Route, TimeoutError, expect
 
 from nanollm.config import ModelConfig
 from nanollm.data.corpus import CorpusStore
@@ -20,6 +21,7 @@ from tests.browser.conftest import Come
 from tests.conftest import random_model
 from tests.planted import Planted
 from tests.serving import Page, serve
+from tests.speed import until
 
 TYPED = "<img src=x onerror=hurt=1> ${hurt=1}"
 TEXT = f"the cat sat on the mat, and the rat ran {TYPED} the cat.\n" * 40
@@ -77,6 +79,23 @@ def head(tab: Tab, label: str):
     return tab.locator("#attention-grid button", has_text=label)
 
 
+def point(tab: Tab, label: str, caption: str) -> None:
+    """Point at a head until its preview and the caption are shown.
+
+    A frame that arrives while the pointer does not move hides the preview, and on a busy machine a frame may arrive
+    after the text is shown. Moving the pointer shows the preview again.
+    """
+    shown = """(caption) => !document.querySelector("#attention-grid .grid-preview").hidden
+        && document.querySelector("#attention-reading .text-caption").textContent.includes(caption)"""
+    for _ in range(30):
+        tab.mouse.move(0, 0)
+        head(tab, label).hover()
+        with suppress(TimeoutError):
+            tab.wait_for_function(shown, arg=caption, timeout=2000)
+            return
+    raise AssertionError(f"pointing at {label} shows no preview, or not {caption!r}")
+
+
 def lens(tab: Tab, name: str) -> None:
     tab.locator("#attention-lens label", has_text=name).click()
 
@@ -109,9 +128,7 @@ def no_sideways(tab: Tab) -> None:
 def test_by_mouse(tab: Tab, page: Page) -> None:
     write(tab, TYPED)
     # Grid → head: pointing previews, a click chooses, the address keeps it.
-    head(tab, "L1·H2").hover()
-    expect(tab.locator("#attention-grid .grid-preview")).to_be_visible()
-    expect(tab.locator("#attention-reading .text-caption")).to_contain_text("L1·H2, from “}”")
+    point(tab, "L1·H2", "L1·H2, from “}”")
     head(tab, "L1·H2").click()
     tab.wait_for_url(re.compile("layer=1&head=2"))
 
@@ -135,14 +152,14 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     lens(tab, "Ablation")
     expect(tab.locator("#attention-cost")).to_contain_text("Nothing is switched off")
     tab.locator("[data-part='L1·H2']").click()
-    expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2 this text costs")
+    expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2, the loss on this text is")
     tab.locator("[data-part='L2']").click()
     expect(tab.locator("#attention-effects li")).to_have_count(3)
     expect(tab.locator("#attention-effects li.strong")).to_contain_text(re.compile(r"together.*±"))
     expect(tab.locator("#attention-writing .one")).to_have_count(2)
     expect(tab.locator("#attention-writing mark")).to_have_count(2)
     tab.locator("#attention-kind label", has_text="Zero").click()
-    expect(tab.locator("#attention-why")).to_contain_text("Silenced")
+    expect(tab.locator("#attention-why")).to_contain_text("Replaced by zero")
 
     # Time bar: at step 0 another model has the same parts switched off.
     before = tab.locator("#attention-cost").inner_text()
@@ -185,7 +202,13 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     tab.wait_for_function(drag, arg=page.store.list()[0].id)
     tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
     playing = f"async () => (document.querySelector('#time-bar .play').click(), {STEP})"
-    rests = f"async () => {STEP} > 0 && (document.querySelector('#time-bar .play').click(), true)"
+    # Pause as soon as the step has advanced. On a slow machine playback may have ended, and paused itself, before that.
+    rests = f"""async () => {{
+        if ({STEP} === 0) return false;
+        const play = document.querySelector("#time-bar .play");
+        if (play.classList.contains("on")) play.click();
+        return true;
+    }}"""
     with tab.expect_request(lambda request: "onerror" in (request.post_data or "")) as first:
         assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
         tab.wait_for_function(rests)
@@ -244,8 +267,7 @@ def test_by_keyboard(tab: Tab) -> None:
     for step in held:
         tab.keyboard.press("ArrowLeft")
         tab.wait_for_function(f"async (step) => {STEP} === Number(step)", arg=step)
-        while not held[step]:
-            tab.wait_for_timeout(50)
+        until(lambda step=step: (tab.wait_for_timeout(50), bool(held[step]))[1])
     late = [*held["0"], *held["10"]]
     held.clear()
     for route in late:

@@ -23,6 +23,7 @@ from nanollm.train.checkpoint import load_model
 from tests.browser.conftest import Come
 from tests.conftest import ROOT
 from tests.serving import Page, serve
+from tests.speed import until
 
 HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}\n'
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n"
@@ -166,9 +167,15 @@ def test_stop_stops_all(tab: Tab) -> None:
     ask(tab, "the ", 5000)
     assert tab.evaluate(WRITE_AND_STOP)
     expect(tab.locator("#compare-stop")).to_be_disabled()
-    stopped = [shown(tab, column) for column in (1, 2, 3)]
-    tab.wait_for_timeout(700)
-    assert [shown(tab, column) for column in (1, 2, 3)] == stopped
+    stopped: list[str] = []
+
+    def unchanged() -> bool:
+        """Whether no character arrives for a second, so that updates sent before Stop have been received."""
+        stopped[:] = [shown(tab, column) for column in (1, 2, 3)]
+        tab.wait_for_timeout(1000)
+        return [shown(tab, column) for column in (1, 2, 3)] == stopped
+
+    until(unchanged)
     assert all(len(text) < len("the ") + 5000 for text in stopped)
 
 
@@ -204,7 +211,7 @@ def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: 
 @pytest.mark.slow
 def test_a_prompt_that_none_of_them_knows(tab: Tab) -> None:
     write(tab, "Ωthe ")
-    expect(tab.locator("#compare-problem")).to_contain_text("knows all characters")
+    expect(tab.locator("#compare-problem")).to_contain_text("Not all of these models know every character")
     expect(tab.locator("#compare-2-text .note")).to_contain_text("Ω")
     tab.locator("#compare-drop").click()
     over(tab)
@@ -281,7 +288,7 @@ def test_the_same_text_scored_by_all(tab: Tab, runs: list[Run]) -> None:
     tab.locator("#compare-difference .writing").focus()
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("ArrowRight")
-    expect(tab.locator("#compare-difference .said")).to_contain_text(re.compile(r"^h: .* %"))
+    expect(tab.locator("#compare-difference .said")).to_contain_text(re.compile(r"^h: .*%"))
     # Another moment of their training: the text is judged anew.
     before = rows.first.inner_text()
     tab.locator("#time-bar input[type=range]").press("Home")
@@ -295,7 +302,7 @@ def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
     blind = tab.locator("#compare-blind")
     tab.locator("#compare-prompt textarea").fill("the ")
     blind.locator(".begin").click()
-    expect(blind.locator(".question")).to_have_text("Which is the largest?")
+    expect(blind.locator(".question")).to_have_text("Which model is the largest?")
     blind.locator(".guess:enabled").first.wait_for()
     expect(blind.locator(".guess:enabled")).to_have_count(3)
     told = blind.inner_text()
@@ -360,6 +367,10 @@ def test_a_phone_needs_no_sideways_scrolling(come: Come, page: Page, view: str) 
         assert len({box["height"] for box in boxes if box}) == 1
         # The name stays in sight, under the time bar, while its text is scrolled through.
         tab.locator("#compare-2-text").evaluate("(text) => scrollBy(0, text.getBoundingClientRect().top - 160)")
-        tab.wait_for_timeout(200)
-        name, bar = (tab.locator(place).bounding_box() for place in ("#compare-2-model", "#time-bar"))
-        assert name and bar and name["y"] == pytest.approx(bar["y"] + bar["height"], abs=2)
+
+        def under_the_bar() -> bool:
+            tab.wait_for_timeout(100)
+            name, bar = (tab.locator(place).bounding_box() for place in ("#compare-2-model", "#time-bar"))
+            return bool(name and bar and name["y"] == pytest.approx(bar["y"] + bar["height"], abs=2))
+
+        until(under_the_bar)

@@ -49,7 +49,7 @@ def test_two_strangers_and_a_link(come: Come, page: Page) -> None:
 
     # Without its key the run is not there; with it, it can be looked at, and nothing else.
     bert.goto(f"?run={run}")
-    expect(bert.tab.get_by_text("This run no longer exists")).to_be_visible()
+    expect(bert.tab.get_by_text("This run no longer exists").first).to_be_visible()
     bert.goto(link)
     looked = bert.tab.locator(f'#run-list li[data-run="{run}"]')
     expect(looked).to_contain_text("viewed by its link")

@@ -16,6 +16,7 @@ from nanollm.experiments.results import read_results
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
 from tests.experiments.test_scaling import recorded
+from tests.speed import assert_within
 
 
 @pytest.fixture(scope="module")
@@ -49,10 +50,10 @@ def test_a_fiftieth_of_all_three_takes_minutes_and_can_be_read(browser: Browser,
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(tmp_path)}
     began = time.monotonic()
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=3000)
     seconds = time.monotonic() - began
     assert done.returncode == 0, done.stderr
-    assert seconds < 180, f"{seconds:.0f} seconds"
+    assert_within(seconds, 180)
     folder = tmp_path / "checkpoints" / "look"
     found = read_results(folder)
     kept, blind = found["runs"], found["baselines"]["uniform"]
@@ -71,7 +72,7 @@ def opened(browser: Browser, address: str, width: int, theme, surface: str) -> N
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
     page.goto(address)
-    page.wait_for_function("document.querySelectorAll('.plot .xaxislayer-above').length === 5", timeout=30_000)
+    page.wait_for_function("document.querySelectorAll('.plot .xaxislayer-above').length === 5", timeout=120_000)
     assert wrong == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".samples section").count() == 3

@@ -104,7 +104,7 @@ def test_every_button_of_a_run(come: Come, page: Page) -> None:
     visit.slider().focus()
     tab.keyboard.press("Home")
     expect(tab.locator("#time-bar output")).to_contain_text("step 0")
-    tab.wait_for_timeout(300)
+    tab.wait_for_url(re.compile(r"[?&]step=0\b"))  # the slider selects a step only after it stops moving
     tab.locator("#train-fork").click()
     expect(state).to_contain_text(f"Continues “{first.title}” from step 0")
     visit.wait_until(lambda: page.store.list()[0].status().step > 0)
@@ -184,7 +184,7 @@ def test_the_doctor_says_what_is_wrong_and_mends_it_with_one_click(come: Come, p
     expect(tab.locator("#train-doctor")).to_contain_text("learning rate is too high")
     visit.wait_until(lambda: not page.store.get(ill.id).status().active)
     tab.locator("#train-doctor button", has_text="Restart with learning rate 0.02").click()
-    expect(tab.locator("#train-state")).to_contain_text(re.compile("Training|Getting ready|in line|Finished"))
+    expect(tab.locator("#train-state")).to_contain_text(re.compile("Training|Preparing|in line|Finished"))
     mended = page.store.list()[0]
     assert mended.train_config.learning_rate == 0.02 and mended.train_config.num_steps == 30
     expect(tab.locator("#train-state")).to_contain_text("Finished")
@@ -227,9 +227,9 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(come: Come, page: Page) 
     expect(other.locator("body[data-tab=train]")).to_be_visible()
     expect(other.locator("#train-numbers")).to_be_in_viewport()
     expect(other.locator("#train-start")).to_be_hidden()
-    expect(other.locator("#train-new-run-hint")).to_contain_text("from the snapshot chosen above")
+    expect(other.locator("#train-new-run-hint")).to_contain_text("from the snapshot selected above")
     other.locator("#train-chart .chart-labels summary").tap()  # nothing hovers
-    expect(other.locator("#train-chart .chart-labels li")).to_contain_text("chooses blindly among")
+    expect(other.locator("#train-chart .chart-labels li")).to_contain_text("the same probability")
     expect(other.locator("#train-scale").get_by_text("X scale")).to_be_visible()
     other.locator("#train-table-fold button").first.click()
     expect(other.locator("#train-table td").first).to_be_in_viewport()

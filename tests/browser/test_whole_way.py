@@ -111,7 +111,7 @@ def test_from_a_text_to_a_model_to_look_into(come: Come, page: Page, tmp_path: P
     tab.locator("#compare-write").click()
     for column in (1, 2):
         expect(tab.locator(f"#compare-{column}-text .text")).to_contain_text(re.compile(r"\w"))
-        expect(tab.locator(f"#compare-{column}-facts")).to_contain_text("characters a second")
+        expect(tab.locator(f"#compare-{column}-facts")).to_contain_text("characters per second")
     expect(tab.locator("#compare-stop")).to_be_disabled()
 
     assert "Traceback" not in "".join(page.output)

@@ -92,7 +92,7 @@ class Visit:
 
     def wait_until(self, true: Callable[[], bool]) -> None:
         """Let the page live on until something is so, on disk or on the screen; it may take a training."""
-        deadline = time.monotonic() + 3 * PATIENCE / 1000
+        deadline = time.monotonic() + 5 * PATIENCE / 1000
         while not true():
             assert time.monotonic() < deadline, "it did not come true in time"
             self.tab.wait_for_timeout(100)

@@ -10,7 +10,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from nanollm.cli.exit_status import status_of
 from nanollm.cli.train import add_setting_arguments
 from nanollm.runs.store import Run, RunStore
 from tests.conftest import ROOT
+from tests.speed import until
 
 QUICK = ["--num-steps", "20", "--batch-size", "4", "--context-length", "16", "--threads", "1", "--eval-interval", "10"]
 
@@ -55,7 +55,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     (home / "my text.txt").write_text("the cat sat on the mat, and the rat ran.\n" * 40)
     training = process(home, "train", "--corpus", "my text.txt", "--title", "cats", "--json", *QUICK)
-    stdout, stderr = training.communicate(timeout=120)
+    stdout, stderr = training.communicate(timeout=600)
     assert training.returncode == 0, stderr
     assert json.loads(stdout)["state"] == "completed" and "validation loss" in stderr
     return home
@@ -95,13 +95,16 @@ def test_a_flag_for_a_yes_or_no_needs_no_value(flags: list[str], qk_norm: bool) 
 
 
 def test_the_best_step_is_told_beside_the_last(home: Path) -> None:
-    """A rate that is far too high at the end: what was learned before is lost again, and the best step says so."""
-    flags = ["--run-dir", "rising", "--num-steps", "30", "--learning-rate", "1", "--warmup-steps", "30"]
-    done = nanollm(home, "train", "--corpus", "my text.txt", *QUICK, *flags, "--eval-interval", "5")
+    """The validation loss falls, then rises, because the validation split has words, and a character (Z), that the
+    training split lacks. The best step is therefore before the last one, whatever the rounding of the CPU."""
+    (home / "rising.txt").write_text("the cat sat on the mat, and the rat ran.\n" * 40 + "the hat, Z!\n" * 15)
+    flags = ["--run-dir", "rising", "--num-steps", "30", "--learning-rate", "0.03", "--warmup-steps", "5"]
+    done = nanollm(home, "train", "--corpus", "rising.txt", *QUICK, *flags, "--eval-interval", "5")
     run = Run.open(home / "rising")
     curve = run.curve()
     best = run.snapshot(curve.best_step)
-    assert best.best and best.step < 30 and best.path.exists()
+    assert best.best and 0 < best.step < 30 and best.path.exists()
+    assert curve.val_loss[-1] > best.val_loss + 0.3
     assert done.stdout == (
         f"Completed at step 30: validation loss {curve.val_loss[-1]:.4f} (best {best.val_loss:.4f} "
         f"at step {best.step}, also saved). Run folder: {run.folder}\n"
@@ -200,26 +203,18 @@ def test_an_invalid_fork_gives_one_sentence(home: Path, flags: list[str], senten
 
 
 def test_interrupt_pauses_and_resume_finishes(home: Path) -> None:
-    training = process(home, "train", "--corpus", "my text.txt", "--title", "long", *QUICK, "--num-steps", "4000")
+    training = process(home, "train", "--corpus", "my text.txt", "--title", "long", *QUICK, "--num-steps", "1000000")
     store = RunStore(home / "checkpoints")
-    deadline = time.monotonic() + 60
-    while not any(r.title == "long" and r.status().step > 10 for r in store.list()):
-        assert time.monotonic() < deadline and training.poll() is None
-        time.sleep(0.1)
+    until(lambda: any(r.title == "long" and r.status().step > 10 for r in store.list()) or training.poll() is not None)
     training.send_signal(signal.SIGINT)
-    assert "Paused at step" in training.communicate(timeout=30)[0]
+    assert "Paused at step" in training.communicate(timeout=300)[0]
     run = next(r for r in store.list() if r.title == "long")
     paused_at = run.status().step
-    assert run.status().state == "paused" and 10 < paused_at < 4000
-    assert process(home, "runs", "resume", run.id).wait(timeout=60) == 0
-    deadline = time.monotonic() + 60
-    while store.get(run.id).status().step <= paused_at:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    assert run.status().state == "paused" and 10 < paused_at < 1_000_000
+    assert process(home, "runs", "resume", run.id).wait(timeout=300) == 0
+    until(lambda: store.get(run.id).status().step > paused_at)
     assert nanollm(home, "runs", "stop", run.id).returncode == 0
-    while store.get(run.id).status().state != "stopped":
-        assert time.monotonic() < deadline + 30
-        time.sleep(0.1)
+    until(lambda: store.get(run.id).status().state == "stopped")
     assert nanollm(home, "runs", "delete", run.id).stdout == "Deleted.\n"
     assert run.id not in [r.id for r in store.list()]
 
@@ -270,7 +265,7 @@ def test_ctrl_c_and_a_closed_pipe_give_no_traceback(home: Path, capsys: pytest.C
     listing = process(home, "runs")
     assert listing.stdout is not None and listing.stderr is not None
     listing.stdout.close()
-    assert (listing.stderr.read(), listing.wait(timeout=60)) == ("", 0)
+    assert (listing.stderr.read(), listing.wait(timeout=300)) == ("", 0)
     listing.stderr.close()
 
 

@@ -20,9 +20,11 @@ from nanollm.data.builtin import BUILTINS, VARIABLE, add, add_by_name, builtin_b
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
 from nanollm.tokenizer import CharTokenizer
+from tests.speed import within
 
 PLAY = ("First Citizen:\nBefore we proceed any further, hear me speak.\n\n" * 2000).encode()
 FACTS = {"size": len(PLAY), "sha256": hashlib.sha256(PLAY).hexdigest()}
+NEVER = 300.0  # seconds; longer than any of these tests takes
 LOCAL_COPY = os.environ.get(VARIABLE, "")
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -85,20 +87,20 @@ def endless(request: BaseHTTPRequestHandler) -> None:
 def dribbling(request: BaseHTTPRequestHandler) -> None:
     request.send_response(200)
     request.end_headers()
-    for _ in range(200):
+    while True:  # until the client disconnects
         request.wfile.write(b"a")
         time.sleep(0.05)
 
 
 def silent(request: BaseHTTPRequestHandler) -> None:
-    time.sleep(3)
+    time.sleep(NEVER)
 
 
 def halfway(request: BaseHTTPRequestHandler) -> None:
     request.send_response(200)
     request.end_headers()
     request.wfile.write(PLAY[:1000])
-    time.sleep(3)
+    time.sleep(NEVER)
 
 
 def no_http(request: BaseHTTPRequestHandler) -> None:
@@ -132,16 +134,18 @@ def test_a_text_is_downloaded_with_progress() -> None:
 def test_every_server_failure_raises_an_error_and_stores_nothing(
     store: CorpusStore, monkeypatch: pytest.MonkeyPatch, answer: Answer, sentence: str
 ) -> None:
-    monkeypatch.setattr(builtin, "READ_TIMEOUT_SECONDS", 0.4)
-    monkeypatch.setattr(builtin, "TOTAL_SECONDS", 0.8)
+    # Short timeouts only for the answers that must time out: on a busy machine any other answer may take seconds.
+    read_timeout, total = {silent: (0.4, NEVER), halfway: (3.0, NEVER), dribbling: (NEVER, 0.8)}.get(
+        answer, (NEVER, NEVER)
+    )
+    monkeypatch.setattr(builtin, "READ_TIMEOUT_SECONDS", read_timeout)
+    monkeypatch.setattr(builtin, "TOTAL_SECONDS", total)
     monkeypatch.setattr(builtin, "SHAKESPEARE_BYTES", FACTS["size"])
     monkeypatch.setattr(builtin, "SHAKESPEARE_SHA256", FACTS["sha256"])
     with serving(answer) as address:
         monkeypatch.setenv(VARIABLE, address)
-        began = time.monotonic()
-        with pytest.raises(InputError, match=sentence) as refused:
+        with within(NEVER / 10), pytest.raises(InputError, match=sentence) as refused:
             add_by_name(store, "tiny-shakespeare")
-        assert time.monotonic() - began < 2
     assert str(refused.value).count("\n") == 0 and len(str(refused.value)) < 250
     assert not store.root.exists() or list(store.root.iterdir()) == []
 

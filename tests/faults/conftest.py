@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
+from tests.speed import until as until
 
 TINY = {
     "embedding_dim": 16,
@@ -31,10 +31,3 @@ TINY = {
 def make(store: RunStore, corpora: CorpusStore, text: str) -> Callable[..., Run]:
     corpus = corpora.add_text(text[:3000], "tale.txt")
     return lambda **settings: store.create(settings={**TINY, **settings}, corpus=corpus)
-
-
-def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.005)

@@ -13,6 +13,7 @@ from nanollm.runs.record import Run
 from nanollm.train.loop import TrainState
 from tests.faults.conftest import TINY, until
 from tests.serving import Page, serve
+from tests.speed import assert_within
 
 
 def training(page: Page, text: str) -> Run:
@@ -29,9 +30,10 @@ def test_a_public_page_saves_and_goes_on(tmp_path: Path, text: str) -> None:
         run = training(page, text)
         asked = time.monotonic()
         page.process.terminate()
-        page.process.wait(timeout=20)
+        page.process.wait(timeout=120)
         took, status = time.monotonic() - asked, run.status()
-        assert took < 10 and not run.alive()
+        assert_within(took, 10)
+        assert not run.alive()
         assert status.state == "queued", status
         newest = run.resume_files()[0]
         assert TrainState.load(newest, run.train_config).step >= status.step - 1 >= 20
@@ -44,7 +46,7 @@ def test_on_a_local_page_training_goes_on(tmp_path: Path, text: str) -> None:
     with serve(tmp_path) as page:
         run = training(page, text)
         page.process.terminate()
-        page.process.wait(timeout=10)
+        page.process.wait(timeout=120)
         step = run.status().step
         until(lambda: run.status().step > step + 20, 20)
         assert run.alive()

@@ -18,7 +18,7 @@ from tests.run_folders import make
 
 @pytest.fixture
 def bystander() -> Iterator[subprocess.Popen]:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         yield process
         assert process.poll() is None, "it was ended for a number on disk"
         process.kill()

@@ -16,6 +16,7 @@ import pytest
 from nanollm.limits import LOCAL
 from nanollm.tokenizer import CharTokenizer
 from tests.conftest import ROOT
+from tests.speed import assert_within
 
 pytestmark = [
     pytest.mark.slow,
@@ -68,16 +69,16 @@ def test_c3_a_large_text_is_kept_and_shown_in_little_memory(home: Path, large: P
     code = """
 import time
 from nanollm.data.corpus import CorpusStore
-store, began = CorpusStore(sys.argv[1]), time.perf_counter()
+store, began = CorpusStore(sys.argv[1]), time.process_time()
 info = store.add_file(sys.argv[2])
-print(time.perf_counter() - began)
+print(time.process_time() - began)
 print(info.characters, len(store.page(info.sha256, info.characters // 2, 20_000)), len(store.frequencies(info.sha256)))
 """
     most, (seconds, counted) = peak(home, code, str(home / "corpora"), str(large))
     characters, shown, different = map(int, counted.split())
     assert 150_000_000 < characters < large.stat().st_size and shown == 20_000 and different > 70
     assert most < 100 * 2**20  # a few megabytes more than Python and numpy
-    assert float(seconds) < 5  # about 1 on a quiet machine
+    assert_within(float(seconds), 5, time.process_time)  # about 1 s on an idle machine
 
 
 def test_c3_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large: Path) -> None:
@@ -99,4 +100,4 @@ def test_c3_ids_are_made_at_50_megabytes_a_second(text: str) -> None:
         began = time.process_time()
         tokenizer.encode(much)
         took.append(time.process_time() - began)
-    assert len(much.encode()) / 1e6 / min(took) > 50
+    assert_within(min(took), len(much.encode()) / 50e6, time.process_time)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 
 from tests.conftest import ROOT
+from tests.speed import assert_within
 
 
 @pytest.mark.parametrize(("seed", "count"), [(1, 250), pytest.param(2, 5000, marks=pytest.mark.long)])
@@ -18,4 +20,4 @@ def test_c8_forged_and_damaged_files_are_refused_or_harmless(seed: int, count: i
     assert done.returncode == 0, done.stderr[-3000:]
     found = json.loads(done.stdout)
     assert found["refused"] > 0.7 * count
-    assert found["slowest"] < 2
+    assert_within(found["slowest"], 2, time.process_time)

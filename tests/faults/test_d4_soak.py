@@ -10,13 +10,13 @@ import itertools
 import json
 import os
 import secrets
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.faults.test_public_page import until_idle
 from tests.serving import Page, serve
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="memory and descriptors are read from /proc")
@@ -54,8 +54,8 @@ def call(browser: httpx.Client, name: str, data: list) -> object:
 
 
 def held(page: Page) -> tuple[int, int]:
-    """Memory in bytes and open file descriptors of the idle page process."""
-    time.sleep(1)
+    """Memory in bytes and open file descriptors of the page process, once it is idle."""
+    until_idle(page.pid)
     status = Path(f"/proc/{page.pid}/status").read_text().splitlines()
     memory = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
     return memory * 1024, len(os.listdir(f"/proc/{page.pid}/fd"))

@@ -10,6 +10,7 @@ import random
 import time
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ from nanollm.train.events import Checkpoint, Step
 from nanollm.train.loop import TrainState
 from nanollm.train.step import training_step
 from tests.faults.conftest import until
+from tests.speed import assert_within
 
 
 def train_on(folder: Path, corpora: Path) -> None:
@@ -75,8 +77,10 @@ def test_a4_a_resume_file_of_10_MB_is_soon_written(tmp_path: Path) -> None:
         computing.append(time.process_time() - began_computing)
         waiting.append(time.perf_counter() - began)
     assert (tmp_path / "resume.safetensors").stat().st_size > 9_000_000
-    # The target is 100 ms; the bound is higher because other processes may use the disk.
-    assert sorted(computing)[47] < 0.1 and sorted(waiting)[47] < 1.0
+    # The target is 100 ms. The median, because other processes on the machine delay some of the writes; the bound for
+    # the elapsed time is higher because they also use the disk.
+    assert_within(median(computing), 0.1, time.process_time)
+    assert_within(median(waiting), 1.0)
 
 
 def newest(run: Run) -> int:

@@ -29,6 +29,7 @@ from nanollm.runs.store import RunStore
 from nanollm.train import memory
 from tests.faults.conftest import TINY, until
 from tests.serving import serve
+from tests.speed import assert_within
 
 ROOM = 2 * 2**30  # bytes of address space; torch alone needs two thirds
 
@@ -78,7 +79,8 @@ def test_b5_it_fails_alone(tmp_path: Path, text: str) -> None:
     log = (large.folder / run_files.LOG).read_text()
     assert "Traceback" in log and "allocate" in log  # worker.log has the traceback
     assert large.status().step == 0
-    assert len(answered) > 40 and sorted(answered)[int(0.95 * len(answered))] < 1.0, answered
+    assert len(answered) > 40
+    assert_within(sorted(answered)[int(0.95 * len(answered))], 1.0)
 
 
 def test_c7_of_10_000_random_settings_each_is_refused_in_a_sentence_or_estimated() -> None:

@@ -22,6 +22,7 @@ from playground.settings import Settings
 from playground.train import live_view, sentences
 from playground.train.live_view import ChartOptions
 from tests.run_folders import checkpoint, evaluated, make, step, write
+from tests.speed import assert_within
 
 DEFAULTS = ChartOptions()
 
@@ -197,7 +198,7 @@ def test_a_run_of_a_million_recorded_steps_opens_in_a_second(ctx: Context, milli
     (run.folder / run_files.METRICS).write_text("".join(million))
     write_status(run.folder, "completed", step=1_000_000)
     best = min(opening(ctx.runs.root, run.id, ctx) for _ in range(3))
-    assert best <= 1.0
+    assert_within(best, 1.0, time.process_time)
     view = look(ctx, run.id)
     assert max(view.chart["data"][0]["x"]) == 1_000_000
     validation = next(trace for trace in view.chart["data"] if trace["name"] == "validation")

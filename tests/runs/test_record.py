@@ -21,6 +21,7 @@ from nanollm.runs.store import RunStore
 from nanollm.train import events
 from nanollm.train.workload import remaining_evaluations
 from tests.run_folders import checkpoint, evaluated, make, step, write
+from tests.speed import until
 
 
 def without_repetitions(history: list[events.Event]) -> list[events.Event]:
@@ -189,16 +190,18 @@ class TestStatus:
         run = make(store)
         monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.01)
         monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.2)
+        file = run.folder / run_files.HEARTBEAT
+
+        def beat(heartbeat: liveness.Heartbeat) -> None:
+            """Record progress until the next heartbeat is written."""
+            before = file.read_bytes()
+            until(lambda: (heartbeat.record_progress(), file.read_bytes() != before)[1])
+
         with liveness.Heartbeat(run.folder) as heartbeat:
             for _ in range(15):
-                time.sleep(0.02)
-                heartbeat.record_progress()
-                assert liveness.seconds_since_heartbeat(run.folder) < 0.2
-            time.sleep(1.0)
-            assert liveness.seconds_since_heartbeat(run.folder) > 0.5
-            heartbeat.record_progress()
-            time.sleep(0.1)
-            assert liveness.seconds_since_heartbeat(run.folder) < 0.2
+                beat(heartbeat)
+            until(lambda: liveness.seconds_since_heartbeat(run.folder) > 0.5)
+            beat(heartbeat)
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
     def test_a_pulse_leaves_no_file_open(self, store: RunStore) -> None:

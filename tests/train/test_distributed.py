@@ -44,7 +44,7 @@ SMALL = {
     **{"precision": "float32", "threads": 1},
 }
 ENDLESS = 1_000_000  # steps
-PATIENCE = 120.0  # seconds for a start on a machine that has other things to do
+PATIENCE = 300.0  # seconds for a start on a machine that has other things to do
 RANK_TIMEOUT = 15.0  # seconds of silence; a start among others must fit in
 
 
@@ -203,7 +203,7 @@ def test_a_paused_and_killed_run_equals_an_uninterrupted_one(together: Together)
         together.reached("broken", run.status().step + draw.randrange(15, 60))
         ranks = ranks_of(process)
         os.kill(ranks[victim], signal.SIGKILL)
-        until(lambda ranks=ranks: all(map(gone, ranks)), seconds=30)
+        until(lambda ranks=ranks: all(map(gone, ranks)))
     until(lambda: len(starts(run)) == 4, seconds=PATIENCE)
     together.reached("broken", run.status().step + 20)
     together.launcher.stop(run.id)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run
 from nanollm.runs.store import CorpusRef, RunStore
 from tests.faults.conftest import TINY, until
+from tests.speed import within
 
 
 @pytest.fixture
@@ -59,9 +59,9 @@ def test_a_terminated_server_saves_the_run_and_the_next_resumes_it(
     launcher = make_launcher()
     launcher.start(long_run.id)
     until(lambda: long_run.status().step > 100)
-    began = time.monotonic()
-    launcher.suspend()
-    assert time.monotonic() - began < 10 and not long_run.alive()
+    with within(10):
+        launcher.suspend()
+    assert not long_run.alive()
     status = long_run.status()
     assert (status.state, store.queue()) == ("queued", [long_run.id, waiting.id])
     assert int(long_run.resume_files()[0].stem[-8:]) == status.step > 100  # no step is lost
@@ -70,7 +70,7 @@ def test_a_terminated_server_saves_the_run_and_the_next_resumes_it(
     until(lambda: long_run.status().state == "running" and long_run.status().step > status.step)
     # This server did not start the worker and cannot signal it, but suspends it through its run folder.
     make_launcher().suspend()
-    assert second._children[0].wait(10) == 0
+    assert second._children[0].wait(120) == 0
     assert (long_run.status().state, store.queue()) == ("queued", [long_run.id, waiting.id])
     steps = [event.step for event in long_run.events() if type(event).__name__ == "Step"]
     assert steps == sorted(set(steps))
@@ -85,4 +85,4 @@ def test_without_a_limit_there_is_no_deadline(tmp_path: Path) -> None:
                 requests.check()
         else:
             requests.check()
-        assert requests.overdue is over
+        assert requests.time_limit_reached is over

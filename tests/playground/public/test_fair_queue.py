@@ -34,11 +34,11 @@ class Requests:
         thread = threading.Thread(target=self._run, args=(visitor, seconds))
         thread.start()
         self._threads.append(thread)
-        until(lambda: self.queue.waiting() + len(self.order) > before or bool(self.errors), 5)
+        until(lambda: self.queue.waiting() + len(self.order) > before or bool(self.errors))
 
     def join(self) -> None:
         for thread in self._threads:
-            thread.join(30)
+            thread.join(120)
             assert not thread.is_alive()
 
     def _run(self, visitor: str, seconds: float) -> None:

@@ -62,7 +62,8 @@ def test_a_new_stream_cancels_the_previous_one_at_its_place(monkeypatch):
     assert second.is_set()
 
 
-def test_a_new_stream_waits_for_the_last_update_of_the_previous_one():
+def test_a_new_stream_waits_for_the_last_update_of_the_previous_one(monkeypatch):
+    monkeypatch.setattr(streaming, "CANCEL_TIMEOUT", 60.0)
     streams, updates = ActiveStreams(), []
 
     def write() -> None:

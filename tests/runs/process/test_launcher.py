@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +20,7 @@ from nanollm.runs.process import liveness
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import CorpusRef, RunStore
+from tests.speed import until
 
 ROOT = Path(__file__).resolve().parents[3]
 TALE = CorpusRef("tale.txt", "ab" * 32, 5000, 40)
@@ -78,13 +79,6 @@ def make(store: RunStore) -> Run:
 
 def state(run: Run) -> str:
     return run.status().state
-
-
-def until(reached: Callable[[], bool], seconds: float = 10.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def owners(store: RunStore) -> list[str]:
@@ -206,7 +200,7 @@ class TestLiveness:
     ) -> None:
         run = make(store)
         monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
-        bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+        bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
         with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
             (run.folder / run_files.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")

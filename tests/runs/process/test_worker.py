@@ -32,6 +32,7 @@ from nanollm.train import loop as train_module
 from nanollm.train.checkpoint import load_model, read_tensors
 from nanollm.train.loop import Dataset, TrainState, set_seed, train
 from tests.conftest import ROOT
+from tests.speed import until
 
 STEPS = 40
 # With dropout, so that torch's global random state matters, and intervals that share few multiples.
@@ -119,13 +120,6 @@ def interrupt(run: Run, corpora: CorpusStore, request: str, step: int, monkeypat
     with monkeypatch.context() as patch:
         patch.setattr(ControlRequests, "check", asking(run, request, step))
         return work(run, corpora.root)
-
-
-def until(reached: Callable[[], bool], seconds: float = 120.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not reached():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 class TestWholeWay:
@@ -291,10 +285,8 @@ class TestEnds:
         (resumed,) = (e.step for e in run.events() if isinstance(e, events.Resume))
         assert reached - 20 <= resumed <= reached + 3
         until(lambda: run.status().step > reached)
-        asked = time.monotonic()
         os.kill(liveness.owner_pid(run.folder) or 0, signal.SIGTERM)
         until(lambda: not run.alive(), seconds=10)
-        assert time.monotonic() - asked < 10
         status = run.status()
         assert status.state == "paused"
         assert status.reason == "The worker process was terminated and saved its state first."
@@ -307,7 +299,7 @@ import sys, time, types
 from nanollm.runs.process import worker
 class Training:
     def __init__(self, *_): pass
-    def execute(self, between_steps): time.sleep(60)
+    def execute(self, between_steps): time.sleep(600)
 sys.modules["nanollm.runs.process.training"] = types.SimpleNamespace(Training=Training)
 worker.GRACE_SECONDS = 0.2
 worker.main()
@@ -316,7 +308,7 @@ worker.main()
         until(lambda: run.status().state == "running")
         time.sleep(0.2)
         child.terminate()
-        assert child.wait(timeout=8) == 0
+        assert child.wait(timeout=120) == 0
         assert run.status().state == "paused" and "ended before it could save" in run.status().reason
 
     def test_a_rate_far_too_high_ends_as_diverged(self, make, corpora: CorpusStore) -> None:
