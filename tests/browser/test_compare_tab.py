@@ -204,7 +204,9 @@ def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: 
         own = [snapshot.step for snapshot in run.snapshots()]
         nearest = min(own, key=lambda step: abs(step - own[-1] * steps[half] / steps[-1]))
         shares.append(nearest / own[-1])
-        expect(head(tab, column_of(tab, run)).locator("output")).to_have_text(re.compile(f"^step {nearest}( \\(best\\))?$"))
+        expect(head(tab, column_of(tab, run)).locator("output")).to_have_text(
+            re.compile(f"^step {nearest}( \\(best\\))?$")
+        )
     assert shares == pytest.approx([0.5] * 3, abs=0.1)
 
 
