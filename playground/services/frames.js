@@ -46,10 +46,14 @@ export function createFrames(capacity = CAPACITY) {
     while (total > capacity && cached.size > 1) remove(cached.keys().next().value);
   }
 
-  function fetchOnce({ key, fetch }) {
+  function fetchOnce({ key, fetch }, sizeOf) {
     if (!underWay.has(key)) {
       const fetched = fetch()
-        .catch(() => null)
+        .then((frame) => {
+          const size = frame ? sizeOf(frame) : 0;
+          if (size) keep(key, frame, size);
+        })
+        .catch(() => {})
         .finally(() => underWay.delete(key));
       underWay.set(key, fetched);
     }
@@ -68,14 +72,18 @@ export function createFrames(capacity = CAPACITY) {
     rounds.set(owner, round);
     for (const request of requests) {
       if (cached.has(request.key)) continue;
-      const frame = await fetchOnce(request);
-      const size = frame ? sizeOf(frame) : 0;
-      if (size) keep(request.key, frame, size);
+      await fetchOnce(request, sizeOf);
       if (rounds.get(owner) !== round) return;
     }
   }
 
-  return { get, keep, prefetch };
+  /**
+   * @param {string} key
+   * @returns {Promise<void> | undefined} settles once the frame is cached or refused; undefined if it is not being fetched
+   */
+  const arrival = (key) => underWay.get(key);
+
+  return { get, keep, prefetch, arrival };
 }
 
 export const frames = createFrames();

@@ -152,14 +152,14 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     lens(tab, "Ablation")
     expect(tab.locator("#attention-cost")).to_contain_text("Nothing is switched off")
     tab.locator("[data-part='L1·H2']").click()
-    expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2 this text costs")
+    expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2, the loss on this text is")
     tab.locator("[data-part='L2']").click()
     expect(tab.locator("#attention-effects li")).to_have_count(3)
     expect(tab.locator("#attention-effects li.strong")).to_contain_text(re.compile(r"together.*±"))
     expect(tab.locator("#attention-writing .one")).to_have_count(2)
     expect(tab.locator("#attention-writing mark")).to_have_count(2)
     tab.locator("#attention-kind label", has_text="Zero").click()
-    expect(tab.locator("#attention-why")).to_contain_text("Silenced")
+    expect(tab.locator("#attention-why")).to_contain_text("Replaced by zero")
 
     # Time bar: at step 0 another model has the same parts switched off.
     before = tab.locator("#attention-cost").inner_text()

@@ -204,14 +204,16 @@ def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: 
         own = [snapshot.step for snapshot in run.snapshots()]
         nearest = min(own, key=lambda step: abs(step - own[-1] * steps[half] / steps[-1]))
         shares.append(nearest / own[-1])
-        expect(head(tab, column_of(tab, run)).locator("output")).to_have_text(re.compile(f"^step {nearest}( ★)?$"))
+        expect(head(tab, column_of(tab, run)).locator("output")).to_have_text(
+            re.compile(f"^step {nearest}( \\(best\\))?$")
+        )
     assert shares == pytest.approx([0.5] * 3, abs=0.1)
 
 
 @pytest.mark.slow
 def test_a_prompt_that_none_of_them_knows(tab: Tab) -> None:
     write(tab, "Ωthe ")
-    expect(tab.locator("#compare-problem")).to_contain_text("knows all characters")
+    expect(tab.locator("#compare-problem")).to_contain_text("Not all of these models know every character")
     expect(tab.locator("#compare-2-text .note")).to_contain_text("Ω")
     tab.locator("#compare-drop").click()
     over(tab)
@@ -288,7 +290,7 @@ def test_the_same_text_scored_by_all(tab: Tab, runs: list[Run]) -> None:
     tab.locator("#compare-difference .writing").focus()
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("ArrowRight")
-    expect(tab.locator("#compare-difference .said")).to_contain_text(re.compile(r"^h: .* %"))
+    expect(tab.locator("#compare-difference .said")).to_contain_text(re.compile(r"^h: .*%"))
     # Another moment of their training: the text is judged anew.
     before = rows.first.inner_text()
     tab.locator("#time-bar input[type=range]").press("Home")
@@ -302,7 +304,7 @@ def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
     blind = tab.locator("#compare-blind")
     tab.locator("#compare-prompt textarea").fill("the ")
     blind.locator(".begin").click()
-    expect(blind.locator(".question")).to_have_text("Which is the largest?")
+    expect(blind.locator(".question")).to_have_text("Which model is the largest?")
     blind.locator(".guess:enabled").first.wait_for()
     expect(blind.locator(".guess:enabled")).to_have_count(3)
     told = blind.inner_text()
@@ -332,7 +334,7 @@ def test_the_models_that_come_along_stand_side_by_side(come: Come, tmp_path: Pat
         for column, id in enumerate(chosen, 1):  # each at its end, which is where it was best
             end = page.store.get(id).snapshots()[-1]
             assert end.best
-            expect(head(tab, column).locator("output")).to_have_text(f"step {end.step:,} ★")
+            expect(head(tab, column).locator("output")).to_have_text(f"step {end.step:,} (best)")
             expect(head(tab, column).locator(".star")).to_be_visible()
         expect(tab.locator("#time-bar .star")).to_be_visible()
         expect(tab.locator("#compare-caution .line")).to_be_hidden()

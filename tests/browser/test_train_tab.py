@@ -229,7 +229,7 @@ def test_a_copied_link_brings_back_run_snapshot_and_tab(come: Come, page: Page) 
     expect(other.locator("#train-start")).to_be_hidden()
     expect(other.locator("#train-new-run-hint")).to_contain_text("from the snapshot selected above")
     other.locator("#train-chart .chart-labels summary").tap()  # nothing hovers
-    expect(other.locator("#train-chart .chart-labels li")).to_contain_text("chooses blindly among")
+    expect(other.locator("#train-chart .chart-labels li")).to_contain_text("the same probability")
     expect(other.locator("#train-scale").get_by_text("X scale")).to_be_visible()
     other.locator("#train-table-fold button").first.click()
     expect(other.locator("#train-table td").first).to_be_in_viewport()

@@ -111,7 +111,7 @@ def test_from_a_text_to_a_model_to_look_into(come: Come, page: Page, tmp_path: P
     tab.locator("#compare-write").click()
     for column in (1, 2):
         expect(tab.locator(f"#compare-{column}-text .text")).to_contain_text(re.compile(r"\w"))
-        expect(tab.locator(f"#compare-{column}-facts")).to_contain_text("characters a second")
+        expect(tab.locator(f"#compare-{column}-facts")).to_contain_text("characters per second")
     expect(tab.locator("#compare-stop")).to_be_disabled()
 
     assert "Traceback" not in "".join(page.output)
@@ -174,14 +174,14 @@ def test_a_first_visitor_is_led_by_doing(come: Come, page: Page) -> None:
     nano.click()
     expect(words).to_contain_text("Press ▶")
     tab.locator("#time-bar .play").click()
-    expect(words).to_contain_text("Click any letter")
+    expect(words).to_contain_text("Click any character")
     tab.locator("#time-bar .play").click()
     expect(tab.locator("#sample-stop")).to_be_disabled()
     tab.locator("#sample-text .letters span").nth(3).click()
-    expect(words).to_contain_text("Now yours")
+    expect(words).to_contain_text("Train your own model")
 
     visit.open("Attention")
-    expect(words).to_contain_text(re.compile(r"Head L\d·H\d looks here"))
+    expect(words).to_contain_text(re.compile(r"where head L\d·H\d looks"))
     tab.locator("#attention-lens label", has_text="Ablation").click()
     tab.locator(".switches .part").nth(1).click()
     expect(guide).to_be_hidden()

@@ -65,6 +65,17 @@ test("a request that is under way is not sent twice", async () => {
   assert.equal(frames.get("a"), "answer 1");
 });
 
+test("arrival settles once the frame under way is cached or refused", async () => {
+  const frames = createFrames();
+  const refuse = async () => Promise.reject(new Error("no such snapshot"));
+  frames.prefetch("sample", [{ key: "near", fetch: () => delayed("NEAR") }], (frame) => frame.length);
+  frames.prefetch("attention", [{ key: "refused", fetch: refuse }], (frame) => frame.length);
+  assert.equal(frames.arrival("far"), undefined);
+  await Promise.all(["near", "refused"].map(frames.arrival));
+  assert.deepEqual(["near", "refused"].map(frames.get), ["NEAR", undefined]);
+  assert.deepEqual(["near", "refused"].map(frames.arrival), [undefined, undefined]);
+});
+
 test("another prefetch of the same owner ends the earlier one; owners do not disturb each other", async () => {
   const frames = createFrames();
   const fetched = [];

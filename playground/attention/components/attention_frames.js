@@ -49,13 +49,18 @@ export function followSelection({ trigger, server }) {
   const rankingUnderWay = () => Object.keys(held.effects?.of ?? {}).length < held.effects?.total;
   const onShow = ({ run, step }) => held.frame?.run === run && held.frame?.step === step;
 
+  const selectedStill = ({ run, step }) => selection.state.run === run && selection.state.step === step;
+
+  // A frame that is being fetched is shown when it arrives, if its snapshot is still selected.
   // While ▶ passes frames that are cached, only what is not in them is asked for.
   function move() {
     const { run, step, motion } = selection.state;
     if (page.state.tab !== "attention") return;
     const frame = held.frame && cached({ run, step });
     if (frame && !onShow({ run, step })) showFrame(frame);
-    if (motion === "drag") return;
+    const arrival = held.frame && !frame && frames.arrival(keyOf(run, step, textOf(held.frame)));
+    if (arrival) arrival.then(() => selectedStill({ run, step }) && move());
+    if (motion === "drag" || (arrival && motion === "play")) return;
     if (frame && motion === "play") fetchAhead(frame);
     const moved = run !== chosen.run || step !== chosen.step;
     chosen = { run, step };
