@@ -118,3 +118,13 @@ REACH_ALL = (
 )
 
 NOT_A_PART = "Unknown part {label}. Use L1 (a layer), L1·H2 (a head) or L1·FF (a feed-forward block)."
+
+# Written by the page's scripts (playground/services/browser_constants.py sends them)
+HEAD_NAME = "Layer {layer}, head {head}"
+HEAD_EFFECT = "without it the loss changes by {change} nats per character"
+ATTENDS_TO = "{head}, from “{character}”: {places}"
+CONTRIBUTIONS_OF = "{character}, {share}: show what contributes to its logit"
+POSITION = "after {character}"
+SWITCH_OFF_LAYER = "Switch off layer {layer}"
+SWITCH_OFF_HEAD = "Switch off head {head} of layer {layer}"
+SWITCH_OFF_FEED_FORWARD = "Switch off the feed-forward block of layer {layer}"

@@ -1,11 +1,15 @@
 // @ts-check
 // value: {prompt, texts, question, over, names, chosen, right, score} or null. textContent only.
 
+import { sentencesOf } from "../services/constants.js";
 import { dot, make } from "../services/dom.js";
+import { fill } from "../services/format.js";
+
+const SENTENCES = sentencesOf("compare");
 
 export function mount({ element, props, trigger, watch }) {
   const find = (selector) => element.querySelector(selector);
-  const [asked, row, begin, verdict] = [".asked", ".cards", ".begin", ".verdict"].map(find);
+  const [question, row, begin, verdict] = [".asked", ".cards", ".begin", ".verdict"].map(find);
   const letter = (i) => "ABCD"[i];
 
   function card(i) {
@@ -13,9 +17,9 @@ export function mount({ element, props, trigger, watch }) {
     const text = make("div", "writing");
     text.tabIndex = 0;
     text.setAttribute("role", "group");
-    text.setAttribute("aria-label", `What ${letter(i)} writes`);
+    text.setAttribute("aria-label", fill(SENTENCES.GENERATED_BY, { letter: letter(i) }));
     text.append(make("span", "prompt"), make("span", "text"));
-    const guess = make("button", "small guess", `${letter(i)}, I think`);
+    const guess = make("button", "small guess", fill(SENTENCES.GUESS, { letter: letter(i) }));
     guess.type = "button";
     guess.addEventListener("click", () => trigger("guess", { choice: i }));
     made.append(make("h3", "", letter(i)), make("p", "name"), text, guess);
@@ -23,15 +27,20 @@ export function mount({ element, props, trigger, watch }) {
   }
 
   function name(made, known, right) {
-    const place = made.querySelector(".name");
-    place.replaceChildren();
+    const heading = made.querySelector(".name");
+    heading.replaceChildren();
     if (!known) return;
     const facts = make("span", "quiet", known.facts);
     const title = make("b");
     title.append(dot(known), " ", known.title);
     title.title = known.title;
-    place.append(title, facts);
+    heading.append(title, facts);
     made.classList.toggle("right", right);
+  }
+
+  function result({ chosen, right, names }) {
+    const template = chosen === right ? SENTENCES.RIGHT : SENTENCES.WRONG;
+    return fill(template, { letter: letter(right), title: names[right].title });
   }
 
   function draw() {
@@ -51,15 +60,12 @@ export function mount({ element, props, trigger, watch }) {
       }
       const guess = made.querySelector(".guess");
       guess.disabled = !over;
-      guess.style.visibility = names ? "hidden" : ""; // its room stays
+      guess.style.visibility = names ? "hidden" : ""; // keeps its space
     });
-    asked.textContent = value.question;
-    asked.classList.add("question");
-    begin.textContent = "Another round";
-    const told = names
-      ? `${value.chosen === value.right ? "Right" : "No"}: it is ${letter(value.right)}, ${names[value.right].title}.`
-      : "";
-    verdict.textContent = [told, value.score].filter(Boolean).join(" ");
+    question.textContent = value.question;
+    question.classList.add("question");
+    begin.textContent = SENTENCES.ANOTHER_ROUND;
+    verdict.textContent = [names && result(value), value.score].filter(Boolean).join(" ");
   }
 
   begin.addEventListener("click", () => trigger("begin", {}));

@@ -1,22 +1,25 @@
 // @ts-check
 // value: {text, parts, models: [{title, step, slot, parameters, loss, choices, bits}]} or null. textContent only.
 
+import { sentencesOf } from "../services/constants.js";
 import { dot, make } from "../services/dom.js";
-import { finePercent, glyph, number, signed } from "../services/format.js";
+import { fill, finePercent, glyph, number, signed } from "../services/format.js";
+
+const SENTENCES = sentencesOf("compare");
 
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
-  const [letters, box, said] = [".letters", ".writing", ".said"].map(find);
+  const [letters, box, probabilities] = [".letters", ".writing", ".said"].map(find);
   const [first, second] = element.querySelectorAll("select");
-  const FULL = 3; // bits of difference that are coloured as strongly as can be: eight times as likely
-  const STRONGEST = 70; // percent of the colour at most, so that the letters stay easy to read
+  const FULL = 3; // bits of difference with the strongest color: eight times as likely
+  const STRONGEST = 70; // percent of the color at most, so that the letters stay readable
   const NATS = Math.log(2);
 
   let models = []; // with their bits unpacked
   let characters = [];
   let looking = null;
 
-  const name = (model) => `${model.title} · step ${number(model.step)}`;
+  const name = ({ title, step }) => fill(SENTENCES.MODEL_AT_STEP, { title, step: number(step) });
   const pair = () => [models[Number(first.value)], models[Number(second.value)]];
 
   function unpacked({ bits, ...rest }, parts) {
@@ -37,7 +40,7 @@ export function mount({ element, props, watch }) {
     find(".losses tbody").replaceChildren(...models.map(lossRow));
     find(".two").hidden = models.length < 2;
     for (const select of [first, second]) select.replaceChildren(...models.map(option));
-    // The smallest against the largest, until somebody chooses.
+    // By default, the smallest and the largest model.
     const bySize = models.map((_, i) => i).sort((a, b) => models[a].parameters - models[b].parameters);
     const kept = known === models.map(name).join() && before.every((one) => one !== "");
     [first.value, second.value] = kept ? before : [bySize[0], bySize.at(-1)];
@@ -69,25 +72,25 @@ export function mount({ element, props, watch }) {
       letter.style.setProperty("--strength", `${Math.round(STRONGEST * Math.min(1, Math.abs(gain) / FULL))}%`);
       letter.classList.toggle("for-second", gain > 0);
     });
-    say();
-    where();
+    showProbabilities();
+    drawKinds();
   }
 
-  // Where it helps: to begin a word is a choice of the word, to go on with it is mostly spelling.
-  function where() {
+  // Mean difference by kind of character: the first letter chooses the word, the later ones are mostly spelling.
+  function drawKinds() {
     const [one, other] = pair();
     const letter = (character) => character !== undefined && /[\p{L}\p{N}]/u.test(character);
     const kinds = [
-      { kind: "first letters of words", holds: (i) => letter(characters[i]) && !letter(characters[i - 1]) },
-      { kind: "later letters", holds: (i) => letter(characters[i]) && letter(characters[i - 1]) },
-      { kind: "spaces and signs", holds: (i) => !letter(characters[i]) },
-      { kind: "all of it", holds: () => true },
+      { kind: SENTENCES.FIRST_LETTERS, holds: (i) => letter(characters[i]) && !letter(characters[i - 1]) },
+      { kind: SENTENCES.LATER_LETTERS, holds: (i) => letter(characters[i]) && letter(characters[i - 1]) },
+      { kind: SENTENCES.SPACES_AND_PUNCTUATION, holds: (i) => !letter(characters[i]) },
+      { kind: SENTENCES.ALL_CHARACTERS, holds: () => true },
     ];
     const mean = (places) => (NATS * places.reduce((sum, i) => sum + other.bits[i] - one.bits[i], 0)) / places.length;
     const rows = kinds
       .map(({ kind, holds }) => ({ kind, places: characters.map((_, i) => i).filter(holds) }))
       .filter(({ places }) => places.length);
-    find(".where caption").textContent = `Loss of ${name(other)} against ${name(one)}, in nats a character`;
+    find(".where caption").textContent = fill(SENTENCES.DIFFERENCE_CAPTION, { other: name(other), one: name(one) });
     find(".where tbody").replaceChildren(
       ...rows.map(({ kind, places }) => {
         const row = make("tr");
@@ -101,19 +104,19 @@ export function mount({ element, props, watch }) {
     );
   }
 
-  function say() {
+  function showProbabilities() {
     for (const [i, letter] of Array.from(letters.children).entries()) letter.classList.toggle("looking", i === looking);
     if (looking === null) {
-      said.textContent = "Click a character to see how likely each of them found it.";
+      probabilities.textContent = SENTENCES.CLICK_CHARACTER;
       return;
     }
     const shares = models.map((model) => `${model.title} ${finePercent(2 ** -model.bits[looking])}`);
-    said.textContent = `${glyph(characters[looking])}: ${shares.join(", ")}`;
+    probabilities.textContent = `${glyph(characters[looking])}: ${shares.join(", ")}`;
   }
 
   function look(index) {
     looking = index;
-    say();
+    showProbabilities();
   }
 
   letters.addEventListener("click", ({ target }) => {

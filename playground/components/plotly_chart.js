@@ -1,7 +1,8 @@
 // @ts-check
 // A Plotly chart that keeps its zoom: the figure in `value` is drawn with Plotly.react, never mounted anew.
-// Colours in a figure may be CSS variables ("var(--run-1)"); they are resolved here, in the theme of the moment.
+// Colors in a figure may be CSS variables ("var(--run-1)"), resolved here for the current theme.
 
+import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
 
 export async function mount({ element, props, watch }) {
@@ -12,7 +13,7 @@ export async function mount({ element, props, watch }) {
   const labels = element.querySelector(".chart-labels");
   const coarse = window.matchMedia("(pointer: coarse)").matches;
   const TICK_ROOM = { xaxis: 9.5, yaxis: 12 }; // pixels that one character on an axis needs
-  const NARROW = 480; // below this width a colour bar takes more than it gives
+  const NARROW = 480; // below this width, the color bar is hidden
   const CONFIG = {
     displaylogo: false,
     responsive: false, // the observer below does it, for hidden tabs too
@@ -29,20 +30,20 @@ export async function mount({ element, props, watch }) {
     window.nanoPlotly ??= new Promise((resolve, reject) => {
       const script = document.createElement("script");
       script.src = new URL("plotly.js", document.baseURI).href;
-      script.onload = () => (window.Plotly ? resolve(window.Plotly) : reject(new Error("no Plotly in the script")));
-      script.onerror = () => reject(new Error("the script did not load"));
+      script.onload = () => (window.Plotly ? resolve(window.Plotly) : reject(new Error(script.src)));
+      script.onerror = () => reject(new Error(script.src));
       document.head.append(script);
     });
     return window.nanoPlotly;
   }
 
   // A sentence instead of a chart.
-  function say(sentence) {
+  function showNote(sentence) {
     note.textContent = sentence;
     note.hidden = !sentence;
   }
 
-  // What the labels mean, in words below the chart.
+  // Explains the chart's labels below it.
   let explained = "";
   function explain(layout) {
     const meanings = (layout?.annotations ?? []).map((label) => label.hovertext).filter(Boolean);
@@ -52,7 +53,7 @@ export async function mount({ element, props, watch }) {
     labels.querySelector("ul").replaceChildren(...meanings.map((meaning) => make("li", "", meaning)));
   }
 
-  // Data, told by its ends: there is nothing to paint in it, and much to copy.
+  // Whether a list is data (judged by its ends): it holds no colors, so it need not be copied.
   const isNumbers = (list) => [list[0], list.at(-1)].every((each) => typeof each === "number" || each === null);
 
   // A copy of the figure in which every "var(--token)" is that token's value.
@@ -71,15 +72,15 @@ export async function mount({ element, props, watch }) {
   }
 
   // An axis labelled with characters shows as many as have room, more of them after zooming in.
-  function roomyTicks(name, wanted, range) {
+  function roomyTicks(name, full, range) {
     const axis = plot._fullLayout?.[name];
     const length = axis?._length ?? 300;
-    const [low, high] = range ?? axis?.range ?? [0, wanted.tickvals.length];
+    const [low, high] = range ?? axis?.range ?? [0, full.tickvals.length];
     const step = Math.max(1, Math.ceil((TICK_ROOM[name] * Math.abs(high - low)) / length));
-    const shown = wanted.tickvals.map((_, index) => index).filter((index) => index % step === 0);
+    const shown = full.tickvals.map((_, index) => index).filter((index) => index % step === 0);
     return {
-      tickvals: shown.map((index) => wanted.tickvals[index]),
-      ticktext: shown.map((index) => wanted.ticktext[index]),
+      tickvals: shown.map((index) => full.tickvals[index]),
+      ticktext: shown.map((index) => full.ticktext[index]),
     };
   }
 
@@ -110,7 +111,7 @@ export async function mount({ element, props, watch }) {
     if (!figure?.data) {
       PL.purge(plot);
       drawnWidth = 0;
-      return say(EMPTY);
+      return showNote(EMPTY);
     }
     const style = getComputedStyle(element);
     const { data, layout } = painted(figure, style);
@@ -123,7 +124,7 @@ export async function mount({ element, props, watch }) {
       if (plot.layout) Object.assign(layout[name], roomyTicks(name, figure.layout[name]));
     }
     drawnWidth = width;
-    say("");
+    showNote("");
     PL.react(plot, data, layout, CONFIG).then(fitTicks);
     if (!plot.dataset.listening) {
       plot.dataset.listening = "yes";
@@ -143,12 +144,12 @@ export async function mount({ element, props, watch }) {
   for (const root of [document.documentElement, document.body]) {
     themes.observe(root, { attributes: true, attributeFilter: ["class", "data-theme"] });
   }
-  say(props.value?.data ? "" : EMPTY);
+  showNote(props.value?.data ? "" : EMPTY);
   loadPlotly().then(
     (library) => {
       PL = library;
       draw();
     },
-    () => say("The chart could not be drawn: its library did not load. Reload the page to try again."),
+    () => showNote(sentencesOf("components").CHART_FAILED),
   );
 }

@@ -42,3 +42,22 @@ FETCH_OFFER = "Fetch its training text ({megabytes:.1f} MB)"
 FETCHING = "Fetching {title}…"
 FETCH_PROGRESS = "Fetching {title}: {share:.0%}"
 NOT_BUILT_IN = "This is not one of the built-in texts. Choose one from the list."
+
+# Written by the page's scripts (playground/services/browser_constants.py sends them)
+CHART_FAILED = "The chart's library did not load. Reload the page to try again."
+CURRENT_CHARACTER = "Current character: {character}, {before} before, {after} after"
+CHOOSE_CHARACTER = "Choose {character}, {before} before, {after} after"
+ALTERNATIVE = "{character}, {before} before, {after} after"
+PROBABILITY_AND_RANK = "{probability}, {rank} choice"
+BITS = "{bits} bits"
+CHOOSE_ANOTHER = "Choose another character: the rest is generated again from there."
+COPIED = "Copied"
+SELECT_AND_COPY = "Select the text and copy it"
+
+# Menus of runs and texts
+NEW_NAME = "New name"
+RENAME = "Rename"
+DELETE = "Delete"
+CANCEL = "Cancel"
+KEEP = "Keep"
+RENAME_OR_DELETE = "Rename or delete {name}"

@@ -24,3 +24,17 @@ UNUSUAL_CHARACTERS = "They are learned like any other. Many come from copying fr
 SIZES = "Time and fit per preset"
 PRESET_TIME = " About {time} here."
 BASELINES = "N-gram baselines"
+
+# Written by the page's scripts (playground/services/browser_constants.py sends them)
+OF_PAGES = "of {count}"
+SPLIT = "{train} characters for training, the last {validation} held out for validation"
+MORE_CHARACTERS = "and {count} more, each less frequent than these"
+UNUSUAL_COUNT = "Unusual characters: {count}"
+DELETE_TEXT = "Delete this text? Models trained on it stay."
+COUNTING = "Counting…"
+PERPLEXITY = "perplexity {perplexity}"
+BASELINES_EXPLAINED = (
+    "Validation loss in nats per character. A model whose loss is below the last one has learned more than counting "
+    "characters can capture."
+)
+ENTROPY = "The entropy of the whole text is {entropy} nats per character, a perplexity of {perplexity}."

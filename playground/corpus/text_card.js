@@ -1,16 +1,19 @@
 // @ts-check
 // value: {name, facts, text, page, pages, train, validation, frequencies, more, odd, different_odd} or null.
 
+import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
+import { fill, number } from "../services/format.js";
+
+const SENTENCES = sentencesOf("corpus");
 
 export function mount({ element, props, trigger, watch }) {
   const find = (selector) => element.querySelector(selector);
-  const number = (n) => n.toLocaleString("en");
   const input = find(".pager input");
 
   function drawPager(value) {
     find(".pager").hidden = value.pages < 2;
-    find(".pager span").textContent = `of ${number(value.pages)}`;
+    find(".pager span").textContent = fill(SENTENCES.OF_PAGES, { count: number(value.pages) });
     if (document.activeElement !== input) input.value = number(value.page + 1);
     find(".before").disabled = value.page === 0;
     find(".after").disabled = value.page >= value.pages - 1;
@@ -20,8 +23,8 @@ export function mount({ element, props, trigger, watch }) {
     const all = Math.max(1, value.train + value.validation);
     find(".learn").style.width = `${(100 * value.train) / all}%`;
     find(".judge").style.width = `${(100 * value.validation) / all}%`;
-    find(".legend").textContent =
-      `${number(value.train)} characters to learn from, the last ${number(value.validation)} kept back to judge by`;
+    const [train, validation] = [number(value.train), number(value.validation)];
+    find(".legend").textContent = fill(SENTENCES.SPLIT, { train, validation });
   }
 
   function bar([sign, count], most) {
@@ -37,21 +40,21 @@ export function mount({ element, props, trigger, watch }) {
   function drawSigns(value) {
     const most = value.frequencies.length ? value.frequencies[0][1] : 1;
     find(".frequencies").replaceChildren(...value.frequencies.map((pair) => bar(pair, most)));
-    find(".signs .more").textContent = value.more ? `and ${number(value.more)} more, each rarer than these` : "";
+    find(".signs .more").textContent = value.more ? fill(SENTENCES.MORE_CHARACTERS, { count: number(value.more) }) : "";
     find(".odd").hidden = value.odd.length === 0;
-    find(".odd summary").textContent = `Odd characters: ${number(value.different_odd)}`;
+    find(".odd summary").textContent = fill(SENTENCES.UNUSUAL_COUNT, { count: number(value.different_odd) });
     find(".odd ul").replaceChildren(
       ...value.odd.map(([count, words]) => make("li", "", `${number(count)} × ${words}`)),
     );
   }
 
-  // On a small screen the card lies far below what was clicked: whoever brought or chose a text is led to it.
+  // On a small screen the card is far below the list: scroll to it after another text was chosen.
   let name = null;
   function lead(value) {
     const another = name !== null && name !== value.name;
     name = value.name;
     if (!another || window.innerWidth >= 768) return;
-    setTimeout(() => element.scrollIntoView({ block: "start" }), 200); // by then the fields above it have their new heights
+    setTimeout(() => element.scrollIntoView({ block: "start" }), 200); // after the fields above have changed their heights
   }
 
   function draw() {
@@ -74,7 +77,7 @@ export function mount({ element, props, trigger, watch }) {
   const turn = (page) => trigger("turn", { page });
   find(".before").addEventListener("click", () => turn(props.value.page - 1));
   find(".after").addEventListener("click", () => turn(props.value.page + 1));
-  // Whoever comes to type a number need not remove the old one first.
+  // The field is emptied on focus, so that a new number can be typed at once.
   input.addEventListener("focus", () => {
     input.placeholder = input.value;
     input.value = "";

@@ -2,7 +2,11 @@
 // value: {chosen, ours, yours}; a row is {sha256, name, facts, fixed}, or {builtin, name, facts} while it is to be
 // brought. Drawn with textContent only.
 
+import { sentencesOf } from "../services/constants.js";
 import { button, make } from "../services/dom.js";
+import { fill } from "../services/format.js";
+
+const WORDS = sentencesOf("components");
 
 export function mount({ element, props, trigger, watch }) {
   const find = (selector) => element.querySelector(selector);
@@ -20,28 +24,28 @@ export function mount({ element, props, trigger, watch }) {
     const input = make("input");
     input.value = row.name;
     input.maxLength = 200;
-    input.setAttribute("aria-label", "New name");
+    input.setAttribute("aria-label", WORDS.NEW_NAME);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const name = input.value.trim();
       if (name && name !== row.name) trigger("rename", { sha256: row.sha256, name });
       close();
     });
-    const save = make("button", "small action", "Rename");
+    const save = make("button", "small action", WORDS.RENAME);
     save.type = "submit";
-    form.append(input, save, button("Cancel", "small", close));
+    form.append(input, save, button(WORDS.CANCEL, "small", close));
     return form;
   }
 
   function removing(row) {
     const menu = make("div", "menu");
     menu.append(
-      make("p", "", "Delete this text? Models trained on it stay."),
-      button("Delete", "small danger", () => {
+      make("p", "", sentencesOf("corpus").DELETE_TEXT),
+      button(WORDS.DELETE, "small danger", () => {
         trigger("remove", { sha256: row.sha256 });
         close();
       }),
-      button("Keep", "small", close),
+      button(WORDS.KEEP, "small", close),
     );
     return menu;
   }
@@ -51,8 +55,8 @@ export function mount({ element, props, trigger, watch }) {
     if (open.mode === "remove") return removing(row);
     const made = make("div", "menu");
     for (const [word, mode] of [
-      ["Rename", "rename"],
-      ["Delete", "remove"],
+      [WORDS.RENAME, "rename"],
+      [WORDS.DELETE, "remove"],
     ])
       made.append(button(word, "small", () => show({ sha256: row.sha256, mode })));
     return made;
@@ -74,7 +78,7 @@ export function mount({ element, props, trigger, watch }) {
     if (!row.sha256 || row.fixed) return made;
     const opened = open?.sha256 === row.sha256;
     const more = button("⋯", "more", () => (opened ? close() : show({ sha256: row.sha256, mode: "menu" })));
-    more.setAttribute("aria-label", `Rename or delete ${row.name}`);
+    more.setAttribute("aria-label", fill(WORDS.RENAME_OR_DELETE, row));
     more.setAttribute("aria-expanded", String(opened));
     made.append(more);
     if (opened) made.append(menu(row));

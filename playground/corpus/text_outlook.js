@@ -1,7 +1,11 @@
 // @ts-check
 // value: {sizes: [[preset, words], …], ways: [[way, nats, choices], …] (empty while it counts), entropy, choices} or null.
 
+import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
+import { fill } from "../services/format.js";
+
+const SENTENCES = sentencesOf("corpus");
 
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
@@ -12,13 +16,13 @@ export function mount({ element, props, watch }) {
     const track = make("span", "track");
     track.append(ink);
     const cell = make("dd");
-    cell.append(track, make("span", "count", nats.toFixed(2)), make("span", "quiet", `choosing among ${choices}`));
+    cell.append(
+      track,
+      make("span", "count", nats.toFixed(2)),
+      make("span", "quiet", fill(SENTENCES.PERPLEXITY, { perplexity: choices })),
+    );
     return [make("dt", "", way), cell];
   }
-
-  const EXPLAINED =
-    "Losses in nats a character, on the end that is kept back. Below the last of them a model has learned something " +
-    "that such counting cannot know.";
 
   function draw() {
     const value = props.value;
@@ -28,9 +32,9 @@ export function mount({ element, props, watch }) {
       ...value.sizes.flatMap(([size, words]) => [make("dt", "", size), make("dd", "", words)]),
     );
     find(".ladder dl").replaceChildren(...value.ways.flatMap((way) => bar(way, value.ways[0][1])));
-    find(".ladder .lead").textContent = value.ways.length ? EXPLAINED : "Counting…";
-    find(".ladder .entropy").textContent =
-      `The characters of the whole text carry ${value.entropy} nats each (their entropy), like choosing among ${value.choices}.`;
+    find(".ladder .lead").textContent = value.ways.length ? SENTENCES.BASELINES_EXPLAINED : SENTENCES.COUNTING;
+    const { entropy, choices: perplexity } = value;
+    find(".ladder .entropy").textContent = fill(SENTENCES.ENTROPY, { entropy, perplexity });
   }
 
   watch("value", draw);

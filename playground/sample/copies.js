@@ -2,6 +2,7 @@
 // Copies in a shaded text. value: {stamp, said, rows, spans}, or null; spans are underlined in the text itself.
 
 import { textEvents, texts } from "../components/text_view/texts.js";
+import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
 
 const OPENING_MS = 100; // until an opened fold can be seen
@@ -28,7 +29,7 @@ export function mount({ element, props, trigger, watch }) {
     if (!seen()) return;
     const now = read();
     if (!now?.finished) {
-      said.textContent = "Waiting for the text.";
+      said.textContent = sentencesOf("sample").WAITING_FOR_TEXT;
       return;
     }
     if (now.stamp === asked) return;

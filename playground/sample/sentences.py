@@ -26,3 +26,6 @@ SCORE_LABEL = "Your text, colored by surprisal"
 SCORE_NOTE = "Paste a few lines: your own, the model's, or from a text that it was not trained on."
 SCORE = "Perplexity {perplexity:.1f}, like choosing among {perplexity:.1f} characters each time: a loss of {loss:.2f}."
 SCORE_TRUNCATED = "Only the first {limit:,} of {length:,} characters are shown and scored."
+
+# Written by the page's scripts (playground/services/browser_constants.py sends them)
+WAITING_FOR_TEXT = "The check starts when the text is complete."

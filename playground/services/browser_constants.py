@@ -9,7 +9,7 @@ from typing import Any
 
 from playground.services.frames import FRAME_LENGTH
 
-FEATURES = ("shell", "corpus", "train", "sample", "attention", "compare", "components")
+FEATURES = ("shell", "corpus", "train", "sample", "attention", "compare", "components", "services")
 CLEAR_ERRORS = 2.0  # standard errors from which on an effect counts as measurable
 COLOURS = 5  # runs beyond so many repeat the colours with dashed lines
 

@@ -1,9 +1,11 @@
 // @ts-check
-// How numbers and characters read on the page.
+// How numbers and characters are written on the page.
+
+import { sentencesOf } from "./constants.js";
 
 const GLYPHS = { " ": "␣", "\n": "⏎", "\t": "⇥" };
 
-/** A character that can be seen. @type {(character: string) => string} */
+/** A visible character for whitespace. @type {(character: string) => string} */
 export const glyph = (character) => GLYPHS[character] ?? character;
 
 /** 119842 → 119,842. @type {(value: number) => string} */
@@ -31,10 +33,11 @@ export const signed = (amount, digits = 3) => `${amount < 0 ? "−" : "+"}${Math
 
 /** Seconds as a rough age: just now, 5 min, 3 h, 2 days. @type {(seconds: number) => string} */
 export function age(seconds) {
-  if (seconds < 90) return "just now";
-  if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  if (seconds < 129_600) return `${Math.round(seconds / 3600)} h`;
-  return `${Math.round(seconds / 86_400)} days`;
+  const { JUST_NOW, MINUTES, HOURS, DAYS } = sentencesOf("services");
+  if (seconds < 90) return JUST_NOW;
+  if (seconds < 5400) return fill(MINUTES, { count: Math.round(seconds / 60) });
+  if (seconds < 129_600) return fill(HOURS, { count: Math.round(seconds / 3600) });
+  return fill(DAYS, { count: Math.round(seconds / 86_400) });
 }
 
 /**

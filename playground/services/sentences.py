@@ -16,3 +16,9 @@ THIS_TEXT = "only the text above"
 NO_MEANS = "This snapshot has no stored means, and its text is not available: heads are set to zero."
 SHOWN_BY_PAGE = "Shown: the last {shown} of {total:,} characters, the most that the page can draw."
 SHOWN_BY_MODEL = "Shown: the last {shown} of {total:,} characters, the context length of this model."
+
+# Written by the page's scripts: rough ages
+JUST_NOW = "just now"
+MINUTES = "{count} min"
+HOURS = "{count} h"
+DAYS = "{count} days"

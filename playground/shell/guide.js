@@ -1,56 +1,59 @@
 // @ts-check
-// One line of guidance at a time. A step is done when somebody does it, wherever the thought came from.
+// One line of guidance at a time. A step is done once the user does it, whether or not the line was visible.
 
 import { headLabel, inspection } from "../attention/inspection_store.js";
 import { textEvents } from "../components/text_view/texts.js";
+import { sentencesOf } from "../services/constants.js";
+import { fill } from "../services/format.js";
 import { onRuns, runs } from "../services/runs.js";
+import { selection } from "../services/selection.js";
 import { keep, kept } from "../services/storage.js";
+
+const SENTENCES = sentencesOf("shell");
+const TIME_OF_PRESET = new RegExp(fill(sentencesOf("train").CARD_TIME ?? "", { time: "([^·]+?)" }));
 
 export function mount({ element }) {
   const box = element.querySelector(".guide");
   const words = box.querySelector("p");
   const STEPS = [
-    { id: "watch", tabs: ["sample"], done: ".time-bar .play", say: watchSentence },
+    { id: "watch", tabs: ["sample"], done: ".time-bar .play", sentence: watchSentence },
     {
       id: "choose",
       tabs: ["sample"],
       done: "#sample-text .letters span",
-      say: () => "Click any letter to see what else it considered. Choose another.",
+      sentence: () => SENTENCES.GUIDE_CHOOSE,
     },
-    { id: "train", tabs: ["sample", "train"], done: "#train-start", say: yours },
+    { id: "train", tabs: ["sample", "train"], done: "#train-start", sentence: trainSentence },
     {
       id: "head",
       tabs: ["attention"],
       done: ".switches .part",
-      say: () => `Head ${headLabel(inspection.state.head)} looks here. Switch it off: does it matter?`,
+      sentence: () => fill(SENTENCES.GUIDE_HEAD, { head: headLabel(inspection.state.head) }),
     },
-    { id: "guess", tabs: ["compare"], done: "#compare-write", say: guess },
+    { id: "guess", tabs: ["compare"], done: "#compare-write", sentence: guessSentence },
   ];
 
   function watchSentence() {
-    const start = document.querySelector("#time-bar output")?.textContent.startsWith("step 0");
-    return start
-      ? "Step 0: this model has learned nothing. Press ▶."
-      : "Press ▶ above: watch this model learn, from knowing nothing.";
+    return selection.state.step === 0 ? SENTENCES.GUIDE_UNTRAINED : SENTENCES.GUIDE_WATCH;
   }
 
-  // Only a time that was measured on this machine is printed.
-  function yours() {
-    const time = /about [^·]+?(?= here)/.exec(document.querySelector("#train-preset label")?.textContent || "");
-    const how = document.body.dataset.tab === "train" ? "start a training" : "open Train";
-    return `Now yours${time ? `, in ${time[0]}` : ""}: ${how}.`;
+  // Names a time only if it was measured on this machine.
+  function trainSentence() {
+    const [, time] = TIME_OF_PRESET.exec(document.querySelector("#train-preset label")?.textContent ?? "") ?? [];
+    const name = document.body.dataset.tab === "train" ? "GUIDE_START_TRAINING" : "GUIDE_OPEN_TRAIN";
+    return time ? fill(SENTENCES[`${name}_IN`], { time }) : SENTENCES[name];
   }
 
-  function guess() {
+  function guessSentence() {
     const sizes = runs().filter((row) => row.shipped && row.steps.length).length;
-    return `Same prompt, ${sizes === 3 ? "three sizes" : "several models"}: write all, and guess the largest.`;
+    return sizes === 3 ? SENTENCES.GUIDE_GUESS_SIZE : SENTENCES.GUIDE_GUESS_MODEL;
   }
 
   let done = new Set();
   try {
     done = new Set(JSON.parse(kept("guide") || "[]"));
   } catch {
-    // an odd entry: begin anew
+    // not JSON: start again
   }
 
   function finish(...ids) {
@@ -64,8 +67,8 @@ export function mount({ element }) {
     const some = document.body.dataset.runs === "some";
     const step = STEPS.find((one) => one.tabs.includes(tab) && !done.has(one.id));
     box.hidden = !step || (!some && step.id !== "train");
-    const said = step ? step.say() : "";
-    if (!box.hidden && words.textContent !== said) words.textContent = said;
+    const text = step ? step.sentence() : "";
+    if (!box.hidden && words.textContent !== text) words.textContent = text;
   }
 
   document.addEventListener("click", (event) => {
@@ -78,6 +81,7 @@ export function mount({ element }) {
   box.querySelector("button").addEventListener("click", () => finish(...STEPS.map((step) => step.id)));
   new MutationObserver(draw).observe(document.body, { attributes: true, attributeFilter: ["data-tab", "data-runs"] });
   inspection.subscribe(draw, "head");
+  selection.subscribe(draw, "step");
   onRuns(draw);
   draw();
 }

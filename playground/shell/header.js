@@ -1,25 +1,28 @@
 // @ts-check
 
+import { sentencesOf } from "../services/constants.js";
 import { copyText } from "../services/dom.js";
 import { preferred, sheet, theme, toggleTheme } from "./page_state.js";
 import { link, look } from "./url.js";
 
+const SENTENCES = sentencesOf("shell");
+
 export function mount({ element }) {
   const copy = element.querySelector("#copy-link");
-  let calm;
+  let resetting;
 
-  function copied(word) {
-    copy.textContent = word;
-    clearTimeout(calm);
-    calm = setTimeout(() => (copy.textContent = "Copy link"), 1600);
+  function showResult(text) {
+    copy.textContent = text;
+    clearTimeout(resetting);
+    resetting = setTimeout(() => (copy.textContent = SENTENCES.COPY_LINK), 1600);
   }
 
   copy.addEventListener("click", async () => {
-    copied((await copyText(link())) ? "Copied" : "Copy it from the address bar");
+    const copied = await copyText(link());
+    showResult(copied ? sentencesOf("components").COPIED : SENTENCES.COPY_FROM_ADDRESS_BAR);
   });
   copy.addEventListener("pointerenter", () => {
-    const handed = "Whoever opens the link can look at this run and at parts of its text, and change nothing.";
-    copy.title = look() ? handed : "";
+    copy.title = look() ? SENTENCES.LINK_RIGHTS : "";
   });
 
   element.querySelector("#theme-toggle").addEventListener("click", toggleTheme);
@@ -29,6 +32,6 @@ export function mount({ element }) {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") sheet(false);
   });
-  // Gradio sets its own theme class while it mounts; ours is the one that counts.
+  // Gradio sets its own theme class while it mounts; this overrides it.
   theme(preferred());
 }

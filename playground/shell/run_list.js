@@ -1,11 +1,15 @@
 // @ts-check
 // Lists the runs of the catalogue and marks the selected one.
 
+import { sentencesOf } from "../services/constants.js";
 import { button, dot, make } from "../services/dom.js";
-import { age, ordinal } from "../services/format.js";
+import { age, fill, ordinal } from "../services/format.js";
 import { onRuns, runs, state } from "../services/runs.js";
 import { selection } from "../services/selection.js";
 import { sheet } from "./page_state.js";
+
+const SENTENCES = sentencesOf("shell");
+const WORDS = sentencesOf("components");
 
 export function mount({ element, trigger }) {
   const list = element.querySelector("ul");
@@ -17,9 +21,11 @@ export function mount({ element, trigger }) {
   function facts(row) {
     const [icon, word] = state(row);
     const share = row.state === "running" && row.num_steps ? ` ${Math.floor((100 * row.step) / row.num_steps)}%` : "";
-    if (!row.mine && !row.shipped) return `looked at by its link · ${age(Date.now() / 1000 - row.created)}`;
-    const place = row.state === "queued" && row.place ? `, ${row.place === 1 ? "next" : ordinal(row.place)}` : "";
-    return `${icon} ${word}${share}${place} · ${row.shipped ? "ours" : age(Date.now() / 1000 - row.created)}`;
+    const created = age(Date.now() / 1000 - row.created);
+    if (!row.mine && !row.shipped) return fill(SENTENCES.VIEWED_BY_LINK, { age: created });
+    const position = row.place === 1 ? SENTENCES.NEXT_IN_QUEUE : ordinal(row.place ?? 0);
+    const queue = row.state === "queued" && row.place ? `, ${position}` : "";
+    return `${icon} ${word}${share}${queue} · ${row.shipped ? SENTENCES.PRETRAINED : created}`;
   }
 
   const close = () => show(null);
@@ -34,28 +40,28 @@ export function mount({ element, trigger }) {
     const input = make("input");
     input.value = row.title;
     input.maxLength = 120;
-    input.setAttribute("aria-label", "New name");
+    input.setAttribute("aria-label", WORDS.NEW_NAME);
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const title = input.value.trim();
       if (title && title !== row.title) trigger("rename", { run: row.id, title });
       close();
     });
-    const save = make("button", "small action", "Rename");
+    const save = make("button", "small action", WORDS.RENAME);
     save.type = "submit";
-    form.append(input, save, button("Cancel", "small", close));
+    form.append(input, save, button(WORDS.CANCEL, "small", close));
     return form;
   }
 
   function removing(row) {
     const menu = make("div", "menu");
     menu.append(
-      make("p", "", "Delete this run and all its snapshots?"),
-      button("Delete", "small danger", () => {
+      make("p", "", SENTENCES.DELETE_RUN),
+      button(WORDS.DELETE, "small danger", () => {
         trigger("remove", { run: row.id });
         close();
       }),
-      button("Keep", "small", close),
+      button(WORDS.KEEP, "small", close),
     );
     return menu;
   }
@@ -65,13 +71,13 @@ export function mount({ element, trigger }) {
     if (open.mode === "remove") return removing(row);
     const made = make("div", "menu");
     made.append(
-      button("Rename", "small", () => show({ id: row.id, mode: "rename" })),
-      button("Delete", "small", () => show({ id: row.id, mode: "remove" })),
+      button(WORDS.RENAME, "small", () => show({ id: row.id, mode: "rename" })),
+      button(WORDS.DELETE, "small", () => show({ id: row.id, mode: "remove" })),
     );
     return made;
   }
 
-  // What a row's parts are made of. What else there is to say of a run is written into them.
+  // What a row is built from; when it changes, the row is rebuilt. Everything else is updated in place.
   const key = (row) =>
     JSON.stringify([row.title, row.slot, row.mine, row.id === selection.state.run, open?.id === row.id && open.mode]);
 
@@ -88,9 +94,9 @@ export function mount({ element, trigger }) {
     words.append(make("span", "title", row.title), make("span", "facts"));
     pick.append(dot(row), words, make("span", "loss"));
     const more = button("⋯", "more", () => (open?.id === row.id ? close() : show({ id: row.id, mode: "menu" })));
-    more.setAttribute("aria-label", `Rename or delete ${row.title}`);
+    more.setAttribute("aria-label", fill(WORDS.RENAME_OR_DELETE, { name: row.title }));
     more.setAttribute("aria-expanded", String(open?.id === row.id));
-    made.append(pick, row.mine ? more : make("span", "more")); // what is not one's own stays as it is
+    made.append(pick, row.mine ? more : make("span", "more")); // only the user's own runs can be changed
     if (open?.id === row.id) made.append(menu(row));
     return made;
   }
@@ -104,8 +110,8 @@ export function mount({ element, trigger }) {
     return now;
   }
 
-  // While a run trains, its row has news every second. Rows stay where they are as long as they can: a click on one that
-  // is being replaced would be lost, and so would a name that somebody types.
+  // While a run trains, its row changes every second. Rows are kept as long as possible: replacing one would lose a click
+  // on it, or a name that is being typed.
   function draw() {
     const rows = runs();
     none.hidden = rows.length > 0;

@@ -3,13 +3,15 @@
 // tab follows; the bars of Compare's columns (with a rank) follow the page's bar to the same share of their training.
 
 import { lineup } from "../compare/lineup.js";
+import { sentencesOf } from "../services/constants.js";
 import { make, paint } from "../services/dom.js";
-import { number } from "../services/format.js";
+import { fill, number } from "../services/format.js";
 import { onRuns, runs, state } from "../services/runs.js";
 import { selection } from "../services/selection.js";
 import { atShare, nearest } from "../services/snapshots.js";
 import { page } from "./page_state.js";
 
+const SENTENCES = sentencesOf("shell");
 const SETTLE_MS = 140; // a dragged slider counts as moved once it rests
 const FRAME_MS = 900; // one snapshot of ▶
 const GONE_MS = 4000; // how long a run may be unknown before it counts as gone
@@ -54,10 +56,10 @@ export function mount({ element, props, watch }) {
     return at >= 0 ? at : Math.max(0, steps().length - 1);
   }
 
-  function stepWord(i) {
+  function stepText(i) {
     const step = steps()[i];
-    if (step === undefined) return "no snapshot yet";
-    return `step ${number(step)}${i === run().best ? " ★" : ""}`;
+    if (step === undefined) return SENTENCES.NO_SNAPSHOT;
+    return fill(i === run().best ? SENTENCES.BEST_STEP : SENTENCES.STEP, { step: number(step) });
   }
 
   function drawOptions() {
@@ -97,11 +99,11 @@ export function mount({ element, props, watch }) {
     word.title = row?.reason || "";
     paint(dot, row);
     clearTimeout(vanishing);
-    if (gone) vanishing = setTimeout(sayGone, GONE_MS);
+    if (gone) vanishing = setTimeout(showGone, GONE_MS);
   }
 
-  function sayGone() {
-    if (!run()) word.textContent = "This run is no longer here.";
+  function showGone() {
+    if (!run()) word.textContent = SENTENCES.RUN_NOT_FOUND;
   }
 
   function draw() {
@@ -114,7 +116,7 @@ export function mount({ element, props, watch }) {
     slider.disabled = play.disabled = count < 2;
     if (!settling) {
       slider.value = String(index());
-      label.textContent = run() ? stepWord(index()) : "";
+      label.textContent = run() ? stepText(index()) : "";
     }
     slider.setAttribute("aria-valuetext", label.textContent);
   }
@@ -145,7 +147,7 @@ export function mount({ element, props, watch }) {
 
   function settle(i) {
     clearTimeout(settling);
-    label.textContent = stepWord(i);
+    label.textContent = stepText(i);
     const moved = { run: run()?.id ?? null, step: steps()[i] ?? null };
     announce("drag", moved);
     settling = setTimeout(() => {
@@ -160,13 +162,13 @@ export function mount({ element, props, watch }) {
     clearInterval(playing);
     playing = 0;
     play.classList.remove("on");
-    play.setAttribute("aria-label", "Play through training");
+    play.setAttribute("aria-label", SENTENCES.PLAY);
     announce("rest");
   }
 
   function start() {
     play.classList.add("on");
-    play.setAttribute("aria-label", "Pause");
+    play.setAttribute("aria-label", SENTENCES.PAUSE);
     playing = setInterval(() => {
       if (index() >= steps().length - 1) return pause();
       choose(run().id, steps()[index() + 1]);

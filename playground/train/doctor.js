@@ -20,12 +20,12 @@ export function mount({ element, props, trigger, watch }) {
     return made;
   }
 
-  // Drawn again only when the words change, or a click would be lost on a button that is being replaced.
+  // Drawn again only when the content changes: replacing a button would lose a click on it.
   let shown = "";
   function draw() {
-    const said = JSON.stringify(props.value || []);
-    if (said === shown) return;
-    shown = said;
+    const key = JSON.stringify(props.value || []);
+    if (key === shown) return;
+    shown = key;
     list.replaceChildren(...(props.value || []).map(item));
     list.hidden = !list.children.length;
   }

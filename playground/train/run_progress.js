@@ -1,7 +1,9 @@
 // @ts-check
 // value: {run, own, state, fraction, facts, samples: [{step, prompt, text}], stamp}, or null; `run` is empty for none.
 
+import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
+import { fill, number } from "../services/format.js";
 
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
@@ -20,16 +22,16 @@ export function mount({ element, props, watch }) {
     const row = make("li");
     const writing = make("pre");
     writing.append(make("span", "prompt", prompt), text);
-    row.append(make("span", "step", `step ${step.toLocaleString("en")}`), writing);
+    row.append(make("span", "step", fill(sentencesOf("shell").STEP, { step: number(step) })), writing);
     return row;
   }
 
-  // Drawn again only when there is another one: what somebody marks in them stays marked.
+  // Drawn again only when the samples change, so that a text selection survives.
   let written = "";
   function drawStrips(samples) {
-    const said = JSON.stringify(samples);
-    if (said === written) return;
-    written = said;
+    const key = JSON.stringify(samples);
+    if (key === written) return;
+    written = key;
     find(".strips").replaceChildren(...samples.map(strip));
   }
 
@@ -40,7 +42,7 @@ export function mount({ element, props, watch }) {
     view.classList.toggle("trains", ["running", "queued", "stalled"].includes(state));
   }
 
-  // Whoever started or chose another run is led to it, unless its numbers and its chart are in sight.
+  // Scrolls to the run after it was started or chosen, unless its numbers and chart are visible.
   let shown = "";
   function lead(run) {
     const another = run && run !== shown;

@@ -204,7 +204,9 @@ def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: 
         own = [snapshot.step for snapshot in run.snapshots()]
         nearest = min(own, key=lambda step: abs(step - own[-1] * steps[half] / steps[-1]))
         shares.append(nearest / own[-1])
-        expect(head(tab, column_of(tab, run)).locator("output")).to_have_text(re.compile(f"^step {nearest}( ★)?$"))
+        expect(head(tab, column_of(tab, run)).locator("output")).to_have_text(
+            re.compile(f"^step {nearest}( \\(best\\))?$")
+        )
     assert shares == pytest.approx([0.5] * 3, abs=0.1)
 
 
@@ -332,7 +334,7 @@ def test_the_models_that_come_along_stand_side_by_side(come: Come, tmp_path: Pat
         for column, id in enumerate(chosen, 1):  # each at its end, which is where it was best
             end = page.store.get(id).snapshots()[-1]
             assert end.best
-            expect(head(tab, column).locator("output")).to_have_text(f"step {end.step:,} ★")
+            expect(head(tab, column).locator("output")).to_have_text(f"step {end.step:,} (best)")
             expect(head(tab, column).locator(".star")).to_be_visible()
         expect(tab.locator("#time-bar .star")).to_be_visible()
         expect(tab.locator("#compare-caution .line")).to_be_hidden()

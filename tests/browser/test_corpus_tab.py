@@ -70,7 +70,7 @@ def test_a_file_is_turned_over_page_by_page(tab: Tab, tmp_path: Path) -> None:
     number.press_sequentially("999")
     number.press("Enter")
     expect(number).to_have_value("60")
-    expect(tab.locator("#corpus-card .legend")).to_contain_text("the last 120,000 kept back")
+    expect(tab.locator("#corpus-card .legend")).to_contain_text("the last 120,000 held out")
 
 
 def test_a_file_in_another_encoding_is_read_as_the_person_says(tab: Tab, page: Page, tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_pasted_text_shows_what_hides_in_it(tab: Tab) -> None:
     facts(tab, len(TEXT) * 9 + 19)
     expect(tab.locator("#corpus-paste textarea")).to_have_value("")
     odd = tab.locator("#corpus-card .odd")
-    expect(odd.locator("summary")).to_have_text("Odd characters: 2")
+    expect(odd.locator("summary")).to_have_text("Unusual characters: 2")
     odd.locator("summary").click()
     expect(odd).to_contain_text("1 × U+200B ZERO WIDTH SPACE: invisible")
     expect(odd).to_contain_text("1 × U+E000: private use")

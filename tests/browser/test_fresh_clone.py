@@ -33,7 +33,7 @@ from tests.speed import assert_within
 SHIPPED = ROOT / "checkpoints" / "pretrained"
 AT_ONCE = 15.0  # seconds until there is something to read; it takes one or two where nothing else goes on
 WRITTEN = "document.querySelector('#sample-text .letters')?.textContent.length > 300"
-BEST = f"step {read_json(SHIPPED / 'medium' / 'run.json')['made']['best_step']:,} ★"
+BEST = f"step {read_json(SHIPPED / 'medium' / 'run.json')['made']['best_step']:,} (best)"
 OFFER = "Fetch its training text (1.1 MB)"
 
 

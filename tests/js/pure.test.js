@@ -51,13 +51,15 @@ test("numbers, changes, glyphs and ages", () => {
   assert.equal(number(119842), "119,842");
   assert.deepEqual([signed(0.0312), signed(-0.002), signed(1.5, 1)], ["+0.031", "−0.002", "+1.5"]);
   assert.deepEqual([" ", "\n", "\t", "a"].map(glyph), ["␣", "⏎", "⇥", "a"]);
+  const services = { JUST_NOW: "just now", MINUTES: "{count} min", HOURS: "{count} h", DAYS: "{count} days" };
+  setConstants({ sentences: { services } });
   assert.deepEqual([5, 300, 7200, 200_000].map(age), ["just now", "5 min", "2 h", "2 days"]);
 });
 
 test("sentences are filled in; an unknown placeholder stays visible", () => {
   assert.equal(fill("{count} of {all}, {count}", { count: 3, all: "ten" }), "3 of ten, 3");
   assert.equal(fill("{missing}"), "{missing}");
-  setConstants({ sentences: { shell: { GONE: "This run is no longer here." } } });
+  setConstants({ sentences: { shell: { GONE: "This run no longer exists." } } });
   assert.equal(sentencesOf("shell").GONE, constants.sentences.shell.GONE);
   assert.deepEqual(sentencesOf("unknown"), {});
 });

@@ -1,9 +1,12 @@
 // @ts-check
-// All heads of a model as thumbnails on one canvas, under one button each (so that keys and screen readers find them), each
-// with a bar for how much the model misses it. `value` is the chosen head, {layer, head}, counted from 1 as the labels are.
+// All heads of a model as thumbnails on one canvas, each below a button (for the keyboard and screen readers) and beside
+// a bar that shows its ablation effect. `value` is the chosen head, {layer, head}, counted from 1 as in the labels.
 
-import { constants } from "../../services/constants.js";
+import { constants, sentencesOf } from "../../services/constants.js";
+import { fill, signed } from "../../services/format.js";
 import { headLabel, inspection, knownOf, rowRoots, validHead } from "../inspection_store.js";
+
+const SENTENCES = sentencesOf("attention");
 
 export function mount({ element, props, watch }) {
   const COLUMN = 312; // pixels that the heads of a layer share at least
@@ -53,21 +56,21 @@ export function mount({ element, props, watch }) {
       const roots = rowRoots(which, row);
       for (let column = 0; column <= row; column++) packed[row * size + column] = shade[roots[column]];
     }
-    pen.putImageData(pixels, 0, 0); // what lies ahead stays clear
+    pen.putImageData(pixels, 0, 0); // later positions stay transparent
     return small;
   }
 
   const pitch = () => side() + BAR + 3 + GAP;
   const room = () => Math.max(COLUMN, scroller.clientWidth - 2 * FRAME);
   const side = () => Math.min(Math.max(Math.floor((room() + GAP) / frame().heads) - GAP - BAR - 3, SMALLEST), LARGEST);
-  const place = ({ layer, head }) => ({ left: (head - 1) * pitch(), top: (layer - 1) * (side() + LABEL + GAP) });
+  const positionOf = ({ layer, head }) => ({ left: (head - 1) * pitch(), top: (layer - 1) * (side() + LABEL + GAP) });
 
   function stamp(target, source, left, top, pixels) {
     target.imageSmoothingEnabled = frame().size > pixels; // enlarge in crisp cells, shrink smoothly
     target.drawImage(source, left, top, pixels, pixels);
   }
 
-  // How much the model misses a head, as a share of the most that it misses any; null until the heads are ranked.
+  // The ablation effect of a head, as a share of the largest one; null until the heads are ranked.
   function importance(which) {
     const effects = knownOf("effects");
     const most = Math.max(...Object.values(effects).map(({ increase }) => increase), 1e-9);
@@ -78,7 +81,7 @@ export function mount({ element, props, watch }) {
   }
 
   function bar(pen, which, { line, text, quiet }) {
-    const { left, top } = place(which);
+    const { left, top } = positionOf(which);
     const found = importance(which);
     pen.strokeStyle = line;
     pen.strokeRect(left + side() + 3.5, top + 0.5, BAR - 1, side() - 1);
@@ -104,7 +107,7 @@ export function mount({ element, props, watch }) {
     const [page, line, text, quiet] = ["--page", "--line", "--text", "--quiet"].map(colour); // once: each time costs a layout
     images = heads().map((which) => {
       const small = image(which);
-      const { left, top } = place(which);
+      const { left, top } = positionOf(which);
       pen.fillStyle = page;
       pen.fillRect(left, top, side(), side());
       stamp(pen, small, left, top, side());
@@ -131,7 +134,7 @@ export function mount({ element, props, watch }) {
 
   function button(which) {
     const made = document.createElement("button");
-    const { left, top } = place(which);
+    const { left, top } = positionOf(which);
     made.type = "button";
     made.setAttribute("role", "radio");
     made.dataset.layer = which.layer;
@@ -148,20 +151,20 @@ export function mount({ element, props, watch }) {
 
   const headOf = (made) => ({ layer: Number(made.dataset.layer), head: Number(made.dataset.head) });
 
-  function missed({ increase, error }) {
-    const off = error === null ? "" : ` ± ${error.toFixed(3)}`;
-    return `without it ${increase < 0 ? "−" : "+"}${Math.abs(increase).toFixed(3)}${off} nats a character`;
+  function effectText({ increase, error }) {
+    const uncertainty = error === null ? "" : ` ± ${error.toFixed(3)}`;
+    return fill(SENTENCES.HEAD_EFFECT, { change: signed(increase) + uncertainty });
   }
 
-  // What is known of each head in words, for pointers that rest and for screen readers.
+  // The type and effect of each head in words, for tooltips and screen readers.
   function describe() {
     for (const made of buttons.children) {
       const which = headOf(made);
       const found = importance(which);
       const name = knownOf("names")[headLabel(which)];
-      const known = [name, found && missed(found)].filter(Boolean);
+      const known = [name, found && effectText(found)].filter(Boolean);
       made.title = known.join(", ");
-      made.setAttribute("aria-label", [`Layer ${which.layer}, head ${which.head}`, ...known].join(", "));
+      made.setAttribute("aria-label", [fill(SENTENCES.HEAD_NAME, which), ...known].join(", "));
     }
   }
 
@@ -189,12 +192,12 @@ export function mount({ element, props, watch }) {
 
   function showPreview(made) {
     const which = headOf(made);
-    const { left, top } = place(which);
+    const { left, top } = positionOf(which);
     const room = scroller.clientWidth + scroller.scrollLeft;
-    const beside = left + pitch() + PREVIEW <= room ? left + pitch() : left - PREVIEW - GAP;
+    const offset = left + pitch() + PREVIEW <= room ? left + pitch() : left - PREVIEW - GAP;
     preview.width = preview.height = PREVIEW * 2;
     stamp(preview.getContext("2d"), images[[...buttons.children].indexOf(made)], 0, 0, PREVIEW * 2);
-    Object.assign(preview.style, { left: `${Math.max(0, beside)}px`, top: `${top}px` });
+    Object.assign(preview.style, { left: `${Math.max(0, offset)}px`, top: `${top}px` });
     preview.hidden = false;
     inspection.set({ pointed: which });
   }

@@ -1,12 +1,14 @@
 // @ts-check
-// The text, shaded by where one of its characters looks: the head comes from the grid, the character from the pointer,
-// the keyboard or a tap. `value` brings a frame, or a note why there is none;
-// all other views read it from the inspection store.
+// The text, shaded by the attention of one of its characters: the head comes from the grid, the character from the
+// pointer, the keyboard or a tap. `value` is a frame, or a note that says why there is none; all other views read it
+// from the inspection store.
 
-import { glyph, percent } from "../../services/format.js";
+import { sentencesOf } from "../../services/constants.js";
+import { fill, glyph, percent } from "../../services/format.js";
 import { headLabel, inspection, rowWeights, showFrame, shownHead } from "../inspection_store.js";
 import { followSelection } from "./attention_frames.js";
 
+const SENTENCES = sentencesOf("attention");
 const frame = () => inspection.state.frame;
 
 export function mount({ element, props, trigger, watch, server }) {
@@ -46,8 +48,8 @@ export function mount({ element, props, trigger, watch, server }) {
     const found = weights.map((weight, index) => [weight, index]).sort((a, b) => b[0] - a[0]);
     const top = found.slice(0, 3).filter(([weight]) => weight >= 0.005);
     const places = top.map(([weight, index]) => `${glyph(frame().characters[index])} ${percent(weight)}`);
-    const from = glyph(frame().characters[row()]);
-    return `${headLabel(shownHead())}, from “${from}”: ${places.join(" · ")}`;
+    const character = glyph(frame().characters[row()]);
+    return fill(SENTENCES.ATTENDS_TO, { head: headLabel(shownHead()), character, places: places.join(" · ") });
   }
 
   function shade() {

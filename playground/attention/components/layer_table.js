@@ -1,9 +1,12 @@
 // @ts-check
-// What each layer would say: a row a layer, its likeliest characters shaded by how likely. A click picks a character.
+// Logit lens: one row per layer with its most likely characters, shaded by probability. A click picks a character.
 
+import { sentencesOf } from "../../services/constants.js";
 import { make } from "../../services/dom.js";
-import { glyph, percent } from "../../services/format.js";
+import { fill, glyph, percent } from "../../services/format.js";
 import { rove } from "../../shell/keyboard.js";
+
+const SENTENCES = sentencesOf("attention");
 
 export function mount({ element, props, trigger, watch }) {
   const table = element.querySelector("tbody");
@@ -16,7 +19,10 @@ export function mount({ element, props, trigger, watch }) {
     button.type = "button";
     button.dataset.character = character;
     button.append(make("span", "share", percent(share)));
-    button.setAttribute("aria-label", `${glyph(character)}, ${percent(share)}: share out its logit`);
+    button.setAttribute(
+      "aria-label",
+      fill(SENTENCES.CONTRIBUTIONS_OF, { character: glyph(character), share: percent(share) }),
+    );
     button.setAttribute("aria-pressed", character === picked);
     button.style.background = `color-mix(in srgb, var(--attention-to) ${(100 * share).toFixed(0)}%, var(--attention-from))`;
     if (share > 0.5) button.style.color = "var(--attention-from)";

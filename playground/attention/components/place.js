@@ -1,9 +1,12 @@
 // @ts-check
-// The text, one of whose characters is chosen: `value` is its place, counted from 0; null: the last.
+// The text with one chosen position: `value` counts from 0; null is the last position.
 
+import { sentencesOf } from "../../services/constants.js";
 import { make } from "../../services/dom.js";
-import { glyph } from "../../services/format.js";
+import { fill, glyph } from "../../services/format.js";
 import { inspection } from "../inspection_store.js";
+
+const SENTENCES = sentencesOf("attention");
 
 export function mount({ element, props, watch }) {
   const text = element.querySelector(".text-view");
@@ -11,7 +14,7 @@ export function mount({ element, props, watch }) {
   let built = null;
 
   const size = () => inspection.state.frame?.size ?? 0;
-  const place = () => Math.min(Number.isInteger(props.value) ? props.value : size() - 1, size() - 1);
+  const position = () => Math.min(Number.isInteger(props.value) ? props.value : size() - 1, size() - 1);
 
   function build() {
     text.hidden = !size();
@@ -30,27 +33,33 @@ export function mount({ element, props, watch }) {
       text.append(letter);
       if (character === BREAK) text.append(document.createElement("br"));
     }
-    if (!first && props.value !== null) props.value = null; // another text: its end is what comes next
+    if (!first && props.value !== null) props.value = null; // after a change of the text, the last position is chosen
   }
 
   function mark() {
     for (const letter of text.querySelectorAll("span")) {
       const index = Number(letter.dataset.index);
-      letter.classList.toggle("looking", index === place());
-      letter.classList.toggle("ahead", index > place());
+      letter.classList.toggle("looking", index === position());
+      letter.classList.toggle("ahead", index > position());
     }
-    text.setAttribute("aria-valuenow", place());
-    text.setAttribute("aria-valuetext", `after ${glyph(inspection.state.frame?.characters[place()] ?? "")}`);
+    text.setAttribute("aria-valuenow", position());
+    const character = glyph(inspection.state.frame?.characters[position()] ?? "");
+    text.setAttribute("aria-valuetext", fill(SENTENCES.POSITION, { character }));
   }
 
   function choose(index) {
-    if (!size() || index === place()) return;
+    if (!size() || index === position()) return;
     props.value = Math.min(Math.max(index, 0), size() - 1);
     mark();
     if (document.activeElement === text) text.querySelector(".looking").scrollIntoView({ block: "nearest" });
   }
 
-  const KEYS = { ArrowLeft: () => place() - 1, ArrowRight: () => place() + 1, Home: () => 0, End: () => size() - 1 };
+  const KEYS = {
+    ArrowLeft: () => position() - 1,
+    ArrowRight: () => position() + 1,
+    Home: () => 0,
+    End: () => size() - 1,
+  };
   text.addEventListener("click", (event) => {
     const letter = event.target.closest("span[data-index]");
     if (letter) choose(Number(letter.dataset.index));

@@ -1,9 +1,13 @@
 // @ts-check
-// A board on which any head, feed-forward block or layer can be switched off. `value` lists what is off, by its label.
+// Switches for every head, feed-forward block and layer. `value` lists the labels of the parts that are off.
 
+import { sentencesOf } from "../../services/constants.js";
 import { make } from "../../services/dom.js";
+import { fill } from "../../services/format.js";
 import { rove } from "../../shell/keyboard.js";
 import { headLabel, inspection, validHead } from "../inspection_store.js";
+
+const SENTENCES = sentencesOf("attention");
 
 export function mount({ element, props, watch }) {
   const board = element.querySelector(".switches");
@@ -13,11 +17,11 @@ export function mount({ element, props, watch }) {
   const off = () => new Set(Array.isArray(props.value) ? props.value : []);
   const buttons = () => [...board.querySelectorAll("button")];
 
-  function part(label, name, said) {
+  function part(label, name, description) {
     const button = make("button", "part", name);
     button.type = "button";
     button.dataset.part = label;
-    button.setAttribute("aria-label", `Switch off ${said}`);
+    button.setAttribute("aria-label", description);
     return button;
   }
 
@@ -30,12 +34,13 @@ export function mount({ element, props, watch }) {
     board.replaceChildren();
     for (let layer = 1; layer <= (frame?.layers ?? 0); layer++) {
       const row = make("div", "row");
-      row.append(part(`L${layer}`, `L${layer}`, `layer ${layer}`));
+      row.append(part(`L${layer}`, `L${layer}`, fill(SENTENCES.SWITCH_OFF_LAYER, { layer })));
       row.firstChild.classList.add("whole");
       for (let head = 1; head <= frame.heads; head++) {
-        row.append(part(`L${layer}·H${head}`, `H${head}`, `head ${head} of layer ${layer}`));
+        const description = fill(SENTENCES.SWITCH_OFF_HEAD, { head, layer });
+        row.append(part(headLabel({ layer, head }), `H${head}`, description));
       }
-      row.append(part(`L${layer}·FF`, "FF", `the feed-forward block of layer ${layer}`));
+      row.append(part(`L${layer}·FF`, "FF", fill(SENTENCES.SWITCH_OFF_FEED_FORWARD, { layer })));
       board.append(row);
     }
     const known = new Set(buttons().map((button) => button.dataset.part));

@@ -1,10 +1,13 @@
 // @ts-check
-// What else could have stood there. value: {temperature, top_k}; the character comes from the text that is looked at.
+// The alternatives to the clicked character. value: {temperature, top_k}; the character comes from the clicked text.
 
+import { sentencesOf } from "../../services/constants.js";
 import { make } from "../../services/dom.js";
-import { finePercent, glyph, ordinal } from "../../services/format.js";
+import { fill, finePercent, glyph, ordinal } from "../../services/format.js";
 import { shaped } from "./probabilities.js";
 import { textEvents, texts } from "./texts.js";
+
+const SENTENCES = sentencesOf("components");
 
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
@@ -40,14 +43,12 @@ export function mount({ element, props, watch }) {
     track.append(ink("model", before), ink("dialled", after));
     const [was, is] = [finePercent(before), finePercent(after)];
     button.append(make("b", "", glyph(character)), track, make("span", "share", was), make("span", "share is", is));
-    button.setAttribute(
-      "aria-label",
-      `${own ? "Stands here: " : choosable() ? "Choose " : ""}${glyph(character)}, ${was} before, ${is} after`,
-    );
+    const label = own ? "CURRENT_CHARACTER" : choosable() ? "CHOOSE_CHARACTER" : "ALTERNATIVE";
+    button.setAttribute("aria-label", fill(SENTENCES[label], { character: glyph(character), before: was, after: is }));
     button.addEventListener("click", ({ detail }) => {
       const text = texts[looked.place];
       text.choose(looked.index, character);
-      if (!detail) text.focus(); // by a key: the list is about to be another, and the way on is from character to character
+      if (!detail) text.focus(); // chosen by key: the list is about to change, so the focus returns to the text
     });
     made.append(button);
     return made;
@@ -61,12 +62,13 @@ export function mount({ element, props, watch }) {
     back.hidden = !Object.values(texts).some((text) => text.steps?.());
     if (!entry) return;
     find(".glyph").textContent = glyph(entry.character);
-    find(".said span").textContent = `${finePercent(2 ** -entry.bits)}, ${ordinal(entry.rank)} choice`;
-    find(".said").title = `${entry.bits.toFixed(2)} bits`;
+    const [probability, rank] = [finePercent(2 ** -entry.bits), ordinal(entry.rank)];
+    find(".said span").textContent = fill(SENTENCES.PROBABILITY_AND_RANK, { probability, rank });
+    find(".said").title = fill(SENTENCES.BITS, { bits: entry.bits.toFixed(2) });
     const focused = Array.from(bars.children).findIndex((made) => made.contains(document.activeElement));
     bars.replaceChildren(...rows(entry).map(row));
-    bars.children[focused]?.firstChild.focus(); // who walks through them by keys stays where they are
-    advice.textContent = choosable() ? "Choose another: the rest is written anew from there." : "";
+    bars.children[focused]?.firstChild.focus(); // keeps the keyboard focus
+    advice.textContent = choosable() ? SENTENCES.CHOOSE_ANOTHER : "";
   }
 
   textEvents.subscribe(({ looked: now }) => {

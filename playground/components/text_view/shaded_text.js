@@ -1,10 +1,14 @@
 // @ts-check
-// A text shaded by surprise, a span a character. value: [head, ...pieces], as components/shaded_text.py makes it.
+// A text shaded by surprisal, one span per character. value: [head, ...pieces] (playground/components/text_view).
 
+import { sentencesOf } from "../../services/constants.js";
 import { copyText, downloadText } from "../../services/dom.js";
+import { fill } from "../../services/format.js";
 import { followSelection, unpackList } from "./followed_text.js";
 import * as reading from "./probabilities.js";
 import { textEvents, texts } from "./texts.js";
+
+const SENTENCES = sentencesOf("components");
 
 export function mount({ element, props, trigger, watch, server }) {
   const root = element.querySelector(".shaded-text");
@@ -47,7 +51,7 @@ export function mount({ element, props, trigger, watch, server }) {
     if (index < (shown.prompt || 0)) made.classList.add("prompt");
     const bits = reading.bitsOf(piece, i);
     made.style.setProperty("--heat", `${reading.heat(bits)}%`);
-    made.title = `${bits.toFixed(1)} bits`;
+    made.title = fill(SENTENCES.BITS, { bits: bits.toFixed(1) });
     return made;
   }
 
@@ -148,8 +152,8 @@ export function mount({ element, props, trigger, watch, server }) {
   });
 
   copy.addEventListener("click", async () => {
-    copy.textContent = (await copyText(text())) ? "Copied" : "Select it and copy";
-    setTimeout(() => (copy.textContent = "Copy"), 1500);
+    copy.textContent = (await copyText(text())) ? SENTENCES.COPIED : SENTENCES.SELECT_AND_COPY;
+    setTimeout(() => (copy.textContent = SENTENCES.COPY), 1500);
   });
   download.addEventListener("click", () => {
     downloadText(`${place}.txt`, text());
