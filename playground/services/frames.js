@@ -79,7 +79,7 @@ export function createFrames(capacity = CAPACITY) {
 
   /**
    * @param {string} key
-   * @returns {Promise<void> | undefined} settles once the frame is cached or refused; undefined if it is not being fetched
+   * @returns {Promise<void> | undefined} settles once the frame is cached or refused; undefined if not being fetched
    */
   const arrival = (key) => underWay.get(key);
 

@@ -35,7 +35,7 @@ def test_from_a_text_to_a_model_to_look_into(come: Come, page: Page, tmp_path: P
     # Corpus: a real file, its facts, its preview.
     visit.open("Corpus")
     tab.locator("#corpus-upload input[type=file]").set_input_files(path)
-    expect(tab.locator("#corpus-card .facts")).to_contain_text(f"{len(TEXT):,} characters, {len(set(TEXT))} different")
+    expect(tab.locator("#corpus-card .facts")).to_contain_text(f"{len(TEXT):,} characters, {len(set(TEXT))} distinct")
     expect(tab.locator("#corpus-card .preview")).to_contain_text("the cat sat on the mat")
     assert tab.locator("mark").count() == 0  # markup in a name is a name
     tab.locator("#corpus-train").click()

@@ -231,7 +231,7 @@ def test_c6_dials_are_clamped_or_refused_in_words(api: Api) -> None:
         said = api.call("score", [NANO, "the cat", None, candidates])
         assert "NaN" not in said
         api.decent(said)
-    assert "ask for fewer" in api.call("score", [NANO, "the cat " * 250, None, 65])
+    assert "Ask for fewer" in api.call("score", [NANO, "the cat " * 250, None, 65])
 
 
 def test_d1_many_write_at_the_same_time(page: Page) -> None:
@@ -239,7 +239,7 @@ def test_d1_many_write_at_the_same_time(page: Page) -> None:
         measurements = Measurements()
         people = [Visitor(page.address, measurements, number) for number in range(6)]
         await asyncio.gather(*(person.open() for person in people))
-        await asyncio.gather(*(act() for person in people for act in (person.write, person.news, person.look)))
+        await asyncio.gather(*(act() for person in people for act in (person.write, person.poll, person.look)))
         return measurements
 
     measurements = run_coroutine(load_test())

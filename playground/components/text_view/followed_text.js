@@ -48,6 +48,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
   let answer = null; // as far as it has come; null until it begins
   let past = []; // [request, answer] to go back to, the last choice last
   let resting = 0;
+  let typed = false; // somebody has changed the prompt
 
   // Drops answers to earlier requests, and one that has yet to catch up with the frame on show.
   function receive(value) {
@@ -106,12 +107,16 @@ export function followSelection({ place, tab, view, trigger, server }) {
   // Told once more about the same snapshot, the text stays: changed settings wait for Generate.
   const reached = () => wanted?.run === selection.state.run && wanted?.step === selection.state.step;
 
+  // On a slow machine the first request is sent before the prompt of the address has arrived in its field.
+  const atOpening = (form) =>
+    wanted === null && askedPrompt !== null && !typed ? { ...form, prompt: askedPrompt } : form;
+
   function follow(form) {
     const { run, step } = selection.state;
     if (!run || reached()) return;
     const before = wanted?.run !== run ? restored(run, wanted === null) : null;
     const kept = (before?.step === step && before.kept) || "";
-    const request = { ...(before || form), run, step, kept };
+    const request = { ...(before || atOpening(form)), run, step, kept };
     if (before) trigger("settle", request);
     want(request);
   }
@@ -162,6 +167,9 @@ export function followSelection({ place, tab, view, trigger, server }) {
     if (motion !== "drag" && run && page.state.tab === tab && !reached()) trigger("follow", {});
   }
 
+  document.addEventListener("input", ({ target }) => {
+    typed ||= Boolean(/** @type {Element} */ (target).closest(`#${tab}-prompt`));
+  });
   selection.subscribe(move);
   page.subscribe(move, "tab");
   move();
