@@ -172,7 +172,7 @@ def empty_view(sentence: str = "") -> View:
     """Return the view without a run, with a sentence as its state."""
     names = (sentences.VALIDATION_LOSS, sentences.PERPLEXITY, sentences.TIME_LEFT)
     return View(
-        [[name, "–"] for name in names], None, "", sentence, control_buttons(()), "", [], [], None, progress("")
+        dict.fromkeys(names, "–"), None, "", sentence, control_buttons(()), "", [], {}, None, progress("")
     )
 
 
