@@ -190,9 +190,9 @@ def test_a_first_visitor_is_led_by_doing(come: Come, page: Page) -> None:
     tab.locator("#compare-write").click()
     expect(guide).to_be_hidden()
     visit.open("Train")
-    expect(words).to_contain_text("start a training")
+    expect(words).to_contain_text("press Start training")
     visit.reload()
-    expect(words).to_contain_text("start a training")
+    expect(words).to_contain_text("press Start training")
     tab.locator("#train-start").click()
     expect(guide).to_be_hidden()
 
