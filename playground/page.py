@@ -43,7 +43,7 @@ from playground.train import tab as train
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
 NO_SELECTION = {"run": None, "step": None}
 # Opens the restored tab, unless the user has clicked a tab meanwhile, which only the browser knows.
-LAND = browser_call("shell/landing.js", "land", "tab", returns=True)
+LAND = browser_call("shell/startup.js", "land", "tab", returns=True)
 OPENED = browser_call("shell/page_state.js", "opened", "tab")
 
 

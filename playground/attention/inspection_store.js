@@ -16,7 +16,7 @@ export const inspection = createStore({
   head: { layer: 1, head: 1 },
   /** The head under the pointer. @type {Head | null} */
   pointed: null,
-  /** A ranking of the heads, {of, total, said, stamp}. @type {any} */
+  /** A ranking of the heads, {of, total, text, stamp}. @type {any} */
   effects: null,
   /** Names of the heads, {of, stamp}. @type {any} */
   names: null,

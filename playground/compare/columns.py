@@ -66,16 +66,16 @@ def start_streams(ctx: Context, request: dict[str, Any], columns: Sequence[Colum
             column.problem = error_message(error)
 
 
-def facts(column: Column, speed: str = "–") -> list[list[str]]:
-    """Return the four facts below a column, as [name, value]."""
+def facts(column: Column, speed: str = "–") -> dict[str, str]:
+    """Return the four facts below a column by name."""
     if column.run is None or column.snapshot is None:
-        return []
-    return [
-        ["parameters", f"{column.run.model_config.num_parameters:,}"],
-        ["steps", f"{column.snapshot.step:,}"],
-        ["validation loss", _loss(column.snapshot.val_loss)],
-        ["characters per second", speed],
-    ]
+        return {}
+    return {
+        "parameters": f"{column.run.model_config.num_parameters:,}",
+        "steps": f"{column.snapshot.step:,}",
+        "validation loss": _loss(column.snapshot.val_loss),
+        "characters per second": speed,
+    }
 
 
 def comparison_warning(runs: Iterable[Run | None]) -> str:

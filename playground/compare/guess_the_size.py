@@ -171,7 +171,7 @@ def _start_round(ctx: Context, request: dict[str, Any], columns: list[Column]) -
 
 
 def _size_and_steps(column: Column) -> str:
-    return ", ".join(f"{number} {name}" for name, number in facts(column)[:2])
+    return ", ".join(f"{number} {name}" for name, number in list(facts(column).items())[:2])
 
 
 def _equal_lengths(columns: list[Column]) -> list[str]:

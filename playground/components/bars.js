@@ -1,6 +1,6 @@
 // @ts-check
-// Named amounts as bars, one below the other. A row has a `value`, and maybe what it was `before` (a grey bar above it),
-// a `mark` to compare it with, and a `strong` name. Where some are below 0, all grow from one line.
+// Named amounts as bars. A row has a `value`, and optionally the value `before` (a gray bar above it), a `mark` to compare
+// with, and a `strong` name. If some are below 0, all bars start at a common zero line.
 
 import { make } from "../services/dom.js";
 
@@ -26,7 +26,7 @@ export function mount({ element, props, watch }) {
       track.append(bar(each.value < 0 ? "amount below" : "amount", 0, each.value, range));
     if (Number.isFinite(each.mark)) track.append(bar("mark", each.mark, each.mark, range));
     made.classList.toggle("paired", Number.isFinite(each.before));
-    made.append(make("b", "", each.label), track, make("span", "said", each.said ?? ""));
+    made.append(make("b", "", each.label), track, make("span", "said", each.text ?? ""));
     return made;
   }
 

@@ -23,8 +23,8 @@ class Bar:
     """One bar. Optional amounts that are None are not drawn."""
 
     label: str
-    value: float | None  # None: only the text `said`
-    said: str = ""  # the formatted amount
+    value: float | None  # None: only `text`
+    text: str = ""  # the formatted amount
     before: float | None = None  # the previous amount, drawn in gray above it
     mark: float | None = None  # a reference, drawn as a vertical line
     strong: bool = False
@@ -40,12 +40,12 @@ def drawn(rows: Sequence[Bar], caption: str = "", legend: str = "", most: float 
     return {"rows": [asdict(row) for row in rows], "caption": caption, "legend": legend, "most": most}
 
 
-def beside(elem_id: str) -> gr.HTML:
+def text_pair(elem_id: str) -> gr.HTML:
     """Two texts side by side. The value comes from `compared`."""
-    template = f'<div class="beside">{ONE}{ONE}</div>'
-    return component("attention/beside.js", template, elem_id=elem_id)
+    template = f'<div class="text-pair">{ONE}{ONE}</div>'
+    return component("attention/components/text_pair.js", template, elem_id=elem_id)
 
 
 def compared(prompt: str, texts: Sequence[str], titles: Sequence[str], parts_at: int | None = None) -> dict[str, Any]:
-    """Return the value of a `beside`: one or two continuations of a prompt; `parts_at` is where they differ."""
+    """Return the value of a `text_pair`: one or two continuations of a prompt; `parts_at` is where they differ."""
     return {"prompt": prompt, "texts": list(texts), "titles": list(titles), "parts_at": parts_at}

@@ -1,6 +1,6 @@
 // @ts-check
-// value: {runs: ids of those that the place beside it looks at}. The offer is there while the text of one of them is known
-// but not here; it fires `fetch` with {builtin}, and `arrived` once the text has come, whoever fetched it.
+// value: {runs: ids of the runs shown}. The offer is visible while the training text of one of them is known but not on
+// this machine; it triggers `fetch` with {builtin}, and `arrived` once the text is there, also if another visitor fetched it.
 
 import { onRuns, runOf } from "../services/runs.js";
 import { selection } from "../services/selection.js";

@@ -22,7 +22,7 @@ export function mount({ element, props, watch }) {
         const text = props.value.columns[i] === "state" ? state({ state: cell }).join(" ") : shown(cell);
         const box = make("td", typeof cell === "number" ? "number" : "", text);
         box.classList.toggle("setting", i >= props.value.settings);
-        box.dataset.column = props.value.columns[i]; // said in front of it where there is no room for a head
+        box.dataset.column = props.value.columns[i]; // printed before the value where there is no room for a header
         if (i === 0) {
           box.title = text;
           const known = runs().find((one) => one.id === id);

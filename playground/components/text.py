@@ -14,12 +14,14 @@ class="text"></span><span class="note"></span></div>"""
 
 def line(elem_id: str, value: str = "", elem_classes: str = "quiet") -> gr.HTML:
     """One sentence; an empty one takes no space."""
-    return component("components/line.js", '<p class="line"></p>', value, elem_id=elem_id, elem_classes=elem_classes)
+    return component(
+        "components/text.js", '<p class="line"></p>', value, elem_id=elem_id, elem_classes=elem_classes, mount="line"
+    )
 
 
 def numbers(elem_id: str) -> gr.HTML:
-    """A list of named numbers; the value is a list of [name, formatted number]."""
-    return component("components/numbers.js", '<dl class="numbers"></dl>', [], elem_id=elem_id)
+    """A list of named numbers; the value maps names to formatted numbers."""
+    return component("components/text.js", '<dl class="numbers"></dl>', {}, elem_id=elem_id, mount="numbers")
 
 
 def writing(elem_id: str, label: str, note: str = "") -> gr.HTML:

@@ -1,5 +1,6 @@
 // @ts-check
-// value: {name, facts, text, page, pages, train, validation, frequencies, more, odd, different_odd} or null.
+// value: {name, facts, text, page, pages, train, validation, frequencies, more, unusual, unusual_count}
+// or null.
 
 import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
@@ -27,24 +28,24 @@ export function mount({ element, props, trigger, watch }) {
     find(".legend").textContent = fill(SENTENCES.SPLIT, { train, validation });
   }
 
-  function bar([sign, count], most) {
+  function bar({ character, count }, most) {
     const made = make("li");
     const ink = make("i");
     ink.style.width = `${(100 * count) / most}%`;
     const track = make("span", "track");
     track.append(ink);
-    made.append(make("b", "", sign), track, make("span", "count", number(count)));
+    made.append(make("b", "", character), track, make("span", "count", number(count)));
     return made;
   }
 
-  function drawSigns(value) {
-    const most = value.frequencies.length ? value.frequencies[0][1] : 1;
-    find(".frequencies").replaceChildren(...value.frequencies.map((pair) => bar(pair, most)));
+  function drawCharacters(value) {
+    const most = value.frequencies[0]?.count ?? 1;
+    find(".frequencies").replaceChildren(...value.frequencies.map((row) => bar(row, most)));
     find(".signs .more").textContent = value.more ? fill(SENTENCES.MORE_CHARACTERS, { count: number(value.more) }) : "";
-    find(".odd").hidden = value.odd.length === 0;
-    find(".odd summary").textContent = fill(SENTENCES.UNUSUAL_COUNT, { count: number(value.different_odd) });
+    find(".odd").hidden = value.unusual.length === 0;
+    find(".odd summary").textContent = fill(SENTENCES.UNUSUAL_COUNT, { count: number(value.unusual_count) });
     find(".odd ul").replaceChildren(
-      ...value.odd.map(([count, words]) => make("li", "", `${number(count)} × ${words}`)),
+      ...value.unusual.map(({ count, description }) => make("li", "", `${number(count)} × ${description}`)),
     );
   }
 
@@ -70,7 +71,7 @@ export function mount({ element, props, trigger, watch }) {
     }
     drawPager(value);
     drawSplit(value);
-    drawSigns(value);
+    drawCharacters(value);
     lead(value);
   }
 
@@ -85,9 +86,9 @@ export function mount({ element, props, trigger, watch }) {
   input.addEventListener("blur", () => props.value && drawPager(props.value));
   find(".pager").addEventListener("submit", (event) => {
     event.preventDefault();
-    const wanted = Number(input.value.replace(/\D/g, ""));
+    const chosen = Number(input.value.replace(/\D/g, ""));
     input.blur();
-    if (wanted) turn(Math.min(wanted, props.value.pages) - 1);
+    if (chosen) turn(Math.min(chosen, props.value.pages) - 1);
   });
   watch("value", draw);
   draw();

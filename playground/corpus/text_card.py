@@ -74,10 +74,12 @@ def described(corpora: CorpusStore, info: CorpusInfo, page: int = 0) -> dict[str
         "pages": pages,
         "train": len(train),
         "validation": len(validation),
-        "frequencies": [(visible(character), count) for character, count in frequencies[:MAX_ROWS]],
+        "frequencies": [
+            {"character": visible(character), "count": count} for character, count in frequencies[:MAX_ROWS]
+        ],
         "more": max(0, len(frequencies) - MAX_ROWS),
-        "odd": [(count, oddity(character)) for character, count in odd[:MAX_ROWS]],
-        "different_odd": len(odd),
+        "unusual": [{"count": count, "description": oddity(character)} for character, count in odd[:MAX_ROWS]],
+        "unusual_count": len(odd),
     }
 
 
@@ -92,9 +94,14 @@ def outlook(
     for plan in plans(info.characters, info.vocab_size):
         seconds, configs = step_seconds.get(plan.preset), make_configs(preset(plan.preset), info.vocab_size)
         time = _time(run_seconds(seconds, *configs, info.characters)) if seconds else ""
-        sizes.append([plan.preset, plan.sentence() + time])
-    ways = [[name, loss, perplexity(loss)] for name, loss in baseline_rows(baselines)] if baselines else []
-    return {"sizes": sizes, "ways": ways, "entropy": f"{entropy:.2f}", "choices": perplexity(entropy)}
+        sizes.append({"preset": plan.preset, "outlook": plan.sentence() + time})
+    rows = baseline_rows(baselines) if baselines else []
+    return {
+        "sizes": sizes,
+        "baselines": [{"name": name, "loss": loss, "perplexity": perplexity(loss)} for name, loss in rows],
+        "entropy": f"{entropy:.2f}",
+        "perplexity": perplexity(entropy),
+    }
 
 
 def _time(seconds: float) -> str:

@@ -1,5 +1,6 @@
 // @ts-check
-// value: {sizes: [[preset, words], …], ways: [[way, nats, choices], …] (empty while it counts), entropy, choices} or null.
+// value: {sizes: [{preset, outlook}, …], baselines: [{name, loss, perplexity}, …] (empty while they are computed),
+// entropy, perplexity} or null.
 
 import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
@@ -10,18 +11,18 @@ const SENTENCES = sentencesOf("corpus");
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
 
-  function bar([way, nats, choices], most) {
+  function bar({ name, loss, perplexity }, most) {
     const ink = make("i");
-    ink.style.width = `${(100 * nats) / most}%`;
+    ink.style.width = `${(100 * loss) / most}%`;
     const track = make("span", "track");
     track.append(ink);
     const cell = make("dd");
     cell.append(
       track,
-      make("span", "count", nats.toFixed(2)),
-      make("span", "quiet", fill(SENTENCES.PERPLEXITY, { perplexity: choices })),
+      make("span", "count", loss.toFixed(2)),
+      make("span", "quiet", fill(SENTENCES.PERPLEXITY, { perplexity })),
     );
-    return [make("dt", "", way), cell];
+    return [make("dt", "", name), cell];
   }
 
   function draw() {
@@ -29,11 +30,11 @@ export function mount({ element, props, watch }) {
     for (const fold of element.querySelectorAll(".fold")) fold.hidden = !value;
     if (!value) return;
     find(".sizes dl").replaceChildren(
-      ...value.sizes.flatMap(([size, words]) => [make("dt", "", size), make("dd", "", words)]),
+      ...value.sizes.flatMap(({ preset, outlook }) => [make("dt", "", preset), make("dd", "", outlook)]),
     );
-    find(".ladder dl").replaceChildren(...value.ways.flatMap((way) => bar(way, value.ways[0][1])));
-    find(".ladder .lead").textContent = value.ways.length ? SENTENCES.BASELINES_EXPLAINED : SENTENCES.COUNTING;
-    const { entropy, choices: perplexity } = value;
+    find(".ladder dl").replaceChildren(...value.baselines.flatMap((row) => bar(row, value.baselines[0].loss)));
+    find(".ladder .lead").textContent = value.baselines.length ? SENTENCES.BASELINES_EXPLAINED : SENTENCES.COUNTING;
+    const { entropy, perplexity } = value;
     find(".ladder .entropy").textContent = fill(SENTENCES.ENTROPY, { entropy, perplexity });
   }
 

@@ -1,11 +1,11 @@
 // @ts-check
-// Copies in a shaded text. value: {stamp, said, rows, spans}, or null; spans are underlined in the text itself.
+// Copies in a shaded text. value: {stamp, summary, rows, spans}, or null; spans are underlined in the text itself.
 
 import { textEvents, texts } from "../components/text_view/texts.js";
 import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
 
-const OPENING_MS = 100; // until an opened fold can be seen
+const OPENING_MS = 100; // until an opened fold is visible
 const checks = new Set();
 
 /** Looks for copies where the fold was opened, or `anew` once the training text has arrived. */
@@ -14,11 +14,13 @@ export function recheck({ anew = false }) {
 }
 
 export function mount({ element, props, trigger, watch }) {
-  const [root, said, table, body] = [".copies", ".said", "table", "tbody"].map((name) => element.querySelector(name));
+  const [root, summary, table, body] = [".copies", ".said", "table", "tbody"].map((name) =>
+    element.querySelector(name),
+  );
   const place = root.dataset.place;
   const REST_MS = 300; // the time bar has to rest so long
 
-  let asked = null; // stamp of the text that was sent
+  let checked = null; // stamp of the text that was sent
   let resting = 0;
 
   const read = () => texts[place]?.read();
@@ -29,12 +31,12 @@ export function mount({ element, props, trigger, watch }) {
     if (!seen()) return;
     const now = read();
     if (!now?.finished) {
-      said.textContent = sentencesOf("sample").WAITING_FOR_TEXT;
+      summary.textContent = sentencesOf("sample").WAITING_FOR_TEXT;
       return;
     }
-    if (now.stamp === asked) return;
+    if (now.stamp === checked) return;
     resting = setTimeout(() => {
-      asked = now.stamp;
+      checked = now.stamp;
       trigger("check", now);
     }, REST_MS);
   }
@@ -45,12 +47,12 @@ export function mount({ element, props, trigger, watch }) {
     const fits = value && value.stamp === now?.stamp;
     root.classList.toggle("old", Boolean(value) && !fits);
     if (!fits) return;
-    said.textContent = value.said;
+    summary.textContent = value.summary;
     table.hidden = !value.rows.length;
     body.replaceChildren(
       ...value.rows.map((row) => {
         const made = make("tr");
-        made.append(...row.map((cell, i) => make(i ? "td" : "th", "", cell)));
+        made.append(make("th", "", row.length), make("td", "", row.generated), make("td", "", row.held_out));
         return made;
       }),
     );
@@ -63,7 +65,7 @@ export function mount({ element, props, trigger, watch }) {
     check();
   }, "drawn");
   checks.add(({ anew }) => {
-    if (anew) asked = null;
+    if (anew) checked = null;
     check();
   });
   watch("value", draw);

@@ -53,7 +53,7 @@ def _copies(elem_id: str, place: str) -> gr.HTML:
     """Checks the shaded_text with the id `place` whenever that is finished and this component is visible.
 
     It then triggers `check` with {"text", "prompt", "stamp"}, where `prompt` is the length of the prompt. The value is
-    None or {"stamp", "said": sentence, "rows": [[n, share of this text, share of held-out text], …], "spans": [[start,
+    None or {"stamp", "summary", "rows": [{"length": n, "generated": share, "held_out": share}, …], "spans": [[start,
     end], …]}; the spans of the text are underlined.
     """
     length, this_text, control = sentences.COPIES_COLUMNS
@@ -90,7 +90,7 @@ def wire(ctx: Context, parts: Parts) -> None:
             training, held_out = prepared(run.corpus["sha256"], run.train_config.validation_fraction)
             return {"stamp": stamp, **_value(memorization(training, generated, held_out), prompt)}
         except Exception as error:
-            return {"stamp": stamp, "said": error_message(error), "rows": [], "spans": []}
+            return {"stamp": stamp, "summary": error_message(error), "rows": [], "spans": []}
 
     parts.copies.check(
         check, ctx.selection, parts.copies, concurrency_id="copies", show_progress="hidden",
@@ -114,8 +114,11 @@ def _generated(request: dict[str, Any]) -> tuple[int, str]:
 def _value(found: Memorization, prompt: int) -> dict[str, Any]:
     control = found.control_novelty()
     spans = [[prompt + copy.start, prompt + copy.start + copy.length] for copy in found.text.copies]
-    rows = [[str(n), _share(share), _share(control[n])] for n, share in found.text.novelty.items()]
-    return {"said": _summary(found), "rows": rows, "spans": spans}
+    rows = [
+        {"length": str(n), "generated": _share(share), "held_out": _share(control[n])}
+        for n, share in found.text.novelty.items()
+    ]
+    return {"summary": _summary(found), "rows": rows, "spans": spans}
 
 
 def _summary(found: Memorization) -> str:

@@ -9,20 +9,16 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
+from playground.components.factory import browser_call
 from playground.components.sampling_controls import problem_row, wire_drop
 from playground.components.text import line
 from playground.components.text_view.shaded_text import shaded_text
 from playground.context import Context
-from playground.handlers import MULTIPLE, error_message, report_errors
+from playground.handlers import error_message, report_errors
 from playground.sample import sentences
 from playground.selection import parse_selection
 
 MAX_TEXT = 5_000  # characters; each is sent with its alternatives
-# Score again when the time bar moves: at once if the scored text is visible, else when it becomes visible.
-AGAIN = """() => void setTimeout(() => {
-  const letter = document.querySelector("#score-shown .letters span");
-  if (letter?.offsetParent) document.getElementById("score-button").click();
-}, 100)"""
 
 
 @dataclass
@@ -72,8 +68,8 @@ def wire(ctx: Context, parts: Parts) -> None:
         trigger_mode="always_last",  # the step may change while a text is scored
         api_visibility="private",
     )
-    for event in (ctx.selection.change, ctx.tab.change, parts.fold.expand):
-        event(None, js=AGAIN, api_visibility="private", **MULTIPLE)
+    again = browser_call("sample/scoring.js", "scoreAgain")
+    parts.fold.expand(None, None, None, js=again, api_visibility="private")
     wire_drop(ctx, parts.text, parts.drop, "score-button")
 
 

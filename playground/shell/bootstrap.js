@@ -9,6 +9,6 @@ window.nanollm = (() => {
       .then((module) => module[name](component))
       .catch((error) => console.error(`${path}:`, error));
 
-  for (const path of ["shell/page_state.js", "shell/landing.js", "shell/title.js", "shell/between.js"]) load(path);
+  for (const path of ["shell/page_state.js", "shell/startup.js"]) load(path);
   return { load, mount };
 })();

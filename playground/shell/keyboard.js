@@ -3,7 +3,7 @@
 export function rove(board, row) {
   const rows = () => Array.from(board.querySelectorAll(row), (each) => [...each.querySelectorAll("button")]);
 
-  function beside(button, key) {
+  function neighbor(button, key) {
     const all = rows();
     const at = all.findIndex((each) => each.includes(button));
     const column = all[at].indexOf(button);
@@ -17,13 +17,13 @@ export function rove(board, row) {
     }[key];
   }
 
-  // The button that the tab key comes to: to be said again when others have been put there.
+  // Makes one button the stop of the tab key; call it again after replacing the buttons.
   function stop(button = rows()[0]?.[0]) {
     for (const each of rows().flat()) each.tabIndex = each === button ? 0 : -1;
   }
 
   board.addEventListener("keydown", (event) => {
-    const next = event.target.closest("button") && beside(event.target.closest("button"), event.key);
+    const next = event.target.closest("button") && neighbor(event.target.closest("button"), event.key);
     if (!next) return;
     event.preventDefault();
     next.focus();

@@ -1,5 +1,5 @@
 // @ts-check
-// value: {text, fields}: the sentence, and the settings beside which it is said again.
+// value: {text, fields}: the sentence, and the settings whose fields repeat it.
 
 export function mount({ element, props, watch }) {
   const node = element.querySelector(".line");

@@ -28,17 +28,18 @@ BUTTONS = {
 NEW_RUN_BUTTONS = ("continue", "fork")
 
 
-def headline(status: Status, curve: Curve) -> list[list[str]]:
-    """Return the three large numbers, as [name, value]."""
+def headline(status: Status, curve: Curve) -> dict[str, str]:
+    """Return the three large numbers by name."""
     measured = [loss for loss in curve.val_loss if loss is not None]
     loss = measured[-1] if measured else None
     left = duration(status.eta_seconds) if status.state == "running" else "–"
     active = status.active
-    return [
-        [sentences.VALIDATION_LOSS, f"{loss:.2f}" if loss is not None else "–"],
-        [sentences.PERPLEXITY, perplexity(loss)],
-        [sentences.TIME_LEFT, left] if active else [sentences.TRAINING_TIME, duration(status.seconds)],
-    ]
+    time = {sentences.TIME_LEFT: left} if active else {sentences.TRAINING_TIME: duration(status.seconds)}
+    return {
+        sentences.VALIDATION_LOSS: f"{loss:.2f}" if loss is not None else "–",
+        sentences.PERPLEXITY: perplexity(loss),
+        **time,
+    }
 
 
 def progress(
@@ -67,23 +68,23 @@ def progress(
     }
 
 
-def gradients(run: Run, status: Status, curve: Curve) -> list[list[str]]:
+def gradients(run: Run, status: Status, curve: Curve) -> dict[str, str]:
     """Return gradient norm and learning rate of the last step, and the settings chosen when training started."""
     start = next((event for event in run.events() if isinstance(event, Start)), None)
     last = curve.last
-    rows = [
-        [sentences.GRADIENT_NORM, f"{last.grad_norm:.3g}" if last and last.grad_norm is not None else "–"],
-        [sentences.LEARNING_RATE, f"{last.learning_rate:.3g}" if last else "–"],
-    ]
+    values = {
+        sentences.GRADIENT_NORM: f"{last.grad_norm:.3g}" if last and last.grad_norm is not None else "–",
+        sentences.LEARNING_RATE: f"{last.learning_rate:.3g}" if last else "–",
+    }
     if start:
-        rows += [
-            [sentences.PRECISION, start.precision],
-            [sentences.THREADS, f"{start.threads}"],
-            [sentences.DEVICE, start.device],
-        ]
+        values |= {
+            sentences.PRECISION: start.precision,
+            sentences.THREADS: f"{start.threads}",
+            sentences.DEVICE: start.device,
+        }
     if status.peak_bytes:
-        rows.append([sentences.PEAK_MEMORY, byte_size(status.peak_bytes)])
-    return rows
+        values[sentences.PEAK_MEMORY] = byte_size(status.peak_bytes)
+    return values
 
 
 def newest_samples(run: Run, count: int = 3) -> list[dict[str, Any]]:

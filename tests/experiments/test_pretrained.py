@@ -337,5 +337,5 @@ class TestCommittedModels:
             loss = f"{run_files.read_json(run.folder / run_files.RUN)['made']['val_loss']:.3f}"
             row = f"| {name} | {run.model_config.num_parameters:,} | {loss} |"
             if document == "TRAINING.md":
-                row = f"| {name} | the preset, seed 42, as it comes along | **{loss}** |"
+                row = f"| {name} | the preset, seed 42, as included | **{loss}** |"
             assert row in text, f"{document} must say: {row}"

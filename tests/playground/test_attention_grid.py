@@ -100,7 +100,7 @@ def test_only_parts_of_the_model_are_switched_off(parts: list[Part]) -> None:
 
 def test_a_ranking_is_valid_json() -> None:
     effects = [HeadEffect(Part("head", 0, 1), 0.25, 0.01), HeadEffect(Part("head", 1, 0), -0.5, math.nan)]
-    value = ranking_value(effects, 2, "said")
+    value = ranking_value(effects, 2, "text")
     assert value["of"] == {"L1·H2": {"increase": 0.25, "error": 0.01}, "L2·H1": {"increase": -0.5, "error": None}}
 
 

@@ -209,7 +209,7 @@ def test_shares_come_to_the_logit_and_a_click_picks_the_character(ctx: Context, 
     for where in (None, 3, 99):
         shown = logit_lens.show(ctx, its, seen, None, where, None)
         *rows, together = shown[its.shares]["rows"]
-        assert float(together["said"].replace("−", "-")) == pytest.approx(sum(row["value"] for row in rows), abs=0.006)
+        assert float(together["text"].replace("−", "-")) == pytest.approx(sum(row["value"] for row in rows), abs=0.006)
         table = shown[its.table]
         assert len(table["rows"]) == 3 and table["picked"] == table["rows"][-1]["characters"][0]["character"]
     picked = json.dumps({"at": [3, seen.typed], "character": "r"})
@@ -288,15 +288,15 @@ def test_the_meter_says_how_far_back_it_looks(ctx: Context, parts: dict[str, Any
 def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
     seen = view(ctx)
     found, button = ranking.update(ctx, seen, None)
-    assert found["said"] == sentences.NOT_RANKED and button.interactive
+    assert found["text"] == sentences.NOT_RANKED and button.interactive
     ids, where = ctx.inspections.judged_by(seen)
     effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inspections.means(seen)[0]))
     ctx.inspections.keep_ranking(seen, effects, where)
     found, button = ranking.update(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
     most = max(effects, key=lambda effect: effect.increase)
-    assert len(found["of"]) == 4 and most.part.label in found["said"] and not button.interactive
+    assert len(found["of"]) == 4 and most.part.label in found["text"] and not button.interactive
     assert found["stamp"] == ctx.inspections.frame(seen)["stamp"] != ctx.inspections.frame(view(ctx, step=0))["stamp"]
-    assert ranking.update(ctx, view(ctx, step=0), None)[0]["said"] == sentences.NOT_RANKED
+    assert ranking.update(ctx, view(ctx, step=0), None)[0]["text"] == sentences.NOT_RANKED
 
 
 def test_a_ranking_of_something_else_is_called_off(ctx: Context) -> None:
@@ -305,11 +305,11 @@ def test_a_ranking_of_something_else_is_called_off(ctx: Context) -> None:
     assert [len(next(bars)["of"]) for _ in range(2)] == [0, 1]
     assert ranking.update(ctx, view(ctx, "the rat ran", step=4), session)[0] is None  # it goes on
     assert len(next(bars)["of"]) == 2
-    assert ranking.update(ctx, view(ctx, step=0), session)[0]["said"] == sentences.NOT_RANKED
+    assert ranking.update(ctx, view(ctx, step=0), session)[0]["text"] == sentences.NOT_RANKED
     assert list(bars) == []
-    assert ranking.update(ctx, seen, session)[0]["said"] == sentences.NOT_RANKED  # half a ranking is none
+    assert ranking.update(ctx, seen, session)[0]["text"] == sentences.NOT_RANKED  # half a ranking is none
     assert len(list(ranking.bars(ctx, seen, session))[-1]["of"]) == 4
-    assert "Largest effect" in ranking.update(ctx, seen, session)[0]["said"]
+    assert "Largest effect" in ranking.update(ctx, seen, session)[0]["text"]
 
 
 @pytest.fixture(scope="module")
@@ -328,9 +328,9 @@ def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context)
     inside, one, other = textless.inspections, view(textless, "the cat sat"), view(textless, "the mat ran")
     ids, where = inside.judged_by(one)
     inside.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
-    said = ranking.update(textless, one, None)[0]["said"]
+    said = ranking.update(textless, one, None)[0]["text"]
     assert "only the text above" in said and "all effects are within the noise" in said
-    assert ranking.update(textless, other, None)[0]["said"] == sentences.NOT_RANKED
+    assert ranking.update(textless, other, None)[0]["text"] == sentences.NOT_RANKED
     assert inside.meter(one)[0].truncated[-1] != inside.meter(other)[0].truncated[-1]  # of the same length
     assert inside.known_scores(one) is None
     inside.head_scores(one)
@@ -363,7 +363,7 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: 
         np.testing.assert_array_equal(scores.scores, found.scores.scores)
         assert where == textless.inspections.meter(seen)[1] == "held-out text"
         told, button = ranking.update(textless, seen, None)
-        assert len(told["of"]) == 2 and not button.interactive and "±" in told["said"]
+        assert len(told["of"]) == 2 and not button.interactive and "±" in told["text"]
         assert head_types.known_names(textless, seen) is not None
         for off, offered in (([], True), (["L1·H1", "L1·H2"], False)):
             shown = ablation.show(textless, parts["ablation"], seen, None, off, "zero", 1)

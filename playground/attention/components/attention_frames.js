@@ -41,7 +41,7 @@ export function followSelection({ trigger, server }) {
     return !late;
   }
 
-  function ask() {
+  function sendRequest() {
     postponed = false;
     trigger("ask", {});
   }
@@ -64,10 +64,10 @@ export function followSelection({ trigger, server }) {
     if (frame && motion === "play") fetchAhead(frame);
     const moved = run !== chosen.run || step !== chosen.step;
     chosen = { run, step };
-    if (!moved) return void (postponed && motion === "rest" && ask());
+    if (!moved) return void (postponed && motion === "rest" && sendRequest());
     postponed = motion === "play" && !rankingUnderWay() && onShow(chosen);
     const { lens, whole } = document.body.dataset;
-    if (!postponed) ask();
+    if (!postponed) sendRequest();
     else if (lens && lens !== "looks") trigger("turn", {});
     if (whole) trigger("whole", {});
   }

@@ -71,11 +71,11 @@ def attention_text(*, elem_id: str, frame: Callable[[Any], Any]) -> gr.HTML:
 
 def ranking(*, elem_id: str) -> gr.HTML:
     """Progress and result of the ranking; fills the bars of the grid. The value comes from `ranking_value`."""
-    return component("attention/components/ranking.js", RANKING, ranking_value(), elem_id=elem_id)
+    return component("attention/components/head_facts.js", RANKING, ranking_value(), elem_id=elem_id, mount="ranking")
 
 
 def ranking_value(
-    effects: Sequence[HeadEffect] = (), total: int = 0, said: str = "", stamp: str = ""
+    effects: Sequence[HeadEffect] = (), total: int = 0, text: str = "", stamp: str = ""
 ) -> dict[str, Any]:
     """Build the value of a ranking: the effects so far, the total number of heads (0: none running), a sentence.
 
@@ -88,7 +88,7 @@ def ranking_value(
         }
         for effect in effects
     }
-    return {"of": found, "total": total, "said": said, "stamp": stamp}
+    return {"of": found, "total": total, "text": text, "stamp": stamp}
 
 
 def parse_head(value: Any, layers: int, heads: int) -> tuple[int, int]:

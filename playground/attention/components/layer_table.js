@@ -31,7 +31,7 @@ export function mount({ element, props, trigger, watch }) {
   }
 
   function draw() {
-    const { rows = [], picked = null, said = "" } = props.value ?? {};
+    const { rows = [], picked = null, note: text = "" } = props.value ?? {};
     const focused = document.activeElement?.closest?.("td") && table.contains(document.activeElement);
     const drawn = rows.map(({ label, characters }) => {
       const row = make("tr");
@@ -41,7 +41,7 @@ export function mount({ element, props, trigger, watch }) {
       return row;
     });
     table.replaceChildren(...drawn);
-    note.textContent = said;
+    note.textContent = text;
     const chosen = [...table.querySelectorAll("button")].reverse().find((each) => each.dataset.character === picked);
     stop(chosen);
     if (focused) chosen?.focus();

@@ -21,7 +21,7 @@ TABLE = """
 
 def place(elem_id: str) -> gr.HTML:
     """The text of the page's attention_text. The value is the chosen position, from 0, or None for the last one."""
-    return component("attention/components/place.js", PLACE, elem_id=elem_id)
+    return component("attention/components/position.js", PLACE, elem_id=elem_id)
 
 
 def layer_table(elem_id: str) -> gr.HTML:
@@ -37,7 +37,7 @@ def layer_table_value(
         {"label": label, "characters": [{"character": c, "share": float(f"{p:.4g}")} for c, p in characters]}
         for label, characters in rows
     ]
-    return {"rows": table, "picked": picked, "said": note}
+    return {"rows": table, "picked": picked, "note": note}
 
 
 def parse_place(value: Any, length: int) -> int:

@@ -16,7 +16,7 @@ from nanollm.tokenizer import visible
 from playground.attention import sentences
 from playground.attention.components.switches import parts_off, switches
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, beside, compared, drawn
+from playground.components.bars import Bar, bars, compared, drawn, text_pair
 from playground.components.format import percent, perplexity, signed
 from playground.components.text import line
 from playground.context import Context
@@ -69,7 +69,7 @@ def layout(ctx: Context) -> Parts:
     cost = line("attention-cost", elem_classes="key")
     effects = bars("attention-effects")
     following = bars("attention-following")
-    writing = beside("attention-writing")
+    writing = text_pair("attention-writing")
     return Parts(board, pair, both, kind, seed, why, cost, effects, following, writing, python_fold("mattering"))
 
 
@@ -175,8 +175,8 @@ def _next_characters(found: Ablation, characters: tuple[str, ...]) -> dict[str, 
     rows = []
     for id in np.argsort(-np.maximum(before, after))[:NEXT_CHARACTERS]:
         was, now = float(before[id]), float(after[id])
-        said = f"{percent(was)} → {percent(now)}" if found.parts else percent(now)
-        rows.append(Bar(visible(characters[id]), now, said, before=was if found.parts else None))
+        text = f"{percent(was)} → {percent(now)}" if found.parts else percent(now)
+        rows.append(Bar(visible(characters[id]), now, text, before=was if found.parts else None))
     return drawn(rows, sentences.NEXT_CAPTION, sentences.NEXT_LEGEND if found.parts else "")
 
 

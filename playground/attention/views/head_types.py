@@ -54,7 +54,7 @@ def layout(ctx: Context) -> Parts:
     introduction("naming", sentences.TYPE_ABOUT, sentences.TYPE_CAUTION)
     name = line("attention-name", elem_classes="key")
     scores = bars("attention-scores")
-    all_names = component("attention/components/head_names.js", elem_id="attention-names")
+    all_names = component("attention/components/head_facts.js", elem_id="attention-names", mount="names")
     history_key = gr.Textbox(container=False, elem_id="attention-history-of", elem_classes="unseen")
     history = plotly_chart(
         label=sentences.HISTORY_LABEL, elem_id="attention-history", height=300, empty=sentences.HISTORY_EMPTY,

@@ -44,7 +44,7 @@ def layout(ctx: Context) -> Parts:
 def known_value(ctx: Context, view: View) -> dict[str, Any]:
     """Return the value of the bars from an earlier ranking, or one that says that there is none."""
     found = ctx.inspections.ranking(view)
-    return _finished(view, *found) if found else ranking_value(said=sentences.NOT_RANKED, stamp=view.stamp)
+    return _finished(view, *found) if found else ranking_value(text=sentences.NOT_RANKED, stamp=view.stamp)
 
 
 def update(ctx: Context, view: View, session: str | None) -> tuple[dict[str, Any] | None, Any]:
@@ -111,18 +111,18 @@ def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, An
 
 
 def _progress(view: View, effects: list[HeadEffect], total: int) -> dict[str, Any]:
-    said = sentences.RANKING_PROGRESS.format(done=len(effects), total=total)
-    return ranking_value(effects, total, said, view.stamp)
+    text = sentences.RANKING_PROGRESS.format(done=len(effects), total=total)
+    return ranking_value(effects, total, text, view.stamp)
 
 
 def _finished(view: View, effects: list[HeadEffect], source: str) -> dict[str, Any]:
     """Return the value of a complete ranking, with a summary."""
     largest = max(effects, key=lambda effect: effect.increase)
     error = f" ± {largest.error:.3f}" if np.isfinite(largest.error) else ""
-    said = sentences.RANKED.format(
+    text = sentences.RANKED.format(
         text=source, head=largest.part.label, increase=signed(largest.increase), error=error
     )  # fmt: skip
-    return ranking_value(effects, len(effects), f"{said} {_noise(effects)}".rstrip(), view.stamp)
+    return ranking_value(effects, len(effects), f"{text} {_noise(effects)}".rstrip(), view.stamp)
 
 
 def _noise(effects: list[HeadEffect]) -> str:

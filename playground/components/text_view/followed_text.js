@@ -74,7 +74,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
     present(value);
   }
 
-  function ask(request) {
+  function sendRequest(request) {
     [wanted, answer] = [request, null];
     trigger("ask", request);
   }
@@ -82,7 +82,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
   function want(request) {
     past = [];
     const frame = textFrame(request);
-    if (!frame) return ask(request);
+    if (!frame) return sendRequest(request);
     if (!answer?.finished) trigger("leave", {}); // ends the generation that is under way
     show(request, frame);
     if (document.getElementById("sample-call")?.offsetParent) trigger("cached", {});
@@ -92,7 +92,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
   // A frame holds the beginning of a long text.
   function completeLater(request) {
     clearTimeout(resting);
-    resting = setTimeout(() => wanted === request && ask(request), REST_MS);
+    resting = setTimeout(() => wanted === request && sendRequest(request), REST_MS);
   }
 
   function fetchAhead() {
@@ -126,7 +126,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
     const { run, step } = selection.state;
     past = [];
     view.forget();
-    if (run) ask({ ...form, run, step, kept: "" });
+    if (run) sendRequest({ ...form, run, step, kept: "" });
   }
 
   function choose(index, character) {
@@ -140,7 +140,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
       kept: before.slice(split).join("") + character,
     };
     if (index < prompt.length) trigger("settle", request);
-    ask(request);
+    sendRequest(request);
   }
 
   // A text that was left while it was being generated is generated to its end.
@@ -150,7 +150,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
     trigger("leave", {});
     trigger("settle", request);
     if (before?.finished) show(request, before);
-    else ask(request);
+    else sendRequest(request);
   }
 
   // Shows the cached frame at once; where the request itself stands, its own answer.

@@ -1,7 +1,7 @@
 // @ts-check
-// Two texts that go on from the same prompt, side by side; their first differing character is marked. textContent only.
+// Two continuations of a prompt side by side; their first differing character is marked. Drawn with textContent only.
 
-import { make } from "../services/dom.js";
+import { make } from "../../services/dom.js";
 
 export function mount({ element, props, watch }) {
   const columns = [...element.querySelectorAll(".one")];
@@ -24,7 +24,7 @@ export function mount({ element, props, watch }) {
       const mark = make("mark", "", shown[at] === "\n" ? "⏎\n" : (shown[at] ?? ""));
       writing.append(mark, shown.slice(at + 1).join(""));
     });
-    element.querySelector(".beside").classList.toggle("single", texts.length < 2);
+    element.querySelector(".text-pair").classList.toggle("single", texts.length < 2);
   }
 
   watch("value", draw);

@@ -1,0 +1,23 @@
+// @ts-check
+// Scores the text again when the time bar moves: at once if it is visible, else when it becomes visible. The first
+// opening of the fold loads this module.
+
+import { selection } from "../services/selection.js";
+import { page } from "../shell/page_state.js";
+
+const SHOWN_MS = 100; // until an opened fold or tab is visible
+
+export function scoreAgain() {
+  setTimeout(() => {
+    const letter = document.querySelector("#score-shown .letters span");
+    if (letter?.offsetParent) document.getElementById("score-button").click();
+  }, SHOWN_MS);
+}
+
+let scored = { run: null, step: null };
+selection.subscribe(({ run, step, motion }) => {
+  if (motion === "drag" || (run === scored.run && step === scored.step)) return;
+  scored = { run, step };
+  scoreAgain();
+});
+page.subscribe(scoreAgain, "tab");

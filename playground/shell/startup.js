@@ -1,0 +1,47 @@
+// @ts-check
+// What the page does once, independently of its components: the tab that opens first, the order of the tab key, and the
+// title of the browser tab.
+
+import { sentencesOf } from "../services/constants.js";
+import { onRuns, runs, state } from "../services/runs.js";
+
+let clicked = false;
+document.addEventListener("click", (event) => (clicked ||= Boolean(event.target.closest?.('[role="tab"]'))), true);
+const keep = { __type__: "update" };
+
+/** Opens the tab that the address (or the server) names, unless the user clicked one before the server answered. */
+export const land = ({ tab }) => (clicked ? [keep, keep] : [{ ...keep, selected: tab }, tab]);
+
+// The tab key and screen readers follow the order of the elements. Gradio allows nothing between the tab names and their
+// panels; so the time bar and the guide are moved there once all are on the page.
+function orderElements() {
+  const [names, ...following] = ["#tabs > .tab-wrapper", "#time-bar", "#guide"].map((each) =>
+    document.querySelector(each),
+  );
+  if (!names || following.includes(null)) return;
+  arriving.disconnect();
+  names.after(...following);
+}
+const arriving = new MutationObserver(orderElements);
+arriving.observe(document.documentElement, { childList: true, subtree: true });
+
+// The title of the browser tab says when a run has ended: users look elsewhere while it trains.
+const ACTIVE = ["queued", "running", "stalled"];
+const ENDED = ["completed", "failed", "diverged"];
+const NAME = sentencesOf("shell").TITLE;
+let before = new Map();
+
+function result(row) {
+  const [icon, word] = state(row);
+  if (row.state !== "completed") return `${icon} ${word}`;
+  return row.loss === null ? icon : `${icon} ${row.loss.toFixed(2)}`;
+}
+
+onRuns(() => {
+  for (const row of runs()) {
+    const was = before.get(row.id);
+    if (ACTIVE.includes(was) && ENDED.includes(row.state)) document.title = `${result(row)} · ${NAME}`;
+    if (row.state === "running" && was !== "running") document.title = NAME;
+  }
+  before = new Map(runs().map((row) => [row.id, row.state]));
+});
