@@ -201,7 +201,12 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     }}"""
     tab.wait_for_function(drag, arg=page.store.list()[0].id)
     tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
-    playing = f"async () => (document.querySelector('#time-bar .play').click(), {STEP})"
+    # Read right after the click: on a slow machine, playback advances while a module is being loaded.
+    playing = """async () => {
+      const { inspection } = await nanollm.load("attention/inspection_store.js");
+      document.querySelector("#time-bar .play").click();
+      return inspection.state.frame.step;
+    }"""
     # Pause as soon as the step has advanced. On a slow machine playback may have ended, and paused itself, before that.
     rests = f"""async () => {{
         if ({STEP} === 0) return false;

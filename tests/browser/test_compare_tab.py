@@ -312,7 +312,7 @@ def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
     texts = blind.locator(".card .text").evaluate_all("(texts) => texts.map((text) => text.textContent)")
     assert [len(text) for text in texts] == [300] * 3
     blind.locator(".guess").nth(1).click()
-    expect(blind.locator(".verdict")).to_contain_text(re.compile(r"(Right|No): it is [ABC], .*\. [01] of 1 right\."))
+    expect(blind.locator(".verdict")).to_contain_text(re.compile(r"(Right|Wrong): it is [ABC], .*\. [01] of 1 right\."))
     right = blind.locator(".card.right")
     expect(right).to_have_count(1)
     expect(right).to_contain_text(runs[-1].title)
