@@ -171,9 +171,7 @@ def update(ctx: Context, run_id: str | None, corpus: CorpusInfo, options: ChartO
 def empty_view(sentence: str = "") -> View:
     """Return the view without a run, with a sentence as its state."""
     names = (sentences.VALIDATION_LOSS, sentences.PERPLEXITY, sentences.TIME_LEFT)
-    return View(
-        dict.fromkeys(names, "–"), None, "", sentence, control_buttons(()), "", [], {}, None, progress("")
-    )
+    return View(dict.fromkeys(names, "–"), None, "", sentence, control_buttons(()), "", [], {}, None, progress(""))
 
 
 def unavailable(sentence: str, before: str) -> View | None:
