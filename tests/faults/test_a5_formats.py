@@ -23,7 +23,7 @@ def test_a_run_of_another_format(store: RunStore, make, version: object) -> None
     before = path.read_bytes()
     path.write_text(json.dumps({**json.loads(before), "format": version}))
     for read in (lambda: store.get(run.id), lambda: Run.open(run.folder), lambda: store.delete(run.id)):
-        with pytest.raises(InputError, match=r"format .*, and this version of nano-llm reads format 1: open it with"):
+        with pytest.raises(InputError, match=r"format .*, but this version of nano-llm reads format 1: open it with"):
             read()
     assert [one.id for one in store.list()] == [other.id] and path.exists()
     path.write_bytes(before)

@@ -117,7 +117,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolationCheck]:
     run = ctx.all_runs.create(settings={**TINY, "num_steps": 3}, corpus=info, title=TITLE, owner=owner)
     work(run, ctx.all_corpora.root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate.Bucket, "take", lambda self: True)  # disable the rate limit
+        patch.setattr(gate.TokenBucket, "take", lambda self: True)  # disable the rate limit
         demo = build(ctx)
         options = launch_options(settings, demo)
         _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
