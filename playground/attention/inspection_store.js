@@ -1,6 +1,6 @@
 // @ts-check
-// What the views of Attention share in the browser: a frame (all attention weights over one text at one snapshot, sent
-// once), the chosen head and the one under the pointer, and what is known of the heads.
+// Shared state of the Attention views: the current frame, the selected head, and the heads' effects and names.
+// A frame contains all attention weights for one text at one snapshot; the server sends each frame once.
 
 import { createStore } from "../services/store.js";
 import { remember } from "../shell/url.js";
@@ -8,7 +8,7 @@ import { remember } from "../shell/url.js";
 /** @typedef {{ layer: number, head: number }} Head counted from 1, as in labels */
 
 export const inspection = createStore({
-  /** The frame on show, decoded. @type {any} */
+  /** The displayed frame, decoded. @type {any} */
   frame: null,
   /** Why there is no frame. */
   note: "",
@@ -18,25 +18,25 @@ export const inspection = createStore({
   pointed: null,
   /** A ranking of the heads, {of, total, text, stamp}. @type {any} */
   effects: null,
-  /** Names of the heads, {of, stamp}. @type {any} */
+  /** Types of the heads by label, {of, stamp}. @type {any} */
   names: null,
 });
 
-const held = inspection.state;
-const known = /** @type {any} */ (held); // writable
+const state = inspection.state;
+const writable = /** @type {any} */ (state);
 
-/** What is known of the heads by their labels, if it was found out about the very snapshot on show. */
-export const knownOf = (what) => (held.frame && held[what]?.stamp === held.frame.stamp ? held[what].of : {});
+/** Effects or names by head label; empty if they belong to another snapshot or text than the displayed frame. */
+export const knownOf = (what) => (state.frame && state[what]?.stamp === state.frame.stamp ? state[what].of : {});
 
-// Shows a frame as the server sends it, with what is known of its heads; null: nothing is shown. Its ranking is null
-// while one is under way, and shorter than the current one if the frame was sent before that ended.
+// Shows a frame from the server with its effects and names; null clears the view. A frame has no effects while a
+// ranking is running, and fewer than the store if it was sent before the ranking finished.
 export function showFrame(value) {
   const { effects = null, names = null } = value ?? {};
   const count = (ranking) => Object.keys(ranking.of).length;
-  const outdated = effects && held.effects?.stamp === effects.stamp && count(effects) < count(held.effects);
-  // Subscribers to the frame read both: nothing is drawn twice.
-  if (!value || (effects && !outdated)) known.effects = effects;
-  known.names = names;
+  const outdated = effects && state.effects?.stamp === effects.stamp && count(effects) < count(state.effects);
+  // Written directly, without notifying: subscribers to `frame` read both, so nothing is drawn twice.
+  if (!value || (effects && !outdated)) writable.effects = effects;
+  writable.names = names;
   inspection.set({ frame: value && decodeFrame(value) });
 }
 
@@ -48,9 +48,9 @@ export function decodeFrame({ weights, ...rest }) {
 /** @type {(head: Head) => string} */
 export const headLabel = ({ layer, head }) => `L${layer}·H${head}`;
 
-// A row of 255 times the root of each weight. Row t has t + 1 of them: attention is causal.
+// Returns a row of attention weights, each encoded as 255 * sqrt(weight). Row t has t + 1 entries (causal attention).
 export function rowRoots({ layer, head }, row) {
-  const { heads, size, roots } = held.frame;
+  const { heads, size, roots } = state.frame;
   const start = (((layer - 1) * heads + head - 1) * size * (size + 1)) / 2 + (row * (row + 1)) / 2;
   return roots.subarray(start, start + row + 1);
 }
@@ -59,13 +59,13 @@ export const rowWeights = (head, row) => Array.from(rowRoots(head, row), (root) 
 
 const clamp = (value, most) => Math.min(Math.max(Number.isInteger(value) ? value : 1, 1), most);
 
-/** A head that the frame's model has: an address may name one of another model. @returns {Head} */
+/** Clamps a head to the frame's model, because the address may name a head of another model. @returns {Head} */
 export function validHead(which) {
-  const { layers, heads } = held.frame;
+  const { layers, heads } = state.frame;
   return { layer: clamp(which?.layer, layers), head: clamp(which?.head, heads) };
 }
 
-export const shownHead = () => held.pointed ?? validHead(held.head);
+export const shownHead = () => state.pointed ?? validHead(state.head);
 
-/** The chosen head goes into the address. */
+/** Stores the selected head in the address. */
 export const rememberHead = ({ head }) => remember(head || {});

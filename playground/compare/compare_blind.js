@@ -1,5 +1,6 @@
 // @ts-check
-// value: {prompt, texts, question, over, names, chosen, right, score} or null. textContent only.
+// A guessing game: which model wrote which text?
+// `value`: {prompt, texts, question, over, names, chosen, right, score} or null. Rendered with textContent only.
 
 import { sentencesOf } from "../services/constants.js";
 import { dot, make } from "../services/dom.js";
@@ -60,7 +61,7 @@ export function mount({ element, props, trigger, watch }) {
       }
       const guess = made.querySelector(".guess");
       guess.disabled = !over;
-      guess.style.visibility = names ? "hidden" : ""; // keeps its space
+      guess.style.visibility = names ? "hidden" : ""; // hidden, but keeps its space
     });
     question.textContent = value.question;
     question.classList.add("question");

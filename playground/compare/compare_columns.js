@@ -1,5 +1,6 @@
 // @ts-check
-// value: how many columns there are. Which of the four are seen is for the style sheet to know: all are in the page.
+// Adds and removes columns in Compare. `value`: the number of visible columns.
+// All four columns are in the DOM; the style sheet hides the others.
 
 import { onRuns, runs } from "../services/runs.js";
 import { setTrigger } from "./comparison.js";
@@ -7,13 +8,13 @@ import { lineup } from "./lineup.js";
 
 export function mount({ element, props, trigger, watch }) {
   const find = (selector) => element.querySelector(selector);
-  const [FEWEST, USUAL, MOST] = [2, 3, 4];
+  const [FEWEST, DEFAULT, MOST] = [2, 3, 4];
 
   const within = (count, most = MOST) => Math.min(Math.max(count, FEWEST), most);
 
   function draw() {
     const some = lineup(runs()).length;
-    if (!props.value && some) props.value = within(some, USUAL);
+    if (!props.value && some) props.value = within(some, DEFAULT);
     document.body.dataset.columns = props.value || FEWEST;
     find(".second").hidden = some !== 1;
     find(".share").hidden = some < 2;
@@ -21,7 +22,7 @@ export function mount({ element, props, trigger, watch }) {
     find(".remove").hidden = !(props.value > FEWEST);
   }
 
-  // What is set from here is not watched.
+  // Gradio does not call `watch` for values set here, so redraw explicitly.
   function set(count) {
     props.value = within(count);
     draw();

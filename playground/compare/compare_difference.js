@@ -1,5 +1,7 @@
 // @ts-check
-// value: {text, parts, models: [{title, step, slot, parameters, loss, choices, bits}]} or null. textContent only.
+// Compares two models on a scored text: each character is colored by which model predicted it better.
+// `value`: {text, parts, models: [{title, step, slot, parameters, loss, choices, bits}]} or null. Rendered with
+// textContent only.
 
 import { sentencesOf } from "../services/constants.js";
 import { dot, make } from "../services/dom.js";
@@ -11,13 +13,13 @@ export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
   const [letters, box, probabilities] = [".letters", ".writing", ".said"].map(find);
   const [first, second] = element.querySelectorAll("select");
-  const FULL = 3; // bits of difference with the strongest color: eight times as likely
-  const STRONGEST = 70; // percent of the color at most, so that the letters stay readable
+  const FULL = 3; // difference in bits that gets the strongest color: a factor of 8 in probability
+  const STRONGEST = 70; // maximum color share in percent, so that the letters stay readable
   const NATS = Math.log(2);
 
-  let models = []; // with their bits unpacked
+  let models = []; // with unpacked bits
   let characters = [];
-  let looking = null;
+  let selectedIndex = null;
 
   const name = ({ title, step }) => fill(SENTENCES.MODEL_AT_STEP, { title, step: number(step) });
   const pair = () => [models[Number(first.value)], models[Number(second.value)]];
@@ -36,11 +38,11 @@ export function mount({ element, props, watch }) {
     const known = models.map(name).join();
     models = value.models.map((model) => unpacked(model, value.parts));
     characters = Array.from(value.text);
-    looking = null;
+    selectedIndex = null;
     find(".losses tbody").replaceChildren(...models.map(lossRow));
     find(".two").hidden = models.length < 2;
     for (const select of [first, second]) select.replaceChildren(...models.map(option));
-    // By default, the smallest and the largest model.
+    // By default, select the smallest and the largest model.
     const bySize = models.map((_, i) => i).sort((a, b) => models[a].parameters - models[b].parameters);
     const kept = known === models.map(name).join() && before.every((one) => one !== "");
     [first.value, second.value] = kept ? before : [bySize[0], bySize.at(-1)];
@@ -68,7 +70,7 @@ export function mount({ element, props, watch }) {
     if (models.length < 2) return;
     const [one, other] = pair();
     Array.from(letters.children).forEach((letter, i) => {
-      const gain = one.bits[i] - other.bits[i]; // above 0: the second model finds it easier
+      const gain = one.bits[i] - other.bits[i]; // positive: the second model assigns a higher probability
       letter.style.setProperty("--strength", `${Math.round(STRONGEST * Math.min(1, Math.abs(gain) / FULL))}%`);
       letter.classList.toggle("for-second", gain > 0);
     });
@@ -76,7 +78,7 @@ export function mount({ element, props, watch }) {
     drawKinds();
   }
 
-  // Mean difference by kind of character: the first letter chooses the word, the later ones are mostly spelling.
+  // Shows the mean difference by kind of character: first letters choose the word, later ones are mostly spelling.
   function drawKinds() {
     const [one, other] = pair();
     const letter = (character) => character !== undefined && /[\p{L}\p{N}]/u.test(character);
@@ -105,31 +107,32 @@ export function mount({ element, props, watch }) {
   }
 
   function showProbabilities() {
-    for (const [i, letter] of Array.from(letters.children).entries()) letter.classList.toggle("looking", i === looking);
-    if (looking === null) {
+    for (const [i, letter] of Array.from(letters.children).entries())
+      letter.classList.toggle("inspected", i === selectedIndex);
+    if (selectedIndex === null) {
       probabilities.textContent = SENTENCES.CLICK_CHARACTER;
       return;
     }
-    const shares = models.map((model) => `${model.title} ${finePercent(2 ** -model.bits[looking])}`);
-    probabilities.textContent = `${glyph(characters[looking])}: ${shares.join(", ")}`;
+    const shares = models.map((model) => `${model.title} ${finePercent(2 ** -model.bits[selectedIndex])}`);
+    probabilities.textContent = `${glyph(characters[selectedIndex])}: ${shares.join(", ")}`;
   }
 
   function look(index) {
-    looking = index;
+    selectedIndex = index;
     showProbabilities();
   }
 
   letters.addEventListener("click", ({ target }) => {
     const index = Array.prototype.indexOf.call(letters.children, target);
-    if (index >= 0) look(index === looking ? null : index);
+    if (index >= 0) look(index === selectedIndex ? null : index);
   });
   const WAYS = { ArrowLeft: -1, ArrowRight: 1 };
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return look(null);
     if (!WAYS[event.key] || !characters.length || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
-    look(looking === null ? 0 : Math.max(0, Math.min(looking + WAYS[event.key], characters.length - 1)));
-    letters.children[looking].scrollIntoView({ block: "nearest" });
+    look(selectedIndex === null ? 0 : Math.max(0, Math.min(selectedIndex + WAYS[event.key], characters.length - 1)));
+    letters.children[selectedIndex].scrollIntoView({ block: "nearest" });
   });
   for (const select of [first, second]) select.addEventListener("change", paint);
   watch("value", draw);

@@ -1,5 +1,6 @@
 // @ts-check
-// value: the ids of the chosen runs. Drawn with textContent only: titles are other people's words.
+// Lets the user select the runs to compare. `value`: the ids of the selected runs.
+// Rendered with textContent only, because titles are untrusted user input.
 
 import { dot, make } from "../services/dom.js";
 import { onRuns, runs } from "../services/runs.js";
@@ -7,8 +8,8 @@ import { lineup } from "./lineup.js";
 
 export function mount({ element, props, trigger, watch }) {
   const chips = element.querySelector(".chips");
-  const USUAL = 3; // runs drawn before anybody has chosen: those of the columns
-  let heard = ""; // how far the chosen runs were when they were last drawn
+  const DEFAULT_COUNT = 3; // runs selected by default: those of the columns
+  let lastProgress = ""; // progress of the selected runs at the last update
 
   const chosen = () => props.value || [];
 
@@ -26,7 +27,7 @@ export function mount({ element, props, trigger, watch }) {
 
   function draw() {
     const first = lineup(runs());
-    if (!props.value && runs().length) props.value = first.slice(0, USUAL).map((row) => row.id);
+    if (!props.value && runs().length) props.value = first.slice(0, DEFAULT_COUNT).map((row) => row.id);
     const rows = [...first, ...runs().filter((row) => !first.includes(row))];
     const known = JSON.stringify(rows.map((row) => [row.id, row.title, row.slot]));
     if (chips.dataset.known !== known) {
@@ -36,7 +37,7 @@ export function mount({ element, props, trigger, watch }) {
     for (const box of chips.querySelectorAll("input")) box.checked = chosen().includes(box.value);
   }
 
-  // The losses and the states tell of all news that a chart or a table would show.
+  // Triggers `news` when a loss, a state or a snapshot changes, because charts and tables depend on nothing else.
   function listen() {
     draw();
     const now = JSON.stringify(
@@ -44,11 +45,11 @@ export function mount({ element, props, trigger, watch }) {
         .filter((row) => chosen().includes(row.id))
         .map((row) => [row.id, row.loss, row.state, row.steps.length]),
     );
-    if (heard && now !== heard) trigger("news", {});
-    heard = now;
+    if (lastProgress && now !== lastProgress) trigger("news", {});
+    lastProgress = now;
   }
 
-  // What is set from here is not watched.
+  // Gradio does not call `watch` for values set here, so redraw explicitly.
   function set(ids) {
     props.value = ids;
     draw();

@@ -1,8 +1,9 @@
 // @ts-check
+// The order in which runs fill Compare's columns.
 
 /**
- * Runs with something to show, in the order in which Compare fills its columns: the models that came with the page from
- * small to large, else finished runs, newest first.
+ * Returns the runs that have snapshots, in the order of Compare's columns: with several pretrained models, those first,
+ * from small to large; otherwise the user's runs first. Finished runs precede unfinished ones, newest first.
  * @param {import("../types.js").RunRow[]} rows of the catalogue, newest first
  */
 export function lineup(rows) {

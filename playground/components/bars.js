@@ -1,6 +1,6 @@
 // @ts-check
-// Named amounts as bars. A row has a `value`, and optionally the value `before` (a gray bar above it), a `mark` to compare
-// with, and a `strong` name. If some are below 0, all bars start at a common zero line.
+// Shows named amounts as bars. A row has a `value` and optionally the value `before` (a gray bar above it), a reference
+// `mark`, and a `strong` flag for a bold name. With negative values, all bars start at a common zero line.
 
 import { make } from "../services/dom.js";
 

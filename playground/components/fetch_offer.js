@@ -1,15 +1,16 @@
 // @ts-check
-// value: {runs: ids of the runs shown}. The offer is visible while the training text of one of them is known but not on
-// this machine; it triggers `fetch` with {builtin}, and `arrived` once the text is there, also if another visitor fetched it.
+// Offers to download the training text of a displayed run if the text is a built-in one that is missing on the server.
+// `value`: {runs: ids of the displayed runs}. A click triggers `fetch` with {builtin}. Once the text is available,
+// also after another visitor's download, the component triggers `arrived`.
 
 import { onRuns, runOf } from "../services/runs.js";
 import { selection } from "../services/selection.js";
 
 export function mount({ element, props, trigger, watch }) {
   const button = element.querySelector("button");
-  let offered = null; // what was lacking when last drawn: {run, builtin}
+  let offered = null; // the missing text at the last draw: {run, builtin}
 
-  const followsPage = button.dataset.follows === "selection"; // else the value says which runs
+  const followsPage = button.dataset.follows === "selection"; // otherwise `value` lists the runs
   const looked = () => (followsPage ? [selection.state.run] : props.value.runs).map(runOf).filter(Boolean);
 
   function draw() {

@@ -1,6 +1,6 @@
 // @ts-check
-// A Plotly chart that keeps its zoom: the figure in `value` is drawn with Plotly.react, never mounted anew.
-// Colors in a figure may be CSS variables ("var(--run-1)"), resolved here for the current theme.
+// Draws the Plotly figure in `value` and keeps the user's zoom across updates by using Plotly.react.
+// Colors in a figure may be CSS variables ("var(--run-1)"), which are resolved for the current theme.
 
 import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
@@ -12,19 +12,19 @@ export async function mount({ element, props, watch }) {
   const note = element.querySelector(".chart-note");
   const labels = element.querySelector(".chart-labels");
   const coarse = window.matchMedia("(pointer: coarse)").matches;
-  const TICK_ROOM = { xaxis: 9.5, yaxis: 12 }; // pixels that one character on an axis needs
+  const TICK_ROOM = { xaxis: 9.5, yaxis: 12 }; // pixels per character on an axis
   const NARROW = 480; // below this width, the color bar is hidden
   const CONFIG = {
     displaylogo: false,
-    responsive: false, // the observer below does it, for hidden tabs too
-    // A finger needs larger ones, and there is less room.
+    responsive: false, // the ResizeObserver below also handles hidden tabs
+    // Touch screens show fewer buttons, because each one must be larger.
     modeBarButtons: [coarse ? ["zoomIn2d", "resetScale2d"] : ["zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
   };
   const MODEBAR = { bgcolor: "rgba(0, 0, 0, 0)", color: "var(--quiet)", activecolor: "var(--text)" };
 
-  let PL = null; // captured once: a later script must not swap the library under a drawn chart
+  let PL = null; // the Plotly library, stored once: a later script must not replace it under a drawn chart
   let drawnWidth = 0;
-  let complete = (figure) => figure; // adds to a figure what the browser has already
+  let complete = (figure) => figure; // adds data that is already in the browser to a figure
 
   function loadPlotly() {
     window.nanoPlotly ??= new Promise((resolve, reject) => {
@@ -37,13 +37,13 @@ export async function mount({ element, props, watch }) {
     return window.nanoPlotly;
   }
 
-  // A sentence instead of a chart.
+  // Shows a sentence instead of the chart.
   function showNote(sentence) {
     note.textContent = sentence;
     note.hidden = !sentence;
   }
 
-  // Explains the chart's labels below it.
+  // Lists the meanings of the chart's annotations below the chart.
   let explained = "";
   function explain(layout) {
     const meanings = (layout?.annotations ?? []).map((label) => label.hovertext).filter(Boolean);
@@ -53,10 +53,10 @@ export async function mount({ element, props, watch }) {
     labels.querySelector("ul").replaceChildren(...meanings.map((meaning) => make("li", "", meaning)));
   }
 
-  // Whether a list is data (judged by its ends): it holds no colors, so it need not be copied.
+  // Whether a list holds numbers, judged by its first and last item. Such lists contain no colors and are not copied.
   const isNumbers = (list) => [list[0], list.at(-1)].every((each) => typeof each === "number" || each === null);
 
-  // A copy of the figure in which every "var(--token)" is that token's value.
+  // Returns a copy of the figure in which each "var(--token)" is replaced by the token's value.
   function painted(part, style) {
     if (typeof part === "string") {
       const token = /^var\((--[\w-]+)\)$/.exec(part);
@@ -71,7 +71,7 @@ export async function mount({ element, props, watch }) {
     return part;
   }
 
-  // An axis labelled with characters shows as many as have room, more of them after zooming in.
+  // Thins the labels of a character axis to those that fit; zooming in shows more of them.
   function roomyTicks(name, full, range) {
     const axis = plot._fullLayout?.[name];
     const length = axis?._length ?? 300;
@@ -105,7 +105,7 @@ export async function mount({ element, props, watch }) {
     const figure = complete(props.value);
     explain(figure?.layout);
     if (!PL || !width) {
-      drawnWidth = 0; // hidden: the observer calls again when it is shown
+      drawnWidth = 0; // hidden: the ResizeObserver calls draw() again when the chart becomes visible
       return;
     }
     if (!figure?.data) {
@@ -118,9 +118,9 @@ export async function mount({ element, props, watch }) {
     Object.assign(layout, { width, height: box.clientHeight, autosize: false, modebar: painted(MODEBAR, style) });
     layout.font = { family: style.fontFamily, ...layout.font };
     if (width < NARROW) for (const trace of data) trace.showscale = false;
-    if (coarse) layout.dragmode = false; // a finger on the chart scrolls the page
+    if (coarse) layout.dragmode = false; // on touch screens, dragging over the chart scrolls the page
     for (const name of labelled(layout)) {
-      // ticks thinned by an earlier fit would count as a change of the figure
+      // Apply the same thinning as before; otherwise Plotly would treat the ticks as changed.
       if (plot.layout) Object.assign(layout[name], roomyTicks(name, figure.layout[name]));
     }
     drawnWidth = width;

@@ -1,12 +1,13 @@
 // @ts-check
-// value: {columns, settings, rows, ids, csv} or null; from the column `settings` on they are settings. Drawn with
-// textContent only.
+// Shows a table that compares runs and their settings, with a CSV download.
+// `value`: {columns, settings, rows, ids, csv} or null. Columns from the index `settings` on are settings. Rendered
+// with textContent only.
 
 import { dot, make } from "../services/dom.js";
 import { runs, state } from "../services/runs.js";
 
 export function mount({ element, props, watch }) {
-  const FEW = 4; // settings that a narrow screen shows of each run
+  const FEW = 4; // settings per run on a narrow screen
   const find = (selector) => element.querySelector(selector);
   const shown = (cell) =>
     cell === null
@@ -22,7 +23,7 @@ export function mount({ element, props, watch }) {
         const text = props.value.columns[i] === "state" ? state({ state: cell }).join(" ") : shown(cell);
         const box = make("td", typeof cell === "number" ? "number" : "", text);
         box.classList.toggle("setting", i >= props.value.settings);
-        box.dataset.column = props.value.columns[i]; // printed before the value where there is no room for a header
+        box.dataset.column = props.value.columns[i]; // shown before the value if there is no header
         if (i === 0) {
           box.title = text;
           const known = runs().find((one) => one.id === id);
@@ -34,7 +35,7 @@ export function mount({ element, props, watch }) {
     return made;
   }
 
-  // In columns as long as they have room.
+  // Uses the table layout if all columns fit.
   let width = -1;
   function fit() {
     const { classList } = find(".run-table");
@@ -57,7 +58,7 @@ export function mount({ element, props, watch }) {
     fit();
   }
 
-  // The mark in front tells spreadsheets that it is UTF-8.
+  // The byte order mark makes spreadsheets read the file as UTF-8.
   find("button").addEventListener("click", () => {
     const link = make("a");
     link.href = URL.createObjectURL(new Blob(["\ufeff", props.value.csv], { type: "text/csv;charset=utf-8" }));

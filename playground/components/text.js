@@ -1,9 +1,9 @@
 // @ts-check
-// Short texts from Python (components/text.py), drawn with textContent.
+// Shows short texts and numbers from Python (components/text.py), rendered with textContent.
 
 import { make } from "../services/dom.js";
 
-/** value: a sentence; an empty one takes no space. */
+/** A line of text. `value`: a sentence; an empty one hides the line. */
 export function line({ element, props, watch }) {
   const node = element.querySelector(".line");
   const draw = () => {
@@ -14,7 +14,7 @@ export function line({ element, props, watch }) {
   draw();
 }
 
-/** value: {name: formatted number, …} */
+/** A list of named numbers. `value`: {name: formatted number, …} */
 export function numbers({ element, props, watch }) {
   const list = element.querySelector("dl");
 

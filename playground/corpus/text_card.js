@@ -1,6 +1,6 @@
 // @ts-check
-// value: {name, facts, text, page, pages, train, validation, frequencies, more, unusual, unusual_count}
-// or null.
+// Shows the selected text: its pages, its train and validation split, and its character frequencies.
+// `value`: {name, facts, text, page, pages, train, validation, frequencies, more, unusual, unusual_count} or null.
 
 import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
@@ -49,13 +49,13 @@ export function mount({ element, props, trigger, watch }) {
     );
   }
 
-  // On a small screen the card is far below the list: scroll to it after another text was chosen.
+  // On a small screen the card is far below the list: scroll to it after the user selects another text.
   let name = null;
   function lead(value) {
     const another = name !== null && name !== value.name;
     name = value.name;
     if (!another || window.innerWidth >= 768) return;
-    setTimeout(() => element.scrollIntoView({ block: "start" }), 200); // after the fields above have changed their heights
+    setTimeout(() => element.scrollIntoView({ block: "start" }), 200); // after the fields above have resized
   }
 
   function draw() {
@@ -78,7 +78,7 @@ export function mount({ element, props, trigger, watch }) {
   const turn = (page) => trigger("turn", { page });
   find(".before").addEventListener("click", () => turn(props.value.page - 1));
   find(".after").addEventListener("click", () => turn(props.value.page + 1));
-  // The field is emptied on focus, so that a new number can be typed at once.
+  // Clears the field on focus, so that the user can type a new number immediately.
   input.addEventListener("focus", () => {
     input.placeholder = input.value;
     input.value = "";

@@ -1,6 +1,7 @@
 // @ts-check
-// value: {chosen, ours, yours}; a row is {sha256, name, facts, fixed}, or {builtin, name, facts} while it is to be
-// brought. Drawn with textContent only.
+// Lists the available texts, with a menu to rename or delete the user's own.
+// `value`: {chosen, ours, yours}. A row is {sha256, name, facts, fixed}, or {builtin, name, facts} for a built-in text
+// that has not been downloaded yet. Rendered with textContent only.
 
 import { sentencesOf } from "../services/constants.js";
 import { button, make } from "../services/dom.js";

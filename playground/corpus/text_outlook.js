@@ -1,6 +1,7 @@
 // @ts-check
-// value: {sizes: [{preset, outlook}, …], baselines: [{name, loss, perplexity}, …] (empty while they are computed),
-// entropy, perplexity} or null.
+// Shows the expected time and fit per preset for the selected text, and the n-gram baselines as bars.
+// `value`: {sizes: [{preset, outlook}, …], baselines: [{name, loss, perplexity}, …], entropy, perplexity} or null.
+// `baselines` is empty while they are being computed.
 
 import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
@@ -12,10 +13,10 @@ export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
 
   function bar({ name, loss, perplexity }, most) {
-    const ink = make("i");
-    ink.style.width = `${(100 * loss) / most}%`;
+    const filled = make("i");
+    filled.style.width = `${(100 * loss) / most}%`;
     const track = make("span", "track");
-    track.append(ink);
+    track.append(filled);
     const cell = make("dd");
     cell.append(
       track,

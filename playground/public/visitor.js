@@ -1,28 +1,28 @@
 // @ts-check
-// Who this browser is, on a page that strangers share: a key that it makes up itself and sends along with every request
-// to this page. The server keeps only its hash. Keys to look at others' runs come with links, as ?run=…&look=….
+// Identifies this browser on a public page with a random key that it adds to each request to the server.
+// The server stores only the key's hash. Links with ?run=…&look=… contain keys for viewing another visitor's run.
 (() => {
   const KEY = "nano-visitor";
   const LOOKS = "nano-looks";
   const MOST = 8;
 
-  // In a frame whose storage is closed, or a private window, the visit lasts as long as the page.
-  const kept = (name) => {
+  // Without storage (private windows, some embedded frames), the key is valid until the page is closed.
+  const readItem = (name) => {
     try {
       return localStorage.getItem(name);
     } catch {
       return null;
     }
   };
-  const keep = (name, value) => {
+  const writeItem = (name, value) => {
     try {
       localStorage.setItem(name, value);
     } catch {
-      /* then it is forgotten */
+      /* no storage: the key is not saved */
     }
   };
 
-  function invented() {
+  function newToken() {
     const bytes = crypto.getRandomValues(new Uint8Array(32));
     return btoa(String.fromCharCode(...bytes))
       .replaceAll("+", "-")
@@ -30,27 +30,27 @@
       .replaceAll("=", "");
   }
 
-  let token = kept(KEY);
+  let token = readItem(KEY);
   if (!/^[\w-]{43}$/.test(token || "")) {
-    token = invented();
-    keep(KEY, token);
+    token = newToken();
+    writeItem(KEY, token);
   }
 
-  let looks = (kept(LOOKS) || "").split(" ").filter(Boolean);
-  const asked = new URLSearchParams(location.search);
-  if (asked.get("run") && /^[0-9a-f]{32}$/.test(asked.get("look") || "")) {
-    const look = `${asked.get("run")}.${asked.get("look")}`;
+  let looks = (readItem(LOOKS) || "").split(" ").filter(Boolean);
+  const parameters = new URLSearchParams(location.search);
+  if (parameters.get("run") && /^[0-9a-f]{32}$/.test(parameters.get("look") || "")) {
+    const look = `${parameters.get("run")}.${parameters.get("look")}`;
     looks = [look, ...looks.filter((one) => one !== look)].slice(0, MOST);
-    keep(LOOKS, looks.join(" "));
+    writeItem(LOOKS, looks.join(" "));
   }
 
-  const before = window.fetch;
+  const originalFetch = window.fetch;
   window.fetch = (/** @type {any} */ resource, options) => {
     const url = new URL(resource.url || resource, location.href);
-    if (url.origin !== location.origin) return before(resource, options);
+    if (url.origin !== location.origin) return originalFetch(resource, options);
     const headers = new Headers(options?.headers || resource.headers);
     headers.set("X-Nano-Visitor", token);
     if (looks.length) headers.set("X-Nano-Looks", looks.join(" "));
-    return before(resource, { ...options, headers });
+    return originalFetch(resource, { ...options, headers });
   };
 })();

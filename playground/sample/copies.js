@@ -1,16 +1,17 @@
 // @ts-check
-// Copies in a shaded text. value: {stamp, summary, rows, spans}, or null; spans are underlined in the text itself.
+// Shows which passages of a generated text are copied from the training text, and underlines them.
+// `value`: {stamp, summary, rows, spans} or null.
 
 import { textEvents, texts } from "../components/text_view/texts.js";
 import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
 
-const OPENING_MS = 100; // until an opened fold is visible
+const OPENING_MS = 100; // delay until an opened fold is visible
 const checks = new Set();
 
-/** Looks for copies where the fold was opened, or `anew` once the training text has arrived. */
-export function recheck({ anew = false }) {
-  setTimeout(() => checks.forEach((check) => void check({ anew })), OPENING_MS);
+/** Checks for copies after the fold was opened. `force` repeats the check of an unchanged text. */
+export function recheck({ force = false }) {
+  setTimeout(() => checks.forEach((check) => void check({ force })), OPENING_MS);
 }
 
 export function mount({ element, props, trigger, watch }) {
@@ -18,9 +19,9 @@ export function mount({ element, props, trigger, watch }) {
     element.querySelector(name),
   );
   const place = root.dataset.place;
-  const REST_MS = 300; // the time bar has to rest so long
+  const REST_MS = 300; // delay after the last move of the time bar
 
-  let checked = null; // stamp of the text that was sent
+  let checked = null; // stamp of the last text sent to the server
   let resting = 0;
 
   const read = () => texts[place]?.read();
@@ -64,8 +65,8 @@ export function mount({ element, props, trigger, watch }) {
     draw();
     check();
   }, "drawn");
-  checks.add(({ anew }) => {
-    if (anew) checked = null;
+  checks.add(({ force }) => {
+    if (force) checked = null;
     check();
   });
   watch("value", draw);

@@ -99,7 +99,7 @@ def wire(ctx: Context, parts: Parts) -> None:
     seen = browser_call("sample/copies.js", "recheck")
     parts.fold.expand(None, None, None, js=seen, api_visibility="private")
     text_fetch.wire(ctx, parts.fetching)
-    again = browser_call("sample/copies.js", "recheck", anew="true")
+    again = browser_call("sample/copies.js", "recheck", force="true")
     parts.fetching.offer.arrived(None, None, None, js=again, api_visibility="private")
 
 

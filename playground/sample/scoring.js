@@ -1,11 +1,11 @@
 // @ts-check
-// Scores the text again when the time bar moves: at once if it is visible, else when it becomes visible. The first
-// opening of the fold loads this module.
+// Scores the text again when the time bar moves, or later when the score becomes visible.
+// The module is loaded when the user first opens the fold.
 
 import { selection } from "../services/selection.js";
 import { page } from "../shell/page_state.js";
 
-const SHOWN_MS = 100; // until an opened fold or tab is visible
+const SHOWN_MS = 100; // delay until an opened fold or tab is visible
 
 export function scoreAgain() {
   setTimeout(() => {

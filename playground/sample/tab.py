@@ -74,7 +74,7 @@ def layout(ctx: Context) -> Parts:
             score = scoring.layout(PANEL)
             python, call = _in_python()
         # Beside everything else, because the clicked character may belong to the scored text.
-        with gr.Column(elem_classes="sample-aside", min_width=0):
+        with gr.Column(elem_classes="sample-side", min_width=0):
             panel = choice_panel(PANEL)
     return Parts(ask, sampling, fold, output, about, panel, copied, score, python, call)
 

@@ -1,6 +1,7 @@
 // @ts-check
-// What Python and the scripts share (playground/services/browser_constants.py), sent as one JSON object in the page's
-// head. In tests without a page it is empty until `setConstants` fills it.
+// Constants and sentences that Python shares with the page's scripts.
+// They are sent by playground/services/browser_constants.py as a JSON object in the page's head. In tests without a
+// page, they are empty until `setConstants` is called.
 
 /** @type {import("../types.js").Constants} */
 export const constants = /** @type {any} */ ({ sentences: {} });
@@ -8,7 +9,7 @@ export const constants = /** @type {any} */ ({ sentences: {} });
 /** @param {Partial<import("../types.js").Constants>} values */
 export const setConstants = (values) => Object.assign(constants, values);
 
-/** @param {string} feature @returns {Record<string, string>} sentences of a feature's catalogue, by name */
+/** @param {string} feature @returns {Record<string, string>} the feature's sentences by name */
 export const sentencesOf = (feature) => constants.sentences[feature] ?? {};
 
 const sent = globalThis.document?.getElementById("nanollm-constants");

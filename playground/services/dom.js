@@ -1,5 +1,6 @@
 // @ts-check
-// Small helpers that build DOM nodes. Text goes through textContent only: titles and texts come from other people.
+// Helpers that create DOM nodes.
+// They set text with textContent only, because titles and texts are untrusted user input.
 
 import { constants } from "./constants.js";
 
@@ -15,7 +16,7 @@ export function make(tag, className, text) {
   return made;
 }
 
-// A dot in the colour of a run.
+// Creates a dot in the color of a run.
 export function dot(run) {
   const made = make("i", "dot");
   paint(made, run);
@@ -37,7 +38,7 @@ export function button(text, className, act) {
   return made;
 }
 
-/** Offers a text as a file. */
+/** Downloads a text as a file. */
 export function downloadText(name, text, type = "text/plain") {
   const link = make("a");
   link.href = URL.createObjectURL(new Blob([text], { type: `${type};charset=utf-8` }));
@@ -47,8 +48,8 @@ export function downloadText(name, text, type = "text/plain") {
 }
 
 /**
- * Copies a text to the clipboard. Browsers close the clipboard to pages served without TLS from another machine; the
- * deprecated command still works there.
+ * Copies a text to the clipboard. Browsers block the clipboard API on remote pages without TLS; the deprecated
+ * execCommand still works there.
  * @param {string} text
  * @returns {Promise<boolean>} whether it was copied
  */

@@ -1,5 +1,5 @@
 // @ts-check
-// How numbers and characters are written on the page.
+// Formats numbers and characters for display.
 
 import { sentencesOf } from "./constants.js";
 
@@ -14,7 +14,7 @@ export const number = (value) => value.toLocaleString("en");
 /** 0.75 → 75%, 0.001 → <1%. @type {(share: number) => string} */
 export const percent = (share) => (share > 0 && share < 0.01 ? "<1%" : `${Math.round(100 * share)}%`);
 
-/** As `percent`, with one decimal below 10%: 0.061 → 6.1%, 0.0004 → <0.1%. @type {(share: number) => string} */
+/** Like `percent`, with one decimal below 10%: 0.061 → 6.1%, 0.0004 → <0.1%. @type {(share: number) => string} */
 export function finePercent(share) {
   const hundred = 100 * share;
   if (hundred > 0 && hundred < 0.1) return "<0.1%";

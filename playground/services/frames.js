@@ -1,6 +1,6 @@
 // @ts-check
-// The one cache of frames: what a view shows at one snapshot. Frames of nearby snapshots are fetched ahead, so that the
-// time bar moves without waiting for the server.
+// Caches frames (the data that a view displays for one snapshot) and prefetches them.
+// Frames of nearby snapshots are prefetched, so that the time bar moves without waiting for the server.
 
 import { constants } from "./constants.js";
 
@@ -15,8 +15,8 @@ const CAPACITY = 24_000_000; // characters of cached frames
  * @param {number} [capacity]
  */
 export function createFrames(capacity = CAPACITY) {
-  const cached = new Map(); // key → { frame, size }, the least recently used first
-  const underWay = new Map(); // key → promise of a frame
+  const cached = new Map(); // key → { frame, size }, in LRU order: least recently used first
+  const pending = new Map(); // key → promise of a frame
   const rounds = new Map(); // owner → its latest prefetch
   let total = 0;
 
@@ -47,25 +47,25 @@ export function createFrames(capacity = CAPACITY) {
   }
 
   function fetchOnce({ key, fetch }, sizeOf) {
-    if (!underWay.has(key)) {
+    if (!pending.has(key)) {
       const fetched = fetch()
         .then((frame) => {
           const size = frame ? sizeOf(frame) : 0;
           if (size) keep(key, frame, size);
         })
         .catch(() => {})
-        .finally(() => underWay.delete(key));
-      underWay.set(key, fetched);
+        .finally(() => pending.delete(key));
+      pending.set(key, fetched);
     }
-    return underWay.get(key);
+    return pending.get(key);
   }
 
   /**
-   * Fetches missing frames one after the other, until the same owner asks for others. A frame that the server refuses
-   * is left out: asking for it directly gives the reason.
+   * Fetches missing frames one after the other, until the same owner starts another prefetch. Failed requests are
+   * ignored here; requesting the frame directly reports the error.
    * @param {string} owner
    * @param {FrameRequest[]} requests in the order in which to fetch them
-   * @param {(frame: any) => number} sizeOf characters of a frame; 0 for an answer that is no frame
+   * @param {(frame: any) => number} sizeOf size in characters; 0 for an answer that is not a frame
    */
   async function prefetch(owner, requests, sizeOf) {
     const round = Symbol(owner);
@@ -79,22 +79,22 @@ export function createFrames(capacity = CAPACITY) {
 
   /**
    * @param {string} key
-   * @returns {Promise<void> | undefined} settles once the frame is cached or refused; undefined if not being fetched
+   * @returns {Promise<void> | undefined} settles when the request succeeds or fails; undefined if not pending
    */
-  const arrival = (key) => underWay.get(key);
+  const arrival = (key) => pending.get(key);
 
   return { get, keep, prefetch, arrival };
 }
 
 export const frames = createFrames();
 
-// Frames of generated text, keyed by the request that they answer.
+// Frames of generated text are keyed by their request.
 
 const FIELDS = ["run", "step", "prompt", "kept", "temperature", "top_k", "max_length", "seed"];
 
 export const textKey = (request) => JSON.stringify(FIELDS.map((field) => request[field] ?? ""));
 
-/** The request that a frame answers: a frame holds the beginning of a long text. */
+/** The request for a frame: the same request with its length limited to `frame_length`. */
 export const forFrame = (request) => ({
   ...request,
   max_length: Math.min(request.max_length, constants.frame_length),

@@ -1,5 +1,5 @@
 // @ts-check
-// The rows of the run catalogue, as the server sends them to the unseen component #run-feed.
+// The list of runs, which the server sends to the hidden component #run-feed.
 
 import { constants } from "./constants.js";
 import { createStore } from "./store.js";
@@ -11,7 +11,7 @@ export const onRuns = (listener) => catalogue.subscribe(listener);
 export const runOf = (id) => runs().find((row) => row.id === id);
 export const stepsOf = (id) => runOf(id)?.steps ?? [];
 
-/** A run's state as an icon and a word; colour never says it alone. @type {(run: { state: string }) => [string, string]} */
+/** Icon and word for a run's state (color alone is not accessible). @type {(run: { state: string }) => [string, string]} */
 export function state(run) {
   const { icon, word } = constants.run_states[run.state] ?? { icon: "·", word: String(run.state) };
   return [icon, word];
@@ -22,7 +22,7 @@ export function publish(rows) {
   catalogue.set({ rows, received: true });
 }
 
-// value: all rows, or {changed}: those that differ from the rows sent before; null until the server has answered.
+// `value`: all rows, or {changed: rows that differ from the previous value}; null until the server has answered.
 export function mount({ props, watch }) {
   const receive = () => {
     const { value } = props;

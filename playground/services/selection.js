@@ -1,14 +1,14 @@
 // @ts-check
-// The run and snapshot that every tab shows. The time bar writes it; Sample, Attention, Compare, the run list and the
-// address subscribe.
+// The selected run and snapshot, shared by all tabs.
+// The time bar writes the selection; Sample, Attention, Compare, the run list and the address subscribe to it.
 
 import { createStore } from "./store.js";
 
 /**
- * `motion` says how the time bar got there:
- * - "rest": the selection is final until somebody moves it: fetch whatever is missing;
- * - "play": ▶ stays on this snapshot for a moment: fetch only what it would show;
- * - "drag": the slider is being dragged: show what is cached, fetch nothing.
+ * `motion` is how the time bar reached the selection:
+ * - "rest": the time bar has stopped: fetch all missing data;
+ * - "play": ▶ shows this snapshot briefly: fetch only the visible data;
+ * - "drag": the slider is being dragged: show cached data, fetch nothing.
  * @typedef {{ run: string | null, step: number | null, motion: "rest" | "play" | "drag" }} Selection
  */
 

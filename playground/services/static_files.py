@@ -1,4 +1,4 @@
-"""The page's scripts as ES modules under one content hash, and static files on routes of their own."""
+"""Serves the page's scripts as ES modules under one content hash, and static files on separate routes."""
 
 from __future__ import annotations
 

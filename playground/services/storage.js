@@ -1,5 +1,5 @@
 // @ts-check
-// localStorage with a fallback: where a browser allows none, values last until the page is closed.
+// Wraps localStorage; if the browser blocks it, values are kept in memory until the page is closed.
 
 const memory = {};
 
@@ -8,7 +8,7 @@ export function keep(key, value) {
   try {
     localStorage.setItem(`nano-${key}`, value);
   } catch {
-    // storage is full or forbidden
+    // storage is full or blocked
   }
 }
 

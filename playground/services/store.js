@@ -1,5 +1,5 @@
 // @ts-check
-// The one way in which parts of the page follow shared state.
+// A small observable store, used for all state that several parts of the page share.
 
 /**
  * @template {object} State
@@ -14,7 +14,7 @@ export function createStore(initial) {
     state,
 
     /**
-     * Changes some fields and calls every subscriber to one of them, also where the value is the same.
+     * Changes some fields and calls each subscriber to one of them, also if the value is unchanged.
      * @param {Partial<State>} changes
      */
     set(changes) {
@@ -26,7 +26,7 @@ export function createStore(initial) {
 
     /**
      * @param {(state: Readonly<State>) => void} listener
-     * @param {...(keyof State)} fields the fields that matter to it; none: all
+     * @param {...(keyof State)} fields fields to subscribe to; none: all
      * @returns {() => void} ends the subscription
      */
     subscribe(listener, ...fields) {

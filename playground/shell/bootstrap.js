@@ -1,9 +1,9 @@
 // @ts-check
-// Runs before Gradio mounts the page: loads the page's modules from their own origin, under the content hash.
+// Loads the page's modules from the page's own origin, under a content hash; runs before Gradio mounts the page.
 window.nanollm = (() => {
   const load = (path) => import(new URL(`MODULE_ROOT${path}`, document.baseURI).href);
 
-  // Calls the function with which a module draws a component. Values that arrived before are in the props by then.
+  // Calls the function of a module that renders a component. `props` already contains values that arrived earlier.
   const mount = (path, name, component) =>
     load(path)
       .then((module) => module[name](component))

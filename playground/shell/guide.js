@@ -1,5 +1,6 @@
 // @ts-check
-// One line of guidance at a time. A step is done once the user does it, whether or not the line was visible.
+// Shows one step of the guided tour at a time.
+// A step is completed when the user performs it, whether or not its line was visible.
 
 import { headLabel, inspection } from "../attention/inspection_store.js";
 import { textEvents } from "../components/text_view/texts.js";
@@ -37,7 +38,7 @@ export function mount({ element }) {
     return selection.state.step === 0 ? SENTENCES.GUIDE_UNTRAINED : SENTENCES.GUIDE_WATCH;
   }
 
-  // Names a time only if it was measured on this machine.
+  // Includes the training time only if it was measured on this machine.
   function trainSentence() {
     const [, time] = TIME_OF_PRESET.exec(document.querySelector("#train-preset label")?.textContent ?? "") ?? [];
     const name = document.body.dataset.tab === "train" ? "GUIDE_START_TRAINING" : "GUIDE_OPEN_TRAIN";
@@ -53,7 +54,7 @@ export function mount({ element }) {
   try {
     done = new Set(JSON.parse(kept("guide") || "[]"));
   } catch {
-    // not JSON: start again
+    // invalid JSON: start from the beginning
   }
 
   function finish(...ids) {

@@ -1,4 +1,5 @@
 // @ts-check
+// The page's header: Copy link, the theme switch, and the button that opens the run list on small screens.
 
 import { sentencesOf } from "../services/constants.js";
 import { copyText } from "../services/dom.js";
@@ -32,6 +33,6 @@ export function mount({ element }) {
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") sheet(false);
   });
-  // Gradio sets its own theme class while it mounts; this overrides it.
+  // Gradio sets its own theme class while it mounts; override it.
   theme(preferred());
 }

@@ -1,5 +1,5 @@
 // @ts-check
-// Buttons in rows that are one stop of the tab key: the arrows, Home and End move from one to another.
+// Roving tabindex: rows of buttons are a single Tab stop, and the arrow keys, Home and End move between them.
 export function rove(board, row) {
   const rows = () => Array.from(board.querySelectorAll(row), (each) => [...each.querySelectorAll("button")]);
 
@@ -17,7 +17,7 @@ export function rove(board, row) {
     }[key];
   }
 
-  // Makes one button the stop of the tab key; call it again after replacing the buttons.
+  // Makes one button the Tab stop; call it again after replacing the buttons.
   function stop(button = rows()[0]?.[0]) {
     for (const each of rows().flat()) each.tabIndex = each === button ? 0 : -1;
   }

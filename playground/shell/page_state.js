@@ -1,12 +1,12 @@
 // @ts-check
-// What style sheets know of the page: theme, open tab, and whether the list of runs is open on a small screen.
+// Page state that style sheets read from the body element: theme, open tab, view and run list.
 
 import { selection } from "../services/selection.js";
 import { keep, kept } from "../services/storage.js";
 import { createStore } from "../services/store.js";
 import { remember } from "./url.js";
 
-/** The open tab ("" until the server has answered), and the selection with which it was opened. */
+/** The open tab ("" until the server has answered) and the selection at the time it was opened. */
 export const page = createStore({ tab: "", openedWith: { run: null, step: null } });
 
 export const preferred = () => kept("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
@@ -37,7 +37,7 @@ export function sheet(open) {
 theme(preferred());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => theme(preferred()));
 
-// Which lens or view is open: all of them are in the page, so that turning to one is instant.
+// Stores the open Attention or Compare view. All views are in the DOM, so that switching is instant.
 export function turned({ lens, view }) {
   if (lens !== undefined) document.body.dataset.lens = lens;
   if (view !== undefined) document.body.dataset.compare = view;

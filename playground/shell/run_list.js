@@ -77,7 +77,7 @@ export function mount({ element, trigger }) {
     return made;
   }
 
-  // What a row is built from; when it changes, the row is rebuilt. Everything else is updated in place.
+  // Identifies a row's structure: the row is rebuilt when its key changes. Everything else is updated in place.
   const key = (row) =>
     JSON.stringify([row.title, row.slot, row.mine, row.id === selection.state.run, open?.id === row.id && open.mode]);
 
@@ -110,8 +110,8 @@ export function mount({ element, trigger }) {
     return now;
   }
 
-  // While a run trains, its row changes every second. Rows are kept as long as possible: replacing one would lose a click
-  // on it, or a name that is being typed.
+  // A training run's row changes every second. Rows are reused where possible, because replacing one would lose a click
+  // on it or a name that the user is typing.
   function draw() {
     const rows = runs();
     none.hidden = rows.length > 0;

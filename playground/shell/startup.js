@@ -1,6 +1,5 @@
 // @ts-check
-// What the page does once, independently of its components: the tab that opens first, the order of the tab key, and the
-// title of the browser tab.
+// Runs once on page load: opens the first tab, sets the Tab key order and keeps the browser tab's title up to date.
 
 import { sentencesOf } from "../services/constants.js";
 import { onRuns, runs, state } from "../services/runs.js";
@@ -12,8 +11,8 @@ const keep = { __type__: "update" };
 /** Opens the tab that the address (or the server) names, unless the user clicked one before the server answered. */
 export const land = ({ tab }) => (clicked ? [keep, keep] : [{ ...keep, selected: tab }, tab]);
 
-// The tab key and screen readers follow the order of the elements. Gradio allows nothing between the tab names and their
-// panels; so the time bar and the guide are moved there once all are on the page.
+// The Tab key and screen readers follow the DOM order. Gradio cannot place components between the tab names and the
+// panels, so the time bar and the guide are moved there once all of them are on the page.
 function orderElements() {
   const [names, ...following] = ["#tabs > .tab-wrapper", "#time-bar", "#guide"].map((each) =>
     document.querySelector(each),
@@ -25,7 +24,7 @@ function orderElements() {
 const arriving = new MutationObserver(orderElements);
 arriving.observe(document.documentElement, { childList: true, subtree: true });
 
-// The title of the browser tab says when a run has ended: users look elsewhere while it trains.
+// The browser tab's title shows that a run has ended, for users who switched to another tab during training.
 const ACTIVE = ["queued", "running", "stalled"];
 const ENDED = ["completed", "failed", "diverged"];
 const NAME = sentencesOf("shell").TITLE;

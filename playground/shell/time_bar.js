@@ -1,6 +1,7 @@
 // @ts-check
-// The time bar: which run, and which snapshot of it. value: {run, step}. The page's bar writes the selection that every
-// tab follows; the bars of Compare's columns (with a rank) follow the page's bar to the same share of their training.
+// The time bar: selects a run and one of its snapshots. `value`: {run, step}.
+// The page's bar writes the selection that all tabs follow. The bars of Compare's columns (with a rank) move to the
+// same fraction of their run's training as the page's bar.
 
 import { lineup } from "../compare/lineup.js";
 import { sentencesOf } from "../services/constants.js";
@@ -12,9 +13,9 @@ import { atShare, nearest } from "../services/snapshots.js";
 import { page } from "./page_state.js";
 
 const SENTENCES = sentencesOf("shell");
-const SETTLE_MS = 140; // a dragged slider counts as moved once it rests
-const FRAME_MS = 900; // one snapshot of ▶
-const GONE_MS = 4000; // how long a run may be unknown before it counts as gone
+const SETTLE_MS = 140; // delay after which a dragged slider counts as moved
+const FRAME_MS = 900; // time per snapshot during playback
+const GONE_MS = 4000; // delay before an unknown run is reported as not found
 
 /** @param {import("../types.js").Component} component */
 export function mount({ element, props, watch }) {
@@ -27,11 +28,11 @@ export function mount({ element, props, watch }) {
   const marks = bar.querySelector(".marks");
   const label = bar.querySelector("output");
 
-  const rank = bar.dataset.rank === "" ? null : Number(bar.dataset.rank); // among the columns of Compare
-  let newest = null; // the newest step drawn, to tell whether the slider stood on it
+  const rank = bar.dataset.rank === "" ? null : Number(bar.dataset.rank); // Compare's column; null: page
+  let newest = null; // the newest step at the last draw, to detect whether it was selected
   let settling = 0;
   let playing = 0;
-  let vanishing = 0;
+  let goneTimer = 0;
 
   const chosen = () => props.value || { run: null, step: null };
   const run = () => runs().find((row) => row.id === chosen().run);
@@ -42,7 +43,7 @@ export function mount({ element, props, watch }) {
     if (rank === null) selection.set({ run, step, motion });
   }
 
-  // The value comes first: what a subscriber asks the server for is about the new selection.
+  // Set the value first, so that requests from subscribers use the new selection.
   function choose(runId, step) {
     const now = chosen();
     if (now.run === runId && now.step === step) return;
@@ -98,8 +99,8 @@ export function mount({ element, props, watch }) {
     word.textContent = row ? `${icon} ${text}` : gone ? "…" : "";
     word.title = row?.reason || "";
     paint(dot, row);
-    clearTimeout(vanishing);
-    if (gone) vanishing = setTimeout(showGone, GONE_MS);
+    clearTimeout(goneTimer);
+    if (gone) goneTimer = setTimeout(showGone, GONE_MS);
   }
 
   function showGone() {
@@ -121,24 +122,24 @@ export function mount({ element, props, watch }) {
     slider.setAttribute("aria-valuetext", label.textContent);
   }
 
-  // Nothing chosen yet: the newest run with a snapshot (or the one of this rank in Compare), at its end. Where there are
-  // fewer runs than columns, a run is compared with its own start.
+  // Sets the initial selection: the last snapshot of the newest run (in Compare, of the run for this column). If there
+  // are fewer runs than columns, the column shows the last run's first snapshot instead.
   function begin() {
     const ready = rank === null ? runs().filter((one) => one.steps.length) : lineup(runs());
     const row = ready[Math.min(rank ?? 0, ready.length - 1)] || runs()[0];
     if (!row) return;
-    const alone = (rank ?? 0) >= ready.length;
-    choose(row.id, row.steps.length ? row.steps[alone ? 0 : row.steps.length - 1] : null);
+    const surplus = (rank ?? 0) >= ready.length;
+    choose(row.id, row.steps.length ? row.steps[surplus ? 0 : row.steps.length - 1] : null);
   }
 
-  // New rows move the selection only if it stood on the newest snapshot (or had none yet), or stands on a deleted one.
+  // New rows move the selection only from the newest snapshot, from no snapshot, or from one that was deleted.
   function follow() {
     if (chosen().run === null) begin();
     const now = chosen();
     const row = run();
     if (row?.steps.length) {
-      const stood = now.step === null || now.step === newest;
-      if (stood && now.step !== last()) choose(row.id, last());
+      const wasNewest = now.step === null || now.step === newest;
+      if (wasNewest && now.step !== last()) choose(row.id, last());
       else if (!row.steps.includes(now.step)) choose(row.id, nearest(steps(), now.step));
     }
     newest = last();
@@ -188,7 +189,7 @@ export function mount({ element, props, watch }) {
   });
   play.addEventListener("click", () => (playing ? pause() : start()));
 
-  // Another value from the server: announced once, at the snapshot that it comes to.
+  // Handles a new value from the server: announces it once, after resolving its snapshot.
   function receive() {
     newest = chosen().step === null ? null : last();
     follow();
@@ -196,7 +197,7 @@ export function mount({ element, props, watch }) {
     if (run !== chosen().run || step !== chosen().step) announce("rest");
   }
 
-  let share = { run: null, share: null }; // how far the page's bar has come in its run's training
+  let share = { run: null, share: null }; // position of the page's bar, as a fraction of the run's training
 
   function followPage({ run: runId, step, motion }) {
     if (motion === "drag") return;

@@ -1,36 +1,36 @@
 // @ts-check
-// The page's address: what it asked for, and what it holds now.
+// Reads and updates the page's address (its query parameters).
 
 import { catalogue, runOf, stepsOf } from "../services/runs.js";
 import { selection } from "../services/selection.js";
 
 const KEYS = ["tab", "run", "step", "layer", "head", "lens", "view", "prompt"];
-const LONGEST = 1000; // characters of one value
+const LONGEST = 1000; // maximum characters per value
 
-export const askedPrompt = new URLSearchParams(location.search).get("prompt"); // what the page was opened with
+export const initialPrompt = new URLSearchParams(location.search).get("prompt"); // from the address on page load
 
-// Keep values in the address; empty ones are left out. Until the server has read the address, it stays as it came.
-let early = {};
+// Writes values into the address and removes empty ones. Writes are delayed until the server has read the address.
+let delayed = {};
 export function remember(values) {
   if (!catalogue.state.received) {
-    Object.assign(early, values);
+    Object.assign(delayed, values);
     return;
   }
   const url = new URL(location.href);
-  for (const [key, value] of Object.entries({ ...early, ...values })) {
+  for (const [key, value] of Object.entries({ ...delayed, ...values })) {
     if (!KEYS.includes(key)) continue;
     if (value === null || value === undefined || value === "") url.searchParams.delete(key);
     else url.searchParams.set(key, String(value).slice(0, LONGEST));
   }
-  early = {};
+  delayed = {};
   history.replaceState(null, "", url);
 }
-catalogue.subscribe(() => Object.keys(early).length && remember({}));
+catalogue.subscribe(() => Object.keys(delayed).length && remember({}));
 
-/** The key with which others may look at the run in the address, where visitors do not know each other; else "". */
+/** The key that allows others to view the run in the address; "" if the page is not public. */
 export const look = () => runOf(new URLSearchParams(location.search).get("run"))?.look || "";
 
-/** The address to hand on. */
+/** The address to share. */
 export function link() {
   const url = new URL(location.href);
   url.searchParams.delete("look");
@@ -38,12 +38,12 @@ export function link() {
   return url.href;
 }
 
-// The newest snapshot is left out of the address: who opens it again follows the run in training.
+// The newest snapshot is omitted from the address, so that an opened link follows a run in training.
 selection.subscribe(({ run, step, motion }) => {
   if (motion !== "drag") remember({ run, step: step === stepsOf(run).at(-1) ? null : step });
 });
 
-// A component's value, kept while its tab is open; the usual value is left out.
+// Stores a component's value in the address while its tab is open; the default value is omitted.
 export function linked({ name, value, usual, tab, open }) {
   if (open === tab) remember({ [name]: value === usual ? "" : value });
 }

@@ -1,5 +1,6 @@
 // @ts-check
-// value: [{sentence, evidence, action}, …]; a click on an action fires `follow` with its index.
+// Shows diagnoses of a training run, each with a suggested action.
+// `value`: [{sentence, evidence, action}, …]. A click on an action triggers `follow` with its index.
 
 import { make } from "../services/dom.js";
 
@@ -12,7 +13,7 @@ export function mount({ element, props, trigger, watch }) {
     const button = make("button", "small", action);
     button.type = "button";
     button.addEventListener("click", () => {
-      button.disabled = true; // once is enough; the next value draws it anew
+      button.disabled = true; // prevent double clicks; the next value rebuilds the button
       trigger("follow", { index });
       setTimeout(() => (button.disabled = false), 3000);
     });
@@ -20,7 +21,7 @@ export function mount({ element, props, trigger, watch }) {
     return made;
   }
 
-  // Drawn again only when the content changes: replacing a button would lose a click on it.
+  // Redraws only when the content changes, because replacing a button would lose a click on it.
   let shown = "";
   function draw() {
     const key = JSON.stringify(props.value || []);

@@ -1,5 +1,6 @@
 // @ts-check
-// value: {text, fields}: the sentence, and the settings whose fields repeat it.
+// Shows why the training settings are invalid, and marks the fields concerned.
+// `value`: {text, fields}: the message and the names of the fields.
 
 export function mount({ element, props, watch }) {
   const node = element.querySelector(".line");

@@ -1,5 +1,7 @@
 // @ts-check
-// value: {run, own, state, fraction, facts, samples: [{step, prompt, text}], stamp}, or null; `run` is empty for none.
+// Shows the progress of a training run, with sample texts.
+// `value`: {run, own, state, fraction, facts, samples: [{step, prompt, text}], stamp} or null. `run` is empty if no run
+// is selected.
 
 import { sentencesOf } from "../services/constants.js";
 import { make } from "../services/dom.js";
@@ -26,7 +28,7 @@ export function mount({ element, props, watch }) {
     return row;
   }
 
-  // Drawn again only when the samples change, so that a text selection survives.
+  // Redraws only when the samples change, so that the user's text selection is kept.
   let written = "";
   function drawStrips(samples) {
     const key = JSON.stringify(samples);
@@ -35,14 +37,14 @@ export function mount({ element, props, watch }) {
     find(".strips").replaceChildren(...samples.map(strip));
   }
 
-  // The style sheet follows the run: the form makes room for it.
+  // Sets classes with which the style sheet shrinks the form while a run trains.
   function makeRoom({ own, state }) {
     view.dataset.run = state;
     view.classList.toggle("own", own);
     view.classList.toggle("trains", ["running", "queued", "stalled"].includes(state));
   }
 
-  // Scrolls to the run after it was started or chosen, unless its numbers and chart are visible.
+  // Scrolls to a run that was started or selected, unless its numbers and chart are already visible.
   let shown = "";
   function lead(run) {
     const another = run && run !== shown;

@@ -201,7 +201,7 @@ def test_a_character_and_its_candidates_by_mouse_and_by_keys(tab: Tab, run: Run)
 
     tab.locator("#sample-text .writing").focus()
     tab.keyboard.press("ArrowRight")
-    expect(letters(tab).nth(8 + 21)).to_have_class(re.compile("looking"))
+    expect(letters(tab).nth(8 + 21)).to_have_class(re.compile("inspected"))
     ordinal = {1: "1st", 2: "2nd", 3: "3rd"}.get(samples[21].rank, f"{samples[21].rank}th")
     expect(panel.locator(".said")).to_contain_text(f"{ordinal} choice")
     tab.keyboard.press("ArrowLeft")

@@ -1,6 +1,6 @@
 // @ts-check
-// Attention follows the time bar: cached frames are shown at once, nearby ones are fetched ahead, and the server is
-// asked for the rest once the selection rests.
+// Updates the Attention tab when the time bar moves, from cached frames where possible.
+// Nearby frames are prefetched. Everything else is requested from the server once the time bar stops.
 
 import { frames } from "../../services/frames.js";
 import { stepsOf } from "../../services/runs.js";
@@ -9,19 +9,19 @@ import { nearestFirst } from "../../services/snapshots.js";
 import { page } from "../../shell/page_state.js";
 import { inspection, showFrame } from "../inspection_store.js";
 
-const AHEAD = 600_000; // characters that are fetched ahead at a time
+const AHEAD = 600_000; // characters per prefetch
 
-const held = inspection.state;
+const state = inspection.state;
 const keyOf = (run, step, text) => `attention ${run} ${step}\n${text}`;
 const textOf = (frame) => frame.characters.join("");
 const sizeOf = (frame) => frame?.weights?.length ?? 0;
 
 /** @param {Pick<import("../../types.js").Component, "trigger" | "server">} component */
 export function followSelection({ trigger, server }) {
-  let chosen = page.state.openedWith; // where the time bar rested or played last
-  let postponed = false; // ▶ passed, and not everything to be seen was asked for
+  let chosen = page.state.openedWith; // the last snapshot at which the time bar stopped or played
+  let postponed = false; // whether playback skipped the full request for the displayed snapshot
 
-  const cached = ({ run, step }) => frames.get(keyOf(run, step, textOf(held.frame)));
+  const cached = ({ run, step }) => frames.get(keyOf(run, step, textOf(state.frame)));
 
   function fetchAhead({ run, step, weights, ...frame }) {
     const text = textOf(frame);
@@ -46,19 +46,19 @@ export function followSelection({ trigger, server }) {
     trigger("ask", {});
   }
 
-  const rankingUnderWay = () => Object.keys(held.effects?.of ?? {}).length < held.effects?.total;
-  const onShow = ({ run, step }) => held.frame?.run === run && held.frame?.step === step;
+  const rankingUnderWay = () => Object.keys(state.effects?.of ?? {}).length < state.effects?.total;
+  const onShow = ({ run, step }) => state.frame?.run === run && state.frame?.step === step;
 
   const selectedStill = ({ run, step }) => selection.state.run === run && selection.state.step === step;
 
-  // A frame that is being fetched is shown when it arrives, if its snapshot is still selected.
-  // While ▶ passes frames that are cached, only what is not in them is asked for.
+  // A pending frame is shown when it arrives, if its snapshot is still selected.
+  // During playback over cached frames, only the data that frames do not contain is requested.
   function move() {
     const { run, step, motion } = selection.state;
     if (page.state.tab !== "attention") return;
-    const frame = held.frame && cached({ run, step });
+    const frame = state.frame && cached({ run, step });
     if (frame && !onShow({ run, step })) showFrame(frame);
-    const arrival = held.frame && !frame && frames.arrival(keyOf(run, step, textOf(held.frame)));
+    const arrival = state.frame && !frame && frames.arrival(keyOf(run, step, textOf(state.frame)));
     if (arrival) arrival.then(() => selectedStill({ run, step }) && move());
     if (motion === "drag" || (arrival && motion === "play")) return;
     if (frame && motion === "play") fetchAhead(frame);
@@ -72,14 +72,14 @@ export function followSelection({ trigger, server }) {
     if (whole) trigger("whole", {});
   }
 
-  // What is found out later about the heads on show belongs to their frame.
+  // Adds head effects and names that arrive later to the cached frame.
   function complete() {
-    const frame = held.frame && cached(held.frame);
-    for (const what of ["effects", "names"]) if (frame && held[what]?.stamp === frame.stamp) frame[what] = held[what];
+    const frame = state.frame && cached(state.frame);
+    for (const what of ["effects", "names"]) if (frame && state[what]?.stamp === frame.stamp) frame[what] = state[what];
   }
 
   inspection.subscribe(complete, "effects", "names");
   selection.subscribe(move);
-  page.subscribe(() => (chosen = page.state.openedWith), "tab"); // opening the tab asks for everything
+  page.subscribe(() => (chosen = page.state.openedWith), "tab"); // opening the tab requests everything
   return { receive, move };
 }

@@ -1,6 +1,7 @@
 // @ts-check
-// All heads of a model as thumbnails on one canvas, each below a button (for the keyboard and screen readers) and beside
-// a bar that shows its ablation effect. `value` is the chosen head, {layer, head}, counted from 1 as in the labels.
+// Shows the attention maps of all heads as thumbnails on one canvas, with a bar for each head's ablation effect.
+// A transparent button over each thumbnail makes it accessible to the keyboard and to screen readers.
+// `value`: the selected head, {layer, head}, counted from 1 as in the labels.
 
 import { constants, sentencesOf } from "../../services/constants.js";
 import { fill, signed } from "../../services/format.js";
@@ -9,12 +10,12 @@ import { headLabel, inspection, knownOf, rowRoots, validHead } from "../inspecti
 const SENTENCES = sentencesOf("attention");
 
 export function mount({ element, props, watch }) {
-  const COLUMN = 312; // pixels that the heads of a layer share at least
-  const [SMALLEST, LARGEST] = [56, 96]; // side of a thumbnail
+  const COLUMN = 312; // minimum width of a layer's row of heads, in pixels
+  const [SMALLEST, LARGEST] = [56, 96]; // side length of a thumbnail
   const BAR = 5;
   const GAP = 6;
   const LABEL = 18;
-  const FRAME = 4; // around the sheet
+  const FRAME = 4; // padding around the grid
   const PREVIEW = 176;
 
   const scroller = element.querySelector(".grid-scroll");
@@ -24,17 +25,17 @@ export function mount({ element, props, watch }) {
   const note = element.querySelector(".grid-note");
   const EMPTY = note.textContent;
 
-  let shade = null; // colour by root: 256 packed pixels
-  let images = []; // one small canvas a head
+  let shade = null; // color table: 256 packed pixels, indexed by the square root of the weight
+  let images = []; // one canvas per head
 
   const frame = () => inspection.state.frame;
   const chosen = () => validHead(props.value);
-  const colour = (token) => getComputedStyle(element).getPropertyValue(token).trim() || "#808080";
+  const color = (token) => getComputedStyle(element).getPropertyValue(token).trim() || "#808080";
 
   function channels(token) {
-    const pen = document.createElement("canvas").getContext("2d");
-    pen.fillStyle = colour(token);
-    return [1, 3, 5].map((at) => parseInt(pen.fillStyle.slice(at, at + 2), 16));
+    const context = document.createElement("canvas").getContext("2d");
+    context.fillStyle = color(token);
+    return [1, 3, 5].map((at) => parseInt(context.fillStyle.slice(at, at + 2), 16));
   }
 
   function shades() {
@@ -49,14 +50,14 @@ export function mount({ element, props, watch }) {
     const { size } = frame();
     const small = document.createElement("canvas");
     small.width = small.height = size;
-    const pen = small.getContext("2d");
-    const pixels = pen.createImageData(size, size);
+    const context = small.getContext("2d");
+    const pixels = context.createImageData(size, size);
     const packed = new Uint32Array(pixels.data.buffer);
     for (let row = 0; row < size; row++) {
       const roots = rowRoots(which, row);
       for (let column = 0; column <= row; column++) packed[row * size + column] = shade[roots[column]];
     }
-    pen.putImageData(pixels, 0, 0); // later positions stay transparent
+    context.putImageData(pixels, 0, 0); // masked positions stay transparent
     return small;
   }
 
@@ -66,11 +67,11 @@ export function mount({ element, props, watch }) {
   const positionOf = ({ layer, head }) => ({ left: (head - 1) * pitch(), top: (layer - 1) * (side() + LABEL + GAP) });
 
   function stamp(target, source, left, top, pixels) {
-    target.imageSmoothingEnabled = frame().size > pixels; // enlarge in crisp cells, shrink smoothly
+    target.imageSmoothingEnabled = frame().size > pixels; // enlarge with sharp cells, shrink smoothly
     target.drawImage(source, left, top, pixels, pixels);
   }
 
-  // The ablation effect of a head, as a share of the largest one; null until the heads are ranked.
+  // Returns a head's ablation effect and its share of the largest effect, or null before the ranking.
   function importance(which) {
     const effects = knownOf("effects");
     const most = Math.max(...Object.values(effects).map(({ increase }) => increase), 1e-9);
@@ -80,17 +81,17 @@ export function mount({ element, props, watch }) {
     return { ...found, clear, share: Math.max(found.increase, 0) / most };
   }
 
-  function bar(pen, which, { line, text, quiet }) {
+  function bar(context, which, { line, text, quiet }) {
     const { left, top } = positionOf(which);
     const found = importance(which);
-    pen.strokeStyle = line;
-    pen.strokeRect(left + side() + 3.5, top + 0.5, BAR - 1, side() - 1);
+    context.strokeStyle = line;
+    context.strokeRect(left + side() + 3.5, top + 0.5, BAR - 1, side() - 1);
     if (!found) return;
-    pen.fillStyle = found.clear ? text : quiet;
-    pen.globalAlpha = found.clear ? 1 : 0.5;
+    context.fillStyle = found.clear ? text : quiet;
+    context.globalAlpha = found.clear ? 1 : 0.5;
     const height = Math.max(found.share * side(), 1);
-    pen.fillRect(left + side() + 3, top + side() - height, BAR, height);
-    pen.globalAlpha = 1;
+    context.fillRect(left + side() + 3, top + side() - height, BAR, height);
+    context.globalAlpha = 1;
   }
 
   function paint() {
@@ -102,16 +103,17 @@ export function mount({ element, props, watch }) {
     const height = frame().layers * (side() + LABEL + GAP);
     Object.assign(canvas, { width: width * ratio, height: height * ratio });
     Object.assign(canvas.style, { width: `${width}px`, height: `${height}px` });
-    const pen = canvas.getContext("2d");
-    pen.scale(ratio, ratio);
-    const [page, line, text, quiet] = ["--page", "--line", "--text", "--quiet"].map(colour); // once: each time costs a layout
+    const context = canvas.getContext("2d");
+    context.scale(ratio, ratio);
+    // Read the colors once, because each call forces a layout.
+    const [page, line, text, quiet] = ["--page", "--line", "--text", "--quiet"].map(color);
     images = heads().map((which) => {
       const small = image(which);
       const { left, top } = positionOf(which);
-      pen.fillStyle = page;
-      pen.fillRect(left, top, side(), side());
-      stamp(pen, small, left, top, side());
-      bar(pen, which, { line, text, quiet });
+      context.fillStyle = page;
+      context.fillRect(left, top, side(), side());
+      stamp(context, small, left, top, side());
+      bar(context, which, { line, text, quiet });
       return small;
     });
     canvas.dataset.milliseconds = (performance.now() - began).toFixed(1);
@@ -156,7 +158,7 @@ export function mount({ element, props, watch }) {
     return fill(SENTENCES.HEAD_EFFECT, { change: signed(increase) + uncertainty });
   }
 
-  // The type and effect of each head in words, for tooltips and screen readers.
+  // Describes each head's type and effect in words, for tooltips and screen readers.
   function describe() {
     for (const made of buttons.children) {
       const which = headOf(made);

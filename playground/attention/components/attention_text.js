@@ -1,7 +1,7 @@
 // @ts-check
-// The text, shaded by the attention of one of its characters: the head comes from the grid, the character from the
-// pointer, the keyboard or a tap. `value` is a frame, or a note that says why there is none; all other views read it
-// from the inspection store.
+// Shows the text, shaded by the attention that one of its characters pays to the others.
+// The grid determines the head; the pointer, the keyboard or a tap selects the character. `value`: a frame, or a note
+// that explains why there is none. The other views read the frame from the inspection store.
 
 import { sentencesOf } from "../../services/constants.js";
 import { fill, glyph, percent } from "../../services/format.js";
@@ -14,19 +14,19 @@ const frame = () => inspection.state.frame;
 export function mount({ element, props, trigger, watch, server }) {
   const text = element.querySelector(".text-view");
   const caption = element.querySelector(".text-caption");
-  const EVEN = 0.25; // a row that is spread out more evenly than this stays pale
-  const LIGHT_ON_DARK = 0.6; // from this much of the strongest colour on, letters change to the other end of the scale
+  const EVEN = 0.25; // minimum weight for the strongest color, so that evenly spread rows stay pale
+  const LIGHT_ON_DARK = 0.6; // share of the strongest color above which the letters use the light color
 
-  let built = null; // the characters that are on the page
-  let looking = null; // index of the character whose row is shown; null: the last
+  let built = null; // the displayed characters
+  let selectedIndex = null; // index of the character whose attention is shown; null: the last one
 
-  const row = () => Math.min(looking ?? frame().size - 1, frame().size - 1);
+  const row = () => Math.min(selectedIndex ?? frame().size - 1, frame().size - 1);
 
   function build() {
     const written = frame().characters.join("\u0000");
     if (written === built) return;
     built = written;
-    looking = null;
+    selectedIndex = null;
     text.replaceChildren();
     for (const [index, character] of frame().characters.entries()) {
       const letter = document.createElement("span");
@@ -60,7 +60,7 @@ export function mount({ element, props, trigger, watch, server }) {
     for (const letter of text.querySelectorAll("span")) {
       const index = Number(letter.dataset.index);
       tint(letter, index <= row() ? Math.sqrt(weights[index] / strongest) : 0);
-      letter.classList.toggle("looking", index === row());
+      letter.classList.toggle("inspected", index === row());
       letter.classList.toggle("ahead", index > row());
     }
     caption.textContent = summary(weights);
@@ -68,9 +68,9 @@ export function mount({ element, props, trigger, watch, server }) {
 
   function look(index) {
     if (!frame() || index === row()) return;
-    looking = index;
+    selectedIndex = index;
     shade();
-    const letter = text.querySelector(".looking");
+    const letter = text.querySelector(".inspected");
     if (document.activeElement === text) letter.scrollIntoView({ block: "nearest" });
   }
 

@@ -1,9 +1,9 @@
 // @ts-check
-// Facts about the heads, for the grid: their effects, which it draws as bars, and their types.
+// Receives the ablation effects and the types of the heads and passes them to the grid of heads.
 
 import { inspection } from "../inspection_store.js";
 
-/** The progress and the summary of a ranking. `value` is {of, total, text, stamp}; a finished one comes with its frame. */
+/** Shows the progress and the summary of a ranking. `value`: {of, total, text, stamp}; frames hold finished ones. */
 export function ranking({ element, props, watch }) {
   const progress = element.querySelector(".progress");
   const fill = progress.querySelector("i");
@@ -24,7 +24,7 @@ export function ranking({ element, props, watch }) {
   draw();
 }
 
-/** The type of each head in words, for tooltips and screen readers. `value` is {of, stamp}; nothing is drawn here. */
+/** Receives the type of each head, for tooltips and screen readers. `value`: {of, stamp}. Renders nothing itself. */
 export function names({ props, watch }) {
   const receive = () => inspection.set({ names: props.value?.of ? props.value : null });
   watch("value", receive);

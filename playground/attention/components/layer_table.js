@@ -1,5 +1,6 @@
 // @ts-check
-// Logit lens: one row per layer with its most likely characters, shaded by probability. A click picks a character.
+// Shows the logit lens: one row per layer with its most likely characters, shaded by probability.
+// A click on a character selects it.
 
 import { sentencesOf } from "../../services/constants.js";
 import { make } from "../../services/dom.js";

@@ -1,5 +1,6 @@
 // @ts-check
-// The text with one chosen position: `value` counts from 0; null is the last position.
+// Shows the text and lets the user select one position in it.
+// `value`: the index of the position, counted from 0; null selects the last position.
 
 import { sentencesOf } from "../../services/constants.js";
 import { make } from "../../services/dom.js";
@@ -33,13 +34,13 @@ export function mount({ element, props, watch }) {
       text.append(letter);
       if (character === BREAK) text.append(document.createElement("br"));
     }
-    if (!first && props.value !== null) props.value = null; // after a change of the text, the last position is chosen
+    if (!first && props.value !== null) props.value = null; // select the last position of the new text
   }
 
   function mark() {
     for (const letter of text.querySelectorAll("span")) {
       const index = Number(letter.dataset.index);
-      letter.classList.toggle("looking", index === position());
+      letter.classList.toggle("inspected", index === position());
       letter.classList.toggle("ahead", index > position());
     }
     text.setAttribute("aria-valuenow", position());
@@ -51,7 +52,7 @@ export function mount({ element, props, watch }) {
     if (!size() || index === position()) return;
     props.value = Math.min(Math.max(index, 0), size() - 1);
     mark();
-    if (document.activeElement === text) text.querySelector(".looking").scrollIntoView({ block: "nearest" });
+    if (document.activeElement === text) text.querySelector(".inspected").scrollIntoView({ block: "nearest" });
   }
 
   const KEYS = {

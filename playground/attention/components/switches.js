@@ -1,5 +1,5 @@
 // @ts-check
-// Switches for every head, feed-forward block and layer. `value` lists the labels of the parts that are off.
+// Shows a switch for each head, feed-forward block and layer. `value`: the labels of the parts that are switched off.
 
 import { sentencesOf } from "../../services/constants.js";
 import { make } from "../../services/dom.js";
@@ -51,13 +51,13 @@ export function mount({ element, props, watch }) {
 
   function mark() {
     const chosen = off();
-    const looking = inspection.state.frame && headLabel(validHead(inspection.state.head));
+    const selectedHead = inspection.state.frame && headLabel(validHead(inspection.state.head));
     for (const button of buttons()) {
       const { part: label } = button.dataset;
-      const within = chosen.has(label.split("·")[0]); // a layer that is off takes its parts with it
+      const within = chosen.has(label.split("·")[0]); // a disabled layer disables its parts
       button.setAttribute("aria-pressed", chosen.has(label));
       button.classList.toggle("within", within && !chosen.has(label));
-      button.classList.toggle("looking", label === looking);
+      button.classList.toggle("inspected", label === selectedHead);
     }
   }
 

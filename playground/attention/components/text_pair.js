@@ -1,5 +1,6 @@
 // @ts-check
-// Two continuations of a prompt side by side; their first differing character is marked. Drawn with textContent only.
+// Shows two continuations of a prompt side by side and marks the first character that differs.
+// Rendered with textContent only.
 
 import { make } from "../../services/dom.js";
 
@@ -12,7 +13,7 @@ export function mount({ element, props, watch }) {
       const text = texts[index];
       column.hidden = text === undefined;
       if (text === undefined) return;
-      const shown = Array.from(text); // by characters, as the model counts them
+      const shown = Array.from(text); // split by code points, as the tokenizer does
       column.querySelector(".title").textContent = titles[index] ?? "";
       const writing = column.querySelector(".writing");
       writing.replaceChildren(make("span", "prompt", prompt));

@@ -1,5 +1,6 @@
 // @ts-check
-// The alternatives to the clicked character. value: {temperature, top_k}; the character comes from the clicked text.
+// Shows the model's alternatives to the selected character, before and after temperature and top-k.
+// `value`: {temperature, top_k}. The character comes from the shaded text.
 
 import { sentencesOf } from "../../services/constants.js";
 import { make } from "../../services/dom.js";
@@ -13,21 +14,21 @@ export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);
   const root = find(".choices");
   const [hint, card, bars, advice, back] = [".hint", ".chosen", ".alternatives", ".advice", ".back"].map(find);
-  const MOST = 6; // candidates shown, and the character itself if it is not among them
+  const MOST = 6; // candidates shown, plus the character itself if it is not among them
 
   let looked = null; // {place, index, entry}
 
-  const dials = () => ({ temperature: 0.8, top_k: 40, ...props.value });
+  const settings = () => ({ temperature: 0.8, top_k: 40, ...props.value });
   const choosable = () => Boolean(texts[looked?.place]?.choose);
 
   function rows({ character, bits, rank, candidates }) {
-    const { all, of } = shaped(looked.entry, dials().temperature, dials().top_k);
+    const { all, of } = shaped(looked.entry, settings().temperature, settings().top_k);
     const top = candidates.slice(0, MOST).map((one, i) => ({ ...one, before: 2 ** -one.bits, after: all[i] }));
     if (top.some((one) => one.character === character)) return top;
     return [...top, { character, before: 2 ** -bits, after: of(bits, rank) }];
   }
 
-  function ink(name, share) {
+  function filled(name, share) {
     const made = make("i", name);
     made.style.width = `${Math.max(100 * share, share > 0 ? 0.5 : 0)}%`;
     return made;
@@ -40,7 +41,7 @@ export function mount({ element, props, watch }) {
     button.type = "button";
     button.disabled = own || !choosable();
     const track = make("span", "shares");
-    track.append(ink("model", before), ink("dialled", after));
+    track.append(filled("model", before), filled("dialled", after));
     const [was, is] = [finePercent(before), finePercent(after)];
     button.append(make("b", "", glyph(character)), track, make("span", "share", was), make("span", "share is", is));
     const label = own ? "CURRENT_CHARACTER" : choosable() ? "CHOOSE_CHARACTER" : "ALTERNATIVE";
@@ -48,7 +49,7 @@ export function mount({ element, props, watch }) {
     button.addEventListener("click", ({ detail }) => {
       const text = texts[looked.place];
       text.choose(looked.index, character);
-      if (!detail) text.focus(); // chosen by key: the list is about to change, so the focus returns to the text
+      if (!detail) text.focus(); // activated by keyboard: the list is about to change, so return the focus to the text
     });
     made.append(button);
     return made;
@@ -67,7 +68,7 @@ export function mount({ element, props, watch }) {
     find(".said").title = fill(SENTENCES.BITS, { bits: entry.bits.toFixed(2) });
     const focused = Array.from(bars.children).findIndex((made) => made.contains(document.activeElement));
     bars.replaceChildren(...rows(entry).map(row));
-    bars.children[focused]?.firstChild.focus(); // keeps the keyboard focus
+    bars.children[focused]?.firstChild.focus(); // restore the keyboard focus
     advice.textContent = choosable() ? SENTENCES.CHOOSE_ANOTHER : "";
   }
 

@@ -1,5 +1,5 @@
 // @ts-check
-// A shaded text that answers requests: it follows the time bar from frame to frame, and goes back on choices.
+// Requests generated text for a shaded text: it follows the time bar and can undo the user's choices of characters.
 
 import { forFrame, frames, keepText, textFrame, textKey, textSize } from "../../services/frames.js";
 import { stepsOf } from "../../services/runs.js";
@@ -7,11 +7,11 @@ import { selection } from "../../services/selection.js";
 import { nearestFirst } from "../../services/snapshots.js";
 import { keep, kept } from "../../services/storage.js";
 import { page } from "../../shell/page_state.js";
-import { askedPrompt } from "../../shell/url.js";
+import { initialPrompt } from "../../shell/url.js";
 
-const STORED = "sample"; // the last request of each run, in this browser
+const STORED = "sample"; // storage key for the last request of each run in this browser
 const MOST_RUNS = 50;
-const REST_MS = 1200; // a frame is followed by its whole text after so long: ▶ moves on sooner
+const REST_MS = 1200; // delay before requesting the text beyond a cached frame; longer than the interval of ▶
 
 const same = (one, other) => Boolean(one && other) && textKey(one) === textKey(other);
 const charactersOf = (value) => value.pieces.reduce((sum, piece) => sum + piece.text.length, 0);
@@ -33,10 +33,10 @@ function store(request) {
   keep(STORED, JSON.stringify(Object.fromEntries(all.slice(-MOST_RUNS))));
 }
 
-// The last request of each run comes back with it; on the first look only if the address asks for no other prompt.
+// Returns the stored request of a run. On page load, a different prompt in the address takes precedence.
 function restored(run, first) {
   const known = stored()[run];
-  return known && (!first || askedPrompt === null || askedPrompt === known.prompt) ? known : null;
+  return known && (!first || initialPrompt === null || initialPrompt === known.prompt) ? known : null;
 }
 
 /**
@@ -44,24 +44,24 @@ function restored(run, first) {
  *   draw(value), length(), text(), shown() and forget()
  */
 export function followSelection({ place, tab, view, trigger, server }) {
-  let wanted = null; // the request whose answer is shown, or on its way
-  let answer = null; // as far as it has come; null until it begins
-  let past = []; // [request, answer] to go back to, the last choice last
+  let current = null; // the request whose answer is displayed or pending
+  let answer = null; // the answer received so far; null before it starts
+  let history = []; // undo stack of [request, answer]
   let resting = 0;
-  let typed = false; // somebody has changed the prompt
+  let typed = false; // whether the user has edited the prompt
 
-  // Drops answers to earlier requests, and one that has yet to catch up with the frame on show.
+  // Ignores answers to earlier requests, and an answer that is still shorter than the displayed frame.
   function receive(value) {
-    if (value.question && !same(value.question, wanted)) return;
+    if (value.question && !same(value.question, current)) return;
     const shown = view.shown();
     const onShow = value.question && same(shown?.question, forFrame(value.question)) && shown.stamp !== value.stamp;
     if (onShow && !value.finished && charactersOf(value) < view.length()) return;
     present(value);
   }
 
-  // Only answered requests are stored: a refused one would be refused again.
+  // Stores only answered requests, because a refused request would be refused again.
   function present(value) {
-    if (value.question && value.stamp !== answer?.stamp) store(wanted);
+    if (value.question && value.stamp !== answer?.stamp) store(current);
     answer = value;
     view.draw(value);
     if (!value.finished) return;
@@ -70,72 +70,72 @@ export function followSelection({ place, tab, view, trigger, server }) {
   }
 
   function show(request, value) {
-    [wanted, answer] = [request, null];
+    [current, answer] = [request, null];
     present(value);
   }
 
   function sendRequest(request) {
-    [wanted, answer] = [request, null];
+    [current, answer] = [request, null];
     trigger("ask", request);
   }
 
-  function want(request) {
-    past = [];
+  function showOrSend(request) {
+    history = [];
     const frame = textFrame(request);
     if (!frame) return sendRequest(request);
-    if (!answer?.finished) trigger("leave", {}); // ends the generation that is under way
+    if (!answer?.finished) trigger("leave", {}); // cancels the running generation
     show(request, frame);
     if (document.getElementById("sample-call")?.offsetParent) trigger("cached", {});
     if (!same(request, frame.question)) completeLater(request);
   }
 
-  // A frame holds the beginning of a long text.
+  // A frame holds only the beginning of a long text: request the rest if the request stays current.
   function completeLater(request) {
     clearTimeout(resting);
-    resting = setTimeout(() => wanted === request && sendRequest(request), REST_MS);
+    resting = setTimeout(() => current === request && sendRequest(request), REST_MS);
   }
 
   function fetchAhead() {
-    const steps = wanted ? [wanted.step, ...nearestFirst(stepsOf(wanted.run), wanted.step)] : [];
+    const steps = current ? [current.step, ...nearestFirst(stepsOf(current.run), current.step)] : [];
     const requests = steps.map((step) => {
-      const request = forFrame({ ...wanted, step, kept: "" });
+      const request = forFrame({ ...current, step, kept: "" });
       return { key: textKey(request), fetch: () => server.frame(request).then(unpackList) };
     });
     frames.prefetch(place, requests, (frame) => (frame.question ? textSize(frame) : 0));
   }
 
-  // Told once more about the same snapshot, the text stays: changed settings wait for Generate.
-  const reached = () => wanted?.run === selection.state.run && wanted?.step === selection.state.step;
+  // The text is not replaced for the same snapshot: changed settings take effect with Generate.
+  const reached = () => current?.run === selection.state.run && current?.step === selection.state.step;
 
-  // On a slow machine the first request is sent before the prompt of the address has arrived in its field.
+  // On slow machines the first request may be sent before Gradio has filled the prompt field from the address.
   const atOpening = (form) =>
-    wanted === null && askedPrompt !== null && !typed ? { ...form, prompt: askedPrompt } : form;
+    current === null && initialPrompt !== null && !typed ? { ...form, prompt: initialPrompt } : form;
 
   function follow(form) {
     const { run, step } = selection.state;
     if (!run || reached()) return;
-    const before = wanted?.run !== run ? restored(run, wanted === null) : null;
+    const before = current?.run !== run ? restored(run, current === null) : null;
     const kept = (before?.step === step && before.kept) || "";
     const request = { ...(before || atOpening(form)), run, step, kept };
     if (before) trigger("settle", request);
-    want(request);
+    showOrSend(request);
   }
 
-  // The same request is generated again, too.
+  // Always generates, also if the request has not changed.
   function generate(form) {
     const { run, step } = selection.state;
-    past = [];
+    history = [];
     view.forget();
     if (run) sendRequest({ ...form, run, step, kept: "" });
   }
 
   function choose(index, character) {
     const before = Array.from(view.text()).slice(0, index);
-    const prompt = Array.from(wanted.prompt);
-    past.push([wanted, answer]);
+    const prompt = Array.from(current.prompt);
+    history.push([current, answer]);
     const split = Math.min(index, prompt.length);
     const request = {
-      ...wanted,
+      ...current,
       prompt: before.slice(0, split).join(""),
       kept: before.slice(split).join("") + character,
     };
@@ -143,24 +143,24 @@ export function followSelection({ place, tab, view, trigger, server }) {
     sendRequest(request);
   }
 
-  // A text that was left while it was being generated is generated to its end.
+  // Undoes the last choice. A text whose generation was canceled is generated again in full.
   function back() {
-    if (!past.length) return;
-    const [request, before] = past.pop();
+    if (!history.length) return;
+    const [request, before] = history.pop();
     trigger("leave", {});
     trigger("settle", request);
     if (before?.finished) show(request, before);
     else sendRequest(request);
   }
 
-  // Shows the cached frame at once; where the request itself stands, its own answer.
+  // Shows the cached frame of a snapshot immediately; for the request's own snapshot, shows its full answer.
   function showCached({ run, step }) {
-    if (run !== wanted?.run) return;
-    const frame = step === wanted.step ? answer : textFrame({ ...wanted, step, kept: "" });
+    if (run !== current?.run) return;
+    const frame = step === current.step ? answer : textFrame({ ...current, step, kept: "" });
     if (frame) view.draw(frame);
   }
 
-  // The prompt and the sampling settings are asked for with the event `follow`, which brings them as they stand now.
+  // The event `follow` makes Python return the current prompt and sampling settings.
   function move() {
     const { run, motion } = selection.state;
     showCached(selection.state);
@@ -173,5 +173,5 @@ export function followSelection({ place, tab, view, trigger, server }) {
   selection.subscribe(move);
   page.subscribe(move, "tab");
   move();
-  return { receive, choose, back, follow, generate, steps: () => past.length, request: () => wanted };
+  return { receive, choose, back, follow, generate, steps: () => history.length, request: () => current };
 }

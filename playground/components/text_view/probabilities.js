@@ -1,10 +1,10 @@
 // @ts-check
-// Unpacks the scores of a text (packed by playground/services/wire_format.py or shaded_text.py) and computes what
-// temperature and top-k make of them.
+// Unpacks the scores of a text and applies temperature and top-k to its probabilities.
+// The scores are packed by playground/services/wire_format.py or shaded_text.py.
 
-const PARTS = 1024; // of a bit
-const NARROW = 256; // vocabularies up to here have ids of one byte
-const STRONGEST = 8; // bits of surprisal from which on the shading is strongest
+const PARTS = 1024; // units per bit
+const NARROW = 256; // largest vocabulary whose ids fit in one byte
+const STRONGEST = 8; // surprisal in bits at which the shading is strongest
 
 export function unpack({ text, scores }, vocabulary) {
   const characters = Array.from(text);
@@ -35,18 +35,17 @@ export function entry(piece, i, vocabulary) {
   return { character: piece.characters[i], bits: bitsOf(piece, i), rank: piece.ranks[i], candidates, vocabulary };
 }
 
-// The probability that each candidate is drawn with, and `of` for any other character by its bits and rank. What is
-// not listed counts as equal shares of what is missing to 1.
+// Returns the sampling probability of each candidate (`all`), and a function `of(bits, rank)` for any other character.
+// The probability mass outside the candidates is assumed to be spread evenly over the remaining vocabulary.
 export function shaped(entry, temperature, topK) {
-  const likeliest = entry.candidates.map((candidate) => candidate.bits);
-  const weight = (bits) => 2 ** ((likeliest[0] - bits) / temperature);
-  if (!(temperature > 0))
-    return { all: likeliest.map((_, i) => (i ? 0 : 1)), of: (_bits, rank) => (rank === 1 ? 1 : 0) };
-  const weights = likeliest.map((bits, i) => (i < topK ? weight(bits) : 0));
+  const topBits = entry.candidates.map((candidate) => candidate.bits);
+  const weight = (bits) => 2 ** ((topBits[0] - bits) / temperature);
+  if (!(temperature > 0)) return { all: topBits.map((_, i) => (i ? 0 : 1)), of: (_bits, rank) => (rank === 1 ? 1 : 0) };
+  const weights = topBits.map((bits, i) => (i < topK ? weight(bits) : 0));
   const size = entry.vocabulary.length;
-  const missing = Math.max(0, 1 - likeliest.reduce((sum, bits) => sum + 2 ** -bits, 0));
-  const unlisted = Math.max(0, Math.min(topK, size) - likeliest.length);
-  const rest = unlisted && missing ? unlisted * weight(-Math.log2(missing / (size - likeliest.length))) : 0;
+  const missing = Math.max(0, 1 - topBits.reduce((sum, bits) => sum + 2 ** -bits, 0));
+  const unlisted = Math.max(0, Math.min(topK, size) - topBits.length);
+  const rest = unlisted && missing ? unlisted * weight(-Math.log2(missing / (size - topBits.length))) : 0;
   const total = weights.reduce((sum, one) => sum + one, rest);
   return { all: weights.map((one) => one / total), of: (bits, rank) => (rank <= topK ? weight(bits) / total : 0) };
 }

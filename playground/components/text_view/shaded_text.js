@@ -1,5 +1,6 @@
 // @ts-check
-// A text shaded by surprisal, one span per character. value: [head, ...pieces] (playground/components/text_view).
+// Shows a text shaded by surprisal, with one span per character.
+// `value`: [head, ...pieces] (playground/components/text_view).
 
 import { sentencesOf } from "../../services/constants.js";
 import { copyText, downloadText } from "../../services/dom.js";
@@ -19,12 +20,12 @@ export function mount({ element, props, trigger, watch, server }) {
   const place = root.dataset.place;
   const EMPTY = note.textContent;
 
-  let shown = null; // what is drawn: {stamp, characters, prompt, …, pieces}
-  let pieces = []; // what is drawn of it, unpacked
+  let shown = null; // the displayed value: {stamp, characters, prompt, …, pieces}
+  let pieces = []; // its unpacked pieces, as far as they are displayed
   let vocabulary = [];
-  let looking = null; // index of the character that is looked at
-  let returning = null; // where to look as soon as there is something
-  let copied = []; // [start, end) of stretches to underline
+  let selectedIndex = null; // index of the selected character
+  let pendingIndex = null; // index to select again once the new text is long enough
+  let copied = []; // [start, end) ranges to underline
 
   const length = () => letters.childElementCount;
   const text = () => letters.textContent;
@@ -59,7 +60,7 @@ export function mount({ element, props, trigger, watch, server }) {
     letters.replaceChildren();
     [pieces, copied] = [[], []];
     vocabulary = Array.from(shown.characters || "");
-    [returning, looking] = [looking ?? returning, null]; // the same place is looked at in the next text
+    [pendingIndex, selectedIndex] = [selectedIndex ?? pendingIndex, null]; // keep the index for the next text
     box.scrollTop = 0;
   }
 
@@ -71,7 +72,7 @@ export function mount({ element, props, trigger, watch, server }) {
   }
 
   function draw(value) {
-    // Readers start at the beginning: the end is followed only by those who went there.
+    // Scroll along with the stream only if the user has scrolled to the end; reading starts at the top.
     const atEnd = box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
     const fresh = value.stamp !== shown?.stamp;
     shown = value;
@@ -81,7 +82,8 @@ export function mount({ element, props, trigger, watch, server }) {
     if (atEnd) box.scrollTop = box.scrollHeight;
     copy.disabled = download.disabled = !length();
     if (fresh || value.finished) textEvents.set({ drawn: place });
-    if (returning !== null && (returning < length() || value.finished)) look(returning < length() ? returning : null);
+    if (pendingIndex !== null && (pendingIndex < length() || value.finished))
+      look(pendingIndex < length() ? pendingIndex : null);
   }
 
   function underline(spans) {
@@ -90,15 +92,15 @@ export function mount({ element, props, trigger, watch, server }) {
     for (const [index, made] of Array.from(letters.children).entries()) made.classList.toggle("copied", inside(index));
   }
 
-  // Looking at a character: by a click, or by the keys once the text has the focus.
+  // Selects a character, after a click or with the keyboard while the text has the focus.
   function look(index) {
-    if (looking !== null) letters.children[looking]?.classList.remove("looking");
-    [looking, returning] = [index, null];
-    letters.children[index]?.classList.add("looking");
+    if (selectedIndex !== null) letters.children[selectedIndex]?.classList.remove("inspected");
+    [selectedIndex, pendingIndex] = [index, null];
+    letters.children[index]?.classList.add("inspected");
     if (root.dataset.panel) announce();
   }
 
-  // Within the box only: the page stays where it is.
+  // Scrolls a character into view within the box, without scrolling the page.
   function reveal(made) {
     const [above, below] = [made.offsetTop - box.scrollTop, made.offsetTop + made.offsetHeight - box.scrollTop];
     if (above < 0) box.scrollTop += above - 8;
@@ -106,8 +108,8 @@ export function mount({ element, props, trigger, watch, server }) {
   }
 
   function announce() {
-    const entry = looking === null ? null : entryAt(looking);
-    textEvents.set({ looked: { panel: root.dataset.panel, place, index: looking, entry } });
+    const entry = selectedIndex === null ? null : entryAt(selectedIndex);
+    textEvents.set({ looked: { panel: root.dataset.panel, place, index: selectedIndex, entry } });
   }
 
   function lineBelow(index, way) {
@@ -135,20 +137,20 @@ export function mount({ element, props, trigger, watch, server }) {
 
   box.addEventListener("keydown", (event) => {
     if (event.key === "Escape") return look(null);
-    if (event.key === "Enter" && looking !== null) {
-      event.preventDefault(); // else the same press would choose what it only leads to
+    if (event.key === "Enter" && selectedIndex !== null) {
+      event.preventDefault(); // otherwise the same key press would activate the button that receives the focus
       return document.querySelector(`#${root.dataset.panel} .alternatives button:enabled`)?.focus();
     }
     const way = WAYS[event.key];
     if (!way || !length() || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     const first = Math.min(shown.prompt || 0, length() - 1);
-    look(looking === null ? first : Math.max(0, Math.min(way(looking), length() - 1)));
-    reveal(letters.children[looking]);
+    look(selectedIndex === null ? first : Math.max(0, Math.min(way(selectedIndex), length() - 1)));
+    reveal(letters.children[selectedIndex]);
   });
   letters.addEventListener("click", (event) => {
     const index = Array.prototype.indexOf.call(letters.children, event.target);
-    if (index >= 0 && !String(getSelection())) look(index === looking ? null : index);
+    if (index >= 0 && !String(getSelection())) look(index === selectedIndex ? null : index);
   });
 
   copy.addEventListener("click", async () => {
@@ -161,7 +163,7 @@ export function mount({ element, props, trigger, watch, server }) {
 
   const forget = () => (shown = null);
   texts[place] = { look, underline, focus: () => box.focus(), read };
-  const { tab } = root.dataset; // only a text with a model behind it belongs to a tab
+  const { tab } = root.dataset; // only a text that a model generates has a tab
   const view = { draw, length, text, shown: () => shown, forget };
   const followed = tab ? followSelection({ place, tab, view, trigger, server }) : null;
   Object.assign(texts[place], followed);

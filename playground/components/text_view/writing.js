@@ -1,5 +1,6 @@
 // @ts-check
-// value: {prompt, text, note}. Only what was added is put in, so that a selection in the text survives the stream.
+// Shows a generated text while it streams. `value`: {prompt, text, note}.
+// New characters are appended instead of replacing the text, so that the user's text selection is kept.
 
 export function mount({ element, props, watch }) {
   const box = element.querySelector(".writing");
@@ -14,7 +15,7 @@ export function mount({ element, props, watch }) {
 
   function draw() {
     const value = props.value || {};
-    // Readers start at the beginning: the end is followed only by those who went there.
+    // Scroll along with the stream only if the user has scrolled to the end; reading starts at the top.
     const atEnd = box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
     grow(prompt, value.note ? "" : value.prompt || "");
     grow(text, value.note ? "" : value.text || "");
