@@ -166,7 +166,7 @@ def test_ranks_split_the_batch_of_a_single_process(processes: int) -> None:
     shares = []
     for rank in range(processes):
         ids, _ = data.batch(6, 8, torch.Generator().manual_seed(5))
-        shares.append(Ranks(rank, processes).share(ids))
+        shares.append(Ranks(rank, processes).shard(ids))
     assert torch.equal(torch.cat(shares), whole)
     assert {len(share) for share in shares} == {6 // processes}
 
