@@ -210,6 +210,9 @@ export function mount({ element, props, watch }) {
 
   watch("value", receive);
   onRuns(follow);
-  if (rank !== null) selection.subscribe(followPage);
+  if (rank !== null) {
+    followPage(selection.state); // where the page's bar is before its first move
+    selection.subscribe(followPage);
+  }
   receive();
 }
