@@ -18,6 +18,7 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import save_checkpoint, snapshot_name
 from tests import run_folders
 from tests.browser.conftest import Come
+from tests.browser.visit import wait_for_script
 from tests.conftest import random_model
 from tests.planted import Planted
 from tests.serving import Page, serve
@@ -172,7 +173,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
     tab.evaluate(LATE)
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
-    tab.wait_for_function(f"async () => Object.keys({INSPECTION}.knownOf('effects')).length === 4")
+    wait_for_script(tab, f"async () => Object.keys({INSPECTION}.knownOf('effects')).length === 4")
     expect(tab.locator("#attention-rank")).to_be_disabled()
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile(r"without it .*±"))
 
@@ -199,7 +200,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
       selection.set({{ run, step: 10, motion: "drag" }});
       return {STEP} === 10;
     }}"""
-    tab.wait_for_function(drag, arg=page.store.list()[0].id)
+    wait_for_script(tab, drag, arg=page.store.list()[0].id)
     tab.wait_for_function(f"(late) => {cells} !== late", arg=late)
     # Read right after the click: on a slow machine, playback advances while a module is being loaded.
     playing = """async () => {
@@ -216,7 +217,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     }}"""
     with tab.expect_request(lambda request: "onerror" in (request.post_data or "")) as first:
         assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
-        tab.wait_for_function(rests)
+        wait_for_script(tab, rests)
     assert '"step":0' not in (first.value.post_data or ""), "the server is asked where it rests, not where it passes by"
     no_sideways(tab)
 
@@ -271,7 +272,7 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.route("**/run/**", hold)
     for step in held:
         tab.keyboard.press("ArrowLeft")
-        tab.wait_for_function(f"async (step) => {STEP} === Number(step)", arg=step)
+        wait_for_script(tab, f"async (step) => {STEP} === Number(step)", arg=step)
         until(lambda step=step: (tab.wait_for_timeout(50), bool(held[step]))[1])
     late = [*held["0"], *held["10"]]
     held.clear()

@@ -20,7 +20,7 @@ from nanollm.runs.process.worker import work
 from nanollm.runs.store import Run, RunStore
 from nanollm.train.checkpoint import load_model
 from tests.browser.conftest import Come
-from tests.browser.visit import PATIENCE, Visit
+from tests.browser.visit import PATIENCE, Visit, wait_for_script
 from tests.serving import Page, serve
 from tests.speed import until
 
@@ -139,7 +139,7 @@ def frames_are_there(tab: Tab, run: Run) -> None:
       const { textFrame } = await nanollm.load("services/frames.js");
       return steps.every((step) => textFrame({ ...asked, step }));
     }"""
-    tab.wait_for_function(held, arg=[asked, steps])
+    wait_for_script(tab, held, arg=[asked, steps])
 
 
 def test_a_text_is_what_the_core_writes_and_travels_once(tab: Tab, run: Run) -> None:

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 
 from tests.browser.chart import drawn, zoom_in
 from tests.browser.conftest import Come
-from tests.browser.visit import PATIENCE
+from tests.browser.visit import PATIENCE, wait_for_script
 from tests.conftest import ROOT
 from tests.serving import Page, end_all, serve
 
@@ -87,7 +87,7 @@ def test_from_a_text_to_a_model_to_look_into(come: Come, page: Page, tmp_path: P
     tab.locator("#sample-prompt textarea, #sample-prompt input").first.fill("the ")
     tab.locator("#sample-write").click()
     written = tab.locator("#sample-text .letters")
-    tab.wait_for_function(FINISHED)
+    wait_for_script(tab, FINISHED)
     expect(written).to_contain_text("cat")
     learned = written.inner_text()
     assert len(learned) > 100
@@ -95,7 +95,7 @@ def test_from_a_text_to_a_model_to_look_into(come: Come, page: Page, tmp_path: P
     tab.keyboard.press("Home")
     expect(tab.locator("#time-bar output")).to_contain_text("step 0")
     expect(written).not_to_contain_text(learned[:40])
-    tab.wait_for_function(FINISHED)
+    wait_for_script(tab, FINISHED)
     assert written.inner_text() != learned
     tab.keyboard.press("End")
     expect(written).to_contain_text(learned[:40])  # the same snapshot, prompt and seed: the same text

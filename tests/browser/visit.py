@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urljoin, urlsplit
 
 from playwright.sync_api import Browser, ConsoleMessage, Locator
 from playwright.sync_api import Page as Tab
+
+from tests.speed import until
 
 Scheme = Literal["light", "dark"]
 PATIENCE = 60_000  # milliseconds until something counts as never coming
@@ -96,3 +98,8 @@ class Visit:
         while not true():
             assert time.monotonic() < deadline, "it did not come true in time"
             self.tab.wait_for_timeout(100)
+
+
+def wait_for_script(tab: Tab, script: str, arg: Any = None, seconds: float = 120.0) -> None:
+    """Wait until an asynchronous script returns a true value. `wait_for_function` takes its promise for true."""
+    until(lambda: bool(tab.evaluate(script, arg) or tab.wait_for_timeout(50)), seconds)
