@@ -93,7 +93,7 @@ def _difference(elem_id: str) -> gr.HTML:
     """The scored text. The value is None or from `score_value`; the two models to compare are chosen in it."""
     where, characters, difference = sentences.WHERE_COLUMNS
     return component(
-        "compare/compare_difference.js",
+        "compare/scored.js",
         TEMPLATE,
         elem_id=elem_id,
         note=sentences.SCORE_NOTE,

@@ -133,10 +133,10 @@ def bars(tab: Tab, which: str) -> list[str]:
 
 def frames_are_there(tab: Tab, run: Run) -> None:
     """Wait until the browser holds the answer at every snapshot."""
-    asked = {"run": run.id, "prompt": "the cat ", "kept": "", **DIALS}
+    asked = {"run": run.id, "prompt": "the cat ", "prefix": "", **DIALS}
     steps = [snapshot.step for snapshot in run.snapshots()]
     held = """async ([asked, steps]) => {
-      const { textFrame } = await nanollm.load("services/frames.js");
+      const { textFrame } = await nanollm.load("browser/frames.js");
       return steps.every((step) => textFrame({ ...asked, step }));
     }"""
     wait_for_script(tab, held, arg=[asked, steps])
