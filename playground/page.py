@@ -207,7 +207,6 @@ def _styles() -> str:
     sheets = (
         "shell/styles/style.css",
         "corpus/corpus.css",
-        "shell/styles/views.css",
         "sample/sample.css",
         "train/train.css",
         "attention/attention.css",

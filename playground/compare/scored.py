@@ -80,7 +80,7 @@ def layout(ctx: Context) -> Parts:
         text = gr.Textbox(
             label=sentences.TEXT_LABEL, lines=3, max_lines=8, elem_id="compare-score-text", elem_classes="mono"
         )
-        with gr.Row(elem_classes="score-row"):
+        with gr.Row(elem_classes="button-row"):
             score = gr.Button(sentences.SCORE, variant="primary", elem_id="compare-score", scale=0)
             take = gr.Button(sentences.TAKE_HELD_OUT, elem_id="compare-take", scale=0)
         offer = text_fetch.layout("compare", follows="")
