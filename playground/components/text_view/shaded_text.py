@@ -31,7 +31,7 @@ PANEL = f"""
     <ol class="alternatives"></ol>
     <p class="quiet advice"></p>
   </div>
-  <button type="button" class="small back" hidden>{sentences.BACK}</button>
+  <button type="button" class="small back" hidden>{sentences.UNDO}</button>
 </section>
 """
 
