@@ -86,6 +86,11 @@ class CharTokenizer:
         known = set(self._characters)
         return [c for c in dict.fromkeys(text) if c not in known]
 
+    def without_unknown(self, text: str) -> str:
+        """Return the text without the characters that are not in the vocabulary."""
+        known = set(self._characters)
+        return "".join(c for c in text if c in known)
+
     def _set_vocabulary(self, characters: tuple[str, ...]) -> None:
         if any(not isinstance(c, str) or len(c) != 1 or ord(c) in _SURROGATES for c in characters):
             raise InputError("A vocabulary must be a sequence of single characters.")

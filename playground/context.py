@@ -15,7 +15,7 @@ from nanollm.limits import Limits
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import Run, RunStore
 from playground.components.factory import browser_call
-from playground.handlers import MULTIPLE
+from playground.handlers import MULTIPLE, UNQUEUED
 from playground.public import visitor
 from playground.public.fair_queue import FairQueue
 from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, VisitorRunStore, owns, viewer
@@ -43,8 +43,7 @@ class Context:
     training. `tab` holds the name of the open tab (one of TABS).
 
     `runs`, `launcher` and `corpora` only give access to what the current visitor may see and change. `all_runs` and
-    `all_corpora` hold those of all visitors, for work that is not done for a
-    visitor. On a local page they are the same objects.
+    `all_corpora` hold those of all visitors, for other work. On a local page they are the same objects.
     """
 
     settings: Settings
@@ -99,7 +98,6 @@ class Context:
 
     @property
     def limits(self) -> Limits:
-        """The limits for one visitor."""
         return self.settings.limits
 
     def visitor(self) -> Visitor:
@@ -126,6 +124,15 @@ class Context:
         with self.run_creation_lock:
             self.corpora.delete(sha256, needed_by=self.runs.unfinished_titles(sha256))
 
+    def cancel_on(self, place: str, *events: Any) -> None:
+        """Let events cancel the session's generation at a place."""
+
+        def cancel(request: gr.Request) -> None:
+            self.active_streams.cancel(request.session_hash, place)
+
+        for event in events:
+            event(cancel, **UNQUEUED, **MULTIPLE)
+
     def open_tab(self, tab: str) -> gr.Tabs:
         """Return the update for `tabs` that opens one of TABS."""
         return gr.Tabs(selected=tab)
@@ -135,11 +142,7 @@ class Context:
 
         Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
-        script = browser_call(
-            "shell/url.js", "linked", "value", "open",
-            name=json.dumps(name), usual=json.dumps(component.value), tab=json.dumps(tab),
-        )  # fmt: skip
+        constants = {"name": json.dumps(name), "usual": json.dumps(component.value), "tab": json.dumps(tab)}
+        script = browser_call("shell/url.js", "linked", "value", "open", **constants)
         for event in (component.change, self.tab.change):
-            event(
-                None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE,
-            )  # fmt: skip
+            event(None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE)

@@ -117,7 +117,6 @@ def serve(settings: Settings) -> None:
 
 
 def _disk_quota(ctx: Context) -> DiskQuota:
-    """The disk quota of a public page, whose runs are a VisitorRunStore."""
     runs: Any = ctx.runs
     return DiskQuota(ctx.all_runs, ctx.all_corpora, ctx.settings.uploads, runs.seconds_since_viewed)
 
@@ -142,10 +141,9 @@ def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:
         return known, selection, prompt, prompt, tab
 
     landing = gr.Textbox(container=False, elem_classes="unseen")
-    ctx.demo.load(
-        restore, None, [rows, ctx.selection, parts["sample"].prompt, parts["compare"].prompt, landing],
-        api_visibility="private", show_progress="hidden",
-    ).success(None, landing, [ctx.tabs, ctx.tab], js=LAND, api_visibility="private")  # fmt: skip
+    outputs = [rows, ctx.selection, parts["sample"].prompt, parts["compare"].prompt, landing]
+    restored = ctx.demo.load(restore, None, outputs, **QUEUED)
+    restored.success(None, landing, [ctx.tabs, ctx.tab], js=LAND, api_visibility="private")
 
 
 def _step(query: Any) -> int | None:
@@ -154,7 +152,6 @@ def _step(query: Any) -> int | None:
 
 
 def _wire_tab(ctx: Context) -> None:
-    """Scripts and style sheets follow the open tab."""
     ctx.tab.change(None, ctx.tab, None, js=OPENED, api_visibility="private", **MULTIPLE)
 
 

@@ -46,17 +46,14 @@ class Settings:
 
     @property
     def limits(self) -> Limits:
-        """The limits for one visitor."""
         return PUBLIC if self.public else LOCAL
 
     @property
     def checkpoints(self) -> Path:
-        """The folder of run folders."""
         return self.home / "checkpoints"
 
     @property
     def corpora(self) -> Path:
-        """The folder of uploaded texts."""
         return self.home / "data" / "corpora"
 
     @property

@@ -320,7 +320,6 @@ def display_name(name: str) -> str:
 
 
 def _basename(path: str | Path) -> str:
-    """Return the last component of a path with / or \\ separators."""
     return re.split(r"[/\\]", str(path))[-1]
 
 

@@ -49,8 +49,6 @@ _NOT_TEXT = ("Cc", "Cn", "Co")  # Unicode categories: control, unassigned, priva
 
 @dataclass(frozen=True)
 class EncodingGuess:
-    """A possible encoding of a file."""
-
     encoding: str  # its name in Python
     label: str
     excerpt: str  # the decoded text around the first distinctive byte, on one line

@@ -156,7 +156,6 @@ def _distinct(keys: np.ndarray, cells: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _merged(one: tuple[np.ndarray, np.ndarray], other: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Merge two (keys, counts) pairs."""
     keys = np.concatenate([one[0], other[0]])
     order = np.argsort(keys, kind="stable")  # a merge, because both parts are sorted
     keys, counts = keys[order], np.concatenate([one[1], other[1]])[order]

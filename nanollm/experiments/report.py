@@ -157,7 +157,6 @@ def _chart(name: str) -> str:
 
 
 def _key(presets: Sequence[str]) -> str:
-    """The legend of all charts."""
     marks = (f'<span style="--run: var(--run-{i % 5})">{escape(name)}</span>' for i, name in enumerate(presets))
     return f'<p class="key">{"".join(marks)}</p>'
 

@@ -73,7 +73,6 @@ def results(experiment: Experiment) -> list[Result]:
 
 
 def result(run: Run) -> Result:
-    """The results of one run."""
     status, curve, calibration = run.status(), run.curve(), _calibration_seconds(run)
     start = next((event for event in run.events() if isinstance(event, Start)), None)
     speeds = [event.tokens_per_second for event in run.events() if isinstance(event, Step) and event.tokens_per_second]

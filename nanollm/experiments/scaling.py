@@ -211,7 +211,6 @@ def pause(experiment: Experiment, launcher: Launcher) -> None:
 
 
 def experiment_status(experiment: Experiment) -> ExperimentStatus:
-    """The current status of the experiment."""
     runs = experiment.runs()
     statuses = [run.status() for run in runs]
     work = [training_flops(run, run.train_config.num_steps) for run in runs]

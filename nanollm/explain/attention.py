@@ -25,7 +25,6 @@ class AttentionMap:
 
     @property
     def characters(self) -> list[str]:
-        """The T characters of the window."""
         return list(self.text)
 
     def by_distance(self) -> np.ndarray:

@@ -184,7 +184,6 @@ def _packed(codes: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def _common_length(text: str, start: int, training: str, index: int) -> int:
-    """Length of the common prefix of text[start:] and training[index:]."""
     longest = min(len(text) - start, len(training) - index)
     low, step = 0, 16
     while low < longest:

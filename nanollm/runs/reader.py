@@ -41,7 +41,6 @@ class RunReader:
         ]
 
     def get(self, run_id: str) -> Run | None:
-        """The run with this id; None if there is none."""
         folder = self.folder(run_id)
         about = self.about(folder)
         if about is None:

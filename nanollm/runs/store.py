@@ -245,7 +245,6 @@ class RunStore:
                 yield (place if isinstance(place, int) else 0), name
 
     def _statuses(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield each run id with the content of its status.json."""
         for name in self._reader.ids():
             yield name, run_files.read_json(self.root / name / run_files.STATUS)
 

@@ -152,7 +152,6 @@ def _scoring_endpoints(ctx: Context) -> tuple[Any, ...]:
 
 
 def _columns(ctx: Context, runs: Any, steps: Any) -> list[Column]:
-    """Return a column per run. Raises InputError for malformed lists."""
     if not isinstance(runs, list) or not (steps is None or (isinstance(steps, list) and len(steps) == len(runs))):
         raise InputError(sentences.NOT_LISTS)
     pairs = zip(runs, steps or [None] * len(runs), strict=True)

@@ -120,7 +120,7 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
 
 def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
     """Return the snapshot with the text, or with an empty one. Raises InputError for malformed parameters."""
-    run, step = parameters.run_id(run), parameters.step(step)
+    run, step = parameters.text(run, sentences.NOT_A_RUN_ID), parameters.step(step)
     if text is None:
         found, snapshot = ctx.models.find(run, step)
         return View(found, snapshot, ctx.models.at(snapshot), version(snapshot), "", "")

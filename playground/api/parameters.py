@@ -9,17 +9,10 @@ from nanollm.errors import InputError
 from playground.api import sentences
 
 
-def text(value: Any) -> str:
-    """Return a text parameter. Raises InputError if it is no string."""
+def text(value: Any, message: str = sentences.NOT_TEXT) -> str:
+    """Return a text parameter. Raises InputError with the message if it is no string."""
     if not isinstance(value, str):
-        raise InputError(sentences.NOT_TEXT.format(value=reprlib.repr(value)))
-    return value
-
-
-def run_id(value: Any) -> str:
-    """Return a run id. Raises InputError if it is no string."""
-    if not isinstance(value, str):
-        raise InputError(sentences.NOT_A_RUN_ID.format(value=reprlib.repr(value)))
+        raise InputError(message.format(value=reprlib.repr(value)))
     return value
 
 

@@ -16,7 +16,8 @@ from playground.components.factory import browser_call
 from playground.components.sentences import DROP_UNKNOWN
 from playground.components.text import line, no_model
 from playground.context import Context
-from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
+from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, error_message, report_errors
+from playground.selection import parse_selection
 
 # The names are part of the page's URL, as ?lens=…
 VIEWS: dict[str, Any] = {"looks": attention_map, "matters": ablation, "names": head_types, "layers": logit_lens}
@@ -58,7 +59,6 @@ def layout(ctx: Context) -> Parts:
 
 
 def _views(ctx: Context) -> tuple[gr.Radio, dict[str, Any]]:
-    """Add the choice of a view, and all views."""
     view = gr.Radio(
         [(VIEW_TITLES[name], name) for name in VIEWS], value="looks", show_label=False, elem_id="attention-lens",
         elem_classes="segments", container=False,
@@ -81,8 +81,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 
     @report_errors
     def drop_unknown(selection: Any, text: str) -> str:
-        unknown = ctx.inspections.unknown(selection, text)
-        return "".join(character for character in text if character not in unknown)
+        return ctx.models.get(*parse_selection(selection)).tokenizer.without_unknown(text)
 
     parts.drop.click(drop_unknown, [ctx.selection, parts.text], parts.text, api_visibility="private")
 
@@ -206,8 +205,6 @@ def _problem(ctx: Context, selection: Any, text: Any, error: Exception) -> tuple
 
 
 def _wire_url(ctx: Context, parts: Parts) -> None:
-    """Keep the chosen head and view in the page's URL."""
-
     def restore(request: gr.Request) -> tuple[Any, Any]:
         """Return head and view of the URL. Numbers beyond the model's heads are clipped when they are used."""
         query = request.query_params
@@ -219,7 +216,7 @@ def _wire_url(ctx: Context, parts: Parts) -> None:
             view if view in VIEWS else gr.skip(),
         )
 
-    ctx.demo.load(restore, None, [parts.grid, parts.view], api_visibility="private", show_progress="hidden")
+    ctx.demo.load(restore, None, [parts.grid, parts.view], **QUEUED)
     remember = browser_call("attention/inspection_store.js", "rememberHead", "head")
     parts.grid.change(None, parts.grid, None, js=remember, api_visibility="private", **MULTIPLE)
     parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **MULTIPLE)

@@ -31,7 +31,6 @@ class Column:
 
     @property
     def text(self) -> str:
-        """The text generated so far."""
         return "".join(self.stream.generated) if self.stream else ""
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from nanollm.charts.scaling import LossCurve
 
 MAX_POINTS = 200  # of one curve
-RUN_CHOOSER = """
+RUN_CHOOSER = f"""
 <fieldset class="run-chooser">
-  <legend class="quiet">{runs} <button type="button" class="ghost all">{all}</button><button type="button"
-    class="ghost none">{none}</button></legend>
+  <legend class="quiet">{sentences.RUNS} <button type="button" class="ghost all">{sentences.ALL_RUNS}</button><button
+    type="button" class="ghost none">{sentences.NO_RUNS}</button></legend>
   <div class="chips"></div>
 </fieldset>
 """
@@ -35,7 +35,7 @@ RUN_CHOOSER = """
 
 @dataclass
 class Parts:
-    runs: gr.HTML
+    runs: gr.HTML  # checkboxes: a list of run ids, None before there are runs; `news`: one of them has new measurements
     caution: gr.HTML
     axis: gr.Radio
     chart: gr.HTML
@@ -44,7 +44,7 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     with gr.Column(elem_classes="compare-view when-curves when-table", min_width=0):
-        runs = _run_chooser("compare-runs")
+        runs = component("compare/curves.js", RUN_CHOOSER, events=("news",), elem_id="compare-runs")
         warning = line("compare-runs-caution", elem_classes="caution")
     with gr.Column(elem_classes="compare-view when-curves", min_width=0):
         axis = gr.Radio(
@@ -58,22 +58,6 @@ def layout(ctx: Context) -> Parts:
     with gr.Column(elem_classes="compare-view when-table", min_width=0):
         table = run_table("compare-table")
     return Parts(runs, warning, axis, chart, table)
-
-
-def _run_chooser(elem_id: str) -> gr.HTML:
-    """Checkboxes for all runs. The value is a list of run ids, or None before there are runs.
-
-    At first, the models in the columns are checked. `news` is triggered when a checked run has new measurements.
-    """
-    return component(
-        "compare/curves.js",
-        RUN_CHOOSER,
-        events=("news",),
-        elem_id=elem_id,
-        runs=sentences.RUNS,
-        all=sentences.ALL_RUNS,
-        none=sentences.NO_RUNS,
-    )
 
 
 def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:

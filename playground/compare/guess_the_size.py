@@ -13,20 +13,20 @@ import gradio as gr
 from nanollm.errors import InputError
 from playground.compare import sentences
 from playground.compare.columns import MIN_COLUMNS, Column, facts, models_request, parse_columns, start_streams
-from playground.compare.texts import PLACE
+from playground.compare.texts import PLACE, SETTINGS
 from playground.compare.texts import Parts as TextsParts
 from playground.components.factory import component
 from playground.context import Context
-from playground.handlers import MULTIPLE, UNQUEUED, report_errors
+from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, report_errors
 from playground.services.gradio_internals import event_data
 from playground.services.streaming import run_streams
 
 MAX_LENGTH = 400  # characters: enough to guess
-TEMPLATE = """
+TEMPLATE = f"""
 <div class="blind">
-  <p class="introduction">{introduction}</p>
+  <p class="introduction">{sentences.GUESS_INTRODUCTION}</p>
   <div class="cards"></div>
-  <div class="blind-row"><button type="button" class="small action begin">{start}</button>
+  <div class="blind-row"><button type="button" class="small action begin">{sentences.START_ROUND}</button>
     <p class="verdict" role="status"></p></div>
 </div>
 """
@@ -66,41 +66,19 @@ class Round:
 
 def layout(ctx: Context) -> Parts:
     with gr.Column(elem_classes="compare-view when-blind", min_width=0):
-        cards = component(
-            "compare/guess_the_size.js",
-            TEMPLATE,
-            events=("begin", "guess"),
-            elem_id="compare-blind",
-            introduction=sentences.GUESS_INTRODUCTION,
-            start=sentences.START_ROUND,
-        )
+        cards = component("compare/guess_the_size.js", TEMPLATE, events=("begin", "guess"), elem_id="compare-blind")
         return Parts(cards, gr.State(None))
 
 
 def wire(ctx: Context, parts: Parts, texts: TextsParts) -> None:
     @report_errors
-    def begin(
-        request: gr.Request, before: Round | None, count: Any, prompt: Any, temperature: Any, top_k: Any,
-        length: Any, *models: Any,
-    ) -> Iterator[tuple[Any, ...]]:  # fmt: skip
-        sampling = {
-            "temperature": temperature,
-            "top_k": top_k,
-            "max_length": length,
-            "seed": secrets.randbelow(100_000),
-        }
-        generation = models_request(count, models) | {"prompt": prompt, **sampling}
+    def begin(request: gr.Request, before: Round | None, count: Any, *values: Any) -> Iterator[tuple[Any, ...]]:
+        settings = dict(zip(SETTINGS, values, strict=False)) | {"seed": secrets.randbelow(100_000)}
+        generation = models_request(count, values[len(SETTINGS) :]) | settings
         yield from _generate(ctx, request.session_hash, generation, before)
 
-    parts.round.begin(
-        begin,
-        [parts.state, *(part for part in texts.request if part is not texts.fold.seed)],
-        [parts.round, parts.state, texts.prompt_row.stop],
-        show_progress="hidden",
-        api_visibility="private",
-        **ctx.generation_concurrency,
-        **MULTIPLE,
-    )
+    inputs, outputs = [parts.state, *texts.request], [parts.round, parts.state, texts.prompt_row.stop]
+    parts.round.begin(begin, inputs, outputs, **QUEUED, **ctx.generation_concurrency, **MULTIPLE)
 
     def guess(event: gr.EventData, current: Round | None) -> tuple[Any, Any]:
         chosen = event_data(event).get("choice")
@@ -132,7 +110,6 @@ def choose_question(columns: Sequence[Column]) -> tuple[str, int]:
 def _generate(
     ctx: Context, session: str | None, request: dict[str, Any], before: Round | None
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield updates for the cards, the state and Stop."""
     cancelled = ctx.active_streams.begin(session, PLACE)
     try:
         columns = parse_columns(ctx, request)

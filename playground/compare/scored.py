@@ -21,7 +21,7 @@ from playground.components.factory import component
 from playground.components.format import perplexity
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import error_message, report_errors
+from playground.handlers import QUEUED, error_message, report_errors
 from playground.services.wire_format import BIT_STEPS, MAX_UINT16
 
 MAX_TEXT = 5_000  # characters
@@ -32,23 +32,28 @@ TAKE = """() => {
   const typed = document.querySelector("#compare-score-text textarea")?.value;
   if (tab === "compare" && compare === "scored" && !typed) document.getElementById("compare-take").click();
 }"""
-TEMPLATE = """
+WHERE = "".join(f"<th>{title}</th>" for title in sentences.WHERE_COLUMNS)
+LOSSES = "".join(f"<th>{title}</th>" for title in sentences.LOSS_COLUMNS)
+TEMPLATE = f"""
 <div class="difference">
-  <p class="quiet note">{note}</p>
+  <p class="quiet note">{sentences.SCORE_NOTE}</p>
   <div class="found" hidden>
     <table class="losses">
-      <thead><tr><th>{model}</th><th>{loss}</th><th>{perplexity}</th></tr></thead>
+      <thead><tr>{LOSSES}</tr></thead>
       <tbody></tbody>
     </table>
     <div class="two" hidden>
-      <p class="pair"><span>{easier}</span>
-        <label class="easier first"><i aria-hidden="true"></i><select aria-label="{first}"></select></label>
-        <span>{other}</span>
-        <label class="easier second"><i aria-hidden="true"></i><select aria-label="{second}"></select></label></p>
-      <div class="writing" tabindex="0" role="group" aria-label="{text}"><span class="letters"></span></div>
+      <p class="pair"><span>{sentences.EASIER_FOR}</span>
+        <label class="easier first"><i aria-hidden="true"></i><select
+          aria-label="{sentences.FIRST_MODEL}"></select></label>
+        <span>{sentences.OR_FOR}</span>
+        <label class="easier second"><i aria-hidden="true"></i><select
+          aria-label="{sentences.SECOND_MODEL_CHOICE}"></select></label></p>
+      <div class="writing" tabindex="0" role="group"
+        aria-label="{sentences.TEXT_ARROWS}"><span class="letters"></span></div>
       <p class="said" aria-live="polite"></p>
       <table class="where"><caption class="quiet"></caption>
-        <thead><tr><th>{where}</th><th>{characters}</th><th>{difference}</th></tr></thead><tbody></tbody></table>
+        <thead><tr>{WHERE}</tr></thead><tbody></tbody></table>
     </div>
   </div>
 </div>
@@ -72,7 +77,7 @@ class Parts:
     take: gr.Button
     fetching: text_fetch.Parts
     problem: gr.HTML
-    shown: gr.HTML
+    shown: gr.HTML  # its value is None or comes from `score_value`
 
 
 def layout(ctx: Context) -> Parts:
@@ -85,30 +90,8 @@ def layout(ctx: Context) -> Parts:
             take = gr.Button(sentences.TAKE_HELD_OUT, elem_id="compare-take", scale=0)
         offer = text_fetch.layout("compare", follows="")
         problem = line("compare-score-problem", elem_classes="problem")
-        shown = _difference("compare-difference")
+        shown = component("compare/scored.js", TEMPLATE, elem_id="compare-difference")
     return Parts(text, score, take, offer, problem, shown)
-
-
-def _difference(elem_id: str) -> gr.HTML:
-    """The scored text. The value is None or from `score_value`; the two models to compare are chosen in it."""
-    where, characters, difference = sentences.WHERE_COLUMNS
-    return component(
-        "compare/scored.js",
-        TEMPLATE,
-        elem_id=elem_id,
-        note=sentences.SCORE_NOTE,
-        model=sentences.MODEL_COLUMN,
-        loss=sentences.LOSS_COLUMN,
-        perplexity=sentences.PERPLEXITY_COLUMN,
-        easier=sentences.EASIER_FOR,
-        other=sentences.OR_FOR,
-        first=sentences.FIRST_MODEL,
-        second=sentences.SECOND_MODEL_CHOICE,
-        text=sentences.TEXT_ARROWS,
-        where=where,
-        characters=characters,
-        difference=difference,
-    )
 
 
 def wire(ctx: Context, parts: Parts, texts: TextsParts) -> None:
@@ -123,19 +106,16 @@ def wire(ctx: Context, parts: Parts, texts: TextsParts) -> None:
         problems = [column.problem for column in columns if column.problem]
         return score_value(text, scores) if scores else gr.skip(), " ".join(dict.fromkeys(problems))
 
-    # If the step or a model changes while a text is scored, it is scored again afterwards.
-    parts.score.click(
-        score, inputs, [parts.shown, parts.problem], show_progress="hidden", trigger_mode="always_last",
-        api_visibility="private", **ctx.generation_concurrency,
-    )  # fmt: skip
+    # The step or a model may change while a text is scored; it is then scored again.
+    options = QUEUED | ctx.generation_concurrency | {"trigger_mode": "always_last"}
+    parts.score.click(score, inputs, [parts.shown, parts.problem], **options)
 
     @report_errors
     def take(count: Any, *models: Any) -> str:
         return held_out(ctx, parse_columns(ctx, models_request(count, models)))
 
-    parts.take.click(take, inputs[1:], parts.text, show_progress="hidden", api_visibility="private").success(
-        None, js="() => document.getElementById('compare-score').click()"
-    )
+    taken = parts.take.click(take, inputs[1:], parts.text, **QUEUED)
+    taken.success(None, js="() => document.getElementById('compare-score').click()")
     text_fetch.wire(ctx, parts.fetching, [texts.count, *texts.models])
     parts.fetching.offer.arrived(None, js=TAKE)
 

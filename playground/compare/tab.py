@@ -15,7 +15,7 @@ from playground.compare.columns import MAX_COLUMNS, MIN_COLUMNS
 from playground.components.factory import browser_call
 from playground.components.text import no_model
 from playground.context import Context
-from playground.handlers import MULTIPLE, UNQUEUED, report_errors
+from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, report_errors
 
 # The style sheet hides all views but the open one, so that switching is instant. It reads an attribute of the body.
 TURNED = browser_call("shell/page_state.js", "turned", "view")
@@ -68,7 +68,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
         view = request.query_params.get("view", "")
         return view if view in sentences.VIEW_TITLES else gr.skip()
 
-    ctx.demo.load(restore, None, parts.view, api_visibility="private", show_progress="hidden")
+    ctx.demo.load(restore, None, parts.view, **QUEUED)
 
 
 def _wire_experiments(ctx: Context, parts: Parts) -> None:
@@ -94,10 +94,8 @@ def _wire_experiments(ctx: Context, parts: Parts) -> None:
         ids = [run.id for run in found.runs()]
         return [*updates, min(max(len(models), MIN_COLUMNS), MAX_COLUMNS), ids]
 
-    parts.experiment.input(
-        open_experiment, parts.experiment, [*parts.texts.models, parts.texts.count, parts.curves.runs],
-        show_progress="hidden", api_visibility="private",
-    )  # fmt: skip
+    outputs = [*parts.texts.models, parts.texts.count, parts.curves.runs]
+    parts.experiment.input(open_experiment, parts.experiment, outputs, **QUEUED)
 
 
 def _experiments(ctx: Context) -> list[Experiment]:

@@ -22,7 +22,7 @@ from playground.components import sampling_controls
 from playground.components.factory import browser_call, component
 from playground.components.text import line, numbers, writing, writing_value
 from playground.context import Context
-from playground.handlers import MULTIPLE, UNQUEUED, report_errors
+from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, report_errors
 from playground.services.gradio_internals import event_data
 from playground.services.streaming import run_streams
 from playground.shell.components import time_bar
@@ -30,13 +30,16 @@ from playground.shell.components import time_bar
 PLACE = "compare"
 PROMPT = "The "
 LENGTH = 300
-COLUMN_COUNT = """
+SETTINGS = ("prompt", "temperature", "top_k", "max_length", "seed")  # of a generation request
+# The number of columns; None until the number of models is known. With a payload {"models": [{"run", "step"}, …], and
+# SETTINGS}, it triggers `generate` when the columns should generate, `models_changed` when only the facts changed.
+COLUMN_COUNT = f"""
 <div class="column-count">
-  <p class="second" hidden>{second}</p>
-  <p class="share" hidden>{share}</p>
+  <p class="second" hidden>{sentences.SECOND_MODEL}</p>
+  <p class="share" hidden>{sentences.SAME_SHARE}</p>
   <div class="footer-row">
-    <button type="button" class="small remove">{remove}</button>
-    <button type="button" class="small add">{add}</button>
+    <button type="button" class="small remove">{sentences.REMOVE_MODEL}</button>
+    <button type="button" class="small add">{sentences.ADD_MODEL}</button>
   </div>
 </div>
 """
@@ -64,7 +67,7 @@ class Parts:
 
     @property
     def request(self) -> list[Any]:
-        """The components of a generation request, in the order in which `wire` names them."""
+        """The components of a generation request: the number of columns, SETTINGS and the models."""
         sampling, fold = self.sampling, self.fold
         settings = [sampling.temperature, sampling.top_k, fold.length, fold.seed]
         return [self.count, self.prompt_row.prompt, *settings, *self.models]
@@ -77,7 +80,7 @@ def layout(ctx: Context) -> Parts:
     warning = line("compare-caution", elem_classes="caution")
     with gr.Row(elem_classes="columns compare-view when-texts when-scored when-blind"):
         columns = [_column(index) for index in range(MAX_COLUMNS)]
-    count = _column_count("compare-count")
+    count = component("compare/texts.js", COLUMN_COUNT, events=("generate", "models_changed"), elem_id="compare-count")
     with gr.Column(elem_classes="compare-view when-texts", min_width=0):
         fold = sampling_controls.seed_controls(PLACE, LENGTH, ctx.limits.max_length)
     return Parts(prompt_row, sampling, warning, columns, count, fold)
@@ -92,65 +95,34 @@ def _column(index: int) -> ColumnParts:
         return ColumnParts(model, output, numbers(f"{name}-facts"))
 
 
-def _column_count(elem_id: str) -> gr.HTML:
-    """The number of columns; None until the number of models is known.
-
-    With a payload {"models": [{"run", "step"}, …], "prompt", "temperature", "top_k", "max_length", "seed"} it triggers
-    `generate` when the columns should generate, and `models_changed` when only the facts about them changed.
-    """
-    return component(
-        "compare/texts.js",
-        COLUMN_COUNT,
-        events=("generate", "models_changed"),
-        elem_id=elem_id,
-        second=sentences.SECOND_MODEL,
-        share=sentences.SAME_SHARE,
-        remove=sentences.REMOVE_MODEL,
-        add=sentences.ADD_MODEL,
-    )
-
-
 def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     sampling_controls.wire_sampling(parts.sampling)
     sampling_controls.wire_seed(parts.fold, PLACE)
     _wire_drop(ctx, parts)
     _wire_requests(ctx, parts, view)
-    prompt_row = parts.prompt_row
 
     def update_facts(event: gr.EventData) -> list[Any]:
         columns = parse_columns(ctx, event_data(event))
         return [*_each_column(map(facts, columns)), comparison_warning(column.run for column in columns)]
 
-    fact_outputs = [column.facts for column in parts.columns]
-    parts.count.models_changed(update_facts, None, [*fact_outputs, parts.caution], **UNQUEUED, **MULTIPLE)
+    facts_below = [column.facts for column in parts.columns]
+    parts.count.models_changed(update_facts, None, [*facts_below, parts.caution], **UNQUEUED, **MULTIPLE)
 
     @report_errors
     def generate(request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
         yield from _generate(ctx, request.session_hash, event_data(event))
 
-    parts.count.generate(
-        generate,
-        None,
-        [
-            *(column.output for column in parts.columns), *fact_outputs,
-            parts.caution, prompt_row.problem, prompt_row.drop, prompt_row.stop,
-        ],
-        **ctx.generation_concurrency,
-        show_progress="hidden",
-        api_visibility="private",
-        **MULTIPLE,
-    )  # fmt: skip
-
-    def cancel(request: gr.Request) -> None:
-        ctx.active_streams.cancel(request.session_hash, PLACE)
-
-    prompt_row.stop.click(cancel, **UNQUEUED, **MULTIPLE)
+    row = parts.prompt_row
+    texts = [column.output for column in parts.columns]
+    outputs = [*texts, *facts_below, parts.caution, row.problem, row.drop, row.stop]
+    parts.count.generate(generate, None, outputs, **QUEUED, **ctx.generation_concurrency, **MULTIPLE)
+    ctx.cancel_on(PLACE, row.stop.click)
 
 
 def _wire_requests(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     """Let the browser decide what to generate and when: one move of the time bar changes all columns in one request."""
     changes = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
-    names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", "...models"]
+    names = ["count", *SETTINGS, "...models"]
     follow = browser_call("compare/texts.js", "follow", "tab", "view", *names)
     press = browser_call("compare/texts.js", "generate", *names)
     gr.on(changes, None, [ctx.tab, view, *parts.request], None, js=follow, api_visibility="private", **MULTIPLE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
 
 import gradio as gr
 
@@ -40,7 +39,6 @@ LABELS = """<details class="fold chart-labels" hidden><summary>{labels}</summary
 
 
 def plotly_chart(
-    figure: dict[str, Any] | None = None,
     *,
     label: str,
     elem_id: str,
@@ -56,23 +54,16 @@ def plotly_chart(
         label: accessible name.
         height: in pixels; fixed, so that the content below never moves.
         square: make the chart as high as it is wide, up to `height`.
-        fill: function of plotly_fills.js that completes the figure with data the browser already has.
+        fill: path and function of a script that completes the figure with data the browser already has.
         labels: title of a fold below the chart that explains the figure's labels; empty for none.
 
     This server delivers plotly.js from the installed plotly package: no CDN, and always the matching version.
     """
     size = f"aspect-ratio: 1; max-height: {height}px" if square else f"height: {height}px"
     return component(
-        "components/plotly_chart.js",
-        TEMPLATE + (LABELS if labels else ""),
-        figure,
-        elem_id=elem_id,
-        label=label,
-        size=size,
-        empty=empty,
-        fill=fill,
-        labels=labels,
-    )
+        "components/plotly_chart.js", TEMPLATE + (LABELS if labels else ""), elem_id=elem_id,
+        label=label, size=size, empty=empty, fill=fill, labels=labels,
+    )  # fmt: skip
 
 
 def plotly_route() -> Routes:

@@ -124,8 +124,7 @@ def wire_drop(ctx: Context, text: gr.Textbox, drop: gr.Button, button: str) -> N
 
     @report_errors
     def without_unknown(selection: Any, text: str) -> str:
-        unknown = ctx.models.get(*parse_selection(selection)).tokenizer.unknown(text)
-        return "".join(character for character in text if character not in unknown)
+        return ctx.models.get(*parse_selection(selection)).tokenizer.without_unknown(text)
 
     drop.click(without_unknown, [ctx.selection, text], text, api_visibility="private").success(
         None, js=f"() => document.getElementById('{button}').click()"

@@ -9,23 +9,21 @@ from typing import Any
 
 import gradio as gr
 
-from nanollm.data.builtin import SHAKESPEARE_BYTES, Builtin, add, builtin_by_id
+from nanollm.data.builtin import SHAKESPEARE_BYTES, add, builtin_by_id
 from nanollm.data.corpus import CorpusInfo
 from nanollm.errors import InputError
 from playground.components import sentences
 from playground.components.factory import component
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import MULTIPLE, error_message, warn
+from playground.handlers import MULTIPLE, QUEUED, error_message, warn
 from playground.services.gradio_internals import event_data
 
 OFFER = sentences.FETCH_OFFER.format(megabytes=SHAKESPEARE_BYTES / 1e6)
-OFFER_TEMPLATE = '<button type="button" class="small" data-follows="{follows}" hidden>{offer}</button>'
+TEMPLATE = f'<button type="button" class="small" data-follows="{{follows}}" hidden>{OFFER}</button>'
 UPDATE_SECONDS = 0.2  # between two progress updates
 # An own concurrency id: waiting for another server must not delay other events, and only a few may wait at a time.
-FETCHING: dict[str, Any] = dict(
-    concurrency_id="fetch", concurrency_limit=4, api_visibility="private", show_progress="hidden"
-)
+FETCHING: dict[str, Any] = dict(concurrency_id="fetch", concurrency_limit=4, **QUEUED)
 IN_COLUMNS = "(count, ...models) => ({ runs: models.slice(0, count).map((model) => model?.run) })"
 
 
@@ -42,14 +40,9 @@ def layout(name: str, follows: str = "selection") -> Parts:
     """
     with gr.Row(elem_classes="fetch-row"):
         offer = component(
-            "components/fetch_offer.js",
-            OFFER_TEMPLATE,
-            {"runs": []},
-            events=("arrived", "fetch"),
-            elem_id=f"{name}-fetch",
-            offer=OFFER,
+            "components/fetch_offer.js", TEMPLATE, {"runs": []}, events=("arrived", "fetch"), elem_id=f"{name}-fetch",
             follows=follows,
-        )
+        )  # fmt: skip
         progress = line(f"{name}-fetching")
     return Parts(offer, progress)
 
@@ -61,11 +54,8 @@ def wire(ctx: Context, parts: Parts, columns: Sequence[Any] = ()) -> None:
         gr.on(moments, None, list(columns), parts.offer, js=IN_COLUMNS, api_visibility="private", **MULTIPLE)
 
     def fetch(event: gr.EventData) -> Iterator[str]:
-        builtin = builtin_by_id(event_data(event).get("builtin"))
         try:
-            if builtin is None:
-                raise InputError(sentences.NOT_BUILT_IN)
-            for progress in download(ctx, builtin):
+            for progress in download(ctx, event_data(event).get("builtin")):
                 yield "" if isinstance(progress, CorpusInfo) else progress
         except Exception as error:
             warn(message := error_message(error))
@@ -74,8 +64,14 @@ def wire(ctx: Context, parts: Parts, columns: Sequence[Any] = ()) -> None:
     parts.offer.fetch(fetch, None, parts.progress, **FETCHING)
 
 
-def download(ctx: Context, builtin: Builtin) -> Iterator[str | CorpusInfo]:
-    """Download a built-in text for all visitors; yields progress sentences, then the text's facts."""
+def download(ctx: Context, name: Any) -> Iterator[str | CorpusInfo]:
+    """Download a built-in text by id, for all visitors; yields progress sentences, then the text's facts.
+
+    Raises InputError if there is no such text, or the download fails.
+    """
+    builtin = builtin_by_id(name)
+    if builtin is None:
+        raise InputError(sentences.NOT_BUILT_IN)
     progress = sentences.FETCHING.format(title=builtin.title)
 
     def report(received: int, size: int) -> None:

@@ -9,23 +9,21 @@ from typing import Any
 import gradio as gr
 
 from nanollm.config import TrainConfig
-from nanollm.data.builtin import builtin_by_id
 from nanollm.data.corpus import CorpusInfo
 from nanollm.data.decoding import WrongEncodingError
 from nanollm.data.encodings import likely_encodings
 from nanollm.errors import InputError
-from playground.components import sentences as shared
 from playground.components.text import line
 from playground.components.text_fetch import FETCHING, download
 from playground.context import Context
 from playground.corpus import sentences
 from playground.corpus.text_card import outlook_value, text_card, text_card_value, text_outlook
 from playground.corpus.text_list import text_list, text_list_value
-from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors, warn
+from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, error_message, report_errors, warn
 from playground.services.gradio_internals import event_data
 
 # Several visitors at once: one of them may be uploading a large file.
-PRIVATE: dict[str, Any] = dict(api_visibility="private", show_progress="hidden", concurrency_limit=4)
+PRIVATE: dict[str, Any] = dict(concurrency_limit=4, **QUEUED)
 STEP_TIME_SECONDS = 4  # between two checks for new step times
 NAME_LENGTH = 40  # characters of a pasted text that become its name
 
@@ -115,7 +113,6 @@ def _wire_sources(ctx: Context, parts: Parts) -> None:
 
 
 def _wire_list(ctx: Context, parts: Parts) -> None:
-    """The list of texts: select, download a built-in one, rename, delete."""
     shown = [parts.texts, parts.card, parts.problem, parts.encodings, parts.rejected, parts.fetching]
 
     @report_errors
@@ -124,10 +121,7 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
 
     def download_builtin(event: gr.EventData) -> Iterator[dict[Any, Any]]:
         try:
-            builtin = builtin_by_id(event_data(event).get("builtin"))
-            if builtin is None:
-                raise InputError(shared.NOT_BUILT_IN)
-            for news in download(ctx, builtin):
+            for news in download(ctx, event_data(event).get("builtin")):
                 if isinstance(news, CorpusInfo):
                     yield _shown(ctx, parts, news) | _cleared(parts) | {parts.fetching: ""}
                 else:
@@ -228,7 +222,6 @@ def _shown(ctx: Context, parts: Parts, info: CorpusInfo) -> dict[Any, Any]:
 
 
 def _cleared(parts: Parts) -> dict[Any, Any]:
-    """Updates that clear the error of the last added text."""
     return {parts.problem: "", parts.encodings: gr.Radio(choices=[], value=None, visible=False), parts.rejected: None}
 
 

@@ -47,7 +47,6 @@ class DiskQuota:
         threading.Thread(target=self._watch, name="disk-quota", daemon=True).start()
 
     def close(self) -> None:
-        """End watch()."""
         self._closed.set()
 
     def sweep(self) -> None:

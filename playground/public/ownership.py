@@ -48,7 +48,6 @@ class VisitorRunStore:
         self._viewed: LRUCache[float] = LRUCache(MAX_VIEW_TIMES)
 
     def list(self) -> list[Run]:
-        """Return all runs that the visitor may view."""
         visitor = self.visitor()
         return [run for run in self.all_runs.list() if can_view(visitor, run)]
 
@@ -82,17 +81,14 @@ class VisitorRunStore:
             return self.all_runs.create(**options, owner=owner)
 
     def fork(self, parent: Run, **options: Any) -> Run:
-        """Fork one of the visitor's runs, or a shipped one."""
         parent = self.require_own(parent.id)
         with self.reserve_queue_place(new_runs=1) as owner:
             return self.all_runs.fork(parent, **options, owner=owner)
 
     def rename(self, run_id: str, title: str) -> None:
-        """Rename one of the visitor's runs."""
         self.all_runs.rename(self.require_own(run_id).id, title)
 
     def delete(self, run_id: str) -> None:
-        """Delete one of the visitor's runs."""
         self.all_runs.delete(self.require_own(run_id).id)
 
     def queue(self) -> list[str]:
@@ -101,7 +97,6 @@ class VisitorRunStore:
         return [run_id for run_id in self.all_runs.queue() if run_id in visible]
 
     def unfinished_titles(self, sha256: str) -> list[str]:
-        """Return the titles of the visitor's runs that still need a text."""
         return [run.title for run in unfinished_runs(self.list(), sha256)]
 
     @contextmanager
@@ -180,12 +175,10 @@ class VisitorCorpusStore:
         return self._write_entry(self.all_corpora.add(data, name, encoding=encoding, builtin=builtin))
 
     def add_file(self, path: str | Path, name: str | None = None, *, encoding: str | None = None) -> CorpusInfo:
-        """Add a file. Raises InputError like add()."""
         self._require_room()
         return self._write_entry(self.all_corpora.add_file(path, name, encoding=encoding))
 
     def add_text(self, text: str, name: str, *, builtin: str = "") -> CorpusInfo:
-        """Add a string. Raises InputError like add()."""
         self._require_room()
         return self._write_entry(self.all_corpora.add_text(text, name, builtin=builtin))
 
@@ -280,7 +273,6 @@ def viewer(visitor: Visitor) -> Viewer:
 
 
 def owns(visitor: Visitor, run: Run) -> bool:
-    """Return whether a run belongs to the visitor."""
     return bool(visitor.owner) and hmac.compare_digest(visitor.owner, run.owner)
 
 

@@ -89,7 +89,6 @@ class RateLimiter:
         self._buckets: LRUCache[TokenBucket] = LRUCache(MAX_BUCKETS)
 
     def take(self, key: str) -> bool:
-        """Take a token from the key's bucket. Returns False if it is empty."""
         return self._buckets.get(key, self._make).take()
 
 
@@ -265,7 +264,6 @@ class _FilteredResponse:
             await self.send_error(*self.replaced)
 
     async def send_error(self, status: int, detail: str) -> None:
-        """Send an error as JSON."""
         self.replaced, self._started = None, True
 
         async def send(message: Message) -> None:

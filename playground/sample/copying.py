@@ -16,18 +16,19 @@ from nanollm.explain.memorization import MIN_LENGTH, Memorization, TrainingText,
 from playground.components import text_fetch
 from playground.components.factory import browser_call, component
 from playground.context import Context
-from playground.handlers import MULTIPLE, error_message
+from playground.handlers import MULTIPLE, QUEUED, error_message
 from playground.sample import sentences
 from playground.selection import parse_selection
 from playground.services.generation_request import MAX_PROMPT
 from playground.services.gradio_internals import event_data
 
-TEMPLATE = """
-<div class="copies" data-place="{place}">
+COLUMNS = "".join(f'<th scope="col">{title}</th>' for title in sentences.COPIES_COLUMNS)
+TEMPLATE = f"""
+<div class="copies" data-place="{{place}}">
   <p class="line said" aria-live="polite"></p>
   <table hidden>
-    <caption>{caption}</caption>
-    <thead><tr><th scope="col">{length}</th><th scope="col">{this_text}</th><th scope="col">{control}</th></tr></thead>
+    <caption>{sentences.COPIES_CAPTION}</caption>
+    <thead><tr>{COLUMNS}</tr></thead>
     <tbody></tbody>
   </table>
 </div>
@@ -56,18 +57,7 @@ def _copies(elem_id: str, place: str) -> gr.HTML:
     None or {"stamp", "summary", "rows": [{"length": n, "generated": share, "held_out": share}, …], "spans": [[start,
     end], …]}; the spans of the text are underlined.
     """
-    length, this_text, control = sentences.COPIES_COLUMNS
-    return component(
-        "sample/copies.js",
-        TEMPLATE,
-        events=("check",),
-        elem_id=elem_id,
-        place=place,
-        caption=sentences.COPIES_CAPTION,
-        length=length,
-        this_text=this_text,
-        control=control,
-    )
+    return component("sample/copies.js", TEMPLATE, events=("check",), elem_id=elem_id, place=place)
 
 
 def wire(ctx: Context, parts: Parts) -> None:
@@ -92,10 +82,7 @@ def wire(ctx: Context, parts: Parts) -> None:
         except Exception as error:
             return {"stamp": stamp, "summary": error_message(error), "rows": [], "spans": []}
 
-    parts.copies.check(
-        check, ctx.selection, parts.copies, concurrency_id="copies", show_progress="hidden",
-        api_visibility="private", **MULTIPLE,
-    )  # fmt: skip
+    parts.copies.check(check, ctx.selection, parts.copies, concurrency_id="copies", **QUEUED, **MULTIPLE)
     seen = browser_call("sample/copies.js", "recheck")
     parts.fold.expand(None, None, None, js=seen, api_visibility="private")
     text_fetch.wire(ctx, parts.fetching)

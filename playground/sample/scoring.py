@@ -14,7 +14,7 @@ from playground.components.sampling_controls import problem_row, wire_drop
 from playground.components.text import line
 from playground.components.text_view.shaded_text import shaded_text
 from playground.context import Context
-from playground.handlers import error_message, report_errors
+from playground.handlers import QUEUED, error_message, report_errors
 from playground.sample import sentences
 from playground.selection import parse_selection
 
@@ -59,22 +59,16 @@ def wire(ctx: Context, parts: Parts) -> None:
         about = _summary(scores.bits_per_character, len(text))
         return scored_value(loaded, text[:MAX_TEXT], scores), about, "", gr.Button(visible=False)
 
-    parts.score.click(
-        score,
-        [ctx.selection, parts.text],
-        [parts.shown, parts.about, parts.problem, parts.drop],
-        **ctx.generation_concurrency,
-        show_progress="hidden",
-        trigger_mode="always_last",  # the step may change while a text is scored
-        api_visibility="private",
-    )
+    outputs = [parts.shown, parts.about, parts.problem, parts.drop]
+    # The step may change while a text is scored; it is then scored again.
+    options = QUEUED | ctx.generation_concurrency | {"trigger_mode": "always_last"}
+    parts.score.click(score, [ctx.selection, parts.text], outputs, **options)
     again = browser_call("sample/scoring.js", "scoreAgain")
     parts.fold.expand(None, None, None, js=again, api_visibility="private")
     wire_drop(ctx, parts.text, parts.drop, "score-button")
 
 
 def _summary(bits: float, length: int) -> str:
-    """Describe a score as perplexity and as a loss in nats."""
     summary = sentences.SCORE.format(perplexity=2**bits, loss=bits * math.log(2))
     truncated = sentences.SCORE_TRUNCATED.format(limit=MAX_TEXT, length=length) if length > MAX_TEXT else ""
     return f"{summary} {truncated}".rstrip()

@@ -14,7 +14,7 @@ from playground.components.factory import browser_call
 from playground.components.text import line, no_model
 from playground.components.text_view.shaded_text import choice_panel, shaded_text
 from playground.context import Context
-from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
+from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, error_message, report_errors
 from playground.sample import copying, scoring, sentences
 from playground.services.generation import Generation
 from playground.services.generation_request import GenerationRequest
@@ -65,13 +65,9 @@ def layout(ctx: Context) -> Parts:
             prompt_row = sampling_controls.prompt_row(PLACE, PROMPT)
             sampling = sampling_controls.sampling_controls(PLACE)
             output = shaded_text(
-                TEXT,
-                sentences.TEXT_LABEL,
-                panel=PANEL,
-                note=sentences.WAITING,
-                tab="sample",
+                TEXT, sentences.TEXT_LABEL, panel=PANEL, note=sentences.WAITING, tab="sample",
                 frame=_frame_function(ctx),
-            )
+            )  # fmt: skip
             about = line("sample-about")
             fold = sampling_controls.seed_controls(PLACE, LENGTH, ctx.limits.max_length)
             copied = copying.layout(TEXT)
@@ -128,21 +124,10 @@ def _wire_writing(ctx: Context, parts: Parts) -> None:
     def generate(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
         yield from _generate(ctx, request.session_hash, event_data(event))
 
-    parts.output.generate(
-        generate,
-        None,
-        [parts.output, parts.about, parts.prompt_row.problem, parts.prompt_row.drop, parts.prompt_row.stop, parts.call],
-        **ctx.generation_concurrency,
-        show_progress="hidden",
-        api_visibility="private",
-        **MULTIPLE,
-    )
-
-    def cancel(request: gr.Request) -> None:
-        ctx.active_streams.cancel(request.session_hash, PLACE)
-
-    for event in (parts.prompt_row.stop.click, parts.output.cancel):
-        event(cancel, **UNQUEUED, **MULTIPLE)
+    row = parts.prompt_row
+    outputs = [parts.output, parts.about, row.problem, row.drop, row.stop, parts.call]
+    parts.output.generate(generate, None, outputs, **QUEUED, **ctx.generation_concurrency, **MULTIPLE)
+    ctx.cancel_on(PLACE, row.stop.click, parts.output.cancel)
 
     def restore(event: gr.EventData) -> list[Any]:
         request = GenerationRequest.of(event_data(event))

@@ -36,7 +36,6 @@ class Generation:
         self._sent = 0
 
     def value(self) -> list[dict[str, Any]]:
-        """The text so far."""
         fresh = self.stream.generated[self._sent :]
         if fresh:
             self._pieces.append(pack_sampled(self.loaded.tokenizer, fresh))
@@ -63,13 +62,11 @@ def scored_value(loaded: LoadedModel, text: str, scores: Surprisal) -> list[dict
 
 
 def pack_scored(tokenizer: CharTokenizer, text: str, scores: Surprisal) -> dict[str, str]:
-    """Pack a scored text as one piece."""
     candidates = scores.candidate_ids, scores.candidate_probabilities
     return pack_scores(text, scores.probabilities, scores.ranks, *candidates, tokenizer.vocab_size)
 
 
 def pack_sampled(tokenizer: CharTokenizer, samples: list[Sampled]) -> dict[str, str]:
-    """Pack sampled characters as one piece."""
     k = min(CANDIDATES, tokenizer.vocab_size)  # the sampled character is not necessarily one of the candidates
     rows = np.array([sampled.candidates[:k] for sampled in samples])  # (N, k, 3): id and two probabilities
     return pack_scores(

@@ -66,12 +66,10 @@ class View:
 
     @property
     def means_name(self) -> str:
-        """The path of the file with its means."""
         return self.name.replace(self.snapshot.path.name, self.snapshot.means_path.name)
 
     @property
     def findings_name(self) -> str:
-        """The path of the file with its findings."""
         return self.name.replace(self.snapshot.path.name, self.snapshot.findings_path.name)
 
     @property
@@ -97,8 +95,8 @@ class Inspections:
         self._scores: LRUCache[HeadScores] = LRUCache(256)
         self._rankings: LRUCache[tuple[list[HeadEffect], str]] = LRUCache(256)  # with the name of the evaluated text
         self._maps: LRUCache[Maps] = LRUCache(8)
-        self._meters: LRUCache[ContextUse] = LRUCache(64)
-        self.written: LRUCache[str] = LRUCache(64)  # texts sampled from models without ablation
+        self._context_uses: LRUCache[ContextUse] = LRUCache(64)
+        self.generated: LRUCache[str] = LRUCache(64)  # texts sampled from models without ablation
         self.lenses: LRUCache[LogitLens] = LRUCache(16)  # up to 0.5 MB each
         self.ranked_now: dict[str | None, Hashable] = {}  # by session: the key of the running ranking
 
@@ -127,10 +125,9 @@ class Inspections:
         try:
             return loaded.tokenizer.decode(self.held_out(run, loaded)[: len(text)])
         except InputError:
-            return "".join(character for character in text if character not in loaded.tokenizer.unknown(text))
+            return loaded.tokenizer.without_unknown(text)
 
     def attention(self, view: View) -> AttentionMap:
-        """Return the attention weights of all heads."""
         return attention_map(view.loaded.model, view.loaded.tokenizer, view.text)
 
     def frame(self, view: View) -> dict[str, Any]:
@@ -172,7 +169,7 @@ class Inspections:
         except InputError:
             return None, sentences.NO_MEANS
 
-    def judged_by(self, view: View) -> tuple[np.ndarray, str]:
+    def evaluation_text(self, view: View) -> tuple[np.ndarray, str]:
         """Return the ids (N,) to evaluate a model on and their name: held-out text, else the inspected text."""
         try:
             return self.held_out(view.run, view.loaded), sentences.HELD_OUT
@@ -181,8 +178,8 @@ class Inspections:
 
     def key(self, view: View) -> tuple[Hashable, str | None]:
         """Return the cache key of an evaluation: the snapshot and, without held-out text, the inspected text."""
-        judged_by_typed = self.findings(view) is None and self.judged_by(view)[1] == sentences.THIS_TEXT
-        return view.file, view.typed if judged_by_typed else None
+        without_held_out = self.findings(view) is None and self.evaluation_text(view)[1] == sentences.THIS_TEXT
+        return view.file, view.typed if without_held_out else None
 
     def findings(self, view: View) -> Findings | None:
         """Return the findings stored with the snapshot, measured on held-out text; None if there are none."""
@@ -196,7 +193,7 @@ class Inspections:
         """Return each head's score for each head type, and the name of the evaluated text."""
         if found := self.findings(view):
             return found.scores, sentences.HELD_OUT
-        ids, where = self.judged_by(view)
+        ids, where = self.evaluation_text(view)
         text = view.loaded.tokenizer.decode(ids[:HEAD_TYPE_CHARACTERS])
         make = lambda: head_scores(view.loaded.model, view.loaded.tokenizer, text)  # noqa: E731
         return self._scores.get(self.key(view), make), where
@@ -217,7 +214,6 @@ class Inspections:
         self._rankings.put(self.key(view), (effects, where))
 
     def maps(self, view: View) -> Maps:
-        """Return the character maps of all snapshots of the run."""
         snapshots = view.run.snapshots()
 
         def make() -> Maps:
@@ -226,9 +222,9 @@ class Inspections:
 
         return self._maps.get((view.run.id, *(snapshot.step for snapshot in snapshots)), make)
 
-    def meter(self, view: View) -> tuple[ContextUse, str]:
+    def context_use(self, view: View) -> tuple[ContextUse, str]:
         """Return how the loss depends on the context length, and the name of the evaluated text."""
         if found := self.findings(view):
             return found.context_use, sentences.HELD_OUT
-        ids, where = self.judged_by(view)
-        return self._meters.get(self.key(view), lambda: measure_context_use(view.loaded.model, ids)), where
+        ids, where = self.evaluation_text(view)
+        return self._context_uses.get(self.key(view), lambda: measure_context_use(view.loaded.model, ids)), where

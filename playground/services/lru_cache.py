@@ -26,7 +26,6 @@ class LRUCache(Generic[Value]):
         return known if known is not None else self.put(key, make())
 
     def peek(self, key: Hashable) -> Value | None:
-        """Return the value of a key, or None."""
         with self._lock:
             if key not in self._entries:
                 return None
@@ -34,7 +33,6 @@ class LRUCache(Generic[Value]):
             return self._entries[key][0]
 
     def put(self, key: Hashable, value: Value) -> Value:
-        """Store a value and return it."""
         with self._lock:
             self._total -= self._entries.pop(key, (None, 0))[1]
             self._entries[key] = value, self._size(value)

@@ -94,7 +94,6 @@ class ActiveStreams:
             return cancelled
 
     def end(self, session: str | None, place: str, cancelled: Event) -> None:
-        """Remove a generation that has ended."""
         with self._changed:
             if self._active.get((session, place)) is cancelled:
                 del self._active[session, place]

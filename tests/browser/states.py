@@ -176,7 +176,7 @@ def look_through(lens: str) -> Callable[[Tab], None]:
 
 def open_the_whole_model(tab: Tab) -> None:
     tab.locator("#attention-whole > button").click()
-    tab.locator("#attention-meter .main-svg").first.wait_for()
+    tab.locator("#attention-context .main-svg").first.wait_for()
     tab.wait_for_timeout(1500)
 
 

@@ -310,7 +310,7 @@ def test_the_whole_model_and_a_text_that_it_cannot_read(tab: Tab) -> None:
     tab.locator("#attention-whole > button").click()
     expect(tab.locator("#attention-map .js-plotly-plot")).to_be_visible()
     expect(tab.locator("#attention-map-about")).to_contain_text("The map shows")
-    expect(tab.locator("#attention-meter-about")).to_contain_text("held-out text")
+    expect(tab.locator("#attention-context-about")).to_contain_text("held-out text")
     shown = tab.locator("#attention-map-about").inner_text()
     tab.locator("#time-bar input[type=range]").focus()
     tab.keyboard.press("Home")

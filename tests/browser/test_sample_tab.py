@@ -470,7 +470,7 @@ def test_texts_that_look_like_markup_are_texts_in_every_other_view(visit: Visit)
         tab.wait_for_timeout(500)
     tab.get_by_role("button", name="Whole model").click()
     expect(tab.locator("#attention-map .js-plotly-plot")).to_be_visible()
-    expect(tab.locator("#attention-meter .js-plotly-plot")).to_be_visible()
+    expect(tab.locator("#attention-context .js-plotly-plot")).to_be_visible()
     assert tab.evaluate("window.hurt") is None
     assert tab.locator("#tabs img").count() == 0
 

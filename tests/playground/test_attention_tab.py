@@ -61,7 +61,8 @@ def test_a_snapshot_that_went_a_moment_ago_is_still_looked_into(ctx: Context) ->
     seen = view(ctx)
     gone = replace(seen, snapshot=replace(seen.snapshot, path=seen.snapshot.path.with_name("gone")))
     assert ctx.inspections.frame(gone) == ctx.inspections.frame(seen)
-    assert ctx.inspections.meter(gone)[1] == ctx.inspections.meter(seen)[1] and ctx.inspections.ranking(gone) is None
+    assert ctx.inspections.context_use(gone)[1] == ctx.inspections.context_use(seen)[1]
+    assert ctx.inspections.ranking(gone) is None
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +203,7 @@ def test_kept_means_are_used_and_their_lack_is_said(ctx: Context, tmp_path: Path
     means, lack = other.inspections.means(seen)
     assert means is not None and lack == ""
     np.testing.assert_array_equal(means.heads, kept.heads)
-    assert other.inspections.judged_by(seen)[1] == "only the text above"
+    assert other.inspections.evaluation_text(seen)[1] == "only the text above"
 
 
 def test_shares_come_to_the_logit_and_a_click_picks_the_character(ctx: Context, parts: dict[str, Any]) -> None:
@@ -290,7 +291,7 @@ def test_a_ranking_is_kept_for_the_snapshot(ctx: Context) -> None:
     seen = view(ctx)
     found, button = ranking.update(ctx, seen, None)
     assert found["text"] == sentences.NOT_RANKED and button.interactive
-    ids, where = ctx.inspections.judged_by(seen)
+    ids, where = ctx.inspections.evaluation_text(seen)
     effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inspections.means(seen)[0]))
     ctx.inspections.keep_ranking(seen, effects, where)
     found, button = ranking.update(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
@@ -327,12 +328,12 @@ def textless(tmp_path_factory: pytest.TempPathFactory) -> Context:
 
 def test_what_only_the_text_above_judges_is_forgotten_with_it(textless: Context) -> None:
     inside, one, other = textless.inspections, view(textless, "the cat sat"), view(textless, "the mat ran")
-    ids, where = inside.judged_by(one)
+    ids, where = inside.evaluation_text(one)
     inside.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
     said = ranking.update(textless, one, None)[0]["text"]
     assert "only the text above" in said and "all effects are within the noise" in said
     assert ranking.update(textless, other, None)[0]["text"] == sentences.NOT_RANKED
-    assert inside.meter(one)[0].truncated[-1] != inside.meter(other)[0].truncated[-1]  # of the same length
+    assert inside.context_use(one)[0].truncated[-1] != inside.context_use(other)[0].truncated[-1]  # of the same length
     assert inside.known_scores(one) is None
     inside.head_scores(one)
     assert inside.known_scores(one) is not None and inside.known_scores(other) is None
@@ -362,7 +363,7 @@ def test_findings_kept_beside_a_snapshot_need_no_text(textless: Context, parts: 
     try:
         scores, where = textless.inspections.head_scores(seen)
         np.testing.assert_array_equal(scores.scores, found.scores.scores)
-        assert where == textless.inspections.meter(seen)[1] == "held-out text"
+        assert where == textless.inspections.context_use(seen)[1] == "held-out text"
         told, button = ranking.update(textless, seen, None)
         assert len(told["of"]) == 2 and not button.interactive and "±" in told["text"]
         assert head_types.known_names(textless, seen) is not None

@@ -220,7 +220,6 @@ def is_name(name: str) -> bool:
 
 
 def _validated_run(folder: Path) -> Run:
-    """The run with validated metadata."""
     for name in _RECORDS:
         path, most = folder / name, _MAX_METRICS if name == run_files.METRICS else _MAX_JSON
         if path.exists() and path.stat().st_size > most:

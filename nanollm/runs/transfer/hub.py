@@ -102,7 +102,6 @@ python {sample} {checkpoint} "The "
 
 @contextmanager
 def _hub_errors(name: str) -> Iterator[None]:
-    """Convert errors of huggingface_hub to InputError."""
     from httpx import HTTPError
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 

@@ -20,7 +20,7 @@ from playground.attention.view_frame import SharedInputs, introduction, python_c
 from playground.components.format import percent, perplexity, signed
 from playground.components.text import line, text_pair, text_pair_value
 from playground.context import Context
-from playground.handlers import report_errors
+from playground.handlers import QUEUED, report_errors
 from playground.services.inspections import View
 
 GENERATED = 160  # characters
@@ -100,9 +100,7 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
         backup = _backup(ctx, ctx.inspections.view(selection, text))
         return [part.label for part in backup.pair] if backup else gr.skip()
 
-    parts.both.click(
-        switch_both, [ctx.selection, shared.text], parts.board, api_visibility="private", show_progress="hidden"
-    )
+    parts.both.click(switch_both, [ctx.selection, shared.text], parts.board, **QUEUED)
 
 
 def _backup(ctx: Context, view: View) -> BackupPair | None:
@@ -155,7 +153,6 @@ def _effects(found: Ablation) -> dict[str, Any]:
 
 
 def _increases(untouched: Predictions, without: Predictions) -> np.ndarray:
-    """The loss increase of each character of the text."""
     return without.losses.astype(np.float64) - untouched.losses
 
 
@@ -170,7 +167,6 @@ def _with_error(mean: float, error: float) -> str:
 
 
 def _next_characters(found: Ablation, characters: tuple[str, ...]) -> dict[str, Any]:
-    """Return bars for the most likely next characters, before and after."""
     before, after = found.original.next_probabilities, found.together.next_probabilities
     rows = []
     for id in np.argsort(-np.maximum(before, after))[:NEXT_CHARACTERS]:
@@ -188,7 +184,7 @@ def _generated(ctx: Context, view: View, found: Ablation, means: Means | None, s
     def generate(by: Any) -> str:
         return generate_text(by, tokenizer, view.text, GENERATED, seed=seed, **SAMPLING)[len(view.text) :]
 
-    untouched = ctx.inspections.written.get((view.file, view.text, seed), lambda: generate(model))
+    untouched = ctx.inspections.generated.get((view.file, view.text, seed), lambda: generate(model))
     title = sentences.GENERATED_WITH_ALL.format(seed=seed)
     if not found.parts:
         return text_pair_value(_tail(view.text), [untouched], [title])

@@ -18,7 +18,7 @@ from playground.attention.view_frame import SharedInputs, introduction, python_c
 from playground.attention.views import head_types, ranking
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.context import Context
-from playground.handlers import UNQUEUED, error_message, report_errors
+from playground.handlers import QUEUED, UNQUEUED, error_message, report_errors
 from playground.services.inspections import View
 
 
@@ -110,8 +110,6 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
         for folder in Path(directory.name).glob(f"{request.session_hash}-*"):
             shutil.rmtree(folder, ignore_errors=True)
 
-    parts.save.click(
-        save, [ctx.selection, shared.text, shared.grid], parts.saved, api_visibility="private", show_progress="hidden"
-    ).success(None, js="() => document.getElementById('attention-saved').click()", api_visibility="private").then(
-        clear, None, None, **UNQUEUED
-    )
+    written = parts.save.click(save, [ctx.selection, shared.text, shared.grid], parts.saved, **QUEUED)
+    download = "() => document.getElementById('attention-saved').click()"
+    written.success(None, js=download, api_visibility="private").then(clear, None, None, **UNQUEUED)

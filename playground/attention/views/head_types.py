@@ -22,7 +22,7 @@ from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import report_errors
+from playground.handlers import MULTIPLE, QUEUED, report_errors
 from playground.selection import parse_selection
 from playground.services.inspections import View
 
@@ -122,11 +122,8 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
         if str(key).startswith(f"{run.id} "):
             yield from _history(ctx, run, text, request.session_hash)
 
-    parts.history_key.change(
-        update_history, [parts.history_key, ctx.selection, shared.text], [parts.history, parts.about],
-        api_visibility="private", show_progress="hidden", trigger_mode="multiple", concurrency_id="history",
-        concurrency_limit=2,
-    )  # fmt: skip
+    inputs, options = [parts.history_key, ctx.selection, shared.text], {"concurrency_id": "history"} | QUEUED | MULTIPLE
+    parts.history_key.change(update_history, inputs, [parts.history, parts.about], concurrency_limit=2, **options)
 
 
 def _history(ctx: Context, run: Run, text: Any, session: str | None) -> Iterator[tuple[Any, Any]]:
@@ -175,7 +172,6 @@ def _score_bars(found: HeadScores, layer: int, index: int, source: str) -> dict[
 
 
 def _history_figure(run: Run, steps: list[int], found: list[HeadScores]) -> dict[str, Any]:
-    """Return a figure with the curves of every head, by label."""
     scores = np.stack([each.scores for each in found])  # (S, L, H, P)
     layers, heads = scores.shape[1:3]
     figures = {

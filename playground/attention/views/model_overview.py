@@ -46,11 +46,11 @@ def layout(ctx: Context) -> Parts:
                 )  # fmt: skip
                 about_map = line("attention-map-about")
             with gr.Column(min_width=280):
-                introduction("meter", sentences.CONTEXT_ABOUT, sentences.CONTEXT_CAUTION)
+                introduction("context", sentences.CONTEXT_ABOUT, sentences.CONTEXT_CAUTION)
                 context = plotly_chart(
-                    label=sentences.CONTEXT_LABEL, elem_id="attention-meter", height=360, empty=sentences.CONTEXT_EMPTY
+                    label=sentences.CONTEXT_LABEL, elem_id="attention-context", empty=sentences.CONTEXT_EMPTY
                 )
-                about_context = line("attention-meter-about")
+                about_context = line("attention-context-about")
         python = python_fold("whole")
     return Parts(fold, opened, points, about_map, context, about_context, python)
 
@@ -68,8 +68,8 @@ def show_map(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
         "from nanollm.explain.embeddings import character_map",
         view.name,
         "character_map(loaded.model, loaded.tokenizer).points  # (V, 2)",
-        "meter = measure_context_use(loaded.model, ids)  # ids: of a text that was not used in training",
-        "meter.lengths, meter.truncated, meter.sufficient_length()",
+        "use = measure_context_use(loaded.model, ids)  # ids: of a text that was not used in training",
+        "use.lengths, use.truncated, use.sufficient_length()",
     )
     about = sentences.MAP_SHARE.format(share=percent(shown.total_explained_variance))
     return {parts.map: figure, parts.about_map: about, parts.python: python}
@@ -77,8 +77,8 @@ def show_map(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
 
 def show_context(ctx: Context, parts: Parts, view: View) -> dict[Any, Any]:
     """Return the chart of loss by context length, measured now if it is not cached."""
-    meter, source = ctx.inspections.meter(view)
-    return {parts.context: context_figure(meter, palette=TOKENS), parts.about_context: _reach(meter, source)}
+    use, source = ctx.inspections.context_use(view)
+    return {parts.context: context_figure(use, palette=TOKENS), parts.about_context: _reach(use, source)}
 
 
 def show_context_of_text(ctx: Context, parts: Parts, view: View) -> Any:
@@ -86,10 +86,9 @@ def show_context_of_text(ctx: Context, parts: Parts, view: View) -> Any:
     return gr.skip() if ctx.inspections.key(view)[1] is None else show_context(ctx, parts, view)
 
 
-def _reach(meter: ContextUse, source: str) -> str:
-    """Say how many characters of context the model uses."""
-    reach, window = meter.sufficient_length(), int(meter.lengths[-1])
-    at = int(np.searchsorted(meter.lengths, reach if reach < window else window // 2))
-    error = float(np.nan_to_num(meter.increase_error[at]))  # of the loss increase at that length
+def _reach(use: ContextUse, source: str) -> str:
+    reach, window = use.sufficient_length(), int(use.lengths[-1])
+    at = int(np.searchsorted(use.lengths, reach if reach < window else window // 2))
+    error = float(np.nan_to_num(use.increase_error[at]))  # of the loss increase at that length
     template = sentences.REACH if reach < window else sentences.REACH_ALL
     return template.format(reach=reach, window=window, error=error, text=source)

@@ -17,7 +17,7 @@ from playground.attention.view_frame import SharedInputs
 from playground.components import text_fetch
 from playground.components.format import signed
 from playground.context import Context
-from playground.handlers import UNQUEUED, error_message, report_errors
+from playground.handlers import QUEUED, UNQUEUED, error_message, report_errors
 from playground.services.inspections import View
 
 PLACE = "ranking"
@@ -76,21 +76,16 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
             found, button = ranking_value(), gr.Button(interactive=True)
         return found or gr.skip(), button, gr.Button(visible=False)
 
-    def cancel(request: gr.Request) -> None:
-        ctx.active_streams.cancel(request.session_hash, PLACE)
-
     inputs, outputs = [ctx.selection, shared.text], [parts.found, parts.rank, parts.cancel]
-    parts.rank.click(
-        rank, inputs, outputs, api_visibility="private", show_progress="hidden", concurrency_id="rank",
-        concurrency_limit=2,
-    ).then(settle, inputs, outputs, **UNQUEUED)  # fmt: skip
-    parts.cancel.click(cancel, None, None, api_visibility="private", queue=False)
+    ranked = parts.rank.click(rank, inputs, outputs, concurrency_id="rank", concurrency_limit=2, **QUEUED)
+    ranked.then(settle, inputs, outputs, **UNQUEUED)
+    ctx.cancel_on(PLACE, parts.cancel.click)
     text_fetch.wire(ctx, parts.fetching)
 
 
 def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, Any]]:
     """Yield values of the bars, head by head, until all are ranked or the ranking is cancelled."""
-    ids, source = ctx.inspections.judged_by(view)
+    ids, source = ctx.inspections.evaluation_text(view)
     means, no_means = ctx.inspections.means(view)
     source += sentences.RANKED_BY_ZERO if no_means else ""
     total = view.loaded.model.config.num_layers * view.loaded.model.config.heads
@@ -116,7 +111,6 @@ def _progress(view: View, effects: list[HeadEffect], total: int) -> dict[str, An
 
 
 def _finished(view: View, effects: list[HeadEffect], source: str) -> dict[str, Any]:
-    """Return the value of a complete ranking, with a summary."""
     largest = max(effects, key=lambda effect: effect.increase)
     error = f" ± {largest.error:.3f}" if np.isfinite(largest.error) else ""
     text = sentences.RANKED.format(
@@ -126,7 +120,6 @@ def _finished(view: View, effects: list[HeadEffect], source: str) -> dict[str, A
 
 
 def _noise(effects: list[HeadEffect]) -> str:
-    """Say how many effects are within the noise."""
     if not all(np.isfinite(effect.error) for effect in effects):
         return sentences.NO_ERRORS
     count = sum(abs(effect.increase) <= NOISE_ERRORS * effect.error for effect in effects)
