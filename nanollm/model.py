@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import torch
 import torch.nn.functional as F
@@ -116,9 +116,8 @@ class CausalSelfAttention(nn.Module):
                 trace.attention.append(weights)
         if trace is not None:
             trace.head_outputs.append(head_outputs)
-        return self.output(
-            head_outputs.transpose(1, 2).reshape(B, T, D)
-        )  # (B, H, T, K) → (B, T, H · K = D) → (B, T, D)
+        heads = head_outputs.transpose(1, 2).reshape(B, T, D)  # (B, H, T, K) → (B, T, H · K = D): concatenated
+        return self.output(heads)
 
 
 def rms_normalize(x: Tensor) -> Tensor:
@@ -219,15 +218,7 @@ class TransformerLanguageModel(nn.Module):
         """
         super().__init__()
         self.config = config = ModelConfig(
-            vocab_size,
-            embedding_dim,
-            num_layers,
-            ffn_hidden_dim,
-            num_heads,
-            context_length,
-            dropout,
-            position,
-            qk_norm,
+            vocab_size, embedding_dim, num_layers, ffn_hidden_dim, num_heads, context_length, dropout, position, qk_norm
         )
         learned = config.position == "learned"
         self.embedding = nn.Embedding(config.vocab_size, config.embedding_dim)
@@ -239,17 +230,7 @@ class TransformerLanguageModel(nn.Module):
     @classmethod
     def from_config(cls, config: ModelConfig) -> TransformerLanguageModel:
         """Create a model with random weights from a config."""
-        return cls(
-            config.vocab_size,
-            config.embedding_dim,
-            config.num_layers,
-            config.ffn_hidden_dim,
-            num_heads=config.num_heads,
-            context_length=config.context_length,
-            dropout=config.dropout,
-            position=config.position,
-            qk_norm=config.qk_norm,
-        )
+        return cls(**asdict(config))
 
     def _initialize(self) -> None:
         """Draw small weights, so that the untrained model predicts all characters about equally: loss ≈ ln V.

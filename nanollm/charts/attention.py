@@ -15,19 +15,13 @@ from nanollm.charts.base import LIGHT, Figure, Palette, blank_figure, glyph, wri
 MAX_CELLS = 4_000_000  # of all heatmaps of a page, about 24 MB; above it, the page contains the chosen head only
 
 
-def attention_figure(
-    weights: np.ndarray | Sequence[Sequence[float]],
-    characters: Sequence[str],
-    *,
-    revision: str | None = None,
-    palette: Palette = LIGHT,
-) -> Figure:
+def attention_figure(weights: np.ndarray | Sequence[Sequence[float]], characters: Sequence[str]) -> Figure:
     """Heatmap of one head's weights (T, T): row t shows the attention from character t to each character s ≤ t.
 
     Cells with s > t are left blank, because attention is causal.
     """
     grid = np.asarray(weights, dtype=float)
-    figure = attention_frame(characters, revision=revision, palette=palette)
+    figure = attention_frame(characters)
     glyphs = figure["layout"]["xaxis"]["ticktext"]
     cells = np.where(np.isfinite(grid), grid, 0.0).round(3).astype(object)
     cells[np.triu_indices(len(glyphs), 1)] = None

@@ -38,28 +38,21 @@ class Palette:
         return {"color": self.runs[slot % len(self.runs)], "width": width, "dash": dash}
 
 
-LIGHT = Palette(
-    surface="#FFFFFF",
-    line="#DEDCD6",
-    text="#1C2026",
-    quiet="#5A6270",
-    action="#1D5FD1",
-    runs=("#1D5FD1", "#8A2B12", "#00A083", "#6B267C", "#BF8000"),
-    attention_from="#FFFFFF",
-    attention_to="#0B3F8A",
-    blocked="#F7F6F3",
-)
-DARK = Palette(
-    surface="#1B1E24",
-    line="#333843",
-    text="#E7E9ED",
-    quiet="#A2AAB8",
-    action="#8FB8FF",
-    runs=("#4F86E8", "#D0562A", "#45DDB4", "#E2C4FF", "#F2C230"),
-    attention_from="#1B1E24",
-    attention_to="#9CCBFF",
-    blocked="#14161B",
-)
+_LIGHT_AND_DARK: dict[str, tuple[Any, Any]] = {
+    "surface": ("#FFFFFF", "#1B1E24"),
+    "line": ("#DEDCD6", "#333843"),
+    "text": ("#1C2026", "#E7E9ED"),
+    "quiet": ("#5A6270", "#A2AAB8"),
+    "action": ("#1D5FD1", "#8FB8FF"),
+    "runs": (
+        ("#1D5FD1", "#8A2B12", "#00A083", "#6B267C", "#BF8000"),
+        ("#4F86E8", "#D0562A", "#45DDB4", "#E2C4FF", "#F2C230"),
+    ),
+    "attention_from": ("#FFFFFF", "#1B1E24"),
+    "attention_to": ("#0B3F8A", "#9CCBFF"),
+    "blocked": ("#F7F6F3", "#14161B"),
+}
+LIGHT, DARK = (Palette(**{name: colors[mode] for name, colors in _LIGHT_AND_DARK.items()}) for mode in (0, 1))
 
 
 @dataclass(frozen=True)

@@ -106,10 +106,10 @@ class ContextUse(Protocol):
     def truncated_error(self) -> np.ndarray: ...
 
 
-def context_figure(use: ContextUse, *, revision: str | None = None, palette: Palette = LIGHT) -> Figure:
+def context_figure(use: ContextUse, *, palette: Palette = LIGHT) -> Figure:
     """Loss against context length with standard errors: with truncated context, and by position in the window."""
     lengths = use.lengths.tolist()
-    figure = blank_figure("context length (characters)", logarithmic=True, revision=revision, palette=palette)
+    figure = blank_figure("context length (characters)", logarithmic=True, palette=palette)
     # Position t has a context of t + 1 characters; a bin of positions is drawn at its geometric mean.
     centers = np.sqrt((use.first + 1.0) * (use.last + 1.0)).round(1).tolist()
     by_position = _line(centers, use.by_position.tolist(), "by position in the window", palette.quiet, 1)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
@@ -114,11 +114,11 @@ def _outcome(found: Sequence[Result]) -> list[Column]:
         *_names(found),
         Column("parameters", [f"{r.parameters:,}" for r in found]),
         Column("steps", [f"{r.steps:,}" for r in found]),
-        Column("lowest validation loss", [_loss(r.best_val_loss) for r in found]),
-        Column("at step", [_count(r.best_step) for r in found]),
-        Column("training loss at that step", [_loss(r.best_train_loss) for r in found]),
-        Column("final validation loss", [_loss(r.final_val_loss) for r in found]),
-        Column("perplexity", [_perplexity(r.best_val_loss) for r in found]),
+        Column("lowest validation loss", [_cell(r.best_val_loss, ".3f") for r in found]),
+        Column("at step", [_cell(r.best_step, ",.0f") for r in found]),
+        Column("training loss at that step", [_cell(r.best_train_loss, ".3f") for r in found]),
+        Column("final validation loss", [_cell(r.final_val_loss, ".3f") for r in found]),
+        Column("perplexity", [_cell(r.best_val_loss, ".1f", math.exp) for r in found]),
     ]
 
 
@@ -131,10 +131,10 @@ def _cost(found: Sequence[Result]) -> list[Column]:
     return [
         *_names(found),
         Column("characters seen", [f"{r.characters:,}" for r in found]),
-        Column("training time (s)", [_decimal(r.seconds) for r in found]),
-        Column("characters per second", [_count(r.characters_per_second) for r in found]),
+        Column("training time (s)", [_cell(r.seconds, ",.1f") for r in found]),
+        Column("characters per second", [_cell(r.characters_per_second, ",.0f") for r in found]),
         Column("FLOPs (estimated)", [f"{r.flops:.2e}" for r in found]),
-        Column("peak process memory", [_megabytes(r.peak_bytes) for r in found]),
+        Column("peak process memory (MB)", [_cell(r.peak_bytes, ",.0f", lambda size: size / 1e6) for r in found]),
         Column("arithmetic", [f"{r.precision}, {_threads(r.threads)}, {r.device}" for r in found]),
     ]
 
@@ -171,7 +171,7 @@ def _samples(found: Sequence[Result], texts: dict[str, str]) -> str:
         return ""
     columns = "".join(
         f"<section><h3>{escape(r.preset)}</h3><p>step {r.best_step or r.steps:,}, validation loss "
-        f"{_loss(r.best_val_loss)}</p><pre>{escape(texts[r.run])}</pre></section>"
+        f"{_cell(r.best_val_loss, '.3f')}</p><pre>{escape(texts[r.run])}</pre></section>"
         for r in first.values()
     )
     sampling = f"temperature {SAMPLE['temperature']}, top-k {SAMPLE['top_k']}, seed {SAMPLE['seed']}"
@@ -200,24 +200,9 @@ def _method(experiment: Experiment, found: Sequence[Result]) -> str:
     return f"<h2>Method</h2><ul>{''.join(f'<li>{line}</li>' for line in lines)}</ul>"
 
 
-def _loss(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
-
-
-def _perplexity(loss: float | None) -> str:
-    return "–" if loss is None else f"{math.exp(loss):.1f}"
-
-
-def _count(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _decimal(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f}"
-
-
-def _megabytes(value: int | None) -> str:
-    return "–" if value is None else f"{value / 1e6:,.0f} MB"
+def _cell(value: float | None, spec: str, convert: Callable[[float], float] = float) -> str:
+    """Format a value, or its conversion; a dash if it was not measured."""
+    return "–" if value is None else format(convert(value), spec)
 
 
 def _threads(count: int | None) -> str:
@@ -242,13 +227,9 @@ def _style() -> str:
 
 
 def _tokens(palette: Palette) -> str:
-    names = {"page": palette.blocked, "surface": palette.surface, "line": palette.line}
-    runs = {f"run-{place}": colour for place, colour in enumerate(palette.runs)}
-    return _declarations({**names, **runs, "text": palette.text, "quiet": palette.quiet}.items())
-
-
-def _declarations(colours: Iterable[tuple[str, str]]) -> str:
-    return " ".join(f"--{name}: {colour};" for name, colour in colours)
+    colors = {name: getattr(palette, name) for name in ("surface", "line", "text", "quiet")}
+    colors |= {"page": palette.blocked, **{f"run-{slot}": color for slot, color in enumerate(palette.runs)}}
+    return " ".join(f"--{name}: {color};" for name, color in colors.items())
 
 
 _CSS = """

@@ -93,23 +93,15 @@ class TrainingText:
             length *= 8  # the match is longer than the compared prefix: another suffix may match further
 
 
-def memorization(
-    training: TrainingText,
-    text: str,
-    held_out: str = "",
-    *,
-    min_length: int = MIN_LENGTH,
-    ngram_sizes: Sequence[int] = NGRAM_SIZES,
-) -> Memorization:
+def memorization(training: TrainingText, text: str, held_out: str = "") -> Memorization:
     """Measure the overlap of a text with the training text, and of held-out passages as controls.
 
-    Raises InputError if the text is empty, or if min_length or an n-gram size is below 1.
+    Raises InputError if the text is empty.
     """
-    measure = lambda some: overlap(training, some, min_length=min_length, ngram_sizes=ngram_sizes)  # noqa: E731
-    found, M = measure(text), len(text)
+    found, M = overlap(training, text), len(text)
     count = min(MAX_CONTROLS, len(held_out) // M, max(1, CONTROL_CHARACTERS // M))
     starts = np.linspace(0, len(held_out) - M, count).astype(int).tolist()
-    return Memorization(found, tuple(measure(held_out[start : start + M]) for start in starts))
+    return Memorization(found, tuple(overlap(training, held_out[start : start + M]) for start in starts))
 
 
 def overlap(

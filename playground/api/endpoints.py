@@ -25,49 +25,53 @@ MAX_CANDIDATES = 100_000  # per answer: serializing them blocks all other reques
 
 def publish(ctx: Context) -> None:
     """Add the endpoints to the page that is being built. Clients receive the message of an InputError."""
-    for endpoint in _run_endpoints(ctx):
+    all_of = Endpoints(ctx)
+    for endpoint in (all_of.runs, all_of.texts, all_of.corpus, all_of.start_run, all_of.stop_run):
         gr.api(report_errors(endpoint), api_name=endpoint.__name__)
-    for endpoint in (*_generation_endpoints(ctx), *map(ctx.fair_queue.limit, _scoring_endpoints(ctx))):
+    limit = ctx.fair_queue.limit
+    for endpoint in (all_of.sample, all_of.compare, limit(all_of.score), limit(all_of.attention)):
         gr.api(report_errors(endpoint), api_name=endpoint.__name__, **ctx.generation_concurrency)
 
 
-def _run_endpoints(ctx: Context) -> tuple[Any, ...]:
-    def runs() -> list[dict[str, Any]]:
+class Endpoints:
+    """The endpoints that list and train runs, generate text and score it; clients see these docstrings."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def runs(self) -> list[dict[str, Any]]:
         """List all runs, newest first: id, title, state, step, loss (lowest validation loss), steps (of snapshots)."""
         names = ("id", "title", "state", "reason", "step", "num_steps", "created", "loss", "steps")
-        return [{name: row[name] for name in names} for row in ctx.catalogue.rows(fresh=True)]
+        return [{name: row[name] for name in names} for row in self._ctx.catalogue.rows(fresh=True)]
 
-    def texts() -> list[dict[str, Any]]:
+    def texts(self) -> list[dict[str, Any]]:
         """List all texts that runs can train on: sha256, name, characters, vocab_size."""
-        return [_text_facts(info) for info in ctx.corpora.list()]
+        return [_text_facts(info) for info in self._ctx.corpora.list()]
 
-    def corpus(text: str, name: str = "text") -> dict[str, Any]:
+    def corpus(self, text: str, name: str = "text") -> dict[str, Any]:
         """Store a text to train on. Returns its sha256, name, characters, vocab_size and character frequencies."""
-        info = ctx.corpora.add_text(parameters.text(text), parameters.text(name))
-        return {**_text_facts(info), "frequencies": [list(pair) for pair in ctx.corpora.frequencies(info.sha256)]}
+        info = self._ctx.corpora.add_text(parameters.text(text), parameters.text(name))
+        return {**_text_facts(info), "frequencies": [list(pair) for pair in self._ctx.corpora.frequencies(info.sha256)]}
 
-    def start_run(text: str, preset: str = "nano", settings: dict[str, Any] | None = None) -> dict[str, Any]:
+    def start_run(self, text: str, preset: str = "nano", settings: dict[str, Any] | None = None) -> dict[str, Any]:
         """Train a preset on the text with this sha256. `settings` override the preset. Returns run and state."""
         if settings is not None and not isinstance(settings, dict):
             raise InputError(sentences.NOT_AN_OBJECT)
-        with ctx.run_creation_lock:
-            run = ctx.runs.create(settings=settings or {}, corpus=ctx.corpora.get(text), preset=preset)
-        ctx.launcher.start(run.id)
-        return state(run.id)
+        with self._ctx.run_creation_lock:
+            run = self._ctx.runs.create(settings=settings or {}, corpus=self._ctx.corpora.get(text), preset=preset)
+        self._ctx.launcher.start(run.id)
+        return self._state(run.id)
 
-    def stop_run(run: str) -> dict[str, Any]:
+    def stop_run(self, run: str) -> dict[str, Any]:
         """Stop training a run and keep its snapshots. Returns run and state."""
-        ctx.launcher.stop(run)
-        return state(run)
+        self._ctx.launcher.stop(run)
+        return self._state(run)
 
-    def state(run_id: str) -> dict[str, Any]:
-        return {"run": run_id, "state": ctx.runs.get(run_id).status().state}
+    def _state(self, run_id: str) -> dict[str, Any]:
+        return {"run": run_id, "state": self._ctx.runs.get(run_id).status().state}
 
-    return runs, texts, corpus, start_run, stop_run
-
-
-def _generation_endpoints(ctx: Context) -> tuple[Any, ...]:
     def sample(
+        self,
         run: str,
         prompt: str = "",
         step: int | None = None,
@@ -82,15 +86,16 @@ def _generation_endpoints(ctx: Context) -> tuple[Any, ...]:
         always takes the most likely one. top_k: sample only from the k most likely characters. seed: random seed; the
         same seed reproduces the text.
         """
-        loaded = ctx.models.get(run, parameters.step(step))
+        loaded = self._ctx.models.get(run, parameters.step(step))
         options = SamplingOptions(max_length, temperature, top_k, seed)
         stream = TokenStream(stream_text(loaded.model, loaded.tokenizer, parameters.text(prompt), options))
-        ctx.limits.require_generation(prompt, max_length)
-        with ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
+        self._ctx.limits.require_generation(prompt, max_length)
+        with self._ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
             for _ in run_streams([stream], cancelled):
                 yield prompt + "".join(stream.generated)
 
     def compare(
+        self,
         runs: list[str],
         prompt: str = "",
         steps: list[int] | None = None,
@@ -105,25 +110,21 @@ def _generation_endpoints(ctx: Context) -> tuple[Any, ...]:
         of each. caution: why their losses are not comparable, or "". steps: a snapshot of each (default: the last
         ones). max_length, temperature, top_k and seed as in /sample, the same for all.
         """
-        columns = _columns(ctx, runs, steps)
+        columns = _columns(self._ctx, runs, steps)
         sampling = {"max_length": max_length, "temperature": temperature, "top_k": top_k, "seed": seed}
-        start_streams(ctx, {"prompt": parameters.text(prompt), **sampling}, columns)
+        start_streams(self._ctx, {"prompt": parameters.text(prompt), **sampling}, columns)
         if problem := next((column.problem for column in columns if column.problem), ""):
             raise InputError(problem)
         warning = comparison_warning(column.run for column in columns)
-        with ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
+        with self._ctx.active_streams.at(None, secrets.token_hex(8)) as cancelled:
             for _ in run_streams([column.stream for column in columns if column.stream], cancelled):
                 yield {"models": [_compared(column, prompt) for column in columns], "caution": warning}
 
-    return sample, compare
-
-
-def _scoring_endpoints(ctx: Context) -> tuple[Any, ...]:
-    def score(run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
+    def score(self, run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
         """Score a text: loss (nats per character), and for each character its surprisal in bits, its probability, its
         rank (1: the most likely) and the given number of most likely candidates as [character, probability]."""
-        ctx.limits.require_generation(parameters.text(text))
-        loaded = ctx.models.get(run, parameters.step(step))
+        self._ctx.limits.require_generation(parameters.text(text))
+        loaded = self._ctx.models.get(run, parameters.step(step))
         check_candidates(candidates)
         if len(text) * min(candidates, loaded.tokenizer.vocab_size) > MAX_CANDIDATES:
             raise InputError(sentences.TOO_MANY_CANDIDATES.format(limit=MAX_CANDIDATES))
@@ -138,17 +139,15 @@ def _scoring_endpoints(ctx: Context) -> tuple[Any, ...]:
             "candidates": [[[characters[id], probability] for id, probability in row] for row in most_likely],
         }
 
-    def attention(run: str, text: str, layer: int = 1, head: int = 1, step: int | None = None) -> dict[str, Any]:
+    def attention(self, run: str, text: str, layer: int = 1, head: int = 1, step: int | None = None) -> dict[str, Any]:
         """Return one head's attention over the end of a text: weights[t][s] is the attention of character t to
         character s. Layers and heads count from 1; skipped is the number of characters before the window."""
-        loaded = ctx.models.get(run, parameters.step(step))
+        loaded = self._ctx.models.get(run, parameters.step(step))
         found = attention_map(loaded.model, loaded.tokenizer, parameters.text(text))
         layers, heads = found.weights.shape[:2]
         layer, head = parameters.number("layer", layer, layers), parameters.number("head", head, heads)
         weights = found.weights[layer - 1, head - 1].round(5).tolist()
         return {"characters": found.characters, "skipped": found.skipped, "weights": weights}
-
-    return score, attention
 
 
 def _columns(ctx: Context, runs: Any, steps: Any) -> list[Column]:

@@ -28,14 +28,20 @@ NEXT_CHARACTERS = 10  # most likely next characters in an answer
 
 def publish_inspection(ctx: Context) -> None:
     """Add the endpoints to the page that is being built. Clients receive the message of an InputError."""
-    limit = ctx.fair_queue.limit
-    ablation, rank, names, lens = _endpoints(ctx)
-    for endpoint in (limit(ablation), rank, limit(names), limit(lens)):
+    limit, all_of = ctx.fair_queue.limit, InspectionEndpoints(ctx)
+    for endpoint in (limit(all_of.ablation), all_of.rank, limit(all_of.names), limit(all_of.lens)):
         gr.api(report_errors(endpoint), api_name=endpoint.__name__, **ctx.generation_concurrency)
 
 
-def _endpoints(ctx: Context) -> tuple[Any, ...]:
-    def ablation(run: str, text: str, parts: list[str], kind: str = "mean", step: int | None = None) -> dict[str, Any]:
+class InspectionEndpoints:
+    """The endpoints; clients see these docstrings."""
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+
+    def ablation(
+        self, run: str, text: str, parts: list[str], kind: str = "mean", step: int | None = None
+    ) -> dict[str, Any]:
         """Score a text without some parts (L1: layer, L1·H2: head, L1·FF: feed-forward block), together and alone.
 
         untouched, together and each of alone have loss (nats per character) and next (the most likely next characters).
@@ -45,8 +51,8 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
             raise InputError(sentences.NOT_PARTS)
         if kind not in KINDS:
             raise InputError(sentences.NOT_A_KIND.format(value=reprlib.repr(kind)))
-        view = _view(ctx, run, step, text)
-        means = ctx.inspections.means(view)[0] if kind == "mean" else None
+        view = _view(self._ctx, run, step, text)
+        means = self._ctx.inspections.means(view)[0] if kind == "mean" else None
         off = [part_named(label) for label in parts]
         found = measure_ablation(view.loaded.model, view.loaded.tokenizer, view.typed, off, means)
         characters = view.loaded.tokenizer.characters
@@ -60,20 +66,22 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
             "alone": [_reading(reading, characters) for reading in found.alone],
         }
 
-    def rank(run: str, step: int | None = None) -> list[dict[str, Any]]:
+    def rank(self, run: str, step: int | None = None) -> list[dict[str, Any]]:
         """Rank all heads by how much the loss on held-out text rises without each: head, increase and error in nats."""
-        view = _view(ctx, run, step, None)
-        findings = ctx.inspections.findings(view)
-        effects = findings.effects if findings else _rank_now(ctx, view)
+        view = _view(self._ctx, run, step, None)
+        findings = self._ctx.inspections.findings(view)
+        effects = findings.effects if findings else _rank_now(self._ctx, view)
         ranked = sorted(effects, key=lambda effect: -effect.increase)
         return [{"head": e.part.label, "increase": _number(e.increase), "error": _number(e.error)} for e in ranked]
 
-    def names(run: str, text: str | None = None, step: int | None = None) -> dict[str, Any]:
+    def names(self, run: str, text: str | None = None, step: int | None = None) -> dict[str, Any]:
         """Name the type of each head: names[layer][head] (null: none recognized), its scores for each of patterns, and
         the scores expected by chance. Without a text: measured on the run's held-out text."""
-        view = _view(ctx, run, step, text)
+        view = _view(self._ctx, run, step, text)
         model, tokenizer = view.loaded.model, view.loaded.tokenizer
-        found = ctx.inspections.head_scores(view)[0] if text is None else head_scores(model, tokenizer, view.typed)
+        found = (
+            self._ctx.inspections.head_scores(view)[0] if text is None else head_scores(model, tokenizer, view.typed)
+        )
         return {
             "patterns": list(PATTERNS),
             "names": found.names,
@@ -82,11 +90,11 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
         }
 
     def lens(
-        run: str, text: str, place: int = -1, character: str | None = None, step: int | None = None
+        self, run: str, text: str, place: int = -1, character: str | None = None, step: int | None = None
     ) -> dict[str, Any]:
         """Apply the logit lens after position `place` of the window: layers are each layer's most likely characters,
         contributions add up to the logit of a character (default: the most likely one)."""
-        view = _view(ctx, run, step, text)
+        view = _view(self._ctx, run, step, text)
         model, tokenizer = view.loaded.model, view.loaded.tokenizer
         if character is not None and not isinstance(character, str):
             raise InputError(sentences.NOT_A_CHARACTER.format(value=reprlib.repr(character)))
@@ -114,8 +122,6 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
                 "biases": _number(shares.attention_biases.sum()),
             },
         }
-
-    return ablation, rank, names, lens
 
 
 def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
