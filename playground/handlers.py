@@ -25,6 +25,8 @@ QUEUED: dict[str, Any] = dict(api_visibility="private", show_progress="hidden")
 # deferred event for all of its listeners, not only for the one that was busy: two such listeners trigger each other
 # forever.
 MULTIPLE: dict[str, Any] = dict(trigger_mode="multiple")
+# For a listener whose answer must not be overwritten by a late one: one event at a time, then the latest of the others.
+LAST: dict[str, Any] = dict(trigger_mode="always_last")
 ERROR_TITLE = "That did not work"
 INTERNAL_ERROR = "Something went wrong on the server. Your runs and texts are safe. The server log has the details."
 

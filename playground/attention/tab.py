@@ -16,7 +16,7 @@ from playground.components.factory import browser_call
 from playground.components.sentences import DROP_UNKNOWN
 from playground.components.text import line, no_model
 from playground.context import Context
-from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, error_message, report_errors
+from playground.handlers import LAST, MULTIPLE, QUEUED, UNQUEUED, error_message, report_errors
 from playground.selection import parse_selection
 
 # The names are part of the page's URL, as ?lens=…
@@ -113,21 +113,15 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
 
     # The time bar announces its moves in the browser: the text view knows which frames it has already and asks for
     # others with `request_frame`.
-    for event in (reading.request_frame, *_reload_events(ctx, parts)):
-        event(update_frame, inputs[:3], frame_outputs, **UNQUEUED, **MULTIPLE).then(
-            update_view, inputs, view_outputs, **UNQUEUED
-        )
+    events = [(event, MULTIPLE) for event in (reading.request_frame, *_reload_events(ctx, parts))]
+    for event, mode in (*events, (parts.text.change, LAST)):
+        shown = event(update_frame, inputs[:3], frame_outputs, **UNQUEUED, **mode)
+        shown.then(update_view, inputs, view_outputs, **UNQUEUED)
     reading.request_view(update_view, inputs, view_outputs, **UNQUEUED, **MULTIPLE)
-    parts.text.change(update_frame, inputs[:3], frame_outputs, trigger_mode="always_last", **UNQUEUED).then(
-        update_view, inputs, view_outputs, **UNQUEUED
-    )
-    # One at a time, then the latest: a late answer must not overwrite the answer to a later request.
     changes = [component.change for component in (parts.view, *view_inputs)]
-    gr.on(changes, update_view, inputs, view_outputs, trigger_mode="always_last", **UNQUEUED)
-    parts.grid.change(
-        lambda *values: update_view(*values) if values[4] in VIEWS_OF_ONE_HEAD else gr.skip(),
-        inputs, view_outputs, **UNQUEUED, **MULTIPLE,
-    )  # fmt: skip
+    gr.on(changes, update_view, inputs, view_outputs, **UNQUEUED, **LAST)
+    update_head = lambda *values: update_view(*values) if values[4] in VIEWS_OF_ONE_HEAD else gr.skip()  # noqa: E731
+    parts.grid.change(update_head, inputs, view_outputs, **UNQUEUED, **MULTIPLE)
 
 
 def _frame(ctx: Context, selection: Any, text: Any, session: str | None) -> tuple[Any, ...]:

@@ -21,7 +21,7 @@ from playground.components.factory import component
 from playground.components.format import perplexity
 from playground.components.text import line
 from playground.context import Context
-from playground.handlers import QUEUED, error_message, report_errors
+from playground.handlers import LAST, QUEUED, error_message, report_errors
 from playground.services.wire_format import BIT_STEPS, MAX_UINT16
 
 MAX_TEXT = 5_000  # characters
@@ -107,8 +107,7 @@ def wire(ctx: Context, parts: Parts, texts: TextsParts) -> None:
         return score_value(text, scores) if scores else gr.skip(), " ".join(dict.fromkeys(problems))
 
     # The step or a model may change while a text is scored; it is then scored again.
-    options = QUEUED | ctx.generation_concurrency | {"trigger_mode": "always_last"}
-    parts.score.click(score, inputs, [parts.shown, parts.problem], **options)
+    parts.score.click(score, inputs, [parts.shown, parts.problem], **QUEUED, **LAST, **ctx.generation_concurrency)
 
     @report_errors
     def take(count: Any, *models: Any) -> str:

@@ -1,7 +1,5 @@
 """Sentences and labels of the Corpus tab."""
 
-from __future__ import annotations
-
 INVITATION = "Drop a .txt file, paste a text, or choose a built-in one. 100,000 characters are enough."
 UPLOAD = "A text file"
 WHICH_ENCODING = "Which line is readable?"

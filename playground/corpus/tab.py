@@ -131,19 +131,19 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
             yield {parts.problem: message, parts.fetching: ""}
 
     @report_errors
+    def show(texts: Any) -> dict[Any, Any]:
+        return _shown(ctx, parts, _selected_text(ctx, texts))
+
+    @report_errors
     def rename(texts: Any, event: gr.EventData) -> dict[Any, Any]:
         row = event_data(event)
         ctx.corpora.rename(row.get("sha256", ""), str(row.get("name", "")))
-        return _shown(ctx, parts, _selected_text(ctx, texts))
+        return show(texts)
 
     @report_errors
     def remove(texts: Any, event: gr.EventData) -> dict[Any, Any]:
         ctx.delete_text(event_data(event).get("sha256", ""))
-        return _shown(ctx, parts, _selected_text(ctx, texts))
-
-    @report_errors
-    def arrive(texts: Any) -> dict[Any, Any]:
-        return _shown(ctx, parts, _selected_text(ctx, texts))
+        return show(texts)
 
     def refresh(tab: str, texts: Any) -> Any:
         """Update the list when the tab is opened: texts may have been added or deleted meanwhile."""
@@ -159,7 +159,7 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
     _update_outlook(ctx, parts, parts.texts.download(download_builtin, None, shown, **FETCHING))
     parts.texts.rename(rename, parts.texts, shown[:2], **PRIVATE)
     _update_outlook(ctx, parts, parts.texts.remove(remove, parts.texts, shown[:2], **PRIVATE))
-    _update_outlook(ctx, parts, ctx.demo.load(arrive, parts.texts, shown[:2], **PRIVATE))
+    _update_outlook(ctx, parts, ctx.demo.load(show, parts.texts, shown[:2], **PRIVATE))
     ctx.tab.change(refresh, [ctx.tab, parts.texts], shown[:2], **UNQUEUED, **MULTIPLE)
 
 

@@ -14,7 +14,7 @@ from playground.components.sampling_controls import problem_row, wire_drop
 from playground.components.text import line
 from playground.components.text_view.shaded_text import shaded_text
 from playground.context import Context
-from playground.handlers import QUEUED, error_message, report_errors
+from playground.handlers import LAST, QUEUED, error_message, report_errors
 from playground.sample import sentences
 from playground.selection import parse_selection
 
@@ -61,8 +61,7 @@ def wire(ctx: Context, parts: Parts) -> None:
 
     outputs = [parts.shown, parts.about, parts.problem, parts.drop]
     # The step may change while a text is scored; it is then scored again.
-    options = QUEUED | ctx.generation_concurrency | {"trigger_mode": "always_last"}
-    parts.score.click(score, [ctx.selection, parts.text], outputs, **options)
+    parts.score.click(score, [ctx.selection, parts.text], outputs, **QUEUED, **LAST, **ctx.generation_concurrency)
     again = browser_call("sample/scoring.js", "scoreAgain")
     parts.fold.expand(None, None, None, js=again, api_visibility="private")
     wire_drop(ctx, parts.text, parts.drop, "score-button")

@@ -1,7 +1,5 @@
 """Sentences of the services."""
 
-from __future__ import annotations
-
 BUSY = "The server is busy. Try again in a moment."
 TOO_MANY_REQUESTS = "You have too many requests in progress. Wait for one to finish, or stop it."
 NO_MODEL = "There is no trained model yet. Add a text in Corpus and train one."

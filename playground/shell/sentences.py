@@ -1,7 +1,5 @@
 """Sentences and labels of the page's frame: header, run list, time bar, guide."""
 
-from __future__ import annotations
-
 TITLE = "nano-llm"
 RUNS = "Runs"
 COPY_LINK = "Copy link"
