@@ -143,6 +143,6 @@ class Context:
         Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
         constants = {"name": json.dumps(name), "usual": json.dumps(component.value), "tab": json.dumps(tab)}
-        script = browser_call("shell/url.js", "linked", "value", "open", **constants)
+        script = browser_call("shell/url.js", "rememberValue", "value", "open", **constants)
         for event in (component.change, self.tab.change):
             event(None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE)

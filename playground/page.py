@@ -40,7 +40,7 @@ from playground.train import tab as train
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
 NO_SELECTION = {"run": None, "step": None}
 # Opens the restored tab, unless the user has clicked a tab meanwhile, which only the browser knows.
-LAND = browser_call("shell/startup.js", "land", "tab", returns=True)
+OPEN_TAB = browser_call("shell/startup.js", "openTab", "tab", returns=True)
 OPENED = browser_call("shell/page_state.js", "opened", "tab")
 
 
@@ -143,7 +143,7 @@ def _restore(ctx: Context, rows: gr.HTML, parts: dict[str, Any]) -> None:
     landing = gr.Textbox(container=False, elem_classes="unseen")
     outputs = [rows, ctx.selection, parts["sample"].prompt, parts["compare"].prompt, landing]
     restored = ctx.demo.load(restore, None, outputs, **QUEUED)
-    restored.success(None, landing, [ctx.tabs, ctx.tab], js=LAND, api_visibility="private")
+    restored.success(None, landing, [ctx.tabs, ctx.tab], js=OPEN_TAB, api_visibility="private")
 
 
 def _step(query: Any) -> int | None:

@@ -24,9 +24,9 @@ export interface RunRow {
   steps: number[];
   best: number | null;
   loss: number | null;
-  lacks: string | null;
+  missing_text: string | null;
   slot: number;
-  look: string;
+  view_key: string;
 }
 
 /** What a snapshot is asked to generate (playground/services/generation_request.py). */

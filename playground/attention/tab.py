@@ -24,7 +24,7 @@ VIEWS: dict[str, Any] = {"looks": attention_map, "matters": ablation, "names": h
 VIEWS_OF_ONE_HEAD = ("looks", "names")
 # The style sheet hides all views but the open one, so that switching is instant. It reads these attributes of the body.
 FOLD = "() => {{ document.body.dataset.whole = {}; return []; }}"
-TURNED = browser_call("shell/page_state.js", "turned", "lens")
+VIEW_OPENED = browser_call("shell/page_state.js", "viewOpened", "lens")
 
 
 @dataclass
@@ -213,4 +213,4 @@ def _wire_url(ctx: Context, parts: Parts) -> None:
     ctx.demo.load(restore, None, [parts.grid, parts.view], **QUEUED)
     remember = browser_call("attention/inspection_store.js", "rememberHead", "head")
     parts.grid.change(None, parts.grid, None, js=remember, api_visibility="private", **MULTIPLE)
-    parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **MULTIPLE)
+    parts.view.change(None, parts.view, None, js=VIEW_OPENED, api_visibility="private", **MULTIPLE)

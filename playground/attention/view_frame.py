@@ -20,6 +20,15 @@ class SharedInputs:
     problem: gr.HTML
 
 
+class ViewParts:
+    """The components of a view."""
+
+    @property
+    def inputs(self) -> list[Any]:
+        """The components whose values `show` receives after the chosen head; none unless overridden."""
+        return []
+
+
 def introduction(name: str, about: str, caution: str) -> None:
     """Add a sentence about what the view shows, and one about what it does not show, which is always visible."""
     line(f"{name}-seen", about)

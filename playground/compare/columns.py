@@ -69,12 +69,9 @@ def facts(column: Column, speed: str = "–") -> dict[str, str]:
     """Return the four facts below a column by name."""
     if column.run is None or column.snapshot is None:
         return {}
-    return {
-        "parameters": f"{column.run.model_config.num_parameters:,}",
-        "steps": f"{column.snapshot.step:,}",
-        "validation loss": _loss(column.snapshot.val_loss),
-        "characters per second": speed,
-    }
+    parameters, steps = column.run.model_config.num_parameters, column.snapshot.step
+    values = (f"{parameters:,}", f"{steps:,}", _loss(column.snapshot.val_loss), speed)
+    return dict(zip(sentences.FACTS, values, strict=True))
 
 
 def comparison_warning(runs: Iterable[Run | None]) -> str:

@@ -36,7 +36,7 @@ export function mount({ element, props, trigger, watch }) {
     for (const box of chips.querySelectorAll("input")) box.checked = chosen().includes(box.value);
   }
 
-  // Triggers `news` when a loss, a state or a snapshot changes, because charts and tables depend on nothing else.
+  // Triggers `updated` when a loss, a state or a snapshot changes, because charts and tables depend on nothing else.
   function listen() {
     draw();
     const now = JSON.stringify(
@@ -44,7 +44,7 @@ export function mount({ element, props, trigger, watch }) {
         .filter((row) => chosen().includes(row.id))
         .map((row) => [row.id, row.loss, row.state, row.steps.length]),
     );
-    if (lastProgress && now !== lastProgress) trigger("news", {});
+    if (lastProgress && now !== lastProgress) trigger("updated", {});
     lastProgress = now;
   }
 

@@ -35,7 +35,7 @@ RUN_CHOOSER = f"""
 
 @dataclass
 class Parts:
-    runs: gr.HTML  # checkboxes: a list of run ids, None before there are runs; `news`: one of them has new measurements
+    runs: gr.HTML  # checkboxes: a list of run ids, None before there are runs; fires `updated` after new measurements
     caution: gr.HTML
     axis: gr.Radio
     chart: gr.HTML
@@ -44,7 +44,7 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     with gr.Column(elem_classes="compare-view when-curves when-table", min_width=0):
-        runs = component("compare/curves.js", RUN_CHOOSER, events=("news",), elem_id="compare-runs")
+        runs = component("compare/curves.js", RUN_CHOOSER, events=("updated",), elem_id="compare-runs")
         warning = line("compare-runs-caution", elem_classes="caution")
     with gr.Column(elem_classes="compare-view when-curves", min_width=0):
         axis = gr.Radio(
@@ -71,7 +71,7 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
         return warning, curves(ctx, runs, axis if axis in sentences.AXES.values() else "steps"), gr.skip()
 
     inputs, outputs = [ctx.tab, view, parts.runs, parts.axis], [parts.caution, parts.chart, parts.table]
-    for event in (parts.runs.change, parts.runs.news, parts.axis.change, view.change, ctx.tab.change):
+    for event in (parts.runs.change, parts.runs.updated, parts.axis.change, view.change, ctx.tab.change):
         event(draw, inputs, outputs, **UNQUEUED, **MULTIPLE)
 
 

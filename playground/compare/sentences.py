@@ -35,6 +35,8 @@ SAME_SHARE = "The time bar above moves all models to the same share of their tra
 ADD_MODEL = "Add a model"
 REMOVE_MODEL = "Remove the last model"
 
+FACTS = ("parameters", "steps", "validation loss", "characters per second")
+
 # Curves and table
 RUNS = "Runs"
 ALL_RUNS = "All"

@@ -18,7 +18,7 @@ from playground.context import Context
 from playground.handlers import MULTIPLE, QUEUED, UNQUEUED, report_errors
 
 # The style sheet hides all views but the open one, so that switching is instant. It reads an attribute of the body.
-TURNED = browser_call("shell/page_state.js", "turned", "view")
+VIEW_OPENED = browser_call("shell/page_state.js", "viewOpened", "view")
 
 
 @dataclass
@@ -62,7 +62,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     guess_the_size.wire(ctx, parts.guess_the_size, parts.texts)
     _wire_experiments(ctx, parts)
     ctx.link_to_url(parts.prompt, "prompt", "compare")
-    parts.view.change(None, parts.view, None, js=TURNED, api_visibility="private", **MULTIPLE)
+    parts.view.change(None, parts.view, None, js=VIEW_OPENED, api_visibility="private", **MULTIPLE)
 
     def restore(request: gr.Request) -> Any:
         view = request.query_params.get("view", "")

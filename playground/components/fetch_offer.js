@@ -15,9 +15,9 @@ export function mount({ element, props, trigger, watch }) {
 
   function draw() {
     const rows = looked();
-    const row = rows.find((one) => one.lacks);
+    const row = rows.find((one) => one.missing_text);
     const came = offered && !row && rows.some((one) => one.id === offered.run);
-    offered = row ? { run: row.id, builtin: row.lacks } : null;
+    offered = row ? { run: row.id, builtin: row.missing_text } : null;
     button.hidden = !row;
     if (came) trigger("arrived");
   }

@@ -94,9 +94,9 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     sampling_controls.wire_sampling(sampling)
     sampling_controls.wire_seed(parts.fold, PLACE)
     sampling_controls.wire_drop(ctx, prompt_row.prompt, prompt_row.drop, f"{PLACE}-write")
-    turned = "(temperature, top_k) => ({ temperature, top_k })"
+    settings = "(temperature, top_k) => ({ temperature, top_k })"
     for slider in (sampling.temperature, sampling.top_k):
-        slider.change(None, [sampling.temperature, sampling.top_k], parts.panel, js=turned, **MULTIPLE)
+        slider.change(None, [sampling.temperature, sampling.top_k], parts.panel, js=settings, **MULTIPLE)
     ctx.link_to_url(prompt_row.prompt, "prompt", "sample")
     copying.wire(ctx, parts.copying)
     scoring.wire(ctx, parts.score)

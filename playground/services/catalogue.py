@@ -71,7 +71,7 @@ class Catalogue:
             | {
                 "slot": slots[run.id],
                 "mine": not run.read_only and (viewer is None or viewer.owns(run)),
-                "look": run.view_key if viewer else "",  # the key for sharing a view; visible runs are shared or owned
+                "view_key": run.view_key if viewer else "",  # for sharing a view; visible runs are shared or owned
             }
             for run, row in visible
         ]
@@ -109,6 +109,7 @@ class Catalogue:
         status = run.status()
         snapshots = self._snapshots_of(run, (status.state, status.step))
         best = next((i for i, snapshot in enumerate(snapshots) if snapshot.best), None)
+        missing = missing_builtin(self._corpora, run.corpus.get("sha256"))
         return {
             "id": run.id,
             "title": run.title,
@@ -122,7 +123,7 @@ class Catalogue:
             "steps": [snapshot.step for snapshot in snapshots],
             "best": best,
             "loss": status.val_loss,
-            "lacks": missing.id if (missing := missing_builtin(self._corpora, run.corpus.get("sha256"))) else None,
+            "missing_text": missing.id if missing else None,
         }
 
     def _snapshots_of(self, run: Run, progress: tuple[Any, ...]) -> list[Snapshot]:

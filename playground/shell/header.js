@@ -3,8 +3,8 @@
 
 import { sentencesOf } from "../browser/constants.js";
 import { copyText } from "../browser/dom.js";
-import { preferred, sheet, theme, toggleTheme } from "./page_state.js";
-import { link, look } from "./url.js";
+import { preferred, showRunList, theme, toggleTheme } from "./page_state.js";
+import { link, viewKey } from "./url.js";
 
 const SENTENCES = sentencesOf("shell");
 
@@ -23,18 +23,18 @@ export function mount({ element }) {
     showResult(copied ? sentencesOf("components").COPIED : SENTENCES.COPY_FROM_ADDRESS_BAR);
   });
   copy.addEventListener("pointerenter", () => {
-    copy.title = look() ? SENTENCES.LINK_RIGHTS : "";
+    copy.title = viewKey() ? SENTENCES.LINK_RIGHTS : "";
   });
 
   element.querySelector("#theme-toggle").addEventListener("click", toggleTheme);
   element.querySelector("#runs-toggle").addEventListener("click", () => {
-    sheet(!document.body.classList.contains("runs-open"));
+    showRunList(!document.body.classList.contains("runs-open"));
   });
   document.addEventListener("pointerdown", ({ target }) => {
-    if (target instanceof Element && !target.closest("#sidebar, #runs-toggle")) sheet(false);
+    if (target instanceof Element && !target.closest("#sidebar, #runs-toggle")) showRunList(false);
   });
   document.addEventListener("keydown", (event) => {
-    if (event.key === "Escape") sheet(false);
+    if (event.key === "Escape") showRunList(false);
   });
   // Gradio sets its own theme class while it mounts; override it.
   theme(preferred());

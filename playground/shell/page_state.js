@@ -29,7 +29,7 @@ export function opened({ tab }) {
   page.set({ tab, openedWith: { run, step } });
 }
 
-export function sheet(open) {
+export function showRunList(open) {
   document.body.classList.toggle("runs-open", open);
   document.getElementById("runs-toggle")?.setAttribute("aria-expanded", String(open));
 }
@@ -38,7 +38,7 @@ theme(preferred());
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => theme(preferred()));
 
 // Stores the open Attention or Compare view. All views are in the DOM, so that switching is instant.
-export function turned({ lens, view }) {
+export function viewOpened({ lens, view }) {
   if (lens !== undefined) document.body.dataset.lens = lens;
   if (view !== undefined) document.body.dataset.compare = view;
   remember(lens === undefined ? { view } : { lens });

@@ -7,7 +7,7 @@ import { age, fill, ordinal } from "../browser/format.js";
 import { onRuns, runs, state } from "../browser/runs.js";
 import { selection } from "../browser/selection.js";
 import { createRowMenu } from "../components/row_menu.js";
-import { sheet } from "./page_state.js";
+import { showRunList } from "./page_state.js";
 
 const SENTENCES = sentencesOf("shell");
 
@@ -45,7 +45,7 @@ export function mount({ element, trigger }) {
     made.dataset.key = key(row);
     const pick = button("", "pick", () => {
       trigger("pick", { run: row.id });
-      sheet(false);
+      showRunList(false);
     });
     if (row.id === selection.state.run) pick.setAttribute("aria-current", "true");
     const words = make("span", "words");

@@ -9,7 +9,7 @@ document.addEventListener("click", (event) => (clicked ||= Boolean(event.target.
 const unchanged = { __type__: "update" };
 
 /** Opens the tab that the address (or the server) names, unless the user clicked one before the server answered. */
-export const land = ({ tab }) => (clicked ? [unchanged, unchanged] : [{ ...unchanged, selected: tab }, tab]);
+export const openTab = ({ tab }) => (clicked ? [unchanged, unchanged] : [{ ...unchanged, selected: tab }, tab]);
 
 // The Tab key and screen readers follow the DOM order. Gradio cannot place components between the tab names and the
 // panels, so the time bar and the guide are moved there once all of them are on the page.

@@ -28,13 +28,13 @@ export function remember(values) {
 catalogue.subscribe(() => Object.keys(delayed).length && remember({}));
 
 /** The key that allows others to view the run in the address; "" if the page is not public. */
-export const look = () => runOf(new URLSearchParams(location.search).get("run"))?.look || "";
+export const viewKey = () => runOf(new URLSearchParams(location.search).get("run"))?.view_key || "";
 
 /** The address to share. */
 export function link() {
   const url = new URL(location.href);
   url.searchParams.delete("look");
-  if (look()) url.searchParams.set("look", look());
+  if (viewKey()) url.searchParams.set("look", viewKey());
   return url.href;
 }
 
@@ -44,6 +44,6 @@ selection.subscribe(({ run, step, motion }) => {
 });
 
 // Stores a component's value in the address while its tab is open; the default value is omitted.
-export function linked({ name, value, usual, tab, open }) {
+export function rememberValue({ name, value, usual, tab, open }) {
   if (open === tab) remember({ [name]: value === usual ? "" : value });
 }

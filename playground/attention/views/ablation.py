@@ -16,7 +16,7 @@ from nanollm.tokenizer import visible
 from playground.attention import sentences
 from playground.attention.components.bars import Bar, bars, bars_value
 from playground.attention.components.switches import parts_off, switches
-from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
+from playground.attention.view_frame import SharedInputs, ViewParts, introduction, python_code, python_fold
 from playground.components.format import percent, perplexity, signed
 from playground.components.text import line, text_pair, text_pair_value
 from playground.context import Context
@@ -29,7 +29,7 @@ SAMPLING = {"temperature": 0.8, "top_k": 40}
 
 
 @dataclass
-class Parts:
+class Parts(ViewParts):
     board: gr.HTML
     pair: gr.HTML
     both: gr.Button

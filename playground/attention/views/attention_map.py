@@ -14,7 +14,7 @@ from nanollm.charts.attention import attention_figure, attention_frame
 from nanollm.charts.base import write_html
 from playground.attention import sentences
 from playground.attention.components.attention_grid import attention_text, parse_head
-from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
+from playground.attention.view_frame import SharedInputs, ViewParts, introduction, python_code, python_fold
 from playground.attention.views import head_types, ranking
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.context import Context
@@ -23,16 +23,12 @@ from playground.services.inspections import View
 
 
 @dataclass
-class Parts:
+class Parts(ViewParts):
     reading: gr.HTML
     heatmap: gr.HTML
     save: gr.Button
     saved: gr.DownloadButton
     python: gr.Textbox
-
-    @property
-    def inputs(self) -> list[Any]:
-        return []
 
     @property
     def outputs(self) -> list[Any]:

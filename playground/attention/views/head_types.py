@@ -17,7 +17,7 @@ from nanollm.runs.store import Run
 from playground.attention import sentences
 from playground.attention.components.attention_grid import head_names, parse_head
 from playground.attention.components.bars import Bar, bars, bars_value
-from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
+from playground.attention.view_frame import SharedInputs, ViewParts, introduction, python_code, python_fold
 from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
@@ -31,7 +31,7 @@ UPDATE_SECONDS = 0.5  # between two updates of the growing curves
 
 
 @dataclass
-class Parts:
+class Parts(ViewParts):
     name: gr.HTML
     scores: gr.HTML
     all_names: gr.HTML
@@ -39,10 +39,6 @@ class Parts:
     about: gr.HTML
     history: gr.HTML
     python: gr.Textbox
-
-    @property
-    def inputs(self) -> list[Any]:
-        return []
 
     @property
     def outputs(self) -> list[Any]:

@@ -14,7 +14,7 @@ from nanollm.tokenizer import visible
 from playground.attention import sentences
 from playground.attention.components.bars import Bar, bars, bars_value
 from playground.attention.components.layers import layer_table, layer_table_value, parse_place, place
-from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
+from playground.attention.view_frame import SharedInputs, ViewParts, introduction, python_code, python_fold
 from playground.components.format import percent, signed
 from playground.context import Context
 from playground.handlers import UNQUEUED
@@ -25,7 +25,7 @@ CHARACTERS_PER_LAYER = 5
 
 
 @dataclass
-class Parts:
+class Parts(ViewParts):
     place: gr.HTML
     picked: gr.Textbox  # JSON of the picked character and where it was picked: see `pick`
     table: gr.HTML

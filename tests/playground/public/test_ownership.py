@@ -194,7 +194,7 @@ def test_the_catalogue_is_filtered_and_colored_per_visitor(page: Page) -> None:
     rows = {row["id"]: row for row in page.catalogue.rows()}
     assert set(rows) == {his.id, hers[0].id}
     assert [rows[run.id]["mine"] for run in (his, hers[0])] == [True, False]
-    assert [rows[run.id]["look"] for run in (his, hers[0])] == [his.view_key, hers[0].view_key]
+    assert [rows[run.id]["view_key"] for run in (his, hers[0])] == [his.view_key, hers[0].view_key]
     assert {row["slot"] for row in rows.values()} == {0, 1} and page.catalogue.slot(his.id) == rows[his.id]["slot"]
     page.visitor = ANNA
     assert {row["id"] for row in page.catalogue.rows()} == {run.id for run in hers}

@@ -67,12 +67,12 @@ def test_many_visitors_cost_one_reading(store, corpora, monkeypatch):
 def test_a_row_says_which_text_of_ours_its_run_lacks(store, corpora, monkeypatch):
     text = "the plays"
     run = run_folders.make(store)
-    assert Catalogue(store, corpora).rows()[0]["lacks"] is None  # whoever's text that is, nobody can fetch it
+    assert Catalogue(store, corpora).rows()[0]["missing_text"] is None  # whoever's text that is, nobody can fetch it
     monkeypatch.setattr("nanollm.data.builtin.SHAKESPEARE_SHA256", run.corpus["sha256"])
     catalogue = Catalogue(store, corpora)
-    assert catalogue.rows()[0]["lacks"] == "tiny-shakespeare"
+    assert catalogue.rows()[0]["missing_text"] == "tiny-shakespeare"
     monkeypatch.setattr("nanollm.data.builtin.SHAKESPEARE_SHA256", corpora.add_text(text, "plays").sha256)
-    assert catalogue.rows(fresh=True)[0]["lacks"] is None
+    assert catalogue.rows(fresh=True)[0]["missing_text"] is None
 
 
 def test_of_many_runs_only_what_changed_is_sent(store, corpora):
