@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from threading import Lock
+from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from nanollm.inference.numpy_engine import Weights
-from nanollm.model import TransformerLanguageModel
+
+if TYPE_CHECKING:
+    from nanollm.model import TransformerLanguageModel
 
 _cache: WeakKeyDictionary[TransformerLanguageModel, tuple[list[np.ndarray], Weights]] = WeakKeyDictionary()
 _lock = Lock()
