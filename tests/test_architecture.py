@@ -137,6 +137,11 @@ def test_no_second_vocabulary() -> None:
         ),
         ("import nanollm.charts.base", {"gradio", "plotly", "torch"}),
         ("from nanollm.cli.main import build_parser; build_parser()", {"gradio", "plotly", "torch"}),
+        (
+            "from pathlib import Path; from playground import page; from playground.settings import Settings; "
+            "page.build(page.Context.open(Settings(home=Path('nowhere'))))",
+            {"torch"},
+        ),
     ],
 )
 def test_what_loads_what(statement: str, absent: set[str]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from nanollm.errors import InputError
 from nanollm.limits import Limits
 from playground.services import sentences
+from playground.services.generation import Generation
 from playground.services.generation_request import GenerationRequest
 from playground.services.models import Models, Version, version
 
@@ -70,8 +71,6 @@ class Frames:
             return self._cache[key][1]
 
     def _compute(self, request: GenerationRequest) -> list[dict[str, Any]]:
-        from playground.services.generation import Generation  # imports torch
-
         if (cached := self._cached(request)) is not None:  # computed while this request was waiting
             return cached
         key = self._key(request)
