@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nanollm.config import TrainConfig
-from nanollm.train.events import Eval, Event, FinalEval, Resume, Step, from_json, to_json
+from nanollm.train.events import Calibration, Eval, Event, FinalEval, Resume, Step, from_json, to_json
 from nanollm.train.workload import remaining_evaluations
 
 _RECENT = 20  # most recent Step events used to estimate the speed
@@ -161,6 +161,13 @@ class EventLog:
         with self._guard:
             self._catch_up()
             return self._events[-1].step if self._events else 0
+
+    def calibration(self) -> tuple[int, int] | None:
+        """Steps timed so far and at most, while the run is calibrating; else None."""
+        with self._guard:
+            self._catch_up()
+            last = self._events[-1] if self._events else None
+        return (last.done, last.most) if isinstance(last, Calibration) else None
 
     def pace(self) -> Pace:
         """The recorded speed of the run."""

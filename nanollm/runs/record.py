@@ -49,6 +49,7 @@ class Status:
     reason: str = ""  # one sentence explaining the state, or empty
     requested: str = ""  # "pause" or "stop" until the worker obeys
     place: int | None = None  # position in the queue; 1 is next
+    calibration: tuple[int, int] | None = None  # steps timed so far and at most, before the training starts
     seconds: float | None = None  # spent on training steps
     elapsed: float | None = None  # duration of the run so far, without pauses
     tokens_per_second: float | None = None
@@ -280,6 +281,7 @@ class Run:
             ),
             seconds=last.seconds if last else None,
             elapsed=self._elapsed(),
+            calibration=self._log.calibration() if running else None,
             tokens_per_second=last.tokens_per_second if last and running else None,
             eta_seconds=pace.seconds_left(step, self.train_config) if running else None,
             val_loss=self.curve().best_val_loss,

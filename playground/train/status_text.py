@@ -141,6 +141,8 @@ def state_sentence(status: Status, wait: float | None = None) -> str:
         return sentences.PAUSING if status.requested == "pause" else sentences.STOPPING
     if status.state == "queued":
         return _queued(status.place, wait)
+    if status.state == "running" and status.calibration:
+        return sentences.CALIBRATING.format(done=status.calibration[0], most=status.calibration[1])
     if status.state == "running":
         return sentences.RUNNING if status.step else sentences.PREPARING
     reason = status.reason.rstrip()

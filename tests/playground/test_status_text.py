@@ -65,7 +65,7 @@ def test_the_large_numbers():
     assert numbers == {"validation loss": "1.89", "perplexity": "6.6", "time left": "61 s"}
     over = Status("completed", 1000, 1000, seconds=23.4)
     assert dict(status_text.headline(over, curve))["training time"] == "23 s"
-    assert status_text.state_sentence(over) == "Finished: 1,000 steps in 23 s of training."
+    assert status_text.state_sentence(over) == "Finished: 1,000 steps in 23 s."
     nothing = dict(status_text.headline(Status("queued", 0, 1000), Curve()))
     assert set(nothing.values()) == {"–"}
 
