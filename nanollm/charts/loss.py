@@ -166,11 +166,12 @@ def _error_band(
 ) -> Figure:
     """The area within ERRORS standard errors of the points, behind the line through them."""
     edges = [(x, y, ERRORS * errors[x]) for x, y in zip(*points, strict=True)]
-    upper = [(x, round(y + error, 4)) for x, y, error in edges]
-    lower = [(x, round(y - error, 4)) for x, y, error in reversed(edges)]
+    upper = [(x, y + error) for x, y, error in edges]
+    lower = [(x, y - error) for x, y, error in reversed(edges)]
     x, y = ([point[i] for point in upper + lower] for i in (0, 1))
-    outline = {"fill": "toself", "opacity": 0.15, "showlegend": False, "hoverinfo": "skip"}
-    return _line((x, y), "validation ± 2 standard errors", line, palette, 0) | outline
+    band = _line((x, y), f"validation ± {ERRORS} standard errors", line, palette, 0)
+    area = {"fill": "toself", "fillcolor": band["line"]["color"], "opacity": 0.15}
+    return band | area | {"showlegend": False, "hoverinfo": "skip"}
 
 
 def _overlay_traces(line: RunLine, count: int, axis: str, log: bool, palette: Palette) -> list[Figure]:

@@ -30,7 +30,8 @@ NEW_RUN_BUTTONS = ("continue", "fork")
 
 def headline(status: Status, curve: Curve) -> dict[str, str]:
     """Return the three large numbers by name."""
-    loss = curve.final_losses[1]
+    measured = [loss for loss in (*curve.val_loss, curve.final_losses[1]) if loss is not None]
+    loss = measured[-1] if measured else None
     left = duration(status.eta_seconds) if status.state == "running" else "–"
     active = status.active
     time = {sentences.TIME_LEFT: left} if active else {sentences.TRAINING_TIME: duration(status.elapsed)}

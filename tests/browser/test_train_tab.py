@@ -169,7 +169,7 @@ def test_a_live_run_is_the_same_for_everybody_and_the_zoom_stays(come: Come, pag
     tab.locator("#train-resume").click()
     keeps_its_zoom(2)
     tab.locator("#train-axis label", has_text="seconds").click()
-    expect(tab.locator("#train-chart .xtitle")).to_have_text("seconds of training")
+    expect(tab.locator("#train-chart .xtitle")).to_have_text("elapsed seconds")
     stop(visit)
     expect(second.tab.locator("#train-state")).to_contain_text("Stopped at step")
 
