@@ -70,10 +70,15 @@ def remaining_characters(step: int, model: ModelConfig, train: TrainConfig, char
     return _training_characters(max(0, step), model, train) + EVAL_COST * evaluated
 
 
-def run_seconds(step_seconds: float, model: ModelConfig, train: TrainConfig, characters: int) -> float:
-    """Estimate the elapsed seconds of a run from the seconds per step and the length of the text."""
-    read = remaining_characters(-1, model, train, characters)
-    saving = SNAPSHOT_SECONDS * remaining_evaluations(-1, train)
+def run_seconds(
+    step_seconds: float, model: ModelConfig, train: TrainConfig, characters: int, *, step: int = -1
+) -> float:
+    """Estimate the elapsed seconds of a run after a step (-1: the whole run), including the start of its process.
+
+    `step_seconds` is the duration of a training step, `characters` the length of the text.
+    """
+    read = remaining_characters(step, model, train, characters)
+    saving = SNAPSHOT_SECONDS * remaining_evaluations(step, train)
     return START_SECONDS + saving + read * step_seconds / (train.batch_size * model.context_length)
 
 
