@@ -93,7 +93,7 @@ def bring_and_name_a_text(tab: Tab) -> None:
     tab.locator("#corpus-upload input[type=file]").set_input_files(content)
     tab.locator("#corpus-texts .yours .chosen .more").click()
     tab.locator("#corpus-texts .yours button", has_text="Rename").click()
-    tab.locator("#corpus-card .odd summary").click()
+    tab.locator("#corpus-card .unusual summary").click()
 
 
 def open_the_folds(tab: Tab) -> None:
@@ -112,7 +112,7 @@ def lay_others_over(tab: Tab) -> None:
 
 
 def open_the_runs(tab: Tab) -> None:
-    if tab.viewport_size["width"] < 768:
+    if tab.locator("#runs-toggle").is_visible():
         tab.locator("#runs-toggle").click()
     tab.locator("#run-list .more").nth(2).click()
 
@@ -131,7 +131,7 @@ def look_at_a_character(tab: Tab) -> None:
 
 
 def open_the_sample_folds(tab: Tab) -> None:
-    for fold in ("Seed, length", "Is it copying?", "Score my text", "The same in Python"):
+    for fold in ("Seed and length", "Is it copying?", "Score my text", "The same in Python"):
         tab.get_by_role("button", name=fold).locator("visible=true").click()
     tab.locator("#score-text textarea").fill(LETTERS)
     tab.locator("#score-button").click()
@@ -188,8 +188,10 @@ def draw(view: str) -> Callable[[Tab], None]:
     return turn
 
 
-# name of the picture: (tab, state or id of the run or "" for none, what to do first)
-SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
+Scene = tuple[str, str, Callable[[Tab], None] | None]  # tab, state or id of the run or "" for none, what to do first
+
+# By the name of their pictures.
+SCENES: dict[str, Scene] = {
     **{
         f"train-{state}": ("train", state, None)
         for state in (*ENDED, "long", "stalled", "running", "preparing", "queued")
@@ -216,7 +218,7 @@ SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     },
 }
 # The same of a home without any run.
-BEGINNINGS: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
+BEGINNINGS: dict[str, Scene] = {
     "none-corpus": ("corpus", "", None),
     "none-train": ("train", "", None),
     **{f"none-{tab}": (tab, "", None) for tab in ("sample", "attention", "compare")},

@@ -196,7 +196,7 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     # The snapshots beside it are here before the time bar has come to rest on one.
     late = tab.evaluate(cells)
     drag = f"""async (run) => {{
-      const {{ selection }} = await nanollm.load("services/selection.js");
+      const {{ selection }} = await nanollm.load("browser/selection.js");
       selection.set({{ run, step: 10, motion: "drag" }});
       return {STEP} === 10;
     }}"""

@@ -102,7 +102,7 @@ def test_a_pasted_text_shows_what_hides_in_it(tab: Tab) -> None:
     tab.locator("#corpus-use").click()
     facts(tab, len(TEXT) * 9 + 19)
     expect(tab.locator("#corpus-paste textarea")).to_have_value("")
-    odd = tab.locator("#corpus-card .odd")
+    odd = tab.locator("#corpus-card .unusual")
     expect(odd.locator("summary")).to_have_text("Unusual characters: 2")
     odd.locator("summary").click()
     expect(odd).to_contain_text("1 × U+200B ZERO WIDTH SPACE: invisible")

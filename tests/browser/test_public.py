@@ -52,7 +52,7 @@ def test_two_strangers_and_a_link(come: Come, page: Page) -> None:
     expect(bert.tab.get_by_text("This run no longer exists").first).to_be_visible()
     bert.goto(link)
     looked = bert.tab.locator(f'#run-list li[data-run="{run}"]')
-    expect(looked).to_contain_text("viewed by its link")
+    expect(looked).to_contain_text("shared by link")
     expect(looked.locator("button.more")).to_have_count(0)
     bert.open("Train")
     expect(bert.tab.locator("#train-state")).to_contain_text("Finished")

@@ -133,10 +133,10 @@ def bars(tab: Tab, which: str) -> list[str]:
 
 def frames_are_there(tab: Tab, run: Run) -> None:
     """Wait until the browser holds the answer at every snapshot."""
-    asked = {"run": run.id, "prompt": "the cat ", "kept": "", **DIALS}
+    asked = {"run": run.id, "prompt": "the cat ", "prefix": "", **DIALS}
     steps = [snapshot.step for snapshot in run.snapshots()]
     held = """async ([asked, steps]) => {
-      const { textFrame } = await nanollm.load("services/frames.js");
+      const { textFrame } = await nanollm.load("browser/frames.js");
       return steps.every((step) => textFrame({ ...asked, step }));
     }"""
     wait_for_script(tab, held, arg=[asked, steps])
@@ -304,7 +304,7 @@ def test_a_slider_dragged_away_and_back_shows_what_stood_there(tab: Tab, run: Ru
 
 
 def test_back_from_a_choice_in_a_text_that_was_unfinished(tab: Tab, run: Run) -> None:
-    tab.get_by_role("button", name="Seed, length").click()
+    tab.get_by_role("button", name="Seed and length").click()
     turn(tab, "length", 3000)
     tab.locator("#sample-prompt textarea").fill("the rat ")
     # Chooses as soon as there is a letter to choose in place of, sooner than any driver outside of the page could.
@@ -340,7 +340,7 @@ def test_copy_download_dice_and_another(tab: Tab, run: Run) -> None:
         tab.locator("#sample-text .download").click()
     assert Path(saved.value.path()).read_text(encoding="utf-8") == shown
 
-    tab.get_by_role("button", name="Seed, length").click()
+    tab.get_by_role("button", name="Seed and length").click()
     seed = tab.locator("#sample-seed input")
     tab.locator("#sample-another").click()
     expect(seed).to_have_value("43")
@@ -398,7 +398,7 @@ def test_the_guidance_goes_on_when_its_step_was_done(visit: Visit) -> None:
 
 
 def test_a_second_write_calls_off_the_first_and_stop_ends_it(tab: Tab) -> None:
-    tab.get_by_role("button", name="Seed, length").click()
+    tab.get_by_role("button", name="Seed and length").click()
     turn(tab, "length", 5000)
     assert tab.evaluate(AGAIN_AND_STOP), "the first has had its last word, and none of it is about the second"
     expect(tab.locator("#sample-stop")).to_be_disabled()

@@ -131,7 +131,7 @@ def test_what_was_written_is_shaded_as_if_it_had_been_read(loaded: LoadedModel) 
 
 
 def test_what_was_chosen_is_kept_and_counts_towards_the_length(loaded: LoadedModel) -> None:
-    generation = Generation(loaded, GenerationRequest.of({**ASKED, "kept": "rat sat"}))
+    generation = Generation(loaded, GenerationRequest.of({**ASKED, "prefix": "rat sat"}))
     for _ in run_streams([generation.stream]):
         pass
     head, *pieces = generation.value()
@@ -143,7 +143,7 @@ def test_the_same_in_python_is_the_text_that_is_shown(
     ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kept in ("", "rat sat"):
-        question = GenerationRequest.of({**ASKED, "run": run.id, "kept": kept})
+        question = GenerationRequest.of({**ASKED, "run": run.id, "prefix": kept})
         generation = Generation(ctx.models.get(run.id, None), question)
         for _ in run_streams([generation.stream]):
             pass
@@ -169,7 +169,7 @@ def test_a_frame_is_computed_once(ctx: Context, run: Run) -> None:
     first = run_coroutine(ctx.frames.frame(question))
     assert run_coroutine(ctx.frames.frame(question)) is first
     other = run_coroutine(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "step": 20})))
-    assert other[0]["question"]["step"] == 20 and other[1:] != first[1:]
+    assert other[0]["request"]["step"] == 20 and other[1:] != first[1:]
 
 
 def test_a_frame_is_the_beginning_of_a_long_text(ctx: Context, run: Run, loaded: LoadedModel) -> None:
@@ -197,15 +197,16 @@ def test_who_asks_for_many_frames_at_once_is_refused_alone(ctx: Context, run: Ru
 
 def test_frames_that_are_kept_have_a_bound(ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("playground.services.frames.CAPACITY", 30_000)
+    frames = Frames(ctx.models, PUBLIC, str, max_waiting=2)
     for seed in range(8):
-        run_coroutine(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "seed": seed})))
-        assert ctx.frames._size <= 30_000
+        run_coroutine(frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "seed": seed})))
+        assert len(json.dumps([value for value, _ in frames._cache._entries.values()])) <= 31_000
 
 
 @pytest.mark.parametrize(
     "odd",
     [
-        None, [], "the", {}, {**ASKED, "prompt": None}, {**ASKED, "prompt": ["the"]}, {**ASKED, "kept": 7},
+        None, [], "the", {}, {**ASKED, "prompt": None}, {**ASKED, "prompt": ["the"]}, {**ASKED, "prefix": 7},
         {**ASKED, "temperature": float("nan")}, {**ASKED, "temperature": None}, {**ASKED, "top_k": True},
         {**ASKED, "max_length": -1}, {**ASKED, "seed": "42"}, {**ASKED, "prompt": "x" * (MAX_PROMPT + 1)},
     ],
@@ -217,6 +218,6 @@ def test_an_odd_question_gets_a_sentence(odd: object) -> None:
 
 
 def test_a_question_is_the_same_after_its_way_through_a_browser() -> None:
-    question = GenerationRequest.of({**ASKED, "run": "a", "step": 3, "kept": "x", "more": "is passed over"})
+    question = GenerationRequest.of({**ASKED, "run": "a", "step": 3, "prefix": "x", "more": "is passed over"})
     assert GenerationRequest.of(json.loads(json.dumps(question.as_dict()))) == question
     assert GenerationRequest.of({**ASKED, "run": 7, "step": True}) == GenerationRequest.of(ASKED)

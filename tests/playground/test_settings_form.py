@@ -89,7 +89,7 @@ def test_a_card_prints_no_time_that_nobody_measured():
         "here" not in preset_card("small", 65)[0]
         and "about 34 s here" in preset_card("small", 65, step_seconds=0.01)[0]  # 3,000 steps, start and saving
     )
-    assert "measuring its time" in preset_card("small", 65, pending="measuring")[0]
+    assert "measuring the time" in preset_card("small", 65, pending="measuring")[0]
     assert "after the current training" in preset_card("small", 65, pending="training")[0]
     assert (
         "measuring"

@@ -51,7 +51,7 @@ def test_random_states_and_thread_count_are_unchanged() -> None:
 
 def test_calibration_runs_once_per_shape(monkeypatch: pytest.MonkeyPatch) -> None:
     first = resolve(MODEL, CONFIG)
-    monkeypatch.setattr(calibration, "_measure", lambda *_: pytest.fail("was tried again"))
+    monkeypatch.setattr(calibration, "_measure", lambda *_: pytest.fail("calibrated again"))
     assert resolve(MODEL, CONFIG) == first
     with pytest.raises(pytest.fail.Exception):
         resolve(replace(MODEL, embedding_dim=16), CONFIG)

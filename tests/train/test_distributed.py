@@ -1,8 +1,8 @@
 """Distributed training: the same run as with one process, and nothing is lost if a process ends.
 
 Real processes, started by torchrun as its users start them. Every start takes seconds, most of them for importing
-torch, so one start serves for as much as can be seen by it. Nothing here races the end of a training: what is to be
-interrupted has more steps before it than it can take, and whatever is waited for is a condition.
+torch, so each test checks as much as possible with one start. No test races the end of a training: a run that is
+interrupted has far more steps than it can take, and every wait is for a condition.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ SMALL = {
     **{"precision": "float32", "threads": 1},
 }
 ENDLESS = 1_000_000  # steps
-PATIENCE = 300.0  # seconds for a start on a machine that has other things to do
-RANK_TIMEOUT = 15.0  # seconds of silence; a start among others must fit in
+PATIENCE = 300.0  # seconds for a start on a busy machine
+RANK_TIMEOUT = 15.0  # seconds without progress; a start on a busy machine must fit in
 
 
-class Together:
+class DistributedRuns:
     """Start `nanollm train` on several processes, and end them afterwards."""
 
     def __init__(self, home: Path, text: str) -> None:
@@ -89,20 +89,20 @@ class Together:
         self._started.append(process)
         return process
 
-    def ended(self, name: str, process: subprocess.Popen[str]) -> Run:
+    def wait_for_end(self, name: str, process: subprocess.Popen[str]) -> Run:
         """Return the run after all of its processes have ended successfully."""
         output, _ = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, output
         return self.store.get(name)
 
-    def reached(self, name: str, step: int) -> Run:
+    def wait_for_step(self, name: str, step: int) -> Run:
         """Return the run as soon as it has reached this step."""
         until(lambda: (self.store.root / name / "run.json").exists(), seconds=PATIENCE)
         run = self.store.get(name)
         until(lambda: run.status().step >= step, seconds=PATIENCE)
         return run
 
-    def alone(self, name: str, steps: int, **settings) -> Run:
+    def train_in_this_process(self, name: str, steps: int, **settings) -> Run:
         """Train the run in this process up to that step (creating it if necessary), then pause it."""
         if not (self.store.root / name).exists():
             corpus = self.corpora.add_file(self.text)
@@ -127,10 +127,10 @@ class Together:
 
 
 @pytest.fixture
-def together(tmp_path: Path, text: str) -> Iterator[Together]:
-    together = Together(tmp_path, text)
-    yield together
-    together.close()
+def distributed(tmp_path: Path, text: str) -> Iterator[DistributedRuns]:
+    distributed = DistributedRuns(tmp_path, text)
+    yield distributed
+    distributed.close()
 
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
@@ -172,11 +172,13 @@ def test_ranks_split_the_batch_of_a_single_process(processes: int) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("optimizer", "pieces"), [("adamw", 1), ("muon", 2)])
-def test_two_processes_reproduce_the_run_of_one(together: Together, optimizer: str, pieces: int) -> None:
+@pytest.mark.parametrize(("optimizer", "micro_batches"), [("adamw", 1), ("muon", 2)])
+def test_two_processes_reproduce_the_run_of_one(
+    distributed: DistributedRuns, optimizer: str, micro_batches: int
+) -> None:
     settings = {"num_steps": 30, "optimizer": optimizer, "warmup_steps": 100}  # as the presets warm up
-    two = together.ended("two", together.start("two", **settings, accumulation_steps=pieces))
-    one = together.alone("one", ENDLESS, **settings)
+    two = distributed.wait_for_end("two", distributed.start("two", **settings, accumulation_steps=micro_batches))
+    one = distributed.train_in_this_process("one", ENDLESS, **settings)
     assert one.status().state == two.status().state == "completed"
     alone, shared = losses(one), losses(two)
     assert len(alone) == len(shared) == 30
@@ -189,30 +191,30 @@ def test_two_processes_reproduce_the_run_of_one(together: Together, optimizer: s
 
 
 @pytest.mark.slow
-def test_a_paused_and_killed_run_equals_an_uninterrupted_one(together: Together) -> None:
+def test_a_paused_and_killed_run_equals_an_uninterrupted_one(distributed: DistributedRuns) -> None:
     draw, settings = random.Random(7), {"num_steps": ENDLESS, "dropout": 0.2}
-    process = together.start("broken", **settings)
-    run = together.reached("broken", 10)
-    together.launcher.pause(run.id)
-    assert together.ended("broken", process).status().state == "paused"
+    process = distributed.start("broken", **settings)
+    run = distributed.wait_for_step("broken", 10)
+    distributed.launcher.pause(run.id)
+    assert distributed.wait_for_end("broken", process).status().state == "paused"
     assert not [step for step in starts(run) if step.world_size != 2]
 
-    process = together.start("broken", "--max-restarts=2", new=False)
+    process = distributed.start("broken", "--max-restarts=2", new=False)
     for number, victim in enumerate((1, 0)):  # the first one writes the run, and holds its lock
         until(lambda number=number: len(starts(run)) == 2 + number, seconds=PATIENCE)
-        together.reached("broken", run.status().step + draw.randrange(15, 60))
+        distributed.wait_for_step("broken", run.status().step + draw.randrange(15, 60))
         ranks = ranks_of(process)
         os.kill(ranks[victim], signal.SIGKILL)
         until(lambda ranks=ranks: all(map(gone, ranks)))
     until(lambda: len(starts(run)) == 4, seconds=PATIENCE)
-    together.reached("broken", run.status().step + 20)
-    together.launcher.stop(run.id)
-    assert together.ended("broken", process).status().state == "stopped"
+    distributed.wait_for_step("broken", run.status().step + 20)
+    distributed.launcher.stop(run.id)
+    assert distributed.wait_for_end("broken", process).status().state == "stopped"
 
-    process = together.start("whole", **settings)
-    whole = together.reached("whole", run.status().step)
-    together.launcher.stop(whole.id)
-    assert together.ended("whole", process).status().state == "stopped"
+    process = distributed.start("whole", **settings)
+    whole = distributed.wait_for_step("whole", run.status().step)
+    distributed.launcher.stop(whole.id)
+    assert distributed.wait_for_end("whole", process).status().state == "stopped"
     assert len([event for event in run.events() if isinstance(event, Resume)]) == 3
     assert [event.step for event in run.events() if isinstance(event, Step)] == list(range(1, run.status().step + 1))
     assert losses(run) == losses(whole)[: run.status().step]
@@ -221,34 +223,34 @@ def test_a_paused_and_killed_run_equals_an_uninterrupted_one(together: Together)
 
 
 @pytest.mark.slow
-def test_the_number_of_processes_may_change_and_is_recorded(together: Together) -> None:
-    run = together.alone("run", 12, num_steps=ENDLESS, dropout=0.2)
+def test_the_number_of_processes_may_change_and_is_recorded(distributed: DistributedRuns) -> None:
+    run = distributed.train_in_this_process("run", 12, num_steps=ENDLESS, dropout=0.2)
     assert run.status().state == "paused"
-    process = together.start("run", new=False)
-    together.reached("run", run.status().step + 15)
+    process = distributed.start("run", new=False)
+    distributed.wait_for_step("run", run.status().step + 15)
     assert "world_size 2 (before: 1), so the curve differs from here on: dropout" in run.status().reason
     os.kill(ranks_of(process)[1], signal.SIGTERM)  # any rank may receive the signal
-    assert together.ended("run", process).status().state == "paused"
+    assert distributed.wait_for_end("run", process).status().state == "paused"
     assert TrainState.load(run.resume_files()[0], run.train_config).step == run.status().step
-    together.alone("run", run.status().step + 5)
+    distributed.train_in_this_process("run", run.status().step + 5)
     assert [start.world_size for start in starts(run)] == [1, 2, 1]
     assert [event.step for event in run.events() if isinstance(event, Step)] == list(range(1, run.status().step + 1))
 
 
 @pytest.mark.slow
-def test_only_one_launch_per_folder_runs_and_a_hanging_rank_is_detected(together: Together) -> None:
+def test_only_one_launch_per_folder_runs_and_a_hanging_rank_is_detected(distributed: DistributedRuns) -> None:
     settings = {"num_steps": ENDLESS, "timeout": RANK_TIMEOUT}
-    both = [together.start("run", **settings) for _ in range(2)]
+    both = [distributed.start("run", **settings) for _ in range(2)]
     until(lambda: any(process.poll() is not None for process in both), seconds=PATIENCE)
     loser, winner = sorted(both, key=lambda process: process.poll() is None)
     output, _ = loser.communicate(timeout=PATIENCE)
     assert loser.returncode != 0
     assert "is not empty" in output or "is being used by another run" in output
-    run = together.reached("run", 5)
+    run = distributed.wait_for_step("run", 5)
     with pytest.raises(InputError, match="already being trained by another process"):
-        work(run, together.corpora.root)
+        work(run, distributed.corpora.root)
     assert run.status().state == "running" and winner.poll() is None
-    assert [other.name for other in together.store.root.iterdir() if other.is_dir()] == ["run"]
+    assert [other.name for other in distributed.store.root.iterdir() if other.is_dir()] == ["run"]
 
     frozen = ranks_of(winner)[1]
     os.kill(frozen, signal.SIGSTOP)
@@ -261,7 +263,7 @@ def test_only_one_launch_per_folder_runs_and_a_hanging_rank_is_detected(together
 
 
 @pytest.mark.slow
-def test_only_the_first_machine_needs_the_text_and_the_run_folder(together: Together, tmp_path: Path) -> None:
+def test_only_the_first_machine_needs_the_text_and_the_run_folder(distributed: DistributedRuns, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -269,11 +271,11 @@ def test_only_the_first_machine_needs_the_text_and_the_run_folder(together: Toge
     elsewhere.mkdir()
     here = ("--nnodes=2", "--nproc-per-node=1", "--master-addr=127.0.0.1", f"--master-port={port}")
     # The second machine is started first: the rank is determined by its number, not by the order.
-    second = together.start("run", *here, "--node-rank=1", num_steps=20, home=elsewhere)
-    first = together.start("run", *here, "--node-rank=0", num_steps=20)
-    run = together.ended("run", first)
-    said, _ = second.communicate(timeout=PATIENCE)
-    assert second.returncode == 0 and "the run is" not in said
+    second = distributed.start("run", *here, "--node-rank=1", num_steps=20, home=elsewhere)
+    first = distributed.start("run", *here, "--node-rank=0", num_steps=20)
+    run = distributed.wait_for_end("run", first)
+    output, _ = second.communicate(timeout=PATIENCE)
+    assert second.returncode == 0 and "the run is" not in output
     assert (run.status().state, run.status().step, starts(run)[0].world_size) == ("completed", 20, 2)
     assert list(elsewhere.iterdir()) == []
 
@@ -312,8 +314,8 @@ def test_the_documented_table_matches_the_benchmark() -> None:
 def test_gradient_accumulation_gives_the_same_step(text: str) -> None:
     settings = {"dropout": 0.0, "batch_size": 8, "num_steps": 10, "log_interval": 1}
     curves = []
-    for pieces in (1, 2, 8):
-        state, data, config = set_up(text, **settings, accumulation_steps=pieces)
+    for micro_batches in (1, 2, 8):
+        state, data, config = set_up(text, **settings, accumulation_steps=micro_batches)
         curves.append([dict(row[1:])["loss"] for row in curve(list(train(state, data, config))) if row[0] == "step"])
     assert curves[0] == pytest.approx(curves[1], abs=1e-4)
     assert curves[0] == pytest.approx(curves[2], abs=1e-4)

@@ -41,7 +41,7 @@ TINY = {
     **{"log_interval": 4, "eval_interval": 10, "checkpoint_interval": 12},
 }
 
-needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU is available")
 
 
 def set_up(text: str, **settings: object) -> tuple[TrainState, Dataset, TrainConfig]:
@@ -100,15 +100,15 @@ def test_precision_is_used_and_recorded(text: str) -> None:
 
 def test_sampling_between_events_does_not_affect_training(text: str) -> None:
     (a, data, config), (b, _, _) = set_up(text), set_up(text)
-    undisturbed = curve(list(train(a, data, config)))
-    disturbed = []
+    reference = curve(list(train(a, data, config)))
+    interleaved = []
     for event in train(b, data, config):
-        disturbed.append(event)
+        interleaved.append(event)
         torch.rand(17)
         b.model.eval()
         evaluate(b.model, data.val)
         generate_text(b.model, CharTokenizer.from_text(text), "The ", max_length=5)
-    assert curve(disturbed) == undisturbed
+    assert curve(interleaved) == reference
     assert_same_weights(a.model, b.model)
 
 

@@ -123,11 +123,11 @@ def test_the_optimizer_state_can_be_restored(name: str) -> None:
     optimizer.step(0)
     twin = with_gradients()
     twin.load_state_dict(model.state_dict())
-    taken_up = Optimizer(twin, config)
-    taken_up.load({k: v.clone() for k, v in optimizer.tensors().items()})
+    restored = Optimizer(twin, config)
+    restored.load({k: v.clone() for k, v in optimizer.tensors().items()})
     for one in (model, twin):
         for p in one.parameters():
             p.grad = torch.full_like(p, 0.1)
     optimizer.step(1)
-    taken_up.step(1)
+    restored.step(1)
     assert all(torch.equal(p, q) for p, q in zip(model.parameters(), twin.parameters(), strict=True))

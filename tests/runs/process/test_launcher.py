@@ -1,4 +1,4 @@
-"""launcher.py, with fake workers that lock a run and wait, so that the tests do not import torch."""
+"""launcher.py: queue, liveness, requests and start failures, with fake workers, so that no worker imports torch."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def pid_of(run: Run) -> int:
 
 
 class TestQueue:
-    def test_one_at_a_time_in_order(self, store: RunStore, launch: Launcher) -> None:
+    def test_queued_runs_train_one_at_a_time_in_order(self, store: RunStore, launch: Launcher) -> None:
         first, second, third = (make(store) for _ in range(3))
         launch.start(second.id)
         until(lambda: state(first) == "running")
@@ -111,7 +111,7 @@ class TestQueue:
         assert owners(store) == [first.id, second.id, third.id]
         assert [state(first), state(second)] == ["completed", "stopped"]
 
-    def test_many_launchers_at_once_start_one_worker(self, store: RunStore, launch: Launcher) -> None:
+    def test_concurrent_launchers_start_one_worker_per_run(self, store: RunStore, launch: Launcher) -> None:
         others = [Launcher(RunStore(store.root)) for _ in range(4)]
         for _ in range(5):
             run = make(store)
@@ -127,7 +127,7 @@ class TestQueue:
         for each in others:
             each.close()
 
-    def test_a_worker_outlives_its_server_and_the_next_adopts_it(self, store: RunStore, launch: Launcher) -> None:
+    def test_a_worker_survives_its_server_and_a_new_server_controls_it(self, store: RunStore, launch: Launcher) -> None:
         run, waiting = make(store), make(store)
         server = f"""
 import sys
@@ -137,7 +137,7 @@ launcher.worker_command = lambda folder, corpora: [sys.executable, "-c", {STAND_
 launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
 """
         subprocess.run([sys.executable, "-c", server], check=True, cwd=ROOT)
-        until(lambda: state(run) == "running")  # it owns the run already, and says so in a moment
+        until(lambda: state(run) == "running")  # the worker locks the run before it writes its status
         launch.advance()
         assert (state(run), state(waiting), owners(store)) == ("running", "queued", [run.id])
         launch.pause(run.id)
@@ -145,7 +145,7 @@ launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
         launch.advance()
         until(lambda: state(waiting) == "running")
 
-    def test_options_reach_the_worker_and_a_time_limit_bounds_the_heartbeat_age(
+    def test_options_reach_the_worker_and_a_time_limit_enables_the_stall_limit(
         self, store: RunStore, monkeypatch
     ) -> None:
         command = launcher_module.worker_command(store.root / "x", store.root, nice=10, run_seconds=600)
@@ -162,21 +162,21 @@ launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
 
 
 class TestLiveness:
-    def test_a_killed_worker_is_lost_at_once_and_buried(self, store: RunStore, launch: Launcher) -> None:
+    def test_a_killed_worker_is_lost_immediately_and_leaves_no_zombie(self, store: RunStore, launch: Launcher) -> None:
         run, waiting = make(store), make(store)
         launch.start(run.id)
         until(lambda: state(run) == "running")
-        dead = pid_of(run)
-        os.kill(dead, signal.SIGKILL)
+        killed = pid_of(run)
+        os.kill(killed, signal.SIGKILL)
         until(lambda: state(run) == "lost", seconds=5)
         launch.advance()
         with pytest.raises(ProcessLookupError):  # a zombie would still be there
-            os.kill(dead, 0)
+            os.kill(killed, 0)
         until(lambda: state(waiting) == "running")
         launch.resume(run.id)
         assert (state(run), run.status().place) == ("queued", 1)
 
-    def test_a_frozen_worker_is_stalled_until_it_moves_again(self, store: RunStore, launch: Launcher) -> None:
+    def test_a_frozen_worker_is_stalled_until_it_continues(self, store: RunStore, launch: Launcher) -> None:
         run = make(store)
         launch.start(run.id)
         until(lambda: state(run) == "running")
@@ -195,9 +195,7 @@ class TestLiveness:
         launch.stop(run.id)
         assert state(run) == "stopped" and "made no progress" in run.status().reason and not run.alive()
 
-    def test_no_process_is_killed_for_a_process_id_on_disk(
-        self, store: RunStore, launch: Launcher, monkeypatch
-    ) -> None:
+    def test_a_process_id_from_disk_is_never_killed(self, store: RunStore, launch: Launcher, monkeypatch) -> None:
         run = make(store)
         monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
         bystander = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -212,10 +210,10 @@ class TestLiveness:
 
 
 class TestRequests:
-    def test_asking_twice_is_asking_once(self, store: RunStore, launch: Launcher) -> None:
+    def test_repeated_requests_have_no_further_effect(self, store: RunStore, launch: Launcher) -> None:
         run = make(store)
-        for ask in (launch.start, launch.start, launch.resume):
-            ask(run.id)
+        for request in (launch.start, launch.start, launch.resume):
+            request(run.id)
             until(lambda: state(run) == "running")
         assert owners(store) == [run.id]
         launch.pause(run.id)
@@ -229,7 +227,9 @@ class TestRequests:
         launch.stop(run.id)
         assert owners(store) == [run.id] * 2
 
-    def test_a_wish_shows_until_it_is_obeyed_and_can_be_withdrawn(self, store: RunStore, launch: Launcher) -> None:
+    def test_a_pending_request_is_reported_and_can_be_replaced_or_cancelled(
+        self, store: RunStore, launch: Launcher
+    ) -> None:
         run = make(store)
         with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
@@ -240,29 +240,31 @@ class TestRequests:
             launch.resume(run.id)
             assert run.status().requested == ""
 
-    @pytest.mark.parametrize("left", ["queued", "running", "paused"])
-    @pytest.mark.parametrize(("ask", "becomes"), [("pause", "paused"), ("stop", "stopped")])
-    def test_without_a_worker_they_come_true_at_once(
-        self, store: RunStore, launch: Launcher, left: str, ask: str, becomes: str
+    @pytest.mark.parametrize("previous", ["queued", "running", "paused"])
+    @pytest.mark.parametrize(("request_name", "expected"), [("pause", "paused"), ("stop", "stopped")])
+    def test_requests_without_a_worker_take_effect_immediately(
+        self, store: RunStore, launch: Launcher, previous: str, request_name: str, expected: str
     ) -> None:
         run = make(store)
-        write_status(run.folder, left, step=0)
-        getattr(launch, ask)(run.id)
-        assert (state(run), owners(store)) == (becomes, [])
+        write_status(run.folder, previous, step=0)
+        getattr(launch, request_name)(run.id)
+        assert (state(run), owners(store)) == (expected, [])
 
-    @pytest.mark.parametrize("over", ["completed", "diverged", "failed"])
-    def test_what_makes_no_sense_is_refused_in_a_sentence(self, store: RunStore, launch: Launcher, over: str) -> None:
+    @pytest.mark.parametrize("ended", ["completed", "diverged", "failed"])
+    def test_requests_to_ended_and_missing_runs_are_refused(
+        self, store: RunStore, launch: Launcher, ended: str
+    ) -> None:
         run = make(store)
-        write_status(run.folder, over, step=10)
-        refused = [launch.pause, launch.stop, launch.start, *([] if over == "failed" else [launch.resume])]
-        for ask in refused:
-            with pytest.raises(InputError, match=rf"This run (is )?{over}"):
-                ask(run.id)
-        for ask in (launch.pause, launch.stop, launch.start, launch.resume):
+        write_status(run.folder, ended, step=10)
+        refused = [launch.pause, launch.stop, launch.start, *([] if ended == "failed" else [launch.resume])]
+        for request in refused:
+            with pytest.raises(InputError, match=rf"This run (is )?{ended}"):
+                request(run.id)
+        for request in (launch.pause, launch.stop, launch.start, launch.resume):
             with pytest.raises(InputError, match="no longer here"):
-                ask("20200101-000000-0000")
+                request("20200101-000000-0000")
 
-    def test_a_stopped_run_resumes_only_from_a_resume_file(self, store: RunStore, launch: Launcher) -> None:
+    def test_a_stopped_run_can_only_resume_with_a_resume_file(self, store: RunStore, launch: Launcher) -> None:
         run = make(store)
         write_status(run.folder, "stopped", step=10)
         with pytest.raises(InputError, match="no resume file"):
@@ -273,7 +275,7 @@ class TestRequests:
 
 
 class TestFailures:
-    def test_a_worker_that_cannot_start_says_why_and_the_queue_goes_on(
+    def test_a_worker_that_cannot_start_reports_the_error_and_the_queue_continues(
         self, store: RunStore, launch: Launcher, monkeypatch
     ) -> None:
         use(monkeypatch, "import sys; sys.argv[1].endswith(FIRST) and 1 / 0".replace("FIRST", repr("-x")) + STAND_IN)
@@ -285,7 +287,7 @@ class TestFailures:
         assert broken.status().reason == "The worker process could not start: division by zero."
         until(lambda: state(fine) == "running")
 
-    def test_the_last_error_has_no_path_and_no_traceback(self, tmp_path: Path) -> None:
+    def test_the_last_error_contains_no_path_and_no_traceback(self, tmp_path: Path) -> None:
         log = tmp_path / run_files.LOG
         log.write_text(
             "Traceback (most recent call last):\n  File ...\nOSError: cannot open /home/me/.secret/x.so: gone\n"
@@ -294,7 +296,7 @@ class TestFailures:
         log.write_text("")
         assert launcher_module.last_error(log) == "The worker process could not start: it logged no error."
 
-    def test_what_cannot_even_be_written_down_is_not_tried_again_and_again(
+    def test_a_failed_start_is_not_repeated_if_the_status_cannot_be_written(
         self, store: RunStore, launch: Launcher, monkeypatch
     ) -> None:
         use(monkeypatch, f"open({str(store.root / 'owners.txt')!r}, 'a').write('tried ')")
@@ -308,7 +310,7 @@ class TestFailures:
             launch.advance()
         assert owners(store) == ["tried"] and state(run) == "queued"
 
-    def test_an_empty_queue_costs_nothing_and_makes_nothing(self, tmp_path: Path) -> None:
+    def test_an_empty_queue_creates_no_folder(self, tmp_path: Path) -> None:
         launcher = Launcher(RunStore(tmp_path / "none"))
         launcher.advance()
         assert not (tmp_path / "none").exists()

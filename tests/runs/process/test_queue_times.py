@@ -14,7 +14,7 @@ from nanollm.train.workload import run_seconds
 from tests.run_folders import TALE, make, step, write
 
 
-def test_a_queue_waits_for_what_is_left_and_for_all_before_it(store: RunStore) -> None:
+def test_the_wait_sums_the_remaining_time_and_the_runs_ahead(store: RunStore) -> None:
     training, second, third = (make(store, num_steps=1000) for _ in range(3))
     assert estimated_wait(store, second.id) is None  # no run is training yet
     write_status(training.folder, "running", step=0)
@@ -30,7 +30,7 @@ def test_a_queue_waits_for_what_is_left_and_for_all_before_it(store: RunStore) -
         assert estimated_wait(store, training.id) is None
 
 
-def test_a_larger_model_ahead_takes_longer(store: RunStore) -> None:
+def test_a_larger_model_ahead_increases_the_wait(store: RunStore) -> None:
     training, large, last = make(store), make(store, embedding_dim=64), make(store)
     write_status(training.folder, "running", step=0)
     with Heartbeat(training.folder):
@@ -40,7 +40,7 @@ def test_a_larger_model_ahead_takes_longer(store: RunStore) -> None:
         assert ratio > 2 and None not in ahead and ahead[1] > ahead[0]
 
 
-def test_a_run_that_cannot_be_read_keeps_nobody_waiting(store: RunStore) -> None:
+def test_an_unreadable_run_adds_no_waiting_time(store: RunStore) -> None:
     training, broken, last = make(store), make(store), make(store)
     write_status(training.folder, "running", step=0)
     with Heartbeat(training.folder):
@@ -51,7 +51,7 @@ def test_a_run_that_cannot_be_read_keeps_nobody_waiting(store: RunStore) -> None
         assert 0 < estimated_wait(store, last.id) < wait and 0 < queue_seconds_ahead(store) < line
 
 
-def test_a_class_of_25_fits_with_short_runs_and_a_long_one_is_more_than_a_page_allows(store: RunStore) -> None:
+def test_the_public_limits_admit_25_sprint_runs_but_no_medium_run(store: RunStore) -> None:
     sprints = [store.create(settings={}, corpus=TALE, preset="sprint", owner=f"{n:064}") for n in range(25)]
     assert 0 < queue_seconds_ahead(store) < PUBLIC.queue_seconds
     waits = [sum(estimated_seconds(r.model_config, r.train_config) for r in sprints[:n]) for n in range(26)]

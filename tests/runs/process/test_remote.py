@@ -15,7 +15,7 @@ from nanollm.cli.main import build_parser
 from nanollm.errors import InputError
 from nanollm.runs import run_files
 from nanollm.runs.process import liveness
-from nanollm.runs.process import remote as elsewhere
+from nanollm.runs.process import remote as remote_module
 from nanollm.runs.process.launcher import worker_command
 from nanollm.runs.process.remote import RemoteLauncher, launch_command
 from nanollm.runs.record import Run
@@ -29,22 +29,22 @@ from tests.runs.process.test_launcher import STAND_IN
 WORDS = ["/a path/python", "-m", "nanollm.runs.process.worker", "/it's here/run $HOME"]
 
 
-def test_the_command_arrives_as_it_is(tmp_path: Path) -> None:
-    """As separate words for srun, as one quoted word for ssh."""
+def test_the_worker_command_is_passed_unchanged(tmp_path: Path) -> None:
+    """It becomes separate arguments for srun and one quoted argument for ssh."""
     assert launch_command("srun -c4 {command}", WORDS) == ["srun", "-c4", *WORDS]
     *_, last = launch_command("ssh one 'cd /shared && {command}'", WORDS)
     assert shlex.split(last) == ["cd", "/shared", "&&", *WORDS]
-    said = launch_command("""bash -c 'true && printf "%s\\n" {command}'""", WORDS)
-    assert subprocess.run(said, capture_output=True, text=True, check=True).stdout.splitlines() == WORDS
+    command = launch_command("""bash -c 'true && printf "%s\\n" {command}'""", WORDS)
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines() == WORDS
 
 
 @pytest.mark.parametrize("template", ["ssh one", "", "ssh one 'cd && {command}", "{command}"])
-def test_a_command_without_a_place_for_the_worker_is_refused(store: RunStore, template: str) -> None:
+def test_an_invalid_launch_command_is_refused(store: RunStore, template: str) -> None:
     with pytest.raises(InputError, match="launch command"):
         RemoteLauncher(store, "corpora", [template])
 
 
-def test_the_examples_are_read_as_they_should_be() -> None:
+def test_the_documented_examples_parse_and_pass_the_worker_command() -> None:
     """The examples in TRAINING.md parse, and the worker's command line arrives unchanged."""
     examples = re.findall(r"^(python -m nanollm scale .*--launch-command.*)$", (ROOT / "TRAINING.md").read_text(), re.M)
     assert [shlex.split(example)[7].split()[0] for example in examples] == ["ssh", "srun"]
@@ -59,46 +59,46 @@ def test_the_examples_are_read_as_they_should_be() -> None:
             subprocess.run(["bash", "-n", "-c", words[-1] if words[0] == "ssh" else shlex.join(words)], check=True)
 
 
-@pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["stand-ins", "workers"])
-def test_as_many_runs_at_once_as_commands(
+@pytest.mark.parametrize("real", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["fake-workers", "workers"])
+def test_each_launch_command_trains_one_run_at_a_time(
     make, store: RunStore, corpora, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, real: bool
 ) -> None:
-    """Each launch command waits until both runs have started."""
+    """Two launch commands train three runs; each waits until both have started a run."""
     runs = [make(num_steps=20) for _ in range(3)]
     if not real:
         command = lambda folder, corpora: [sys.executable, "-c", STAND_IN, str(folder)]  # noqa: E731
-        monkeypatch.setattr(elsewhere, "worker_command", command)
+        monkeypatch.setattr(remote_module, "worker_command", command)
         for run in runs:
             (run.folder / run_files.CONTROL / "finish").touch()
-    there = tmp_path / "there"
-    there.mkdir()
-    wait = f"touch {there}/$0; while [ $(ls {there} | wc -l) -lt 2 ]; do sleep 0.05; done"
+    started = tmp_path / "started"
+    started.mkdir()
+    wait = f"touch {started}/$0; while [ $(ls {started} | wc -l) -lt 2 ]; do sleep 0.05; done"
     commands = [f"bash -c '{wait}; exec \"$@\"' {name} {{command}}" for name in ("one", "two")]
     launcher = RemoteLauncher(store, corpora.root, commands)
     launcher.advance()
-    until(lambda: len(list(there.iterdir())) == 2)
+    until(lambda: len(list(started.iterdir())) == 2)
 
-    def over() -> bool:
+    def all_ended() -> bool:
         launcher.advance()
         return not any(run.status().active for run in runs)
 
-    until(over)
+    until(all_ended)
     assert [run.status().state for run in runs] == ["completed"] * 3
-    assert sorted(path.name for path in there.iterdir()) == ["one", "two"]
+    assert sorted(path.name for path in started.iterdir()) == ["one", "two"]
     launcher.close()
 
 
-def test_a_command_that_cannot_get_there_leaves_a_sentence(make, store: RunStore, corpora) -> None:
+def test_a_failed_launch_command_is_reported_in_the_status(make, store: RunStore, corpora) -> None:
     run, launcher = (
         make(),
         RemoteLauncher(store, corpora.root, ["bash -c 'echo no route to one >&2; exit 255' {command}"]),
     )
 
-    def over() -> bool:
+    def ended() -> bool:
         launcher.advance()
         return not run.status().active
 
-    until(over)
+    until(ended)
     assert run.status().state == "failed" and "no route to one" in run.status().reason
     launcher.close()
 
@@ -111,8 +111,8 @@ class TestAnotherMachine:
     def beat(self, run: Run, at: float, machine: str = "another") -> None:
         (run.folder / run_files.HEARTBEAT).write_text(f"{at:20.3f} {4711:10d} {machine}\n")
 
-    def test_its_clock_says_nothing_but_that_its_beats_change(self, run: Run) -> None:
-        for at in (5.0, 1e9, 1.0):  # a machine that was started a moment ago, one years ago
+    def test_remote_heartbeats_count_from_the_moment_they_change(self, run: Run) -> None:
+        for at in (5.0, 1e9, 1.0):  # another machine's monotonic clock may have any value
             self.beat(run, at)
             assert liveness.seconds_since_heartbeat(run.folder) == 0
             time.sleep(0.05)
@@ -120,11 +120,11 @@ class TestAnotherMachine:
         self.beat(run, 2.0)
         assert liveness.seconds_since_heartbeat(run.folder) == 0
 
-    def test_its_process_ids_are_not_ours(self, run: Run) -> None:
+    def test_a_remote_process_id_is_ignored(self, run: Run) -> None:
         self.beat(run, 5.0)
         assert liveness.owner_pid(run.folder) is None
 
-    def test_here_the_clock_is_read(self, run: Run) -> None:
+    def test_local_heartbeats_are_compared_with_the_local_clock(self, run: Run) -> None:
         with liveness.Heartbeat(run.folder):
             assert liveness.seconds_since_heartbeat(run.folder) < 5 and liveness.owner_pid(run.folder)
         (run.folder / run_files.HEARTBEAT).write_text(
@@ -133,6 +133,6 @@ class TestAnotherMachine:
         assert 99 < liveness.seconds_since_heartbeat(run.folder) < 200 and liveness.owner_pid(run.folder) == 4711
 
 
-def test_what_it_starts_is_the_worker(store: RunStore) -> None:
+def test_the_launch_command_ends_with_the_worker_command(store: RunStore) -> None:
     command = worker_command(store.root / "run", store.root)
     assert launch_command("nohup {command}", command)[1:] == command

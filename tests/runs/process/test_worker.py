@@ -1,4 +1,4 @@
-"""The training process: its files, its final states, and bit-identical resuming."""
+"""The worker process: its files, final states, and bit-identical resuming."""
 
 from __future__ import annotations
 
@@ -53,13 +53,13 @@ TINY = {
 
 
 @pytest.fixture(scope="module")
-def tale(text: str) -> str:
+def short_text(text: str) -> str:
     return text[:3000]
 
 
 @pytest.fixture
-def corpus(corpora: CorpusStore, tale: str) -> CorpusInfo:
-    return corpora.add_text(tale, "tale.txt")
+def corpus(corpora: CorpusStore, short_text: str) -> CorpusInfo:
+    return corpora.add_text(short_text, "tale.txt")
 
 
 @pytest.fixture
@@ -68,13 +68,13 @@ def make(store: RunStore, corpus: CorpusInfo) -> Callable[..., Run]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tale: str) -> tuple[list, dict[str, torch.Tensor]]:
+def reference(short_text: str) -> tuple[list, dict[str, torch.Tensor]]:
     """Events and final weights of plain train(), without files, samples or interruptions."""
-    tokenizer = CharTokenizer.from_text(tale)
+    tokenizer = CharTokenizer.from_text(short_text)
     model_config, config = make_configs(TINY, tokenizer.vocab_size)
     set_seed(config.seed)
     model = TransformerLanguageModel.from_config(model_config)
-    data = Dataset.from_ids(tokenizer.encode(tale), config.validation_fraction)
+    data = Dataset.from_ids(tokenizer.encode(short_text), config.validation_fraction)
     history = list(train(TrainState.new(model, config), data, config))
     return records(history), model.state_dict()
 
@@ -86,8 +86,8 @@ def records(history: list[events.Event]) -> list[dict]:
     return [{"type": e.type, **{k: v for k, v in asdict(e).items() if k not in timing}} for e in kept]
 
 
-def assert_undisturbed(run: Run, undisturbed: tuple[list, dict[str, torch.Tensor]]) -> None:
-    history, weights = undisturbed
+def assert_equals_reference(run: Run, reference: tuple[list, dict[str, torch.Tensor]]) -> None:
+    history, weights = reference
     assert run.status().state == "completed"
     assert records(run.events()) == history
     learned, _ = read_tensors(run.folder / "checkpoint_final.safetensors")
@@ -95,7 +95,7 @@ def assert_undisturbed(run: Run, undisturbed: tuple[list, dict[str, torch.Tensor
     assert all(torch.equal(learned[name], weights[name]) for name in weights)
 
 
-def asking(run: Run, request: str, step: int) -> Callable[[], None]:
+def check_that_requests(run: Run, request: str, step: int) -> Callable[[], None]:
     """A replacement for ControlRequests.check that raises a request at exactly one step."""
     count = {"step": -1}
 
@@ -104,12 +104,12 @@ def asking(run: Run, request: str, step: int) -> Callable[[], None]:
         if count["step"] == step:
             (run.folder / run_files.CONTROL / request).touch()
             self._checked = 0.0
-        unchanged(self)
+        original_check(self)
 
     return check  # type: ignore[return-value]
 
 
-unchanged = ControlRequests.check
+original_check = ControlRequests.check
 
 
 def calibration_key(run: Run) -> str:
@@ -118,19 +118,19 @@ def calibration_key(run: Run) -> str:
 
 def interrupt(run: Run, corpora: CorpusStore, request: str, step: int, monkeypatch) -> Status:
     with monkeypatch.context() as patch:
-        patch.setattr(ControlRequests, "check", asking(run, request, step))
+        patch.setattr(ControlRequests, "check", check_that_requests(run, request, step))
         return work(run, corpora.root)
 
 
-class TestWholeWay:
-    def test_a_queue_is_worked_off_without_anybody_watching(
-        self, make, launcher: Launcher, undisturbed, tale: str
+class TestTraining:
+    def test_queued_runs_complete_without_further_launcher_calls(
+        self, make, launcher: Launcher, reference, short_text: str
     ) -> None:
         first, second = make(), make(seed=7)
         launcher.start(first.id)  # the launcher is not called again
         until(lambda: second.status().state == "completed" and not second.alive())
         # Sampling at every snapshot, writing files, being watched: not a bit of the training is changed by it.
-        assert_undisturbed(first, undisturbed)
+        assert_equals_reference(first, reference)
         assert records(second.events()) != records(first.events())
         status = first.status()
         assert replace(status, seconds=None, elapsed=None, peak_bytes=None) == Status(
@@ -145,15 +145,15 @@ class TestWholeWay:
         assert len(first.resume_files()) == 2
         assert (first.folder / run_files.LOG).read_text() == ""
 
-    def test_in_this_process_with_every_event_as_it_comes(self, make, corpora: CorpusStore, undisturbed) -> None:
+    def test_work_passes_every_event_to_the_callback(self, make, corpora: CorpusStore, reference) -> None:
         run, seen = make(), []
         status = work(run, corpora.root, seen.append)
         assert status.state == "completed" and seen == run.events()
-        assert_undisturbed(run, undisturbed)
+        assert_equals_reference(run, reference)
         with pytest.raises(InputError, match="completed"):
             work(run, corpora.root)
 
-    def test_only_one_process_has_a_run_in_hand(self, make, corpora: CorpusStore) -> None:
+    def test_only_one_process_can_train_a_run(self, make, corpora: CorpusStore) -> None:
         run = make()
         with liveness.Heartbeat(run.folder):
             with pytest.raises(InputError, match="another process"):
@@ -167,8 +167,8 @@ class TestWholeWay:
 
 class TestResuming:
     @pytest.mark.parametrize("step", [0, 1, 20, STEPS - 1])
-    def test_pause_and_resume_are_bit_identical(
-        self, make, corpora: CorpusStore, undisturbed, monkeypatch, step: int
+    def test_a_paused_and_resumed_run_is_bit_identical(
+        self, make, corpora: CorpusStore, reference, monkeypatch, step: int
     ) -> None:
         run = make()
         status = interrupt(run, corpora, "pause", step, monkeypatch)
@@ -177,16 +177,16 @@ class TestResuming:
         if step:
             assert run.resume_files()[0].name == f"resume_{step:08d}.safetensors"
         work(run, corpora.root)
-        assert_undisturbed(run, undisturbed)
+        assert_equals_reference(run, reference)
 
-    def test_so_do_many_pauses(self, make, corpora: CorpusStore, undisturbed, monkeypatch) -> None:
+    def test_a_run_paused_many_times_is_bit_identical(self, make, corpora: CorpusStore, reference, monkeypatch) -> None:
         run, draw = make(), random.Random(2)
         while run.status().state != "completed":
             interrupt(run, corpora, "pause", draw.randrange(12), monkeypatch)
-        assert_undisturbed(run, undisturbed)
+        assert_equals_reference(run, reference)
 
     @pytest.mark.parametrize("precision", ["float32", "bf16"])
-    def test_what_auto_became_holds_for_the_whole_run(
+    def test_a_resumed_run_keeps_its_calibrated_settings(
         self, make, corpora: CorpusStore, monkeypatch, precision: str
     ) -> None:
         other = "float32" if precision == "bf16" else "bf16"
@@ -216,7 +216,9 @@ class TestResuming:
             "so the curve may differ in the last digits.",
         )
 
-    def test_a_crash_and_a_torn_line_leave_none_either(self, make, corpora: CorpusStore, undisturbed) -> None:
+    def test_a_run_resumed_after_a_crash_and_a_torn_line_is_bit_identical(
+        self, make, corpora: CorpusStore, reference
+    ) -> None:
         run = make()
 
         def crash(event: events.Event) -> None:
@@ -230,11 +232,11 @@ class TestResuming:
         with open(run.folder / run_files.METRICS, "a") as file:
             file.write('{"type": "step", "step": 27, "lo')
         work(run, corpora.root)
-        assert_undisturbed(run, undisturbed)
+        assert_equals_reference(run, reference)
         assert not list(run.folder.glob(".*.part"))
 
-    def test_a_damaged_file_is_put_aside_for_an_older_one_and_the_page_says_so(
-        self, make, corpora: CorpusStore, undisturbed, monkeypatch
+    def test_a_damaged_resume_file_is_skipped_and_reported(
+        self, make, corpora: CorpusStore, reference, monkeypatch
     ) -> None:
         run = make()
         interrupt(run, corpora, "pause", 25, monkeypatch)
@@ -245,20 +247,22 @@ class TestResuming:
         status = work(run, corpora.root)
         assert status.reason == "resume_00000025.safetensors was damaged, so training resumed from an older state."
         assert events.Resume(21) in run.events()
-        assert_undisturbed(run, undisturbed)
+        assert_equals_reference(run, reference)
 
-    def test_without_any_file_it_begins_again(self, make, corpora: CorpusStore, undisturbed, monkeypatch) -> None:
+    def test_a_run_without_resume_files_starts_from_the_beginning(
+        self, make, corpora: CorpusStore, reference, monkeypatch
+    ) -> None:
         run = make()
         interrupt(run, corpora, "pause", 25, monkeypatch)
         for path in run.resume_files():
             path.unlink()
         work(run, corpora.root)
-        assert_undisturbed(run, undisturbed)
+        assert_equals_reference(run, reference)
 
 
-class TestEnds:
+class TestFinalStates:
     def test_a_stopped_run_keeps_its_results_and_can_be_resumed(
-        self, make, corpora: CorpusStore, undisturbed, monkeypatch
+        self, make, corpora: CorpusStore, reference, monkeypatch
     ) -> None:
         run = make()
         status = interrupt(run, corpora, "stop", 25, monkeypatch)
@@ -271,9 +275,9 @@ class TestEnds:
         work(run, corpora.root)
         assert run.status().state == "completed"
         planned = [r for r in records(run.events()) if r["step"] != 25]
-        assert planned == undisturbed[0]
+        assert planned == reference[0]
 
-    def test_killed_or_asked_to_end_it_goes_on_where_it_was(self, make, launcher: Launcher) -> None:
+    def test_a_killed_run_resumes_from_its_checkpoint_and_sigterm_pauses_it(self, make, launcher: Launcher) -> None:
         run = make(num_steps=100_000, checkpoint_interval=20)
         launcher.start(run.id)
         until(lambda: run.status().step >= 60)
@@ -311,14 +315,16 @@ worker.main()
         assert child.wait(timeout=120) == 0
         assert run.status().state == "paused" and "ended before it could save" in run.status().reason
 
-    def test_a_rate_far_too_high_ends_as_diverged(self, make, corpora: CorpusStore) -> None:
+    def test_a_far_too_high_learning_rate_ends_as_diverged(self, make, corpora: CorpusStore) -> None:
         run = make(learning_rate=1e6, warmup_steps=0, grad_clip=0.0)
         status = work(run, corpora.root)
         assert status.state == "diverged" and "learning_rate" in status.reason and status.step < STEPS
         for snapshot in run.snapshots():
             load_model(snapshot.path)
 
-    def test_a_full_disk_pauses_and_costs_nothing(self, make, corpora: CorpusStore, undisturbed, monkeypatch) -> None:
+    def test_a_full_disk_pauses_the_run_and_no_result_is_lost(
+        self, make, corpora: CorpusStore, reference, monkeypatch
+    ) -> None:
         run = make()
         keep = training.write_checkpoint
 
@@ -339,7 +345,7 @@ worker.main()
             "from step 7."
         )
         work(run, corpora.root)
-        assert_undisturbed(run, undisturbed)
+        assert_equals_reference(run, reference)
 
     @pytest.mark.parametrize(
         ("error", "sentence"),
@@ -349,7 +355,7 @@ worker.main()
             (ZeroDivisionError("secret"), "An internal error occurred (details in worker.log): resume "),
         ],
     )
-    def test_what_goes_wrong_inside_is_told_in_a_sentence(
+    def test_an_error_during_training_gives_a_message_without_details(
         self, make, corpora: CorpusStore, error: Exception, sentence: str, capfd
     ) -> None:
         run = make()
@@ -362,7 +368,7 @@ worker.main()
         assert "Traceback" in capfd.readouterr().err  # for worker.log
         assert not run.alive()
 
-    def test_a_text_that_is_gone_or_too_short_is_named(self, make, store, corpora: CorpusStore, corpus) -> None:
+    def test_a_missing_or_too_short_text_is_reported(self, make, store, corpora: CorpusStore, corpus) -> None:
         with pytest.raises(InputError, match="2,700 characters"):
             store.create(settings={**TINY, "context_length": 4000}, corpus=corpus)
         assert store.list() == []
@@ -371,23 +377,23 @@ worker.main()
         status = work(run, corpora.root)
         assert (status.state, status.reason[:28]) == ("failed", "This text is no longer here:")
 
-    def test_a_sample_that_fails_ends_nothing(self, make, corpora: CorpusStore, undisturbed, monkeypatch) -> None:
+    def test_a_failing_sample_does_not_end_the_run(self, make, corpora: CorpusStore, reference, monkeypatch) -> None:
         def fail(*_, **__) -> str:
-            raise ValueError("no words")
+            raise ValueError("sampling failed")
 
         monkeypatch.setattr(training, "generate_text", fail)
         run = make()
         work(run, corpora.root)
         assert run.samples() == []
-        assert_undisturbed(run, undisturbed)
+        assert_equals_reference(run, reference)
 
 
-def test_the_lock_is_taken_before_anything_slow_is_imported() -> None:
+def test_the_worker_module_imports_neither_torch_nor_numpy() -> None:
     code = "import sys, nanollm.runs.process.worker; sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
-def test_what_counting_achieves_is_known_from_the_first_step_on(make, store, corpora: CorpusStore, corpus) -> None:
+def test_baselines_are_known_from_the_first_step(make, store, corpora: CorpusStore, corpus) -> None:
     run, known = make(validation_fraction=0.2, num_steps=3), []
     assert run.baselines is None
     work(run, corpora.root, lambda event: known.append(run.baselines))
