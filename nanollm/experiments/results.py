@@ -32,7 +32,7 @@ SAMPLE = {"prompt": "", "temperature": 0.8, "top_k": 40, "seed": 42}
 AXES = {
     "steps": ("steps", False),
     "characters": ("characters seen", True),
-    "seconds": ("seconds of training", True),
+    "seconds": ("elapsed seconds", True),
     "flops": ("floating-point operations (estimated)", True),
 }
 
@@ -114,7 +114,7 @@ def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, LossCurve]:
     against = {
         "steps": list(curve.eval_steps),
         "characters": [step * a_step for step in curve.eval_steps],
-        "seconds": [seconds - _calibration_seconds(run) for seconds in curve.eval_seconds],
+        "seconds": [elapsed - curve.eval_elapsed[0] for elapsed in curve.eval_elapsed],  # without start and calibration
         "flops": [training_flops(run, step) for step in curve.eval_steps],
     }
     return {axis: LossCurve(x, curve.val_loss, curve.train_loss, name, colour) for axis, x in against.items()}
@@ -203,7 +203,7 @@ def to_csv(found: Sequence[Result]) -> str:
 
 
 def _calibration_seconds(run: Run) -> float:
-    """Seconds of calibration before the first step (trying precisions and thread counts)."""
+    """Seconds of calibration that a run of version 0.1 counted as training; later versions do not."""
     curve = run.curve()
     return curve.eval_seconds[0] if curve.eval_steps[:1] == [0] else 0.0
 

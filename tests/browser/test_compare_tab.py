@@ -253,7 +253,7 @@ def test_curves_and_table_of_the_chosen_runs(tab: Tab) -> None:
     lines = f"() => {chart}?.data?.filter((trace) => trace.line.width === 2).length"
     tab.wait_for_function(f"({lines})() === 3")
     tab.locator("#compare-axis").get_by_text("seconds").click()
-    expect(tab.locator("#compare-curves")).to_contain_text("seconds of training")
+    expect(tab.locator("#compare-curves")).to_contain_text("elapsed seconds")
     tab.locator("#compare-runs input").first.uncheck()
     tab.wait_for_function(f"({lines})() === 2")
     turn_to(tab, "table")
