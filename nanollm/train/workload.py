@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from nanollm.config import ModelConfig, TrainConfig
+from nanollm.limits import START_SECONDS
 
 SNAPSHOTS = 20
 MAX_EVAL_CHARACTERS = 2**17  # per split and evaluation: the validation split of a 1 MB text is read completely
@@ -15,7 +16,6 @@ MIN_EVAL_CHARACTERS, MIN_EVAL_WINDOWS = 1024, 8  # per split and evaluation, eve
 # Cost of a character in an evaluation relative to training: evaluation is one of three forward-pass equivalents, but
 # always in float32. 0.33 if training is in float32 too; 0.52 (nano) to 0.73 (sprint) of a step in bf16.
 EVAL_COST = 0.5
-START_SECONDS = 3.0  # imports, reading the text, and calibration of a small model
 SNAPSHOT_SECONDS = 0.03  # writing a snapshot, its sample and its record
 
 
