@@ -108,7 +108,7 @@ def test_compare_streams_all_models_concurrently(client: Client, page: Page, run
     for earlier, later in pairwise(job.outputs()):
         texts = zip(earlier["models"], later["models"], strict=True)
         assert all(new["text"].startswith(old["text"]) for old, new in texts)
-    assert all(len(model["text"]) > len("the ") for model in job.outputs()[0]["models"])  # nobody waits for another
+    assert all(len(model["text"]) > len("the ") for model in job.outputs()[0]["models"])  # all models start at once
 
 
 def test_attention_matches_the_core(client: Client, page: Page, run: str) -> None:

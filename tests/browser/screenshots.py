@@ -1,8 +1,8 @@
-"""Pictures of the page at work: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
+"""Screenshots of the page: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
 
-With the models that come along: docs/page.png for the README. Given a folder, in it every tab, first as it is found and
-then in every state (states.py), at 1280 and 390 pixels, light and dark; with names, only pictures that begin with one
-of them.
+Without arguments, writes docs/page.png for the README. With a folder, writes every tab with the pretrained models and
+every state of states.py into it, at 1280 and 390 pixels, light and dark; with names, only screenshots whose names start
+with one of them.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from tests.conftest import ROOT
 from tests.serving import serve
 
 TABS = ("corpus", "train", "sample", "attention", "compare")
-LOOKS: list[tuple[int, Scheme]] = [(width, theme) for width in (1280, 390) for theme in ("light", "dark")]
+VARIANTS: list[tuple[int, Scheme]] = [(width, theme) for width in (1280, 390) for theme in ("light", "dark")]
 
 
 def main() -> None:
-    folder, wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else None, tuple(sys.argv[2:]) or ("",)
+    folder, prefixes = Path(sys.argv[1]) if len(sys.argv) > 1 else None, tuple(sys.argv[2:]) or ("",)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         if folder is None:
@@ -35,9 +35,9 @@ def main() -> None:
                 _shoot(browser, page.address, "sample", 1280, "light", ROOT / "docs" / "page.png")
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            _tabs(browser, folder, [tab for tab in TABS if tab.startswith(wanted)])
+            _tabs(browser, folder, [tab for tab in TABS if tab.startswith(prefixes)])
             for scenes in (SCENES, BEGINNINGS):
-                _scenes(browser, folder, {name: scene for name, scene in scenes.items() if name.startswith(wanted)})
+                _scenes(browser, folder, {name: scene for name, scene in scenes.items() if name.startswith(prefixes)})
         browser.close()
 
 
@@ -49,7 +49,7 @@ def _home(shipped: bool) -> tempfile.TemporaryDirectory[str]:
 
 
 def _tabs(browser: Browser, folder: Path, tabs: list[str]) -> None:
-    """Every tab as a first visitor finds it."""
+    """Every tab as on the first visit."""
     if not tabs:
         return
     with _home(shipped=True) as home:
@@ -59,7 +59,7 @@ def _tabs(browser: Browser, folder: Path, tabs: list[str]) -> None:
 
 
 def _scenes(browser: Browser, folder: Path, scenes: dict) -> None:
-    """Each scene over runs in every state, or, where none of them asks for a run, over a home without any."""
+    """Each scene with runs in every state, or, for BEGINNINGS, with a home folder without runs."""
     if not scenes:
         return
     with _home(shipped=scenes.keys().isdisjoint(BEGINNINGS)) as home:
@@ -72,7 +72,7 @@ def _scenes(browser: Browser, folder: Path, scenes: dict) -> None:
 
 def _all(browser: Browser, address: str, folder: Path, scenes: dict, runs: dict[str, str]) -> None:
     for name, (tab, state, act) in scenes.items():
-        for width, theme in LOOKS:
+        for width, theme in VARIANTS:
             path = folder / f"{name}-{width}-{theme}.png"
             _shoot(browser, address, tab, width, theme, path, runs.get(state, state), act)
 

@@ -69,7 +69,7 @@ def test_a_trained_run_is_listed(home: Path) -> None:
     assert run.id in [row["id"] for row in rows]
     assert run.id in nanollm(home, "runs", "list").stdout
     shown = nanollm(home, "runs", "show", run.id).stdout.splitlines()
-    assert len({line.index(line.split(maxsplit=1)[1]) for line in shown}) == 1  # as a table, nothing in it unknown
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in shown}) == 1  # aligned columns
     assert any(line.endswith("cats") for line in shown) and not any(line.endswith("None") for line in shown)
 
 
@@ -142,7 +142,7 @@ def test_attention_prints_a_table_and_writes_a_page(home: Path) -> None:
     done = nanollm(home, "attention", "the cat", "--html", "out.html", "--layer", "2", "--head", "3")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 8
     page = (home / "out.html").read_text(encoding="utf-8")
-    assert "<html" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)  # nothing is fetched
+    assert "<html" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)  # loads no other files
     weights = json.loads(nanollm(home, "attention", "the cat", "--json").stdout)["weights"]
     assert len(weights) == 2 and len(weights[0]) == 4 and len(weights[0][0]) == 7
 

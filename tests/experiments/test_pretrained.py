@@ -212,7 +212,7 @@ class TestReadOnly:
         settings = {"num_steps": 2}
         run = built.store.fork(parent, corpora=built.corpora, settings=settings, queued=False)
         assert work(run, built.corpora.root).state == "completed" and not run.read_only
-        # It begins exactly where the stored weights stand.
+        # It starts from the stored weights.
         assert run.snapshot(0).val_loss == pytest.approx(parent.snapshot().val_loss, abs=1e-6)
         built.store.delete(run.id)
 
@@ -232,7 +232,7 @@ class TestBuilding:
             "--corpora",
             str(built.corpora.root),
         ]
-        for _ in range(2):  # the second time in the place of the first
+        for _ in range(2):  # the second call replaces the first result
             assert command.main(arguments) == 0
         lines = capsys.readouterr().out.splitlines()
         assert len(lines) == 2 and lines[0].startswith("small: ") and f"torch {torch.__version__}" in lines[0]
@@ -283,7 +283,7 @@ def test_thinning_keeps_the_first_and_best_and_spreads_the_rest(total: int, coun
     kept = thin(range(total), count, best)
     assert len(kept) == min(total, count) and kept == sorted(set(kept))
     assert {0, best} <= set(kept)
-    if total > count:  # no gap is much wider than an even share of what is left
+    if total > count:  # no gap is much wider than with even spacing
         assert max(b - a for a, b in pairwise(kept)) <= 2 * (total - 1) / (count - 2) + 1
 
 

@@ -99,7 +99,7 @@ class TestPrepare:
         ]  # fmt: skip
         assert store.queue() == [run.id for run in runs]
         assert len({run.title for run in runs}) == 4 and runs[0].title == "nano · tale.txt · seed 1"
-        assert {run.id for run in store.list()} == {run.id for run in runs}  # its own folder is none
+        assert {run.id for run in store.list()} == {run.id for run in runs}  # the experiment folder is not a run
 
     def test_the_same_plan_continues_an_unfinished_experiment(self, store: RunStore) -> None:
         first = prepare(store, TEXT, Plan())
@@ -216,7 +216,9 @@ class TestResults:
         moment = experiment_status(experiment)
         share = training_flops(medium, 10_000) / sum(training_flops(r, r.train_config.num_steps) for r in moment.runs)
         assert moment.done == pytest.approx(1 - share) and moment.active
-        pace = max(3 * run.model_config.flops_per_character * 6400 for run in moment.runs)  # as run_folders.step() says
+        pace = max(
+            3 * run.model_config.flops_per_character * 6400 for run in moment.runs
+        )  # 6,400 characters per second, see run_folders.step()
         assert moment.seconds_left == pytest.approx(training_flops(medium, 10_000) / pace)
 
 
@@ -305,7 +307,7 @@ class TestTraining:
         command += ["--num-steps-scale", "0.5", "--seeds", "1", "2"]  # long enough to be interrupted in the first
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
         options = {"cwd": home, "env": environment, "stdout": subprocess.PIPE, "text": True}
-        # What a script starts in the background, tests included, ignores Ctrl-C, and hands that on.
+        # Processes started in the background ignore SIGINT, and their children inherit that.
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
         store = RunStore(home / "checkpoints")
         process = subprocess.Popen(command, **options)

@@ -45,4 +45,4 @@ def test_markup_is_inert_in_all_tabs(browser: Browser, page: Page, tmp_path: Pat
             expect(tab.locator("#sample-text")).to_contain_text("window.hit=3")
         assert tab.evaluate(EXECUTED_MARKUP) == [0, 0], name
     visit.close()
-    assert dialogs == visit.complaints == []
+    assert dialogs == visit.errors == []

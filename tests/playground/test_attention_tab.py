@@ -187,7 +187,7 @@ def test_without_ablation_there_is_one_text_and_no_effect(ctx: Context, parts: d
 
 def test_saved_means_are_used_and_missing_means_are_explained(ctx: Context, tmp_path: Path) -> None:
     store, tokenizer = RunStore(tmp_path), CharTokenizer.from_text(TEXT)
-    run = store.create(settings={}, corpus=run_folders.TALE, preset="nano", queued=False)  # a text that is not here
+    run = store.create(settings={}, corpus=run_folders.TALE, preset="nano", queued=False)  # a text that is not stored
     model = random_model(ModelConfig(tokenizer.vocab_size, 16, 1, 16, num_heads=2, context_length=32))
     save_checkpoint(run.folder / snapshot_name(0), model, step=0, tokenizer=tokenizer)
     run_folders.write(run, run_folders.step(0))
@@ -218,7 +218,7 @@ def test_logit_shares_add_up_and_a_click_selects_the_character(ctx: Context, par
     at_another = logit_lens.show(ctx, its, seen, None, 4, picked)[its.table]
     assert (
         at_another["picked"] == at_another["rows"][-1]["characters"][0]["character"]
-    )  # it was picked at another place
+    )  # it was selected at another position
     for invalid in ({"at": [3, seen.typed], "character": "Ж"}, "r", {"at": [3, seen.typed]}, {"at": 3}, [], 7):
         assert (
             logit_lens.show(ctx, its, seen, None, 3, json.dumps(invalid))[its.table]["picked"]
@@ -251,7 +251,7 @@ def test_head_type_history_and_the_induction_summary(ctx: Context) -> None:
     found = [ctx.inspections.head_scores(view(ctx, step=step))[0] for step in STEPS]
     figure = head_types._history_figure(run, list(STEPS), found)
     assert set(figure["heads"]) == {"L1·H1", "L1·H2", "L2·H1", "L2·H2"}
-    assert figure["heads"]["L2·H1"][0]["x"] == [1, 4, 9]  # step 0 stands where 1 would
+    assert figure["heads"]["L2·H1"][0]["x"] == [1, 4, 9]  # step 0 is drawn at 1 on the logarithmic axis
     assert head_types._induction_heads(list(STEPS), found).startswith("No induction head")
 
 
@@ -296,7 +296,7 @@ def test_a_ranking_is_cached_per_snapshot(ctx: Context) -> None:
     ids, where = ctx.inspections.judged_by(seen)
     effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inspections.means(seen)[0]))
     ctx.inspections.keep_ranking(seen, effects, where)
-    found, button = ranking.update(ctx, view(ctx, "the rat ran"), None)  # it was judged by text held out
+    found, button = ranking.update(ctx, view(ctx, "the rat ran"), None)  # it was measured on held-out text
     most = max(effects, key=lambda effect: effect.increase)
     assert len(found["of"]) == 4 and most.part.label in found["text"] and not button.interactive
     assert found["stamp"] == ctx.inspections.frame(seen)["stamp"] != ctx.inspections.frame(view(ctx, step=0))["stamp"]
@@ -307,11 +307,11 @@ def test_a_running_ranking_is_cancelled_when_another_snapshot_is_selected(ctx: C
     session, seen = "a visitor", view(ctx, step=4)
     bars = ranking.bars(ctx, seen, session)
     assert [len(next(bars)["of"]) for _ in range(2)] == [0, 1]
-    assert ranking.update(ctx, view(ctx, "the rat ran", step=4), session)[0] is None  # it goes on
+    assert ranking.update(ctx, view(ctx, "the rat ran", step=4), session)[0] is None  # it continues
     assert len(next(bars)["of"]) == 2
     assert ranking.update(ctx, view(ctx, step=0), session)[0]["text"] == sentences.NOT_RANKED
     assert list(bars) == []
-    assert ranking.update(ctx, seen, session)[0]["text"] == sentences.NOT_RANKED  # half a ranking is none
+    assert ranking.update(ctx, seen, session)[0]["text"] == sentences.NOT_RANKED  # a partial ranking is discarded
     assert len(list(ranking.bars(ctx, seen, session))[-1]["of"]) == 4
     assert "Largest effect" in ranking.update(ctx, seen, session)[0]["text"]
 
@@ -335,7 +335,9 @@ def test_results_measured_on_the_typed_text_are_not_reused_for_another_text(text
     summary = ranking.update(textless, one, None)[0]["text"]
     assert "only the text above" in summary and "all effects are within the noise" in summary
     assert ranking.update(textless, other, None)[0]["text"] == sentences.NOT_RANKED
-    assert inspections.meter(one)[0].truncated[-1] != inspections.meter(other)[0].truncated[-1]  # of the same length
+    assert (
+        inspections.meter(one)[0].truncated[-1] != inspections.meter(other)[0].truncated[-1]
+    )  # although both texts have the same length
     assert inspections.known_scores(one) is None
     inspections.head_scores(one)
     assert inspections.known_scores(one) is not None and inspections.known_scores(other) is None

@@ -41,7 +41,7 @@ def test_errors_become_safe_messages(caplog):
     with pytest.raises(gr.Error) as raised:
         next(parts)
     assert raised.value.message == INTERNAL_ERROR
-    assert "/secret/path" in caplog.text  # for the server's log only
+    assert "/secret/path" in caplog.text  # only in the server's log
     assert error_message(InputError("Plain.")) == "Plain."
 
 

@@ -79,7 +79,12 @@ def test_without_a_run_the_baselines_of_the_text_are_shown(ctx: Context) -> None
         and view.progress["run"] == ""
     )
     assert update(ctx, None, view.progress["stamp"]) is None
-    for num_steps, right in ((200, 200), (3000.0, 3000), (None, 200), ("many", 200)):  # as far as the form asks for
+    for num_steps, right in (
+        (200, 200),
+        (3000.0, 3000),
+        (None, 200),
+        ("many", 200),
+    ):  # up to the number of steps in the form
         view = update(ctx, None, options=ChartOptions.of("steps", "linear", [], False, num_steps))
         assert [trace["x"] for trace in view.chart["data"]] == [[0, right]] * 4
 
@@ -204,7 +209,7 @@ def test_a_run_with_a_million_recorded_steps_opens_within_a_second(ctx: Context,
     view = update(ctx, run.id)
     assert max(view.chart["data"][0]["x"]) == 1_000_000
     validation = next(trace for trace in view.chart["data"] if trace["name"] == "validation")
-    assert len(run.curve().eval_steps) == 200 and len(validation["x"]) <= VAL_POINTS  # no measurement is passed over
+    assert len(run.curve().eval_steps) == 200 and len(validation["x"]) <= VAL_POINTS  # no evaluation is missing
 
 
 @pytest.fixture(scope="module")

@@ -108,7 +108,7 @@ def test_a_streamed_text_equals_the_text_of_the_core(loaded: LoadedModel) -> Non
     dials = {name: REQUEST[name] for name in ("max_length", "temperature", "top_k", "seed")}
     assert "".join(piece["text"] for piece in pieces) == generate_text(loaded.model, loaded.tokenizer, "the ", **dials)
     assert head["finished"] and head["prompt"] == 4
-    for earlier, later in pairwise(values):  # nothing that was sent is sent again
+    for earlier, later in pairwise(values):  # sent chunks are not sent again
         assert later[1 : len(earlier)] == earlier[1:]
 
 

@@ -174,7 +174,7 @@ class TestTraining:
         assert (begun.step, begun.train_loss, begun.val_loss) == (0, ended.train_loss, ended.val_loss)
         assert run.snapshot().step == 12
         rates = [event.learning_rate for event in run.events() if isinstance(event, events.Step)]
-        assert rates[0] < max(rates) == home.parent.train_config.learning_rate > rates[-1]  # up and down again
+        assert rates[0] < max(rates) == home.parent.train_config.learning_rate > rates[-1]  # warm-up, then decay
 
     def test_a_fork_can_start_from_an_earlier_snapshot_of_a_paused_run(self, home: Home, monkeypatch) -> None:
         paused = home.store.create(settings={**TINY, "seed": 3}, corpus=home.tale)
@@ -202,7 +202,7 @@ class TestTraining:
         assert run.corpus["name"] == "other.txt" and run.corpus["vocab_size"] < run.model_config.vocab_size
         assert home.train(run).state == "completed"
         assert load_model(run.snapshot().path).tokenizer.characters == characters
-        # And a fork of that one may go back to the first text, whose characters it still knows.
+        # A fork of that fork can return to the first text, because the vocabulary was kept.
         back = home.fork(parent=run, corpus=home.tale, num_steps=3)
         assert home.train(back).state == "completed"
 

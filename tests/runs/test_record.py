@@ -148,7 +148,7 @@ class TestStatus:
             write(run, first, evaluated(150, 2.0), evaluated(200, 2.0), second)
             left = remaining_evaluations(200, run.train_config)
             assert run.status().eta_seconds == pytest.approx(8.0 + 0.5 * left) and left >= 16
-            # Taken up again, it counts its seconds from another beginning.
+            # After a resume, elapsed seconds count from a new start.
             write(run, events.Resume(200), evaluated(250, 2.0), replace(step(300, seconds=3.0), elapsed=1.0))
             assert run.status().eta_seconds == pytest.approx(7.0 + remaining_evaluations(300, run.train_config) / 3)
         assert run.status().state == "lost"

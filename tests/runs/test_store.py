@@ -252,7 +252,7 @@ class TestOwners:
         a1, a2, a3, b1, n1, b2, n2 = (run.id for run in runs)
         assert store.queue() == [a1, b1, n1, n2, a2, b2, a3]
         write_status(runs[0].folder, "running", step=0)
-        assert store.queue() == [b1, n1, n2, a2, b2, a3]  # what is in training counts as hers
+        assert store.queue() == [b1, n1, n2, a2, b2, a3]  # a run in training counts towards its owner's turn
 
     def test_a_run_enqueued_first_is_next(self, store: RunStore) -> None:
         waiting, back = make_owned(store, "a" * 64), make_owned(store, "b" * 64)

@@ -18,7 +18,7 @@ from tests.run_folders import make
 from tests.speed import until
 
 TIMEOUT = 120.0  # seconds
-# In place of the real measuring, which takes seconds: what it prints, and how it ends.
+# Replaces the real measurement, which takes seconds.
 PRINTS_TIMES = "print('{\"sprint\": 0.25}', flush=True); print('{\"nano\": 0.5}', flush=True)"
 SLOW = f"{PRINTS_TIMES}; import time; time.sleep(600)"
 
@@ -43,7 +43,7 @@ def test_repeated_calls_return_the_times_as_they_are_measured(step_times: StepTi
     assert step_times.pending(65) == ""
     process = step_times._process
     step_times.get(65)
-    assert step_times._process is process  # all times are known: nothing is measured again
+    assert step_times._process is process  # all times are known, so nothing is measured again
 
 
 def test_nothing_is_measured_while_a_run_trains(step_times: StepTimeJobs, store: RunStore, monkeypatch) -> None:
@@ -53,7 +53,7 @@ def test_nothing_is_measured_while_a_run_trains(step_times: StepTimeJobs, store:
         assert step_times.get(65) == {} and step_times._process is None and step_times.pending(65) == "training"
     step_times.get(65)
     until(lambda: step_times.get(65) != {})
-    with Heartbeat(run.folder):  # started from anywhere: the next who asks sees it
+    with Heartbeat(run.folder):  # started by another process: the next call notices it
         step_times.get(65)
         until(lambda: step_times._process.poll() is not None)
     assert not step_times._known[65].finished

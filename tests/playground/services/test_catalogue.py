@@ -61,7 +61,7 @@ def test_rows_are_cached(store, corpora, monkeypatch):
 def test_a_row_names_the_missing_builtin_text(store, corpora, monkeypatch):
     text = "the plays"
     run = run_folders.make(store)
-    assert Catalogue(store, corpora).rows()[0]["lacks"] is None  # whoever's text that is, nobody can fetch it
+    assert Catalogue(store, corpora).rows()[0]["lacks"] is None  # not a built-in text, so it cannot be downloaded
     monkeypatch.setattr("nanollm.data.builtin.SHAKESPEARE_SHA256", run.corpus["sha256"])
     catalogue = Catalogue(store, corpora)
     assert catalogue.rows()[0]["lacks"] == "tiny-shakespeare"
@@ -80,7 +80,7 @@ def test_only_changed_rows_are_sent(store, corpora):
     assert [row["id"] for row in sent["changed"]] == [runs[3].id]
     assert len(json.dumps(sent)) < 1000 < len(json.dumps(rows))
     store.delete(runs[7].id)
-    assert len(changed_rows(rows, catalogue.rows(fresh=True))) == 29  # one went: all are sent
+    assert len(changed_rows(rows, catalogue.rows(fresh=True))) == 29  # after a deletion all rows are sent
 
 
 def test_queued_runs_have_their_place(store, corpora):
