@@ -5,7 +5,6 @@ NO_SNAPSHOT = "The model's attention heads appear here as soon as there is a sna
 EXAMPLE_TEXT = "The old clock said that the old cl"  # a repetition, and layers that disagree
 
 TEXT_LABEL = "Text"
-DROP_UNKNOWN = "Remove them"
 VIEW_TITLES = {"looks": "Attention", "matters": "Ablation", "names": "Head type", "layers": "Logit lens"}
 PYTHON_TITLE = "The same in Python"
 

@@ -9,11 +9,12 @@ import gradio as gr
 
 from nanollm.errors import InputError
 from playground.attention.components.attention_grid import attention_grid
-from playground.attention.sentences import DROP_UNKNOWN, EXAMPLE_TEXT, NO_MODEL, NO_SNAPSHOT, TEXT_LABEL, VIEW_TITLES
+from playground.attention.sentences import EXAMPLE_TEXT, NO_MODEL, NO_SNAPSHOT, TEXT_LABEL, VIEW_TITLES
 from playground.attention.view_frame import SharedInputs
 from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
 from playground.components.factory import browser_call
 from playground.components.no_model import empty
+from playground.components.sentences import DROP_UNKNOWN
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors

@@ -33,7 +33,7 @@ SECOND_MODEL = (
 )
 SAME_SHARE = "The time bar above moves all models to the same share of their training."
 ADD_MODEL = "Add a model"
-REMOVE_MODEL = "Remove the last"
+REMOVE_MODEL = "Remove the last model"
 
 # Curves and table
 RUNS = "Runs"

@@ -30,6 +30,9 @@ export function mount({ element }) {
   element.querySelector("#runs-toggle").addEventListener("click", () => {
     sheet(!document.body.classList.contains("runs-open"));
   });
+  document.addEventListener("pointerdown", ({ target }) => {
+    if (target instanceof Element && !target.closest("#sidebar, #runs-toggle")) sheet(false);
+  });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") sheet(false);
   });

@@ -9,9 +9,9 @@ from playground.shell import sentences
 
 TEMPLATE = f"""
 <div class="bar">
+  <h1>{sentences.TITLE}</h1>
   <button type="button" id="runs-toggle" class="ghost" aria-expanded="false" aria-controls="sidebar">{sentences.RUNS}
   </button>
-  <h1>{sentences.TITLE}</h1>
   <button type="button" id="copy-link" class="ghost">{sentences.COPY_LINK}</button>
   <button type="button" id="theme-toggle" class="ghost" aria-label="{sentences.THEME}" title="{sentences.THEME}">◐
   </button>

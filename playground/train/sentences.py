@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Form
 TEXT = "Text"
-SIZE = "Size"
+PRESET = "Preset"
 START = "Start training"
 STARTING = "Starting…"
 ALL_SETTINGS = "All settings"
@@ -18,13 +18,13 @@ GROUP_OPTIMIZATION = "Optimization"
 GROUP_LOGGING = "Logging and snapshots"
 GROUP_HARDWARE = "Hardware"
 SPRINT = "Real words in seconds"
-NANO = "The smallest: what two thin layers can do"
+NANO = "The smallest model: two thin layers"
 SMALL = "Lines that read like sentences"
 MEDIUM = "The best samples; needs a long text"
 CARD_PARAMETERS = "{count:,} parameters"
 CARD_MEMORY = "{size} of memory"
 CARD_TIME = "about {time} here"
-TIME_MEASURING = "measuring its time"
+TIME_MEASURING = "measuring the time…"
 TIME_AFTER_TRAINING = "time measured after the current training"
 TOTAL = "{parameters:,} parameters, {steps:,} steps"
 CHANGED = "{total}. Changed: {settings}."
@@ -103,9 +103,9 @@ PLACE_IN_LINE = "{place} in line"
 QUEUED = "{place}. You can close this page."
 QUEUED_WAIT = "{place}, about {time}. You can close this page."
 CONTINUE_OR_FORK = (
-    "Continue makes a new run that starts from the end of this one, Fork one from the snapshot selected above."
+    "Continue makes a new run from the end of this one. Fork makes one from the snapshot selected on the time bar."
 )
-FORK_ONLY = "Fork makes a new run that starts from the snapshot selected above."
+FORK_ONLY = "Fork makes a new run from the snapshot selected on the time bar."
 
 # Export and import
 EXPORT_IMPORT = "Export / import"

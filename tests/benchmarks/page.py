@@ -66,7 +66,7 @@ def opened(browser: Browser, page: Page, run: Run) -> Tab:
     tab.set_default_timeout(PATIENCE)
     tab.goto(f"{page.address}?tab=sample&run={run.id}&prompt=The")
     tab.wait_for_function("document.querySelectorAll('#sample-text .letters span').length === 403")
-    tab.get_by_role("button", name="Seed, length").locator("visible=true").click()
+    tab.get_by_role("button", name="Seed and length").locator("visible=true").click()
     return tab
 
 

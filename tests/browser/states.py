@@ -112,7 +112,7 @@ def overlay_other_runs(tab: Tab) -> None:
 
 
 def open_the_run_menu(tab: Tab) -> None:
-    if tab.viewport_size["width"] < 768:
+    if tab.locator("#runs-toggle").is_visible():
         tab.locator("#runs-toggle").click()
     tab.locator("#run-list .more").nth(2).click()
 
@@ -131,7 +131,7 @@ def choose_a_character(tab: Tab) -> None:
 
 
 def open_the_sample_folds(tab: Tab) -> None:
-    for fold in ("Seed, length", "Is it copying?", "Score my text", "The same in Python"):
+    for fold in ("Seed and length", "Is it copying?", "Score my text", "The same in Python"):
         tab.get_by_role("button", name=fold).locator("visible=true").click()
     tab.locator("#score-text textarea").fill(LETTERS)
     tab.locator("#score-button").click()
@@ -188,8 +188,12 @@ def open_compare_view(view: str) -> Callable[[Tab], None]:
     return act
 
 
-# screenshot name: (tab, state or id of the run or "" for none, action before the screenshot)
-SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
+Scene = tuple[
+    str, str, Callable[[Tab], None] | None
+]  # tab, state or id of the run or "" for none, action before the screenshot
+
+# By screenshot name.
+SCENES: dict[str, Scene] = {
     **{
         f"train-{state}": ("train", state, None)
         for state in (*ENDED, "long", "stalled", "running", "preparing", "queued")
@@ -216,7 +220,7 @@ SCENES: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
     },
 }
 # The same for a home folder without runs.
-BEGINNINGS: dict[str, tuple[str, str, Callable[[Tab], None] | None]] = {
+BEGINNINGS: dict[str, Scene] = {
     "none-corpus": ("corpus", "", None),
     "none-train": ("train", "", None),
     **{f"none-{tab}": (tab, "", None) for tab in ("sample", "attention", "compare")},

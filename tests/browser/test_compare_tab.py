@@ -112,7 +112,7 @@ def shown(tab: Tab, column: int) -> str:
 
 def enter_request(tab: Tab, prompt: str, length: int) -> None:
     if length != 300:
-        tab.get_by_role("button", name="Seed, length").locator("visible=true").click()
+        tab.get_by_role("button", name="Seed and length").locator("visible=true").click()
         number = tab.locator("#compare-length input[type=number]")
         number.fill(str(length))
         number.press("Tab")

@@ -52,7 +52,7 @@ def test_visitors_are_isolated_and_a_link_permits_viewing(open_visit: OpenVisit,
     expect(bert.tab.get_by_text("This run no longer exists").first).to_be_visible()
     bert.goto(link)
     shared = bert.tab.locator(f'#run-list li[data-run="{run}"]')
-    expect(shared).to_contain_text("viewed by its link")
+    expect(shared).to_contain_text("shared by link")
     expect(shared.locator("button.more")).to_have_count(0)
     bert.open_tab("Train")
     expect(bert.tab.locator("#train-state")).to_contain_text("Finished")

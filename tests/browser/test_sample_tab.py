@@ -305,7 +305,7 @@ def test_dragging_the_slider_away_and_back_restores_the_chosen_text(tab: Tab, ru
 
 
 def test_back_after_a_choice_in_an_unfinished_text_completes_the_original(tab: Tab, run: Run) -> None:
-    tab.get_by_role("button", name="Seed, length").click()
+    tab.get_by_role("button", name="Seed and length").click()
     set_number(tab, "length", 3000)
     tab.locator("#sample-prompt textarea").fill("the rat ")
     # Choose as soon as enough characters are shown; a driver outside of the page is too slow for that.
@@ -341,7 +341,7 @@ def test_copy_download_another_sample_and_random_seed(tab: Tab, run: Run) -> Non
         tab.locator("#sample-text .download").click()
     assert Path(saved.value.path()).read_text(encoding="utf-8") == shown
 
-    tab.get_by_role("button", name="Seed, length").click()
+    tab.get_by_role("button", name="Seed and length").click()
     seed = tab.locator("#sample-seed input")
     tab.locator("#sample-another").click()
     expect(seed).to_have_value("43")
@@ -400,7 +400,7 @@ def test_the_guide_advances_with_the_users_actions(visit: Visit) -> None:
 
 
 def test_a_second_generation_cancels_the_first_and_can_be_stopped(tab: Tab) -> None:
-    tab.get_by_role("button", name="Seed, length").click()
+    tab.get_by_role("button", name="Seed and length").click()
     set_number(tab, "length", 5000)
     assert tab.evaluate(AGAIN_AND_STOP), "the last update of the first text disabled Stop for the second"
     expect(tab.locator("#sample-stop")).to_be_disabled()

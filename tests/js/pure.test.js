@@ -51,9 +51,14 @@ test("numbers, changes, glyphs and ages", () => {
   assert.equal(number(119842), "119,842");
   assert.deepEqual([signed(0.0312), signed(-0.002), signed(1.5, 1)], ["+0.031", "−0.002", "+1.5"]);
   assert.deepEqual([" ", "\n", "\t", "a"].map(glyph), ["␣", "⏎", "⇥", "a"]);
-  const services = { JUST_NOW: "just now", MINUTES: "{count} min", HOURS: "{count} h", DAYS: "{count} days" };
+  const services = {
+    JUST_NOW: "just now",
+    MINUTES: "{count} min ago",
+    HOURS: "{count} h ago",
+    DAYS: "{count} days ago",
+  };
   setConstants({ sentences: { services } });
-  assert.deepEqual([5, 300, 7200, 200_000].map(age), ["just now", "5 min", "2 h", "2 days"]);
+  assert.deepEqual([5, 300, 7200, 200_000].map(age), ["just now", "5 min ago", "2 h ago", "2 days ago"]);
 });
 
 test("sentences are filled in; an unknown placeholder stays visible", () => {

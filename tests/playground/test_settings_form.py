@@ -90,7 +90,7 @@ def test_a_card_shows_only_measured_times():
         "here" not in preset_card("small", 65)[0]
         and "about 30 s here" in preset_card("small", 65, step_seconds=0.01)[0]
     )
-    assert "measuring its time" in preset_card("small", 65, pending="measuring")[0]
+    assert "measuring the time" in preset_card("small", 65, pending="measuring")[0]
     assert "after the current training" in preset_card("small", 65, pending="training")[0]
     assert (
         "measuring"

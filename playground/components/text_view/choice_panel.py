@@ -17,7 +17,7 @@ TEMPLATE = f"""
     <ol class="alternatives"></ol>
     <p class="quiet advice"></p>
   </div>
-  <button type="button" class="small back" hidden>{sentences.BACK}</button>
+  <button type="button" class="small back" hidden>{sentences.UNDO}</button>
 </section>
 """
 
