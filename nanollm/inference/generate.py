@@ -11,11 +11,10 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from nanollm.errors import InputError
-from nanollm.inference.numpy_engine import NumpyEngine
+from nanollm.inference.numpy_engine import NumpyEngine, cached_weights
 from nanollm.inference.sampling import Sampled, SamplingOptions, derived_seeds, draw
 from nanollm.inference.thread_limits import ComputeSlot
 from nanollm.inference.torch_engine import TorchEngine
-from nanollm.inference.weight_cache import cached_weights
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 

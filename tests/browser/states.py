@@ -93,7 +93,7 @@ def upload_and_rename_a_text(tab: Tab) -> None:
     tab.locator("#corpus-upload input[type=file]").set_input_files(content)
     tab.locator("#corpus-texts .yours .chosen .more").click()
     tab.locator("#corpus-texts .yours button", has_text="Rename").click()
-    tab.locator("#corpus-card .odd summary").click()
+    tab.locator("#corpus-card .unusual summary").click()
 
 
 def open_the_train_folds(tab: Tab) -> None:

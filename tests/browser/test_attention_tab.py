@@ -196,7 +196,7 @@ def test_all_views_work_by_mouse(tab: Tab, page: Page) -> None:
     # Neighboring snapshots are prefetched, so they are shown while the time bar is dragged.
     late = tab.evaluate(cells)
     drag = f"""async (run) => {{
-      const {{ selection }} = await nanollm.load("services/selection.js");
+      const {{ selection }} = await nanollm.load("browser/selection.js");
       selection.set({{ run, step: 10, motion: "drag" }});
       return {STEP} === 10;
     }}"""

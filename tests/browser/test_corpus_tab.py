@@ -102,7 +102,7 @@ def test_unusual_characters_of_a_pasted_text_are_listed(tab: Tab) -> None:
     tab.locator("#corpus-use").click()
     expect_characters(tab, len(TEXT) * 9 + 19)
     expect(tab.locator("#corpus-paste textarea")).to_have_value("")
-    odd = tab.locator("#corpus-card .odd")
+    odd = tab.locator("#corpus-card .unusual")
     expect(odd.locator("summary")).to_have_text("Unusual characters: 2")
     odd.locator("summary").click()
     expect(odd).to_contain_text("1 × U+200B ZERO WIDTH SPACE: invisible")

@@ -134,10 +134,10 @@ def bars(tab: Tab, which: str) -> list[str]:
 
 def wait_for_frames(tab: Tab, run: Run) -> None:
     """Wait until the browser has received the text of every snapshot."""
-    request = {"run": run.id, "prompt": "the cat ", "kept": "", **SETTINGS}
+    request = {"run": run.id, "prompt": "the cat ", "prefix": "", **SETTINGS}
     steps = [snapshot.step for snapshot in run.snapshots()]
     held = """async ([request, steps]) => {
-      const { textFrame } = await nanollm.load("services/frames.js");
+      const { textFrame } = await nanollm.load("browser/frames.js");
       return steps.every((step) => textFrame({ ...request, step }));
     }"""
     wait_for_script(tab, held, arg=[request, steps])

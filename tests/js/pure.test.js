@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { lineup } from "../../playground/compare/lineup.js";
-import { constants, sentencesOf, setConstants } from "../../playground/services/constants.js";
-import { age, fill, finePercent, glyph, number, ordinal, percent, signed } from "../../playground/services/format.js";
-import { atShare, nearest, nearestFirst } from "../../playground/services/snapshots.js";
+import { constants, sentencesOf, setConstants } from "../../playground/browser/constants.js";
+import { age, fill, finePercent, glyph, number, ordinal, percent, signed } from "../../playground/browser/format.js";
+import { atShare, lineup, nearest, nearestFirst } from "../../playground/browser/runs.js";
 
 const row = (id, { steps = [0, 10], shipped = false, state = "completed" } = {}) => ({ id, steps, shipped, state });
 const ids = (rows) => lineup(rows).map(({ id }) => id);

@@ -27,7 +27,8 @@ from nanollm.train.checkpoint import save_checkpoint, snapshot_name
 from playground.attention import sentences
 from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
 from playground.context import Context
-from playground.services.inspections import LRUCache, View
+from playground.services.inspections import View
+from playground.services.lru_cache import LRUCache
 from playground.settings import Settings
 from tests import run_folders
 from tests.conftest import ROOT, random_model
@@ -155,7 +156,7 @@ def test_ablation_values_match_the_core(ctx: Context, parts: dict[str, Any], kin
     assert f"{found.together.loss:.2f} nats per character instead of {found.original.loss:.2f}" in shown[its.cost]
     texts = shown[its.writing]
     assert seen.text + texts["texts"][0] == generate_text(model, tokenizer, seen.text, ablation.GENERATED, seed=7)
-    at = texts["parts_at"]
+    at = texts["difference"]
     one, other = texts["texts"]
     assert one[:at] == other[:at] and one[at] != other[at]
     assert shown[its.why] == (sentences.REPLACED_BY_ZERO if kind == "zero" else sentences.REPLACED_BY_MEAN)

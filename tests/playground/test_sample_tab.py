@@ -131,7 +131,7 @@ def test_generated_text_has_the_scores_of_the_same_text_read(loaded: LoadedModel
 
 
 def test_kept_characters_start_the_text_and_count_towards_its_length(loaded: LoadedModel) -> None:
-    generation = Generation(loaded, GenerationRequest.of({**REQUEST, "kept": "rat sat"}))
+    generation = Generation(loaded, GenerationRequest.of({**REQUEST, "prefix": "rat sat"}))
     for _ in run_streams([generation.stream]):
         pass
     head, *pieces = generation.value()
@@ -143,7 +143,7 @@ def test_the_python_snippet_prints_the_displayed_text(
     ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kept in ("", "rat sat"):
-        request = GenerationRequest.of({**REQUEST, "run": run.id, "kept": kept})
+        request = GenerationRequest.of({**REQUEST, "run": run.id, "prefix": kept})
         generation = Generation(ctx.models.get(run.id, None), request)
         for _ in run_streams([generation.stream]):
             pass
@@ -169,7 +169,7 @@ def test_a_frame_is_computed_once(ctx: Context, run: Run) -> None:
     first = run_coroutine(ctx.frames.frame(request))
     assert run_coroutine(ctx.frames.frame(request)) is first
     other = run_coroutine(ctx.frames.frame(GenerationRequest.of({**REQUEST, "run": run.id, "step": 20})))
-    assert other[0]["question"]["step"] == 20 and other[1:] != first[1:]
+    assert other[0]["request"]["step"] == 20 and other[1:] != first[1:]
 
 
 def test_a_frame_is_the_start_of_a_long_text(ctx: Context, run: Run, loaded: LoadedModel) -> None:
@@ -199,15 +199,16 @@ def test_only_the_visitor_with_too_many_frame_requests_is_refused(ctx: Context, 
 
 def test_the_frame_cache_is_bounded(ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("playground.services.frames.CAPACITY", 30_000)
+    frames = Frames(ctx.models, PUBLIC, str, max_waiting=2)
     for seed in range(8):
-        run_coroutine(ctx.frames.frame(GenerationRequest.of({**REQUEST, "run": run.id, "seed": seed})))
-        assert ctx.frames._size <= 30_000
+        run_coroutine(frames.frame(GenerationRequest.of({**REQUEST, "run": run.id, "seed": seed})))
+        assert len(json.dumps([value for value, _ in frames._cache._entries.values()])) <= 31_000
 
 
 @pytest.mark.parametrize(
     "value",
     [
-        None, [], "the", {}, {**REQUEST, "prompt": None}, {**REQUEST, "prompt": ["the"]}, {**REQUEST, "kept": 7},
+        None, [], "the", {}, {**REQUEST, "prompt": None}, {**REQUEST, "prompt": ["the"]}, {**REQUEST, "prefix": 7},
         {**REQUEST, "temperature": float("nan")}, {**REQUEST, "temperature": None}, {**REQUEST, "top_k": True},
         {**REQUEST, "max_length": -1}, {**REQUEST, "seed": "42"}, {**REQUEST, "prompt": "x" * (MAX_PROMPT + 1)},
     ],
@@ -219,6 +220,6 @@ def test_invalid_requests_are_rejected(value: object) -> None:
 
 
 def test_a_request_round_trips_through_json() -> None:
-    request = GenerationRequest.of({**REQUEST, "run": "a", "step": 3, "kept": "x", "other": "ignored"})
+    request = GenerationRequest.of({**REQUEST, "run": "a", "step": 3, "prefix": "x", "other": "ignored"})
     assert GenerationRequest.of(json.loads(json.dumps(request.as_dict()))) == request
     assert GenerationRequest.of({**REQUEST, "run": 7, "step": True}) == GenerationRequest.of(REQUEST)
