@@ -42,6 +42,9 @@ def load(name: str) -> dict[str, Any]:
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 
+COLUMNS = ("steps", "loss", "eval_steps", "train_loss", "val_loss")  # of the curve
+
+
 def record(name: str) -> dict[str, Any]:
     """Train the run with this name and return the data to record."""
     preset, settings, characters = RUNS[name]
@@ -52,9 +55,7 @@ def record(name: str) -> dict[str, Any]:
             corpus = corpora.add_text(corpora.page(corpus.sha256, 0, characters), "a part")
         run = store.create(settings={"threads": 1, **settings}, corpus=corpus, preset=preset, queued=False)
         status = work(run, corpora.root)
-        curve = asdict(run.curve())
-        for column in ("last", "seconds", "eval_seconds", "learning_rate", "grad_norm"):
-            del curve[column]
+        curve = {column: values for column, values in asdict(run.curve()).items() if column in COLUMNS}
         return {
             **{"preset": preset, "settings": settings, "state": status.state},
             **{"vocab_size": corpus.vocab_size, "characters": corpus.characters},

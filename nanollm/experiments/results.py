@@ -77,8 +77,8 @@ def result(run: Run) -> Result:
     status, curve, calibration = run.status(), run.curve(), _calibration_seconds(run)
     start = next((event for event in run.events() if isinstance(event, Start)), None)
     speeds = [event.tokens_per_second for event in run.events() if isinstance(event, Step) and event.tokens_per_second]
-    evals = zip(curve.val_loss, curve.eval_steps, curve.train_loss, strict=True)
-    best = min(((loss, step, train) for loss, step, train in evals if loss is not None), default=(None, None, None))
+    best_losses = curve.losses_at(curve.best_step) if curve.best_step is not None else None
+    final_train_loss, final_val_loss = curve.final_losses
     return Result(
         run=run.id,
         title=run.title,
@@ -94,11 +94,11 @@ def result(run: Run) -> Result:
         seconds=status.seconds - calibration if status.seconds is not None else None,
         characters_per_second=statistics.median(speeds) if speeds else None,
         peak_bytes=status.peak_bytes,
-        best_val_loss=best[0],
-        best_step=best[1],
-        best_train_loss=best[2],
-        final_val_loss=curve.val_loss[-1] if curve.val_loss else None,
-        final_train_loss=curve.train_loss[-1] if curve.train_loss else None,
+        best_val_loss=curve.best_val_loss,
+        best_step=curve.best_step,
+        best_train_loss=best_losses[0] if best_losses else None,
+        final_val_loss=final_val_loss,
+        final_train_loss=final_train_loss,
         machine=start.machine if start else "",
         device=start.device if start else "",
         precision=start.precision if start else "",

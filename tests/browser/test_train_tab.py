@@ -169,7 +169,7 @@ def test_a_live_run_updates_in_all_tabs_and_keeps_the_zoom(open_visit: OpenVisit
     tab.locator("#train-resume").click()
     assert_zoom_is_kept(2)
     tab.locator("#train-axis label", has_text="seconds").click()
-    expect(tab.locator("#train-chart .xtitle")).to_have_text("seconds of training")
+    expect(tab.locator("#train-chart .xtitle")).to_have_text("elapsed seconds")
     stop(visit)
     expect(second.tab.locator("#train-state")).to_contain_text("Stopped at step")
 

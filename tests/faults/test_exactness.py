@@ -39,7 +39,7 @@ from tests.conftest import ROOT
 from tests.faults.conftest import TINY, until
 
 STEPS = TINY["num_steps"]
-TIMES = ("seconds", "tokens_per_second", "elapsed")
+TIMES = ("seconds", "tokens_per_second", "elapsed", "times")
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.process.training", "torch._dynamo"])
 

@@ -33,8 +33,9 @@ def test_every_state_gives_a_sentence(state, step):
 
 
 def test_before_the_first_step_the_start_up_is_explained():
-    sentence = status_text.state_sentence(Status("running", 0, 1000))
-    assert "reads the text" in sentence and "new to this machine" in sentence
+    assert "reading the text" in status_text.state_sentence(Status("running", 0, 1000))
+    calibrating = status_text.state_sentence(Status("running", 0, 1000, calibration=(3, 8)))
+    assert "Calibrating" in calibrating and "3 of at most 8" in calibrating
 
 
 def test_continue_and_fork_are_explained_when_they_are_offered():
@@ -64,9 +65,9 @@ def test_headline_numbers():
     curve = Curve(eval_steps=[0, 50, 100], train_loss=[4.2, 2.0, 1.8], val_loss=[4.2, 1.887, None])
     numbers = dict(status_text.headline(Status("running", 100, 1000, eta_seconds=61.0), curve))
     assert numbers == {"validation loss": "1.89", "perplexity": "6.6", "time left": "61 s"}
-    over = Status("completed", 1000, 1000, seconds=23.4)
+    over = Status("completed", 1000, 1000, seconds=20.1, elapsed=23.4)
     assert dict(status_text.headline(over, curve))["training time"] == "23 s"
-    assert status_text.state_sentence(over) == "Finished: 1,000 steps in 23 s of training."
+    assert status_text.state_sentence(over) == "Finished: 1,000 steps in 23 s."
     nothing = dict(status_text.headline(Status("queued", 0, 1000), Curve()))
     assert set(nothing.values()) == {"–"}
 
