@@ -1,6 +1,6 @@
-"""Loss curves of real short trainings, for tests of diagnoses: `python -m tests.recorded` records them again.
+"""Recorded loss curves of short real runs, for tests of the doctor; `python -m tests.recorded` records them again.
 
-Each is a file in tests/curves/ with the settings and the recorded curve, thinned to what a test needs.
+Each file in tests/curves/ contains the settings and the curve of one run, without the columns that no test needs.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ RUNS: dict[str, tuple[str, dict[str, Any], int | None]] = {
 
 
 def load(name: str) -> dict[str, Any]:
-    """preset, settings, state, vocab_size, train_characters, baselines, curve (its columns as lists)."""
+    """Return a recorded run: preset, settings, state, vocab_size, characters, baselines and curve (as lists)."""
     return json.loads((FOLDER / f"{name}.json").read_text())
 
 

@@ -19,7 +19,7 @@ def test_the_wait_sums_the_remaining_time_and_the_runs_ahead(store: RunStore) ->
     assert estimated_wait(store, second.id) is None  # no run is training yet
     write_status(training.folder, "running", step=0)
     with Heartbeat(training.folder):
-        assert estimated_wait(store, second.id) is None  # no pace yet
+        assert estimated_wait(store, second.id) is None  # no measured speed yet
         characters = training.train_config.batch_size * training.model_config.context_length
         first = step(100, seconds=10.0)
         write(training, type(first)(**{**vars(first), "tokens_per_second": characters / 0.1}))
