@@ -19,6 +19,8 @@ import gradio as gr
 from playground.api.endpoints import publish
 from playground.api.inspection import publish_inspection
 from playground.attention import tab as attention
+from playground.browser.constants import as_script_element
+from playground.browser.static_files import asset, module_names, module_root, module_routes
 from playground.compare import tab as compare
 from playground.components.factory import browser_call
 from playground.components.plotly_chart import plotly_route
@@ -29,16 +31,11 @@ from playground.public.disk_quota import DiskQuota
 from playground.public.request_filter import count_queued, filter_lifespan
 from playground.sample import tab as sample
 from playground.selection import parse_selection
-from playground.services.browser_constants import as_script_element
 from playground.services.catalogue import changed_rows
 from playground.services.gradio_internals import event_data
-from playground.services.static_files import asset, module_names, module_root, module_routes
 from playground.settings import Settings
 from playground.shell import sentences
-from playground.shell.guide import guide
-from playground.shell.header import header
-from playground.shell.run_list import run_list, run_rows
-from playground.shell.time_bar import time_bar
+from playground.shell.components import guide, header, run_list, run_rows, time_bar
 from playground.train import tab as train
 
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
@@ -217,7 +214,6 @@ def _styles() -> str:
     sheets = (
         "shell/styles/style.css",
         "corpus/corpus.css",
-        "shell/styles/views.css",
         "sample/sample.css",
         "train/train.css",
         "attention/attention.css",

@@ -61,13 +61,14 @@ def home_of(dotted: str) -> str | None:
 
 
 # What each package of the page may import of the page. Features do not import each other; the page assembles them.
-FEATURE = {"components", "services", "context", "handlers", "selection"}
+FEATURE = {"browser", "components", "services", "context", "handlers", "selection"}
 PAGE: dict[str, set[str]] = {
     "handlers": set(),
     "selection": set(),
     "settings": set(),
     "services": {"handlers", "selection"},
-    "public": {"handlers", "services", "settings"},
+    "browser": {"services"},
+    "public": {"browser", "handlers", "services", "settings"},
     "components": FEATURE,  # some are wired to the context
     "context": {"components", "handlers", "public", "services", "settings"},
     "shell": FEATURE,

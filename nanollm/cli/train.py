@@ -83,7 +83,12 @@ def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
     status = work(run, lookup.CORPORA, Progress(run), ranks)
     result = {
         **{"run": run.id, "folder": str(run.folder), "title": run.title, "state": status.state, "step": status.step},
-        **{"parameters": run.model_config.num_parameters, "seconds": status.seconds, **summary.losses(run)},
+        **{
+            "parameters": run.model_config.num_parameters,
+            "seconds": status.seconds,
+            "elapsed": status.elapsed,
+            **summary.losses(run),
+        },
     }
     if as_json:
         print(json.dumps(result))

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from nanollm.errors import InputError
-from nanollm.inference.numpy_engine import NumpyEngine, Weights
+from nanollm.inference.numpy_engine import NumpyEngine, Weights, cached_weights
 from nanollm.inference.sampling import Sampled, SamplingOptions, derived_seeds, draw
 from nanollm.inference.thread_limits import ComputeSlot
-from nanollm.inference.weight_cache import cached_weights
 from nanollm.tokenizer import CharTokenizer
 
 if TYPE_CHECKING:

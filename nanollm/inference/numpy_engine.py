@@ -30,7 +30,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -83,6 +85,27 @@ class Weights:
             layers=tuple(_layer(config, state, f"blocks.{i}.") for i in range(config.num_layers)),
             unembedding=_with_gain(embedding, state["norm.gain"]),
         )
+
+
+_cache: WeakKeyDictionary[TransformerLanguageModel, tuple[list[np.ndarray], Weights]] = WeakKeyDictionary()
+_cache_lock = Lock()
+
+
+def cached_weights(model: TransformerLanguageModel) -> Weights:
+    """The model's current weights, prepared for NumpyEngine and shared by all streams of the model.
+
+    Whether cached weights are still current is decided by comparing every number with a copy. PyTorch's version
+    counters would be faster, but miss changes made through `.data` or numpy. The comparison costs as much as reading
+    the weights twice, that is about as much as generating two characters.
+    """
+    current = [parameter.detach().numpy() for parameter in model.parameters()]
+    with _cache_lock:  # streams that start together prepare the weights once
+        if (cached := _cache.get(model)) is not None and all(map(np.array_equal, cached[0], current)):
+            return cached[1]
+        copies = [array.copy() for array in current]  # before preparing, so that a concurrent change is noticed later
+        weights = Weights.from_model(model)
+        _cache[model] = copies, weights
+        return weights
 
 
 class Buffers:

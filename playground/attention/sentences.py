@@ -5,7 +5,6 @@ NO_SNAPSHOT = "The model's attention heads appear here as soon as there is a sna
 EXAMPLE_TEXT = "The old clock said that the old cl"  # a repetition, and layers that disagree
 
 TEXT_LABEL = "Text"
-DROP_UNKNOWN = "Remove them"
 VIEW_TITLES = {"looks": "Attention", "matters": "Ablation", "names": "Head type", "layers": "Logit lens"}
 PYTHON_TITLE = "The same in Python"
 
@@ -119,7 +118,7 @@ REACH_ALL = (
 
 NOT_A_PART = "Unknown part {label}. Use L1 (a layer), L1·H2 (a head) or L1·FF (a feed-forward block)."
 
-# Written by the page's scripts (playground/services/browser_constants.py sends them)
+# Written by the page's scripts (playground/browser/constants.py sends them)
 HEAD_NAME = "Layer {layer}, head {head}"
 HEAD_EFFECT = "without it the loss changes by {change} nats per character"
 ATTENDS_TO = "{head}, from “{character}”: {places}"

@@ -27,5 +27,5 @@ SCORE_NOTE = "Paste a few lines: your own, the model's, or from a text that it w
 SCORE = "Perplexity {perplexity:.1f}, like choosing among {perplexity:.1f} characters each time: a loss of {loss:.2f}."
 SCORE_TRUNCATED = "Only the first {limit:,} of {length:,} characters are shown and scored."
 
-# Written by the page's scripts (playground/services/browser_constants.py sends them)
+# Written by the page's scripts (playground/browser/constants.py sends them)
 WAITING_FOR_TEXT = "The check starts when the text is complete."

@@ -48,7 +48,7 @@ class Generation:
             self.loaded.tokenizer.characters,
             self._pieces,
             prompt=len(self.request.prompt),
-            question=self.request.as_dict(),
+            request=self.request.as_dict(),
             finished=self.stream.finished,
         )
 

@@ -19,6 +19,6 @@ SHOWN_BY_MODEL = "Shown: the last {shown} of {total:,} characters, the context l
 
 # Written by the page's scripts: rough ages
 JUST_NOW = "just now"
-MINUTES = "{count} min"
-HOURS = "{count} h"
-DAYS = "{count} days"
+MINUTES = "{count} min ago"
+HOURS = "{count} h ago"
+DAYS = "{count} days ago"

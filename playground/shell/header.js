@@ -1,8 +1,8 @@
 // @ts-check
 // The page's header: Copy link, the theme switch, and the button that opens the run list on small screens.
 
-import { sentencesOf } from "../services/constants.js";
-import { copyText } from "../services/dom.js";
+import { sentencesOf } from "../browser/constants.js";
+import { copyText } from "../browser/dom.js";
 import { preferred, sheet, theme, toggleTheme } from "./page_state.js";
 import { link, look } from "./url.js";
 
@@ -29,6 +29,9 @@ export function mount({ element }) {
   element.querySelector("#theme-toggle").addEventListener("click", toggleTheme);
   element.querySelector("#runs-toggle").addEventListener("click", () => {
     sheet(!document.body.classList.contains("runs-open"));
+  });
+  document.addEventListener("pointerdown", ({ target }) => {
+    if (target instanceof Element && !target.closest("#sidebar, #runs-toggle")) sheet(false);
   });
   document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") sheet(false);

@@ -59,7 +59,7 @@ class Parts:
 def layout() -> Parts:
     corpus = gr.Dropdown([], label=sentences.TEXT, elem_id="train-corpus")
     preset = gr.Radio(
-        [preset_card(name, 65) for name in PRESETS], value=FIRST_PRESET, label=sentences.SIZE, elem_id="train-preset",
+        [preset_card(name, 65) for name in PRESETS], value=FIRST_PRESET, label=sentences.PRESET, elem_id="train-preset",
         elem_classes="cards",
     )  # fmt: skip
     size = line("train-size")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 # Form
 TEXT = "Text"
-SIZE = "Size"
+PRESET = "Preset"
 START = "Start training"
 STARTING = "Starting…"
 ALL_SETTINGS = "All settings"
@@ -18,13 +18,13 @@ GROUP_OPTIMIZATION = "Optimization"
 GROUP_LOGGING = "Logging and snapshots"
 GROUP_HARDWARE = "Hardware"
 SPRINT = "Real words in seconds"
-NANO = "The smallest: what two thin layers can do"
+NANO = "The smallest model: two thin layers"
 SMALL = "Lines that read like sentences"
 MEDIUM = "The best samples; needs a long text"
 CARD_PARAMETERS = "{count:,} parameters"
 CARD_MEMORY = "{size} of memory"
 CARD_TIME = "about {time} here"
-TIME_MEASURING = "measuring its time"
+TIME_MEASURING = "measuring the time…"
 TIME_AFTER_TRAINING = "time measured after the current training"
 TOTAL = "{parameters:,} parameters, {steps:,} steps"
 CHANGED = "{total}. Changed: {settings}."
@@ -82,16 +82,16 @@ ALL_PASSED = "It is better than all n-gram baselines."
 NEXT = "Next: {name}, which {meaning}, at {loss:.2f}."
 
 # State of a run
-# Before the first step most of the time goes into calibration (nanollm/train/calibration.py).
-PREPARING = (
-    "Preparing: it reads the text and, for a shape that is new to this machine, tries which way to compute is fastest. "
-    "The first samples appear automatically."
+PREPARING = "Preparing: reading the text and building the model. The first samples appear automatically."
+CALIBRATING = (
+    "Calibrating: timing training steps to find the fastest precision and number of threads for this model "
+    "({done} of at most {most}). This happens once per shape on a machine."
 )
 PAUSING = "Saving, then it pauses."
 STOPPING = "Saving, then it stops."
 RUNNING = "Training. You can close this page: training continues."
 COMPLETED = "Finished: {step:,} steps."
-COMPLETED_IN = "Finished: {step:,} steps in {time} of training."
+COMPLETED_IN = "Finished: {step:,} steps in {time}."
 PAUSED = "Paused at step {step:,}. {reason}Resume continues exactly there."
 STOPPED = "Stopped at step {step:,}; its snapshots are kept. {reason}"
 FAILED = "Training failed at step {step:,}. {reason}Resume tries again from the last save."
@@ -103,9 +103,9 @@ PLACE_IN_LINE = "{place} in line"
 QUEUED = "{place}. You can close this page."
 QUEUED_WAIT = "{place}, about {time}. You can close this page."
 CONTINUE_OR_FORK = (
-    "Continue makes a new run that starts from the end of this one, Fork one from the snapshot selected above."
+    "Continue makes a new run from the end of this one. Fork makes one from the snapshot selected on the time bar."
 )
-FORK_ONLY = "Fork makes a new run that starts from the snapshot selected above."
+FORK_ONLY = "Fork makes a new run from the snapshot selected on the time bar."
 
 # Export and import
 EXPORT_IMPORT = "Export / import"

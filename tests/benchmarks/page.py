@@ -52,8 +52,8 @@ TIMED = """([prompt, length]) => new Promise((done) => {
 })"""
 # Whether the frames of all snapshots were prefetched, so that nothing is being computed any more.
 AHEAD = """async ([run, prompt, length]) => {
-  const { runs } = await nanollm.load("services/runs.js");
-  const { textFrame } = await nanollm.load("services/frames.js");
+  const { runs } = await nanollm.load("browser/runs.js");
+  const { textFrame } = await nanollm.load("browser/frames.js");
   const steps = runs().find((row) => row.id === run).steps;
   const request = { run, prompt, kept: "", max_length: length, temperature: 0.8, top_k: 40, seed: 42 };
   return steps.every((step) => textFrame({ ...request, step }));
@@ -66,7 +66,7 @@ def opened(browser: Browser, page: Page, run: Run) -> Tab:
     tab.set_default_timeout(PATIENCE)
     tab.goto(f"{page.address}?tab=sample&run={run.id}&prompt=The")
     tab.wait_for_function("document.querySelectorAll('#sample-text .letters span').length === 403")
-    tab.get_by_role("button", name="Seed, length").locator("visible=true").click()
+    tab.get_by_role("button", name="Seed and length").locator("visible=true").click()
     return tab
 
 

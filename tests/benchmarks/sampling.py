@@ -28,9 +28,8 @@ from torch import Tensor
 
 from nanollm.config import ModelConfig, make_configs, preset
 from nanollm.inference.generate import generate, generate_many
-from nanollm.inference.numpy_engine import Weights
+from nanollm.inference.numpy_engine import Weights, cached_weights
 from nanollm.inference.sampling import SamplingOptions
-from nanollm.inference.weight_cache import cached_weights
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.device import available_cpus
 from tests.benchmarks.training import Reference

@@ -1,8 +1,8 @@
-"""Pictures of the page at work: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
+"""Screenshots of the page: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
 
-With the models that come along: docs/page.png for the README. Given a folder, in it every tab, first as it is found and
-then in every state (states.py), at 1280 and 390 pixels, light and dark; with names, only pictures that begin with one
-of them.
+Without arguments, writes docs/page.png for the README. With a folder, writes every tab with the pretrained models and
+every state of states.py into it, at 1280, 853 (1280 at 150% zoom) and 390 pixels, light and dark; with names, only
+screenshots whose names start with one of them.
 """
 
 from __future__ import annotations
@@ -10,34 +10,38 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from tests.browser.states import BEGINNINGS, SCENES, runs_in_every_state
+from tests.browser.states import BEGINNINGS, SCENES, Scene, runs_in_every_state
 from tests.browser.visit import Scheme, Visit
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve
 
 TABS = ("corpus", "train", "sample", "attention", "compare")
-LOOKS: list[tuple[int, Scheme]] = [(width, theme) for width in (1280, 390) for theme in ("light", "dark")]
+WINDOWS = ((1280, 853), (390,))  # widths of one visit, which resizes its window; 390 is a touch screen
+THEMES: tuple[Scheme, ...] = ("light", "dark")
+HEIGHT = 860
 
 
 def main() -> None:
-    folder, wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else None, tuple(sys.argv[2:]) or ("",)
+    folder, prefixes = Path(sys.argv[1]) if len(sys.argv) > 1 else None, tuple(sys.argv[2:]) or ("",)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         if folder is None:
             with _home(shipped=True) as home, serve(Path(home)) as page:
                 (ROOT / "docs").mkdir(exist_ok=True)
-                _shoot(browser, page.address, "sample", 1280, "light", ROOT / "docs" / "page.png")
+                visit = _open(browser, page.address, ("sample", "", None), 1280)
+                _save(visit.tab, ROOT / "docs" / "page.png", 1280, "light")
+                visit.close()
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            _tabs(browser, folder, [tab for tab in TABS if tab.startswith(wanted)])
+            _tabs(browser, folder, [tab for tab in TABS if tab.startswith(prefixes)])
             for scenes in (SCENES, BEGINNINGS):
-                _scenes(browser, folder, {name: scene for name, scene in scenes.items() if name.startswith(wanted)})
+                _scenes(browser, folder, {name: scene for name, scene in scenes.items() if name.startswith(prefixes)})
         browser.close()
 
 
@@ -49,17 +53,17 @@ def _home(shipped: bool) -> tempfile.TemporaryDirectory[str]:
 
 
 def _tabs(browser: Browser, folder: Path, tabs: list[str]) -> None:
-    """Every tab as a first visitor finds it."""
+    """Every tab as on the first visit."""
     if not tabs:
         return
     with _home(shipped=True) as home:
-        scenes = {tab: (tab, "", None) for tab in tabs}
+        scenes: dict[str, Scene] = {tab: (tab, "", None) for tab in tabs}
         with serve(Path(home)) as page:
             _all(browser, page.address, folder, scenes, {})
 
 
-def _scenes(browser: Browser, folder: Path, scenes: dict) -> None:
-    """Each scene over runs in every state, or, where none of them asks for a run, over a home without any."""
+def _scenes(browser: Browser, folder: Path, scenes: dict[str, Scene]) -> None:
+    """Each scene with runs in every state, or, for BEGINNINGS, with a home folder without runs."""
     if not scenes:
         return
     with _home(shipped=scenes.keys().isdisjoint(BEGINNINGS)) as home:
@@ -70,24 +74,20 @@ def _scenes(browser: Browser, folder: Path, scenes: dict) -> None:
             _all(browser, page.address, folder, scenes, {state: run.id for state, run in runs.items()})
 
 
-def _all(browser: Browser, address: str, folder: Path, scenes: dict, runs: dict[str, str]) -> None:
+def _all(browser: Browser, address: str, folder: Path, scenes: dict[str, Scene], runs: dict[str, str]) -> None:
     for name, (tab, state, act) in scenes.items():
-        for width, theme in LOOKS:
-            path = folder / f"{name}-{width}-{theme}.png"
-            _shoot(browser, address, tab, width, theme, path, runs.get(state, state), act)
+        for widths in WINDOWS:
+            visit = _open(browser, address, (tab, runs.get(state, state), act), widths[0])
+            for width, theme in product(widths, THEMES):
+                whole = width < 1000 or act is not None
+                _save(visit.tab, folder / f"{name}-{width}-{theme}.png", width, theme, whole)
+            visit.close()
 
 
-def _shoot(
-    browser: Browser,
-    address: str,
-    tab: str,
-    width: int,
-    theme: Scheme,
-    path: Path,
-    run: str = "",
-    act: Callable[[Page], None] | None = None,
-) -> None:
-    visit = Visit(browser, address, width=width, height=860, scheme=theme, touch=width < 768)
+def _open(browser: Browser, address: str, scene: Scene, width: int) -> Visit:
+    """Open a scene, whose run is given by its id, and wait until it is complete."""
+    tab, run, act = scene
+    visit = Visit(browser, address, width=width, height=HEIGHT, touch=width < 768)
     page = visit.goto(f"?tab={tab}&prompt=ROMEO:&run={run}")
     page.locator(f"body[data-tab={tab}][data-runs]").wait_for()
     page.wait_for_timeout(2500)
@@ -100,9 +100,16 @@ def _shoot(
     if act:
         act(page)
     page.wait_for_timeout(1500)
+    return visit
+
+
+def _save(page: Page, path: Path, width: int, theme: Scheme, whole: bool = False) -> None:
+    """Save a picture of the window with this width, or of the `whole` page."""
+    page.set_viewport_size({"width": width, "height": HEIGHT})
+    page.emulate_media(color_scheme=theme)
+    page.wait_for_timeout(1000)  # until charts have been drawn again
     page.evaluate("scrollTo(0, 0)")
-    page.screenshot(path=path, full_page=width < 1000 or act is not None)
-    visit.close()
+    page.screenshot(path=path, full_page=whole)
 
 
 if __name__ == "__main__":

@@ -34,13 +34,13 @@ def test_the_summary_matches_the_store(corpora: CorpusStore) -> None:
     assert facts.entropy == pytest.approx(
         facts.baselines.unigram, abs=0.05
     )  # random text has the same statistics everywhere
-    assert dict(facts.odd) == {"\u200b": 1}
+    assert dict(facts.unusual) == {"\u200b": 1}
 
     about = json.loads(json.dumps(as_json(facts)))
     assert (about["characters"], about["vocab_size"]) == (info.characters, info.vocab_size)
     assert about["baselines"]["uniform"] == math.log(info.vocab_size)
     assert about["presets"]["medium"]["enough"] is False
-    assert about["odd"] == {"\u200b": "U+200B ZERO WIDTH SPACE: invisible"}
+    assert about["unusual"] == {"\u200b": "U+200B ZERO WIDTH SPACE: invisible"}
 
     told = "\n".join(as_lines(facts))
     assert told.startswith(one_sentence(info)) and "␣" in told and "1 × U+200B" in told and "counted in" not in told

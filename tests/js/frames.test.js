@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { setConstants } from "../../playground/services/constants.js";
-import { createFrames, forFrame, keepText, textFrame, textKey, textSize } from "../../playground/services/frames.js";
+import { setConstants } from "../../playground/browser/constants.js";
+import { createFrames, forFrame, putText, textFrame, textKey, textSize } from "../../playground/browser/frames.js";
 
 setConstants({ frame_length: 400 });
 
@@ -10,7 +10,7 @@ const REQUEST = {
   run: "nano",
   step: 10,
   prompt: "The ",
-  kept: "",
+  prefix: "",
   temperature: 0.8,
   top_k: 40,
   max_length: 1000,
@@ -20,20 +20,20 @@ const delayed = (value) => new Promise((done) => setTimeout(done, 1, value));
 
 test("the least recently used frames leave when the budget is used up", () => {
   const frames = createFrames(30);
-  frames.keep("a", "A", 10);
-  frames.keep("b", "B", 10);
-  frames.keep("c", "C", 10);
+  frames.put("a", "A", 10);
+  frames.put("b", "B", 10);
+  frames.put("c", "C", 10);
   assert.equal(frames.get("a"), "A"); // now b is the least recently used
-  frames.keep("d", "D", 10);
+  frames.put("d", "D", 10);
   assert.deepEqual(["a", "b", "c", "d"].map(frames.get), ["A", undefined, "C", "D"]);
 });
 
 test("a frame that is kept again counts once, and one above the budget is kept alone", () => {
   const frames = createFrames(30);
-  for (let i = 0; i < 5; i++) frames.keep("a", i, 10);
-  frames.keep("b", "B", 20);
+  for (let i = 0; i < 5; i++) frames.put("a", i, 10);
+  frames.put("b", "B", 20);
   assert.equal(frames.get("a"), 4);
-  frames.keep("huge", "H", 100);
+  frames.put("huge", "H", 100);
   assert.deepEqual(["a", "b", "huge"].map(frames.get), [undefined, undefined, "H"]);
 });
 
@@ -48,7 +48,7 @@ test("prefetch fetches what is missing, in order, and leaves out what is refused
       return delayed(key.toUpperCase());
     },
   });
-  frames.keep("here", "HERE", 4);
+  frames.put("here", "HERE", 4);
   await frames.prefetch("sample", ["near", "here", "refused", "far"].map(request), (frame) => frame.length);
   assert.deepEqual(fetched, ["near", "refused", "far"]);
   assert.equal(frames.get("near"), "NEAR");
@@ -89,19 +89,19 @@ test("another prefetch of the same owner ends the earlier one; owners do not dis
 });
 
 test("a text is found by what was asked for, up to the length of a frame", () => {
-  const frame = { question: forFrame(REQUEST), pieces: [{ text: "abc", scores: "0123456789" }] };
+  const frame = { request: forFrame(REQUEST), pieces: [{ text: "abc", scores: "0123456789" }] };
   assert.equal(textSize(frame), 13);
-  keepText(frame);
+  putText(frame);
   assert.equal(textFrame(REQUEST), frame);
   assert.equal(textFrame({ ...REQUEST, max_length: 500 }), frame);
-  for (const other of [{ step: 20 }, { prompt: "A " }, { seed: 2 }, { kept: "x" }, { max_length: 100 }]) {
+  for (const other of [{ step: 20 }, { prompt: "A " }, { seed: 2 }, { prefix: "x" }, { max_length: 100 }]) {
     assert.equal(textFrame({ ...REQUEST, ...other }), undefined);
   }
 });
 
 test("a whole long text is no frame", () => {
   const request = { ...REQUEST, run: "long" };
-  keepText({ question: request, pieces: [] });
+  putText({ request: request, pieces: [] });
   assert.equal(textFrame(request), undefined);
   assert.notEqual(textKey(request), textKey(forFrame(request)));
 });

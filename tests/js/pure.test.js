@@ -1,10 +1,9 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { lineup } from "../../playground/compare/lineup.js";
-import { constants, sentencesOf, setConstants } from "../../playground/services/constants.js";
-import { age, fill, finePercent, glyph, number, ordinal, percent, signed } from "../../playground/services/format.js";
-import { atShare, nearest, nearestFirst } from "../../playground/services/snapshots.js";
+import { constants, sentencesOf, setConstants } from "../../playground/browser/constants.js";
+import { age, fill, finePercent, glyph, number, ordinal, percent, signed } from "../../playground/browser/format.js";
+import { atShare, lineup, nearest, nearestFirst } from "../../playground/browser/runs.js";
 
 const row = (id, { steps = [0, 10], shipped = false, state = "completed" } = {}) => ({ id, steps, shipped, state });
 const ids = (rows) => lineup(rows).map(({ id }) => id);
@@ -51,9 +50,14 @@ test("numbers, changes, glyphs and ages", () => {
   assert.equal(number(119842), "119,842");
   assert.deepEqual([signed(0.0312), signed(-0.002), signed(1.5, 1)], ["+0.031", "−0.002", "+1.5"]);
   assert.deepEqual([" ", "\n", "\t", "a"].map(glyph), ["␣", "⏎", "⇥", "a"]);
-  const services = { JUST_NOW: "just now", MINUTES: "{count} min", HOURS: "{count} h", DAYS: "{count} days" };
+  const services = {
+    JUST_NOW: "just now",
+    MINUTES: "{count} min ago",
+    HOURS: "{count} h ago",
+    DAYS: "{count} days ago",
+  };
   setConstants({ sentences: { services } });
-  assert.deepEqual([5, 300, 7200, 200_000].map(age), ["just now", "5 min", "2 h", "2 days"]);
+  assert.deepEqual([5, 300, 7200, 200_000].map(age), ["just now", "5 min ago", "2 h ago", "2 days ago"]);
 });
 
 test("sentences are filled in; an unknown placeholder stays visible", () => {

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { selection } from "../../playground/services/selection.js";
-import { createStore } from "../../playground/services/store.js";
+import { selection } from "../../playground/browser/selection.js";
+import { createStore } from "../../playground/browser/store.js";
 
 test("subscribers hear of the fields that they named, in the order in which they subscribed", () => {
   const store = createStore({ run: null, step: null });

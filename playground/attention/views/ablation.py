@@ -12,11 +12,11 @@ from nanollm.config import MAX_SEED
 from nanollm.inference.generate import generate_text
 from nanollm.tokenizer import visible
 from playground.attention import sentences
+from playground.attention.components.bars import Bar, bars, bars_value
 from playground.attention.components.switches import parts_off, switches
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, compared, drawn, text_pair
 from playground.components.format import percent, perplexity, signed
-from playground.components.text import line
+from playground.components.text import line, text_pair, text_pair_value
 from playground.context import Context
 from playground.handlers import report_errors
 
@@ -143,7 +143,7 @@ def _effects(found: Ablation) -> dict[str, Any]:
     from nanollm.explain.backup_heads import MIN_RATIO, MIN_STANDARD_ERRORS
 
     if len(found.parts) < 2 or len(found.text) < 2:
-        return drawn([])
+        return bars_value([])
     alone = [_increases(found.original, reading) for reading in found.alone]  # (T - 1,) each
     all_parts = _increases(found.original, found.together)
     effects, together = [_mean(each) for each in alone], _mean(all_parts)
@@ -157,7 +157,7 @@ def _effects(found: Ablation) -> dict[str, Any]:
     excess, error = _mean(all_parts - sum(alone))
     if excess > MIN_STANDARD_ERRORS * error and together[0] > MIN_RATIO * max(total, 0.0):
         legend = sentences.EFFECTS_EXCESS.format(sum=signed(total), legend=legend)
-    return drawn([*rows, sum_bar], sentences.EFFECTS_CAPTION, legend)
+    return bars_value([*rows, sum_bar], sentences.EFFECTS_CAPTION, legend)
 
 
 def _increases(untouched: Predictions, without: Predictions) -> np.ndarray:
@@ -183,7 +183,7 @@ def _next_characters(found: Ablation, characters: tuple[str, ...]) -> dict[str, 
         was, now = float(before[id]), float(after[id])
         text = f"{percent(was)} → {percent(now)}" if found.parts else percent(now)
         rows.append(Bar(visible(characters[id]), now, text, before=was if found.parts else None))
-    return drawn(rows, sentences.NEXT_CAPTION, sentences.NEXT_LEGEND if found.parts else "")
+    return bars_value(rows, sentences.NEXT_CAPTION, sentences.NEXT_LEGEND if found.parts else "")
 
 
 def _generated(ctx: Context, view: View, found: Ablation, means: Means | None, seed: Any) -> dict[str, Any]:
@@ -199,11 +199,13 @@ def _generated(ctx: Context, view: View, found: Ablation, means: Means | None, s
     untouched = ctx.inspections.written.get((view.file, view.text, seed), lambda: generate(model))
     title = sentences.GENERATED_WITH_ALL.format(seed=seed)
     if not found.parts:
-        return compared(_tail(view.text), [untouched], [title])
+        return text_pair_value(_tail(view.text), [untouched], [title])
     without = generate(ablate(model, found.parts, means))
     at = first_difference(untouched, without)
     template = sentences.GENERATED_SAME if at is None else sentences.GENERATED_DIFFERENT
-    return compared(_tail(view.text), [untouched, without], [title, template.format(parts=_join(found.parts))], at)
+    return text_pair_value(
+        _tail(view.text), [untouched, without], [title, template.format(parts=_join(found.parts))], at
+    )
 
 
 def _tail(text: str, length: int = 60) -> str:

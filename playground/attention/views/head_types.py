@@ -14,10 +14,9 @@ from nanollm.charts.inspection import history_figure
 from nanollm.errors import InputError
 from nanollm.runs.store import Run
 from playground.attention import sentences
-from playground.attention.components.attention_grid import parse_head
+from playground.attention.components.attention_grid import head_names, parse_head
+from playground.attention.components.bars import Bar, bars, bars_value
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, drawn
-from playground.components.factory import component
 from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
@@ -56,7 +55,7 @@ def layout(ctx: Context) -> Parts:
     introduction("naming", sentences.TYPE_ABOUT, sentences.TYPE_CAUTION)
     name = line("attention-name", elem_classes="key")
     scores = bars("attention-scores")
-    all_names = component("attention/components/head_facts.js", elem_id="attention-names", mount="names")
+    all_names = head_names("attention-names")
     history_key = gr.Textbox(container=False, elem_id="attention-history-of", elem_classes="unseen")
     history = plotly_chart(
         label=sentences.HISTORY_LABEL, elem_id="attention-history", height=300, empty=sentences.HISTORY_EMPTY,
@@ -178,7 +177,7 @@ def _score_bars(found: HeadScores, layer: int, index: int, source: str) -> dict[
     legend = sentences.MEASURED_ON.format(text=source)
     if missing:
         legend += f" {sentences.NOT_MEASURED.format(names=', '.join(missing))}"
-    return drawn(rows, sentences.SCORES_CAPTION, legend, most=1.0)
+    return bars_value(rows, sentences.SCORES_CAPTION, legend, most=1.0)
 
 
 def _history_figure(run: Run, steps: list[int], found: list[HeadScores]) -> dict[str, Any]:

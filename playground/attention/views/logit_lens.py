@@ -11,9 +11,9 @@ import numpy as np
 
 from nanollm.tokenizer import visible
 from playground.attention import sentences
+from playground.attention.components.bars import Bar, bars, bars_value
 from playground.attention.components.layers import layer_table, layer_table_value, parse_place, place
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, drawn
 from playground.components.format import percent, signed
 from playground.context import Context
 from playground.handlers import UNQUEUED
@@ -131,4 +131,4 @@ def _contribution_bars(found: Contributions, probability: float) -> dict[str, An
     legend = sentences.CONTRIBUTIONS_LEGEND.format(
         sum=found.sum(), character=character, logit=found.logit, probability=percent(probability)
     )
-    return drawn(contribution_bars, sentences.CONTRIBUTIONS_CAPTION.format(character=character), legend)
+    return bars_value(contribution_bars, sentences.CONTRIBUTIONS_CAPTION.format(character=character), legend)

@@ -36,7 +36,7 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     found = attention_grid.ranking(elem_id="attention-ranking")
-    with gr.Row(elem_classes="rank-row"):
+    with gr.Row(elem_classes="button-row"):
         rank = gr.Button(sentences.RANK, size="sm", elem_id="attention-rank")
         cancel = gr.Button(sentences.CANCEL, size="sm", visible=False, elem_id="attention-rank-cancel")
     offer = text_fetch.layout("attention")
