@@ -90,7 +90,7 @@ def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[
         yield module.__name__.rsplit(".", 1)[-1], lambda m=module, v=values: m.show(ctx, layouts[m], view, head, *v)
     yield "map", lambda: model_overview.show_map(ctx, layouts[model_overview], view)
     yield "meter", lambda: model_overview.show_context(ctx, layouts[model_overview], view)
-    ids, means = ctx.inspections.judged_by(view)[0], ctx.inspections.means(view)[0]
+    ids, means = ctx.inspections.evaluation_text(view)[0], ctx.inspections.means(view)[0]
     assert len(ids) > RANK_CHARACTERS, "the page uses this many characters"
     yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))
 

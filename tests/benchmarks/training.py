@@ -235,7 +235,7 @@ def to_target(corpus: Path, rounds: int) -> dict[str, dict[str, Any]]:
             if isinstance(event, Eval) and event.step == recipe.num_steps:
                 losses[name].append(evaluate(state.model, data.val, max_characters=10**9) or 0.0)
         assert shape.num_parameters <= 900_000
-        return state.seconds
+        return state.stopwatch.seconds["steps"]
 
     losses: dict[str, list[float]] = {name: [] for name in RECIPES}
     seeds = {name: iter(range(1, 100)) for name in RECIPES}

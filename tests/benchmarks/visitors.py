@@ -135,7 +135,7 @@ class Visitor:
         """Move the time bar over five snapshots, requesting one frame after the other as the page does."""
         model = self.draw.choice(self.models)
         for step in self.draw.sample(model["steps"], min(5, len(model["steps"]))):
-            request = {**REQUEST, "run": model["id"], "step": step, "seed": 42, "kept": ""}
+            request = {**REQUEST, "run": model["id"], "step": step, "seed": 42, "prefix": ""}
             body = {"data": request, "fn_name": "frame", "session_hash": self.session, "component_id": self._frame}
             with self.measurements.timed("a frame of the slider"):
                 (await self.web.post("/gradio_api/component_server", json=body)).raise_for_status()

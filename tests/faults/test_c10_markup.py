@@ -18,7 +18,9 @@ MARKUP = (
     "<img src=x onerror=window.hit=1> <script>window.hit=2</script> ${window.hit=3} {{window.hit=4}} "
     "<svg onload=window.hit=5> <a href='javascript:window.hit=6'>a</a> \"' onfocus=window.hit=7 autofocus x='"
 )
-ALIVE = """() => [window.hit ?? 0, document.querySelectorAll("img[src=x], svg[onload], a[href^=javascript]").length]"""
+EXECUTED_MARKUP = (
+    """() => [window.hit ?? 0, document.querySelectorAll("img[src=x], svg[onload], a[href^=javascript]").length]"""
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,11 +38,11 @@ def test_markup_is_inert_in_all_tabs(browser: Browser, page: Page, tmp_path: Pat
     dialogs: list[str] = []
     tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     for name in ("corpus", "train", "sample", "attention", "compare"):
-        asked = {"run": run.id, "tab": name, "prompt": MARKUP, "text": MARKUP}
-        visit.goto(f"?{urlencode(asked)}")
+        query = {"run": run.id, "tab": name, "prompt": MARKUP, "text": MARKUP}
+        visit.goto(f"?{urlencode(query)}")
         expect(tab.locator("#sidebar")).to_contain_text("onerror")
         if name == "sample":
             expect(tab.locator("#sample-text")).to_contain_text("window.hit=3")
-        assert tab.evaluate(ALIVE) == [0, 0], name
+        assert tab.evaluate(EXECUTED_MARKUP) == [0, 0], name
     visit.close()
-    assert dialogs == visit.complaints == []
+    assert dialogs == visit.errors == []

@@ -21,13 +21,13 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 def resident(pid: int) -> int:
-    """Resident memory of a process in bytes."""
+    """Return the resident memory of a process in bytes."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 def post(page: Page, path: str, size: int, declared: bool) -> int | None:
-    """The status code for a body of `size` bytes; None if the connection was closed first."""
+    """Send a body of `size` bytes and return the status code, or None if the connection was closed first."""
     chunks = (b" " * 65536 for _ in range(size // 65536))
     content = b" " * size if declared else chunks
     try:
@@ -37,7 +37,7 @@ def post(page: Page, path: str, size: int, declared: bool) -> int | None:
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "streamed"])
-def test_30_mb_are_refused(page: Page, declared: bool) -> None:
+def test_a_body_of_30_mb_is_refused(page: Page, declared: bool) -> None:
     path = "gradio_api/queue/join"
     post(page, path, 8 * MB, declared)  # warm-up
     before = resident(page.pid)

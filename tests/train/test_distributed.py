@@ -55,7 +55,7 @@ class DistributedRuns:
         self.home, self.text = home, home / "text.txt"
         self.text.write_text(text[:20_000], encoding="utf-8")
         self.store, self.corpora = RunStore(home / "checkpoints"), CorpusStore(home / "data" / "corpora")
-        self.launcher = Launcher(self.store, self.corpora.root)  # what the page's buttons press
+        self.launcher = Launcher(self.store, self.corpora.root)  # as the page uses it
         self._started: list[subprocess.Popen[str]] = []
 
     def start(
@@ -136,7 +136,7 @@ def distributed(tmp_path: Path, text: str) -> Iterator[DistributedRuns]:
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     """Return the process ids of the ranks started by this torchrun, in order."""
     ranks = {}
-    with suppress(OSError):  # one that has just ended
+    with suppress(OSError):  # the process has just ended
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
             variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
             ranks |= {int(line[5:]): int(child) for line in variables if line.startswith(b"RANK=")}
@@ -183,7 +183,7 @@ def test_two_processes_reproduce_the_run_of_one(
     alone, shared = losses(one), losses(two)
     assert len(alone) == len(shared) == 30
     assert max(abs(a - b) for a, b in zip(alone[:20], shared[:20], strict=True)) < 1e-3
-    assert alone != shared  # sums of halves are rounded otherwise: it was computed by two
+    assert alone != shared  # sums of halves are rounded differently: two processes computed it
     assert [start.world_size for run in (one, two) for start in starts(run)] == [1, 2]
     assert [event.tokens for event in two.events() if isinstance(event, Step)][-1] == 30 * 8 * 16
     assert sorted(p.name for p in one.folder.iterdir()) == sorted(p.name for p in two.folder.iterdir())
@@ -219,7 +219,7 @@ def test_a_paused_and_killed_run_equals_an_uninterrupted_one(distributed: Distri
     assert [event.step for event in run.events() if isinstance(event, Step)] == list(range(1, run.status().step + 1))
     assert losses(run) == losses(whole)[: run.status().step]
     assert load_model(run.snapshot().path).info.step == run.status().step
-    assert run.curve().eval_steps[-1] == run.status().step  # judged once more when it was stopped
+    assert run.curve().eval_steps[-1] == run.status().step  # evaluated again when it was stopped
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_only_one_launch_per_folder_runs_and_a_hanging_rank_is_detected(distribu
     until(lambda: not run.status().active, seconds=RANK_TIMEOUT + 30)
     assert run.status().state == "failed"
     assert "ended or stopped responding" in run.status().reason
-    os.kill(frozen, signal.SIGKILL)  # or torchrun would be patient with it
+    os.kill(frozen, signal.SIGKILL)  # or torchrun would wait for it
     winner.communicate(timeout=PATIENCE)
     assert winner.returncode != 0 and not run.alive()
 

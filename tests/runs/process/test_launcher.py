@@ -170,7 +170,7 @@ class TestLiveness:
         os.kill(killed, signal.SIGKILL)
         until(lambda: state(run) == "lost", seconds=5)
         launch.advance()
-        with pytest.raises(ProcessLookupError):  # a zombie would still be there
+        with pytest.raises(ProcessLookupError):  # the id of a zombie would still exist
             os.kill(killed, 0)
         until(lambda: state(waiting) == "running")
         launch.resume(run.id)

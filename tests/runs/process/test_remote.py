@@ -129,7 +129,7 @@ class TestAnotherMachine:
             assert liveness.seconds_since_heartbeat(run.folder) < 5 and liveness.owner_pid(run.folder)
         (run.folder / run_files.HEARTBEAT).write_text(
             f"{time.monotonic() - 100:20.3f} {4711:10d}\n"
-        )  # an older worker's
+        )  # written by an older worker, without a machine name
         assert 99 < liveness.seconds_since_heartbeat(run.folder) < 200 and liveness.owner_pid(run.folder) == 4711
 
 
