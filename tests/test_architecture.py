@@ -137,13 +137,36 @@ def test_names_of_other_projects_are_not_used() -> None:
             {"gradio", "plotly", "torch._dynamo"},  # torch._dynamo, the compiler, takes as long to load as torch itself
         ),
         ("import nanollm.charts.base", {"gradio", "plotly", "torch"}),
-        ("import nanollm.cli.main", {"gradio", "plotly", "torch"}),
+        ("from nanollm.cli.main import build_parser; build_parser()", {"gradio", "plotly", "torch"}),
+        (
+            "from pathlib import Path; from playground import page; from playground.settings import Settings; "
+            "page.build(page.Context.open(Settings(home=Path('nowhere'))))",
+            {"torch"},
+        ),
     ],
 )
 def test_slow_dependencies_are_loaded_lazily(statement: str, absent: set[str]) -> None:
     report = f"import sys; {statement}; print(*sorted({absent!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("command", "absent"),
+    [
+        (["runs", "list"], {"numpy", "safetensors", "torch"}),
+        (["runs", "show", "pretrained-nano"], {"numpy", "safetensors", "torch"}),
+        (["sample", "pretrained-nano", "--max-length", "1"], {"torch"}),
+        (["sample", "pretrained-nano", "--max-length", "1", "--num-samples", "2", "--json"], {"torch"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(command: list[str], absent: set[str]) -> None:
+    code = (
+        "import sys; from nanollm.cli.main import main; status = main(sys.argv[1:]); print(*sys.modules); exit(status)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command], cwd=ROOT, capture_output=True, text=True, check=True)
+    modules = set(done.stdout.splitlines()[-1].split())
+    assert "nanollm.cli.main" in modules and not modules & absent
 
 
 def test_every_public_name_exists() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from nanollm.config import preset
 from nanollm.data import corpus
-from tests.benchmarks import distributed, sampling, texts, training
+from tests.benchmarks import distributed, sampling, texts, training, wall_clock
 
 pytestmark = pytest.mark.slow
 TINY = {"num_steps": 3, "batch_size": 2, "context_length": 16, "num_layers": 1, "precision": "float32", "threads": 1}
@@ -71,3 +71,28 @@ def test_the_distributed_benchmark_reports_all_variants(
     assert results["ways"].keys() == ways.keys() and results["steps"].keys() == {"nano", "small", "medium"}
     alone, together = (results["ways"][way] for way in ways)
     assert alone["bytes"] == 0 and together["bytes"] > 4 * 18_752  # the gradient and the loss
+
+
+def test_the_wall_clock_benchmark_reports_all_parts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
+) -> None:
+    tiny = {**TINY, "num_steps": 12, "threads": "auto"}  # so that there is a calibration
+    monkeypatch.setattr(wall_clock, "REFERENCE_RECIPE", {**wall_clock.REFERENCE_RECIPE, **TINY})
+    monkeypatch.setattr(wall_clock, "RECIPES", {"adamw": tiny})
+    monkeypatch.setattr(wall_clock, "PRESET_FLAGS", {"sprint": wall_clock.flags_of({**preset("sprint"), **tiny})})
+    monkeypatch.setattr(wall_clock, "STEP_SECONDS", 0.01)
+    (tmp_path / "text.txt").write_text(text, encoding="utf-8")
+    arguments = ["--rounds", "1", "--models", "sprint", "--busy", "--corpus", str(tmp_path / "text.txt")]
+    results = json.loads(run_benchmark(wall_clock, monkeypatch, capsys, *arguments, "--json"))
+    assert results["target"].keys() == {"reference", "sprint", "adamw"}
+    assert results["presets"].keys() == {"sprint, Tiny Shakespeare", "sprint, sample.txt"}
+    for row in (results["target"]["adamw"], *results["presets"].values()):
+        parts = [row[f"{part}_s"] for part in ("startup", *wall_clock.PARTS)]
+        assert min(parts) > 0 and sum(parts) == pytest.approx(row["total_s"])
+        assert row["val_loss"] > 1.88 and row["predicted_s"] > 0 and 0 < row["share_besides_steps"] < 1
+    steps = results["steps"]["sprint"]
+    assert steps["quiet_ms"] > 0 and steps["slowdown"] == steps["busy_ms"] / steps["quiet_ms"]
+    for part in ("target", "presets", "steps"):
+        monkeypatch.setattr(wall_clock, f"measure_{part}", lambda *_, part=part: results[part])
+    lines = run_benchmark(wall_clock, monkeypatch, capsys, *arguments).splitlines()
+    assert len(lines) == 3 + 2 + 2 + 1 and sum("did not reach 1.88" in line for line in lines) == 3
