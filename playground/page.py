@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from threading import Thread
 from typing import Any
 
 import gradio as gr
@@ -106,6 +107,7 @@ def serve(settings: Settings) -> None:
         _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings, demo))
         training = sentences.TRAINING_SAVED if settings.public else sentences.TRAINING_CONTINUES
         print(sentences.SERVING.format(url=url, training=training), flush=True)
+        Thread(target=_import_torch, daemon=True).start()
         demo.block_thread()
     finally:
         ctx.step_times.stop()
@@ -114,6 +116,11 @@ def serve(settings: Settings) -> None:
             ctx.launcher.suspend()
         ctx.launcher.close()
         demo.close(verbose=False)
+
+
+def _import_torch() -> None:
+    """Import PyTorch, so that the first request that needs it does not wait for it. The page answers meanwhile."""
+    from playground.services import inspections as inspections
 
 
 def _disk_quota(ctx: Context) -> DiskQuota:

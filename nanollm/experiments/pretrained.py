@@ -27,7 +27,8 @@ from nanollm.explain.findings import measure_findings, save_findings
 from nanollm.runs import run_files
 from nanollm.runs.process.training import snapshot_sample
 from nanollm.runs.record import Run, Snapshot, write_status
-from nanollm.train.checkpoint import load_model, save_checkpoint, snapshot_name
+from nanollm.train.checkpoint import load_model, save_checkpoint
+from nanollm.train.checkpoint_file import snapshot_name
 from nanollm.train.evaluation import evaluate
 from nanollm.train.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
 from nanollm.train.workload import MAX_EVAL_CHARACTERS

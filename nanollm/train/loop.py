@@ -22,8 +22,9 @@ from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.calibration import resolve_stepwise
-from nanollm.train.checkpoint import FINAL_NAME, resume_name, save_checkpoint, snapshot_name
 from nanollm.train.checkpoint import load_checkpoint as load_checkpoint  # also importable from here
+from nanollm.train.checkpoint import save_checkpoint
+from nanollm.train.checkpoint_file import FINAL_NAME, resume_name, snapshot_name
 from nanollm.train.device import device_name, free_memory, random_state, set_random_state
 from nanollm.train.distributed import Ranks
 from nanollm.train.evaluation import WindowLosses, evaluate, window_losses

@@ -14,6 +14,7 @@ from typing import Any
 from nanollm.errors import InputError
 from nanollm.limits import Limits
 from playground.services import sentences
+from playground.services.generation import Generation
 from playground.services.generation_request import GenerationRequest
 from playground.services.lru_cache import LRUCache
 from playground.services.models import Models, Version, version
@@ -61,8 +62,6 @@ class Frames:
             self._waiting += Counter()  # removes visitors whose count is 0
 
     def _compute(self, request: GenerationRequest) -> Frame:
-        from playground.services.generation import Generation  # imports torch
-
         key = self._key(request)
         if (cached := self._cache.peek(key)) is not None:  # computed while this request was waiting
             return cached

@@ -15,7 +15,8 @@ from nanollm.config import ModelConfig
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import save_checkpoint, snapshot_name
+from nanollm.train.checkpoint import save_checkpoint
+from nanollm.train.checkpoint_file import snapshot_name
 from tests import run_folders
 from tests.browser.conftest import OpenVisit
 from tests.browser.visit import wait_for_script

@@ -15,9 +15,10 @@ import pytest
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
+from nanollm.inference.weights_file import load_weights
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train import checkpoint
+from nanollm.train import checkpoint, checkpoint_file
 from nanollm.train.checkpoint import load_checkpoint, load_model, save_checkpoint
 from nanollm.train.loop import Dataset, TrainState, train
 from tests.conftest import random_model
@@ -29,7 +30,7 @@ TRAINING = TrainConfig(num_steps=3, batch_size=2, precision="float32", threads=1
 Load = Callable[[Path], Any]
 
 
-@pytest.fixture(scope="module", params=["checkpoint", "checkpoint into a model", "resume file"])
+@pytest.fixture(scope="module", params=["checkpoint", "checkpoint as arrays", "checkpoint into a model", "resume file"])
 def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Load]:
     """An intact file and the function that reads it."""
     path = tmp_path_factory.mktemp("files") / "file.safetensors"
@@ -44,6 +45,8 @@ def saved(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         save_checkpoint(path, state.model, step=3, tokenizer=CharTokenizer(VOCABULARY), train_config=TRAINING)
         if request.param == "checkpoint into a model":
             load = lambda path: load_checkpoint(path, random_model(CONFIG))  # noqa: E731
+        elif request.param == "checkpoint as arrays":
+            load = load_weights
     load(path)  # the intact file loads
     return path, load
 
@@ -83,13 +86,14 @@ def test_a5_another_format_is_refused_by_its_version(saved: tuple[Path, Load], m
     other = saved[0].with_name("other.safetensors")
     tensors, facts = checkpoint.read_tensors(saved[0])
     facts.pop("format")
-    monkeypatch.setattr(checkpoint, "FORMAT", version)
+    monkeypatch.setattr(checkpoint_file, "FORMAT", version)
     checkpoint.write_tensors(other, tensors, facts)
     monkeypatch.undo()
     with pytest.raises(InputError) as error:
         saved[1](other)
     assert str(error.value) == (
-        f"other.safetensors has format {version!r}, but this version reads format {checkpoint.FORMAT}: update nano-llm."
+        f"other.safetensors has format {version!r}, but this version reads format {checkpoint_file.FORMAT}: "
+        "update nano-llm."
     )
 
 

@@ -23,7 +23,8 @@ from nanollm.inference.generate import generate_text
 from nanollm.runs.store import RunStore
 from nanollm.runs.transfer.archive import export, import_
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import save_checkpoint, snapshot_name
+from nanollm.train.checkpoint import save_checkpoint
+from nanollm.train.checkpoint_file import snapshot_name
 from playground.attention import sentences
 from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
 from playground.context import Context

@@ -18,7 +18,8 @@ from nanollm.errors import InputError
 from nanollm.inference.generate import generate_text
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import FINAL_NAME, load_checkpoint, load_model, snapshot_name
+from nanollm.train.checkpoint import load_checkpoint, load_model
+from nanollm.train.checkpoint_file import FINAL_NAME, snapshot_name
 from nanollm.train.evaluation import WindowLosses, window_losses
 from nanollm.train.events import Checkpoint, End, Eval, Event, FinalEval, Start, Step
 from nanollm.train.loop import (

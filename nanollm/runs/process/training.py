@@ -23,7 +23,8 @@ from nanollm.runs.process.control import Interrupted, Outcome, log_traceback
 from nanollm.runs.process.ranks import broadcast_run, shared_settings, synchronized
 from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import FINAL_NAME, load_checkpoint, load_model, resume_name, snapshot_name
+from nanollm.train.checkpoint import load_checkpoint, load_model
+from nanollm.train.checkpoint_file import FINAL_NAME, resume_name, snapshot_name
 from nanollm.train.device import available_cpus, best_device, free_memory, random_state
 from nanollm.train.distributed import SINGLE_PROCESS, Ranks
 from nanollm.train.events import Calibration, Checkpoint, End, Event, Resume, Sample, Start

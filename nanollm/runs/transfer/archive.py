@@ -37,7 +37,8 @@ from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from nanollm.runs.titles import clean as clean_title
 from nanollm.runs.transfer import standalone
-from nanollm.train.checkpoint import FINAL_NAME, load_model
+from nanollm.train.checkpoint import load_model
+from nanollm.train.checkpoint_file import FINAL_NAME
 from nanollm.train.events import Event, Resume, from_json, to_json
 
 SAMPLE = "sample.py"  # the standalone sampling script; exported, but never imported

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from nanollm.explain.ablation import HeadEffect
 from playground.components.factory import component
+
+if TYPE_CHECKING:
+    from nanollm.explain.ablation import HeadEffect
 
 SCRIPT = "attention/components/attention_grid.js"
 GRID = """

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
 from nanollm.config import MAX_SEED
-from nanollm.explain.ablation import Ablation, Means, Part, Predictions, ablate, first_difference, measure_ablation
-from nanollm.explain.backup_heads import MIN_RATIO, MIN_STANDARD_ERRORS, BackupPair
 from nanollm.inference.generate import generate_text
 from nanollm.tokenizer import visible
 from playground.attention import sentences
@@ -21,7 +19,11 @@ from playground.components.format import percent, perplexity, signed
 from playground.components.text import line, text_pair, text_pair_value
 from playground.context import Context
 from playground.handlers import report_errors
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from nanollm.explain.ablation import Ablation, Means, Part, Predictions
+    from nanollm.explain.backup_heads import BackupPair
+    from playground.services.inspections import View
 
 GENERATED = 160  # characters
 NEXT_CHARACTERS = 6
@@ -75,6 +77,8 @@ def layout(ctx: Context) -> Parts:
 
 def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any, seed: Any) -> dict[Any, Any]:
     """Return all outputs with the parts in `off` switched off."""
+    from nanollm.explain.ablation import measure_ablation  # imports torch, which takes a second
+
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     chosen = parts_off(off, model.config)
     means, no_means = ctx.inspections.means(view) if kind == "mean" and chosen else (None, "")
@@ -136,6 +140,8 @@ def _loss(found: Ablation) -> str:
 
 def _effects(found: Ablation) -> dict[str, Any]:
     """Return bars with the loss increase of each part alone and of all together; none for fewer than two parts."""
+    from nanollm.explain.backup_heads import MIN_RATIO, MIN_STANDARD_ERRORS
+
     if len(found.parts) < 2 or len(found.text) < 2:
         return bars_value([])
     alone = [_increases(found.original, reading) for reading in found.alone]  # (T - 1,) each
@@ -182,6 +188,8 @@ def _next_characters(found: Ablation, characters: tuple[str, ...]) -> dict[str, 
 
 def _generated(ctx: Context, view: View, found: Ablation, means: Means | None, seed: Any) -> dict[str, Any]:
     """Return what the model generates after the text, with and without the parts, from the same seed."""
+    from nanollm.explain.ablation import ablate, first_difference
+
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     seed = int(seed) if isinstance(seed, (int, float)) and 0 <= seed <= MAX_SEED else 0
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
 from nanollm.charts.inspection import history_figure
 from nanollm.errors import InputError
-from nanollm.explain.head_types import PATTERNS, UNKNOWN, HeadScores
 from nanollm.runs.store import Run
 from playground.attention import sentences
 from playground.attention.components.attention_grid import head_names, parse_head
@@ -24,7 +23,10 @@ from playground.components.text import line
 from playground.context import Context
 from playground.handlers import report_errors
 from playground.selection import parse_selection
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from nanollm.explain.head_types import HeadScores
+    from playground.services.inspections import View
 
 PLACE = "history"
 UPDATE_SECONDS = 0.5  # between two updates of the growing curves
@@ -65,6 +67,8 @@ def layout(ctx: Context) -> Parts:
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
     """Return the chosen head's name and scores. A new history key then starts the update of the curves."""
+    from nanollm.explain.head_types import UNKNOWN  # imports torch, which takes a second
+
     try:
         found, source = ctx.inspections.head_scores(view)
     except InputError as error:  # the text is too short
@@ -155,6 +159,8 @@ def _history(ctx: Context, run: Run, text: Any, session: str | None) -> Iterator
 
 def _score_bars(found: HeadScores, layer: int, index: int, source: str) -> dict[str, Any]:
     """Return a bar for each type that can be measured, with a mark at its chance level."""
+    from nanollm.explain.head_types import PATTERNS
+
     scores, baseline, best = found.scores[layer, index], found.baseline[layer, index], found.name(layer, index)
     rows = [
         Bar(
@@ -176,6 +182,8 @@ def _score_bars(found: HeadScores, layer: int, index: int, source: str) -> dict[
 
 def _history_figure(run: Run, steps: list[int], found: list[HeadScores]) -> dict[str, Any]:
     """Return a figure with the curves of every head, by label."""
+    from nanollm.explain.head_types import PATTERNS
+
     scores = np.stack([each.scores for each in found])  # (S, L, H, P)
     layers, heads = scores.shape[1:3]
     figures = {

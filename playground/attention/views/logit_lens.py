@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
-from nanollm.explain.logit_lens import Contributions, LogitLens, contributions, logit_lens
 from nanollm.tokenizer import visible
 from playground.attention import sentences
 from playground.attention.components.bars import Bar, bars, bars_value
@@ -19,7 +18,10 @@ from playground.components.format import percent, signed
 from playground.context import Context
 from playground.handlers import UNQUEUED
 from playground.services.gradio_internals import event_data
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from nanollm.explain.logit_lens import Contributions, LogitLens
+    from playground.services.inspections import View
 
 CHARACTERS_PER_LAYER = 5
 
@@ -59,6 +61,8 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
 
 def show(ctx: Context, parts: Parts, view: View, head: Any, where: Any, picked: Any) -> dict[Any, Any]:
     """Return the table for the chosen place, and the contributions to the picked or else most likely character."""
+    from nanollm.explain.logit_lens import contributions, logit_lens  # imports torch, which takes a second
+
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     found: LogitLens = ctx.inspections.lenses.get(
         (view.file, view.text), lambda: logit_lens(model, tokenizer, view.text)

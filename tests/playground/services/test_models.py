@@ -10,7 +10,8 @@ from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import save_checkpoint, snapshot_name
+from nanollm.train.checkpoint import save_checkpoint
+from nanollm.train.checkpoint_file import snapshot_name
 from playground.services.models import OVERHEAD, Models
 from tests import run_folders
 from tests.conftest import random_model
