@@ -1,4 +1,4 @@
-"""Duration of inspection requests on the pretrained models: `python -m tests.benchmarks.inside [--json]`.
+"""Duration of inspection requests on the pretrained models: `python -m tests.benchmarks.inspections [--json]`.
 
 Measures every view of the Attention tab on the first and on a repeated request, the ranking of all heads on as much
 text as the page uses, and, if Chromium is installed, drawing the grid of 36 heads over 128 characters. The bundled text
