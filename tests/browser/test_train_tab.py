@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
@@ -21,7 +20,9 @@ from tests.browser.chart import drawn, zoom_in
 from tests.browser.conftest import OpenVisit
 from tests.browser.visit import Visit
 from tests.conftest import ROOT
-from tests.serving import Page, end_all, serve
+from tests.serving import Page
+
+pytestmark = pytest.mark.usefixtures("end_runs")
 
 # So small that starting the worker process takes longer than training.
 TINY = dict(
@@ -30,19 +31,6 @@ TINY = dict(
 )  # fmt: skip
 # Longer than any test, but it ends within minutes if the tests are killed before they can stop it.
 LONG = {**TINY, "num_steps": 200_000, "log_interval": 20}
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with serve(tmp_path_factory.mktemp("home")) as page:
-        yield page
-
-
-@pytest.fixture(autouse=True)
-def idle(page: Page) -> Iterator[None]:
-    """End all runs after each test."""
-    yield
-    end_all(page.home)
 
 
 def create_queued(page: Page, settings: dict, title: str) -> Run:

@@ -33,9 +33,9 @@ from nanollm.train.checkpoint import load_model
 from nanollm.train.distributed import Ranks
 from nanollm.train.events import Event, Resume, Start, Step
 from nanollm.train.loop import TrainState, train
-from tests.benchmarks.distributed import BATCHES, LINKS, paper_table, speedup
+from tests.benchmarks.distributed import BATCHES, LINKS, estimated_table, speedup
 from tests.conftest import ROOT
-from tests.faults.conftest import until
+from tests.speed import until
 from tests.train.test_loop import curve, set_up
 
 SMALL = {
@@ -294,7 +294,7 @@ def test_the_estimated_speedup_of_a_second_machine_is_plausible() -> None:
         gains = [[speedup(step, parameters, link) for link in links] for step in (0.01, 0.1, 1.0)]
         assert all(row == sorted(row) for row in gains) and all(list(c) == sorted(c) for c in zip(*gains, strict=True))
         assert 0 < gains[0][0] < 1 < gains[-1][-1] < 2
-    table = paper_table({"nano": 0.01, "medium": 0.2}).splitlines()
+    table = estimated_table({"nano": 0.01, "medium": 0.2}).splitlines()
     assert len(table) == 2 + 2 * len(BATCHES) and {row.count("|") for row in table} == {len(LINKS) + 4}
 
 
