@@ -38,7 +38,9 @@ COVERED_ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
         ("tests/serving.py", '[sys.executable, "app.py"]'),
     ),
     "python app.py": (("tests/serving.py", '[sys.executable, "app.py"]'),),
-    "python app.py --public": (("tests/playground/test_app.py", "test_the_flag_makes_it_public"),),
+    "python app.py --public": (
+        ("tests/playground/test_app.py", "test_the_page_is_public_with_the_flag_or_on_a_space"),
+    ),
     "python -m nanollm.experiments.pretrained --from checkpoints/shipped --to checkpoints/pretrained": (
         ("tests/experiments/test_pretrained.py", "test_the_command_takes_folders_and_says_what_it_made"),
     ),
