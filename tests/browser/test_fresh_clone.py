@@ -34,7 +34,7 @@ SHIPPED = ROOT / "checkpoints" / "pretrained"
 AT_ONCE = 15.0  # seconds until there is something to read; it takes one or two where nothing else goes on
 WRITTEN = "document.querySelector('#sample-text .letters')?.textContent.length > 300"
 BEST = f"step {read_json(SHIPPED / 'medium' / 'run.json')['made']['best_step']:,} (best)"
-OFFER = "Fetch its training text (1.1 MB)"
+OFFER = "Download its training text (1.1 MB)"
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_text_that_cannot_be_had_says_why_and_is_offered_again(come: Come, pag
     tab.wait_for_function(WRITTEN)
     expect(tab.locator("#copies-fetch button")).to_be_hidden()  # in its fold
     tab.locator("#copies-fold button").first.click()
-    expect(tab.locator("#sample-copies .said")).to_contain_text("is not here yet")
+    expect(tab.locator("#sample-copies .said")).to_contain_text("has not been downloaded")
     tab.locator("#copies-fetch button").click()
     expect(tab.locator("#copies-fetching")).to_contain_text("nowhere.txt', which cannot be read")
     expect(tab.locator("#copies-fetch button")).to_have_text(OFFER)
@@ -184,7 +184,7 @@ class TestFetching:
         tab.wait_for_function(WRITTEN)
         tab.locator("#copies-fold button").first.click()
         tab.locator("#copies-fetch button").click()
-        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50%")
+        expect(tab.locator("#copies-fetching")).to_have_text("Downloading Tiny Shakespeare: 50%")
 
         # Somebody else chooses a text meanwhile, and is not kept waiting.
         elsewhere = other.tab
@@ -193,7 +193,7 @@ class TestFetching:
         expect(elsewhere.locator("#corpus-texts .chosen")).to_contain_text("Python documentation")
         elsewhere.locator("#corpus-texts .ours .pick", has_text="sample.txt").click()
         expect(elsewhere.locator("#corpus-texts .chosen")).to_contain_text("sample.txt")
-        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50%")
+        expect(tab.locator("#copies-fetching")).to_have_text("Downloading Tiny Shakespeare: 50%")
 
         # Whoever looks at what needed the text sees it begin to work, and the offer go.
         other.goto("?tab=compare&view=scored")
