@@ -5,6 +5,7 @@ The public names are imported lazily (PEP 562), so that `import nanollm` is fast
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,12 @@ if TYPE_CHECKING:
     from nanollm.train.evaluation import evaluate
     from nanollm.train.loop import set_seed, train_with_config
     from nanollm.train.state import TrainState
+
+# By default, the threads of GNU OpenMP, which PyTorch uses on Linux, wait for each other in a busy loop. If another
+# process occupies a core, a training step then takes thirty times as long instead of twice. This limits the loop to
+# microseconds. It must be set before torch is imported, and has no effect on other OpenMP libraries.
+if not {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"} & os.environ.keys():
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 # The module of each public name. `nanollm.train` is the package, so the function train() is not among them.
 _MODULES = {

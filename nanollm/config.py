@@ -16,6 +16,9 @@ from typing import Any, Literal
 from nanollm.errors import InputError
 
 MAX_SEED = 2**31 - 1
+# Constants of the model, shared by its implementations in PyTorch and numpy.
+EPSILON = 1e-5  # added to variances, to avoid division by zero
+ROTARY_BASE = 10_000.0  # RoFormer §3.3.2: wavelengths from 2π to 2π · 10,000 characters
 
 
 def _setting(default: Any, help: str, low: float | None = None, high: float | None = None, choices: tuple = ()) -> Any:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
 
-STARTUP_SECONDS = 5.0  # from starting a worker process to its first training step
+START_SECONDS = 3.0  # of a worker process: imports, reading the text, and calibration of a small model
 FLOPS_PER_SECOND = 2e10  # forward passes on two vCPUs of a cloud machine; used until a run has been measured
 
 
@@ -71,7 +71,7 @@ def estimated_seconds(model: ModelConfig, train: TrainConfig, done: int = 0) -> 
     """Estimate the training time in seconds from step `done` on, without a measurement on this machine."""
     steps = max(0, train.num_steps - done)
     forward = steps * train.batch_size * model.context_length * model.flops_per_character
-    return STARTUP_SECONDS + forward / FLOPS_PER_SECOND
+    return START_SECONDS + forward / FLOPS_PER_SECOND
 
 
 LOCAL = Limits()

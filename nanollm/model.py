@@ -22,11 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nanollm.config import ModelConfig
+from nanollm.config import EPSILON, ROTARY_BASE, ModelConfig
 from nanollm.errors import InputError
-
-EPSILON = 1e-5  # added to variances, to avoid division by zero
-ROTARY_BASE = 10_000.0  # RoFormer §3.3.2: wavelengths from 2π to 2π · 10,000 characters
 
 
 @dataclass

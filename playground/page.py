@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from threading import Thread
 from typing import Any
 
 import gradio as gr
@@ -18,6 +19,8 @@ import gradio as gr
 from playground.api.endpoints import publish
 from playground.api.inspection import publish_inspection
 from playground.attention import tab as attention
+from playground.browser.constants import as_script_element
+from playground.browser.static_files import asset, module_names, module_root, module_routes
 from playground.compare import tab as compare
 from playground.components.factory import browser_call
 from playground.components.plotly_chart import plotly_route
@@ -28,16 +31,11 @@ from playground.public.disk_quota import DiskQuota
 from playground.public.request_filter import count_queued, filter_lifespan
 from playground.sample import tab as sample
 from playground.selection import parse_selection
-from playground.services.browser_constants import as_script_element
 from playground.services.catalogue import changed_rows
 from playground.services.gradio_internals import event_data
-from playground.services.static_files import asset, module_names, module_root, module_routes
 from playground.settings import Settings
 from playground.shell import sentences
-from playground.shell.guide import guide
-from playground.shell.header import header
-from playground.shell.run_list import run_list, run_rows
-from playground.shell.time_bar import time_bar
+from playground.shell.components import guide, header, run_list, run_rows, time_bar
 from playground.train import tab as train
 
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
@@ -112,6 +110,7 @@ def serve(settings: Settings) -> None:
         _, url, _ = demo.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings, demo))
         training = sentences.TRAINING_SAVED if settings.public else sentences.TRAINING_CONTINUES
         print(sentences.SERVING.format(url=url, training=training), flush=True)
+        Thread(target=_import_torch, daemon=True).start()
         demo.block_thread()
     finally:
         ctx.step_times.stop()
@@ -120,6 +119,11 @@ def serve(settings: Settings) -> None:
             ctx.launcher.suspend()
         ctx.launcher.close()
         demo.close(verbose=False)
+
+
+def _import_torch() -> None:
+    """Import PyTorch, so that the first request that needs it does not wait for it. The page answers meanwhile."""
+    from playground.services import inspections as inspections
 
 
 def _disk_quota(ctx: Context) -> DiskQuota:
@@ -213,7 +217,6 @@ def _styles() -> str:
     sheets = (
         "shell/styles/style.css",
         "corpus/corpus.css",
-        "shell/styles/views.css",
         "sample/sample.css",
         "train/train.css",
         "attention/attention.css",

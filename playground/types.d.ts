@@ -34,7 +34,7 @@ export interface GenerationRequest {
   run: string;
   step: number;
   prompt: string;
-  kept: string;
+  prefix: string;
   temperature: number;
   top_k: number;
   max_length: number;

@@ -17,7 +17,7 @@ SHARPNESS = 8.0
 
 
 class Planted:
-    """A model without any effect of attention until heads are planted; each method plants one and returns self."""
+    """A model whose attention has no effect until heads are planted; each method plants one and returns self."""
 
     def __init__(self, vocab_size: int, context_length: int, num_layers: int = 1, num_heads: int = 2) -> None:
         V, T = vocab_size, context_length

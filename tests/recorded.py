@@ -1,6 +1,6 @@
-"""Loss curves of real short trainings, for tests of diagnoses: `python -m tests.recorded` records them again.
+"""Recorded loss curves of short real runs, for tests of the doctor; `python -m tests.recorded` records them again.
 
-Each is a file in tests/curves/ with the settings and the recorded curve, thinned to what a test needs.
+Each file in tests/curves/ contains the settings and the curve of one run, without the columns that no test needs.
 """
 
 from __future__ import annotations
@@ -38,8 +38,11 @@ RUNS: dict[str, tuple[str, dict[str, Any], int | None]] = {
 
 
 def load(name: str) -> dict[str, Any]:
-    """preset, settings, state, vocab_size, train_characters, baselines, curve (its columns as lists)."""
+    """Return a recorded run: preset, settings, state, vocab_size, characters, baselines and curve (as lists)."""
     return json.loads((FOLDER / f"{name}.json").read_text())
+
+
+COLUMNS = ("steps", "loss", "eval_steps", "train_loss", "val_loss")  # of the curve
 
 
 def record(name: str) -> dict[str, Any]:
@@ -52,9 +55,7 @@ def record(name: str) -> dict[str, Any]:
             corpus = corpora.add_text(corpora.page(corpus.sha256, 0, characters), "a part")
         run = store.create(settings={"threads": 1, **settings}, corpus=corpus, preset=preset, queued=False)
         status = work(run, corpora.root)
-        curve = asdict(run.curve())
-        for column in ("last", "seconds", "eval_seconds", "learning_rate", "grad_norm"):
-            del curve[column]
+        curve = {column: values for column, values in asdict(run.curve()).items() if column in COLUMNS}
         return {
             **{"preset": preset, "settings": settings, "state": status.state},
             **{"vocab_size": corpus.vocab_size, "characters": corpus.characters},

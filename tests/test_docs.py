@@ -234,14 +234,14 @@ def test_runtime_imports_are_runtime_dependencies() -> None:
     homes = metadata.packages_distributions()
     installed = {canonicalize_name(home) for name in done.stdout.split() for home in homes.get(name, [])}
     needed: set[str] = set()
-    asked = [Requirement(line) for line in (ROOT / "requirements.txt").read_text().split("\n") if line]
-    while asked:
-        requirement = asked.pop()
+    pending = [Requirement(line) for line in (ROOT / "requirements.txt").read_text().split("\n") if line]
+    while pending:
+        requirement = pending.pop()
         name = canonicalize_name(requirement.name)
         if name in needed or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue
         needed.add(name)
-        asked += [Requirement(line) for line in metadata.requires(name) or []]
+        pending += [Requirement(line) for line in metadata.requires(name) or []]
     assert installed - needed <= {"nanollm", "nano-llm"}
 
 

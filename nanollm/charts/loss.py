@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -15,6 +15,7 @@ from nanollm.charts.thinning import averaged, thin
 TRAIN_POINTS, SMOOTH_POINTS, VAL_POINTS = 150, 40, 60
 AXES = ("steps", "seconds")
 MAX_OVERLAYS = 9
+ERRORS = 2  # standard errors on either side of the validation loss
 PLOT_HEIGHT, LABEL_HEIGHT = 270, 17  # pixels: the chart on the page without margins, and one label
 MAX_NAME = 28  # characters of a name in the legend, which otherwise takes up the chart's space
 
@@ -27,13 +28,15 @@ class Curve(Protocol):
     @property
     def loss(self) -> Sequence[float | None]: ...
     @property
-    def seconds(self) -> Sequence[float]: ...
+    def elapsed(self) -> Sequence[float]: ...
     @property
     def eval_steps(self) -> Sequence[int]: ...
     @property
-    def eval_seconds(self) -> Sequence[float]: ...
+    def eval_elapsed(self) -> Sequence[float]: ...
     @property
     def val_loss(self) -> Sequence[float | None]: ...
+    @property
+    def val_error(self) -> Sequence[float]: ...
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,8 @@ def loss_figure(
 ) -> Figure:
     """Training and validation loss of one run, and of up to MAX_OVERLAYS overlaid runs.
 
-    The X axis shows steps, or seconds of training with axis="seconds"; `log` makes it logarithmic. Without a curve the
+    The X axis shows steps, or with axis="seconds" the elapsed time without pauses; `log` makes it logarithmic. If the
+    validation loss is an estimate, a band shows two standard errors on either side. Without a curve the
     figure shows only the reference lines, over `num_steps`, and `note` if given. An updated chart keeps the user's zoom
     as long as `revision` and the axis stay the same. Curves are downsampled, see thinning.py.
     """
@@ -71,7 +75,7 @@ def loss_figure(
     right = _right_edge(last, _expected_end(curve, num_steps, axis), log)
     left = min([x for trace in data for x in trace["x"][:1]] or [1]) if log else 0
     figure = blank_figure(
-        "steps" if axis == "steps" else "seconds of training",
+        "steps" if axis == "steps" else "elapsed seconds",
         left=left,
         right=right,
         references=references,
@@ -124,7 +128,7 @@ def _expected_end(curve: Curve | None, num_steps: int, axis: str) -> float:
     """Where a run of `num_steps` will end on the X axis, at its speed so far; 0 or 1 if unknown."""
     if axis == "steps" or not num_steps:
         return num_steps
-    return curve.seconds[-1] * num_steps / curve.steps[-1] if curve is not None and curve.steps else 1
+    return curve.elapsed[-1] * num_steps / curve.steps[-1] if curve is not None and curve.steps else 1
 
 
 def _right_edge(last: float, end: float, log: bool = False) -> int:
@@ -142,15 +146,32 @@ def _own_traces(line: RunLine, axis: str, log: bool, palette: Palette, named: bo
     """Lines of the selected run: training (faint), smoothed training if there are enough points, and validation."""
     train_x, val_x = _x_values(line.curve, axis)
     points = TRAIN_POINTS if named else TRAIN_POINTS // 2
+    validation = thin(val_x, line.curve.val_loss, VAL_POINTS, log=log)
     traces = [
         _line(thin(train_x, line.curve.loss, points, log=log), "training", line, palette, 1)
         | {"opacity": 0.35, "showlegend": named},
-        _line(thin(val_x, line.curve.val_loss, VAL_POINTS, log=log), "validation", line, palette, 2),
+        _line(validation, "validation", line, palette, 2),
     ]
+    if any(line.curve.val_error):
+        errors = dict(zip(val_x, line.curve.val_error, strict=True))
+        traces.insert(0, _error_band(validation, errors, line, palette))
     if len(train_x) > 2 * SMOOTH_POINTS:
         smooth = averaged(train_x, line.curve.loss, SMOOTH_POINTS, log=log)
         traces.insert(1, _line(smooth, "training (smoothed)", line, palette, 1) | {"showlegend": False})
     return traces
+
+
+def _error_band(
+    points: tuple[list[float], list[float]], errors: Mapping[float, float], line: RunLine, palette: Palette
+) -> Figure:
+    """The area within ERRORS standard errors of the points, behind the line through them."""
+    edges = [(x, y, ERRORS * errors[x]) for x, y in zip(*points, strict=True)]
+    upper = [(x, y + error) for x, y, error in edges]
+    lower = [(x, y - error) for x, y, error in reversed(edges)]
+    x, y = ([point[i] for point in upper + lower] for i in (0, 1))
+    band = _line((x, y), f"validation ± {ERRORS} standard errors", line, palette, 0)
+    area = {"fill": "toself", "fillcolor": band["line"]["color"], "opacity": 0.15}
+    return band | area | {"showlegend": False, "hoverinfo": "skip"}
 
 
 def _overlay_traces(line: RunLine, count: int, axis: str, log: bool, palette: Palette) -> list[Figure]:
@@ -169,7 +190,7 @@ def _overlay_traces(line: RunLine, count: int, axis: str, log: bool, palette: Pa
 
 def _x_values(curve: Curve, axis: str) -> tuple[Sequence[float], Sequence[float]]:
     """X values of the training and of the validation losses."""
-    return (curve.steps, curve.eval_steps) if axis == "steps" else (curve.seconds, curve.eval_seconds)
+    return (curve.steps, curve.eval_steps) if axis == "steps" else (curve.elapsed, curve.eval_elapsed)
 
 
 def _line(points: tuple[list[float], list[float]], name: str, line: RunLine, palette: Palette, width: int) -> Figure:

@@ -1,23 +1,18 @@
-"""How commands find the runs, checkpoints and texts that their arguments name."""
+"""How commands find the runs and checkpoints that their arguments name, and print results."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
-import sys
 from pathlib import Path
 
-from nanollm.cli.progress import progress_bar
-from nanollm.data.builtin import BUILTINS, add_by_name, builtin_by_id
-from nanollm.data.corpus import CorpusInfo, CorpusStore
 from nanollm.errors import InputError
 from nanollm.runs.store import Run, RunStore
 
 HOME = Path(os.environ.get("NANOLLM_HOME", "."))
 CHECKPOINTS = HOME / "checkpoints"
 CORPORA = HOME / "data" / "corpora"
-TEXT_HELP = f"a text file, or one of {', '.join(builtin.id for builtin in BUILTINS)}"
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,18 +44,6 @@ def find_checkpoint(arguments: argparse.Namespace) -> Path:
 def find_run(name: str) -> Run:
     """The run with this folder or id. Raises InputError if there is none."""
     return Run.open(name) if Path(name).exists() else RunStore(CHECKPOINTS).get(name)
-
-
-def add_text(corpora: CorpusStore, text: str, encoding: str | None = None) -> CorpusInfo:
-    """Add a text file or built-in text to the store, with a progress bar for downloads. Raises InputError."""
-    if encoding is not None and builtin_by_id(text):
-        raise InputError("--encoding applies to text files only: omit it for a built-in text.")
-
-    def show_progress(received: int, size: int) -> None:
-        end = "\n" if received == size else ""
-        print(f"\rDownloading {text} {progress_bar(received / size)}\033[K", end=end, file=sys.stderr, flush=True)
-
-    return add_by_name(corpora, text, encoding=encoding, progress=show_progress if sys.stderr.isatty() else None)
 
 
 def print_result(arguments: argparse.Namespace, data: object, text: str) -> int:

@@ -7,7 +7,7 @@ import time
 
 from nanollm.experiments.scaling import ExperimentStatus
 from nanollm.runs.record import Run, Status
-from nanollm.train.events import Eval, Event, Start, Step
+from nanollm.train.events import Calibration, Eval, Event, Start, Step
 
 BAR_WIDTH = 24
 
@@ -24,8 +24,13 @@ class Progress:
 
     def __call__(self, event: Event) -> None:
         """Show one training event; call it with every event."""
-        if isinstance(event, Start):
+        if isinstance(event, Calibration):
+            self._show_calibration(event)
+        elif isinstance(event, Start):
             self.steps_before = event.step
+            self.began = time.monotonic()  # the speed of the steps, without calibration
+            if self.terminal:
+                _redraw("", last=False)
             print(f"{self.run.title}: {event.parameters:,} parameters, {event.threads} threads", file=sys.stderr)
         elif isinstance(event, Eval):
             self.val_loss = event.val_loss
@@ -36,6 +41,13 @@ class Progress:
                 )
         elif isinstance(event, Step) and self.terminal:
             _redraw(self._bar(event), last=event.step == self.run.train_config.num_steps)
+
+    def _show_calibration(self, event: Calibration) -> None:
+        if self.terminal:
+            done = event.done / event.most
+            _redraw(f"{progress_bar(done)} calibrating: timing training steps on this machine", last=False)
+        elif event.done == 1:
+            print("Calibrating: timing training steps on this machine.", file=sys.stderr, flush=True)
 
     def _bar(self, event: Step) -> str:
         done, steps = event.step, self.run.train_config.num_steps
@@ -94,7 +106,7 @@ def clock(seconds: float) -> str:
 
 def _state_line(status: Status) -> str:
     loss = f", best validation loss {status.val_loss:.4f}" if status.val_loss is not None else ""
-    took = f" in {clock(status.seconds)}" if status.seconds is not None and status.state == "completed" else ""
+    took = f" in {clock(status.elapsed)}" if status.elapsed is not None and status.state == "completed" else ""
     reason = f": {status.reason}" if status.reason else ""
     return f"{status.state} at step {status.step:,} of {status.num_steps:,}{took}{loss}{reason}"
 

@@ -9,7 +9,6 @@ from typing import Any
 from nanollm.cli import lookup
 from nanollm.errors import InputError
 from nanollm.runs import summary
-from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
 
 ACTIONS = ("list", "show", "stop", "pause", "resume", "delete", "export", "import")
@@ -61,6 +60,8 @@ def runs(arguments: argparse.Namespace) -> int:
         return lookup.print_result(arguments, {"file": str(file)}, f"Exported to {file}")
     run_id = _import(store, arguments.run) if action == "import" else arguments.run
     if action in ("stop", "pause", "resume"):
+        from nanollm.runs.process.launcher import Launcher
+
         getattr(Launcher(store, lookup.CORPORA), action)(run_id)
     run = store.get(run_id)
     return lookup.print_result(arguments, summary.as_json(run), "\n".join(summary.as_lines(run)))

@@ -1,6 +1,6 @@
 """`python -m nanollm sample` and `python -m nanollm.inference.generate`: sample text from a model.
 
-torch is imported when a model is loaded, so that `--help` and listing runs stay fast.
+A few texts are generated with numpy only, because importing PyTorch takes longer than generating one.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from nanollm.cli.lookup import add_model_arguments, find_checkpoint
 from nanollm.errors import InputError
 
 if TYPE_CHECKING:
+    from nanollm.inference.weights_file import LoadedWeights
     from nanollm.train.checkpoint import LoadedModel
 
 _SETTINGS = ("max_length", "temperature", "top_k", "seed")
@@ -48,9 +49,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
 def sample(arguments: argparse.Namespace) -> int:
     """Generate text with the given model (default: the newest run, or else a pretrained model)."""
     path = find_checkpoint(arguments)
-    from nanollm.train.checkpoint import load_model
-
-    loaded = load_model(path)
+    loaded = _load(path, arguments.num_samples)
     if not arguments.json:
         return _print_samples(loaded, arguments)
     texts = sample_texts(loaded, arguments)
@@ -59,6 +58,19 @@ def sample(arguments: argparse.Namespace) -> int:
     result = {"checkpoint": str(path), **settings, "text": texts[arguments.seed]}
     print(json.dumps(result if len(samples) == 1 else {**result, "samples": samples}))
     return 0
+
+
+def _load(path: str | Path, num_samples: int) -> LoadedModel | LoadedWeights:
+    """Load the model that generates this number of texts fastest. Raises InputError."""
+    from nanollm.inference.generate import MIN_BATCH
+
+    if num_samples < MIN_BATCH:
+        from nanollm.inference.weights_file import load_weights
+
+        return load_weights(path)
+    from nanollm.train.checkpoint import load_model
+
+    return load_model(path)
 
 
 def main() -> int:
@@ -71,13 +83,11 @@ def main() -> int:
 
 
 def _sample_file(arguments: argparse.Namespace) -> int:
-    from nanollm.train.checkpoint import load_model
-
-    return _print_samples(load_model(arguments.checkpoint or _newest_checkpoint()), arguments)
+    return _print_samples(_load(arguments.checkpoint or _newest_checkpoint(), arguments.num_samples), arguments)
 
 
 def _newest_checkpoint() -> Path:
-    from nanollm.train.checkpoint import FINAL_NAME
+    from nanollm.train.checkpoint_file import FINAL_NAME
 
     found = sorted(Path("checkpoints").glob(f"*/{FINAL_NAME}"), key=lambda path: path.stat().st_mtime)
     if not found:
@@ -85,13 +95,13 @@ def _newest_checkpoint() -> Path:
     return found[-1]
 
 
-def _print_samples(loaded: LoadedModel, arguments: argparse.Namespace) -> int:
+def _print_samples(loaded: LoadedModel | LoadedWeights, arguments: argparse.Namespace) -> int:
     for piece in stream(loaded, arguments):
         print(piece, end="", flush=True)
     return 0
 
 
-def stream(loaded: LoadedModel, arguments: argparse.Namespace) -> Iterator[str]:
+def stream(loaded: LoadedModel | LoadedWeights, arguments: argparse.Namespace) -> Iterator[str]:
     """Yield the prompt, then each new character; several texts follow each other, each under a line with its seed.
 
     Raises InputError when called, before anything is generated.
@@ -106,7 +116,7 @@ def stream(loaded: LoadedModel, arguments: argparse.Namespace) -> Iterator[str]:
     return chain([arguments.prompt], stream_text(loaded.model, loaded.tokenizer, arguments.prompt, options), "\n")
 
 
-def sample_texts(loaded: LoadedModel, arguments: argparse.Namespace) -> dict[int, str]:
+def sample_texts(loaded: LoadedModel | LoadedWeights, arguments: argparse.Namespace) -> dict[int, str]:
     """The requested texts by seed; each equals the single sample generated with that seed. Raises InputError."""
     from nanollm.inference.generate import generate_texts
     from nanollm.inference.sampling import derived_seeds

@@ -10,6 +10,7 @@ from typing import Any
 
 from nanollm.cli import lookup
 from nanollm.cli.progress import ExperimentProgress
+from nanollm.cli.texts import TEXT_HELP, add_text
 from nanollm.config import PRESETS, TrainConfig
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
@@ -23,7 +24,7 @@ def add_commands(commands: Any) -> None:
     """Add `scale` to the subparsers."""
     parser = commands.add_parser("scale", help="train and compare several model sizes", description=scale.__doc__)
     parser.set_defaults(command=scale)
-    parser.add_argument("--corpus", metavar="TEXT", default="sample", help=f"{lookup.TEXT_HELP} (default: sample)")
+    parser.add_argument("--corpus", metavar="TEXT", default="sample", help=f"{TEXT_HELP} (default: sample)")
     parser.add_argument(
         "--presets",
         nargs="+",
@@ -56,7 +57,7 @@ def scale(arguments: argparse.Namespace) -> int:
     store = RunStore(folder.parent if folder else lookup.CHECKPOINTS)
     commands = arguments.launch_command
     launcher = RemoteLauncher(store, lookup.CORPORA, commands) if commands else Launcher(store, lookup.CORPORA)
-    corpus = lookup.add_text(CorpusStore(lookup.CORPORA), arguments.corpus)
+    corpus = add_text(CorpusStore(lookup.CORPORA), arguments.corpus)
     experiment = prepare(store, corpus, plan, folder)
     if not _train(experiment, launcher):
         print(f"Paused; run the same command to continue. Experiment folder: {experiment.folder}")

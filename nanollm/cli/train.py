@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from nanollm.cli import lookup
 from nanollm.cli.exit_status import status_of
 from nanollm.cli.progress import Progress
+from nanollm.cli.texts import TEXT_HELP, add_text
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, renamed_settings
 from nanollm.data.corpus import CorpusStore
 from nanollm.errors import InputError
@@ -29,9 +30,7 @@ def add_commands(commands: Any) -> None:
     parser = commands.add_parser("train", help="train a model on a text", description=train.__doc__)
     parser.set_defaults(command=train)
     parser.add_argument("--preset", choices=PRESETS, help="preset whose settings the flags override (default: nano)")
-    parser.add_argument(
-        "--corpus", metavar="TEXT", help=f"{lookup.TEXT_HELP} (default: sample; with --from, that run's text)"
-    )
+    parser.add_argument("--corpus", metavar="TEXT", help=f"{TEXT_HELP} (default: sample; with --from, that run's text)")
     parser.add_argument(
         "--from", dest="parent", metavar="RUN", help="fork this run (its folder or id): use its weights and settings"
     )
@@ -84,7 +83,12 @@ def _train_run(run: Run, as_json: bool, ranks: Ranks | None = None) -> int:
     status = work(run, lookup.CORPORA, Progress(run), ranks)
     result = {
         **{"run": run.id, "folder": str(run.folder), "title": run.title, "state": status.state, "step": status.step},
-        **{"parameters": run.model_config.num_parameters, "seconds": status.seconds, **summary.losses(run)},
+        **{
+            "parameters": run.model_config.num_parameters,
+            "seconds": status.seconds,
+            "elapsed": status.elapsed,
+            **summary.losses(run),
+        },
     }
     if as_json:
         print(json.dumps(result))
@@ -137,7 +141,7 @@ def _run_to_resume(arguments: argparse.Namespace) -> Run:
 def _new_run(arguments: argparse.Namespace, store: RunStore, corpora: CorpusStore) -> Run:
     if arguments.step is not None:
         raise InputError("--step selects a snapshot of the run to fork: name that run with --from.")
-    corpus = lookup.add_text(corpora, "sample" if arguments.corpus is None else arguments.corpus)
+    corpus = add_text(corpora, "sample" if arguments.corpus is None else arguments.corpus)
     settings, preset = _overrides(arguments), arguments.preset or "nano"
     return store.create(settings=settings, corpus=corpus, preset=preset, title=arguments.title, queued=False)
 
@@ -149,7 +153,7 @@ def _forked_run(arguments: argparse.Namespace, store: RunStore, corpora: CorpusS
         lookup.find_run(arguments.parent),
         corpora=corpora,
         settings=_overrides(arguments),
-        corpus=lookup.add_text(corpora, arguments.corpus) if arguments.corpus is not None else None,
+        corpus=add_text(corpora, arguments.corpus) if arguments.corpus is not None else None,
         step=arguments.step,
         title=arguments.title,
         queued=False,

@@ -170,9 +170,9 @@ class CorpusStore:
         """Return (character, count) pairs, the most frequent first. Raises InputError like read()."""
         return self._statistics(self.get(sha256)).frequencies()
 
-    def odd(self, sha256: str) -> list[tuple[str, int]]:
-        """Return (character, count) pairs of unusual characters (see decoding.oddity()). Raises like read()."""
-        return self._statistics(self.get(sha256)).odd()
+    def unusual(self, sha256: str) -> list[tuple[str, int]]:
+        """Return (character, count) pairs of unusual characters, see describe_unusual(). Raises like read()."""
+        return self._statistics(self.get(sha256)).unusual()
 
     def entropy(self, sha256: str) -> float:
         """Return the unigram entropy in nats per character. Raises InputError like read()."""

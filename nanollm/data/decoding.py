@@ -136,9 +136,9 @@ class TextCounter:
         order = np.argsort(-counts, kind="stable")
         return [(chr(point), count) for point, count in zip(points[order], counts[order].tolist(), strict=True)]
 
-    def odd(self) -> list[tuple[str, int]]:
-        """Return (character, count) pairs of unusual characters (see oddity()), the most frequent first."""
-        return [(character, count) for character, count in self.frequencies() if oddity(character)]
+    def unusual(self) -> list[tuple[str, int]]:
+        """Return (character, count) pairs of unusual characters (see describe_unusual()), the most frequent first."""
+        return [(character, count) for character, count in self.frequencies() if describe_unusual(character)]
 
     def entropy(self) -> float:
         """Return the unigram entropy in nats per character: the loss of a model that knows only the frequencies."""
@@ -146,9 +146,9 @@ class TextCounter:
         return float(-probabilities @ np.log(probabilities)) + 0.0  # avoids -0.0
 
 
-def oddity(character: str) -> str:
+def describe_unusual(character: str) -> str:
     """Describe an invisible or unusual character by code point, name and kind; return "" for ordinary characters."""
-    kind = _ODD_CATEGORIES.get(unicodedata.category(character), "")
+    kind = _UNUSUAL_CATEGORIES.get(unicodedata.category(character), "")
     if character in " \n\t" or not (kind or character == "\ufffd"):
         return ""
     name = unicodedata.name(character, "")
@@ -157,7 +157,7 @@ def oddity(character: str) -> str:
 
 
 # Descriptions by Unicode general category.
-_ODD_CATEGORIES = {
+_UNUSUAL_CATEGORIES = {
     "Cc": "a control character",
     "Cf": "invisible",
     "Cn": "unassigned",

@@ -8,7 +8,7 @@ from typing import Any
 
 from nanollm.config import TrainConfig
 from nanollm.data.corpus import CorpusInfo, CorpusStore, split
-from nanollm.data.decoding import oddity
+from nanollm.data.decoding import describe_unusual
 from nanollm.data.ngrams import Baselines
 from nanollm.data.planning import Plan, plans, verdict
 from nanollm.tokenizer import visible
@@ -26,7 +26,7 @@ class TextSummary:
     baselines: Baselines
     plans: list[Plan]
     frequencies: list[tuple[str, int]]  # characters with their counts, in descending order
-    odd: list[tuple[str, int]]  # the characters for which oddity() returns a description
+    unusual: list[tuple[str, int]]  # the characters for which describe_unusual() returns a description
 
 
 def summarize(corpora: CorpusStore, info: CorpusInfo) -> TextSummary:
@@ -37,7 +37,7 @@ def summarize(corpora: CorpusStore, info: CorpusInfo) -> TextSummary:
         corpora.baselines(info.sha256, TrainConfig().validation_fraction),
         plans(info.characters, info.vocab_size),
         corpora.frequencies(info.sha256),
-        corpora.odd(info.sha256),
+        corpora.unusual(info.sha256),
     )
 
 
@@ -66,7 +66,7 @@ def as_json(facts: TextSummary) -> dict[str, Any]:
         **{"entropy": facts.entropy, "baselines": asdict(facts.baselines)},
         "presets": {plan.preset: {"enough": plan.enough, "readings": round(plan.epochs, 2)} for plan in facts.plans},
         "frequencies": dict(facts.frequencies),
-        "odd": {character: oddity(character) for character, _ in facts.odd},
+        "unusual": {character: describe_unusual(character) for character, _ in facts.unusual},
     }
 
 
@@ -83,7 +83,7 @@ def as_lines(facts: TextSummary) -> list[str]:
         *(f"  {plan.preset:20} {plan.sentence()}" for plan in facts.plans),
         "",
         *_table(facts),
-        *(f"{count:,} × {oddity(character)}" for character, count in facts.odd),
+        *(f"{count:,} × {describe_unusual(character)}" for character, count in facts.unusual),
     ]
 
 

@@ -40,6 +40,6 @@ def _measure(run: Run, corpora: CorpusStore) -> int:
 
 
 if __name__ == "__main__":
-    from nanollm.cli.findings import main
+    from nanollm.cli.pretrained import main_findings
 
-    sys.exit(main())
+    sys.exit(main_findings())

@@ -32,7 +32,7 @@ SAMPLE = {"prompt": "", "temperature": 0.8, "top_k": 40, "seed": 42}
 AXES = {
     "steps": ("steps", False),
     "characters": ("characters seen", True),
-    "seconds": ("seconds of training", True),
+    "seconds": ("elapsed seconds", True),
     "flops": ("floating-point operations (estimated)", True),
 }
 
@@ -77,8 +77,8 @@ def result(run: Run) -> Result:
     status, curve, calibration = run.status(), run.curve(), _calibration_seconds(run)
     start = next((event for event in run.events() if isinstance(event, Start)), None)
     speeds = [event.tokens_per_second for event in run.events() if isinstance(event, Step) and event.tokens_per_second]
-    evals = zip(curve.val_loss, curve.eval_steps, curve.train_loss, strict=True)
-    best = min(((loss, step, train) for loss, step, train in evals if loss is not None), default=(None, None, None))
+    best_losses = curve.losses_at(curve.best_step) if curve.best_step is not None else None
+    final_train_loss, final_val_loss = curve.final_losses
     return Result(
         run=run.id,
         title=run.title,
@@ -94,11 +94,11 @@ def result(run: Run) -> Result:
         seconds=status.seconds - calibration if status.seconds is not None else None,
         characters_per_second=statistics.median(speeds) if speeds else None,
         peak_bytes=status.peak_bytes,
-        best_val_loss=best[0],
-        best_step=best[1],
-        best_train_loss=best[2],
-        final_val_loss=curve.val_loss[-1] if curve.val_loss else None,
-        final_train_loss=curve.train_loss[-1] if curve.train_loss else None,
+        best_val_loss=curve.best_val_loss,
+        best_step=curve.best_step,
+        best_train_loss=best_losses[0] if best_losses else None,
+        final_val_loss=final_val_loss,
+        final_train_loss=final_train_loss,
         machine=start.machine if start else "",
         device=start.device if start else "",
         precision=start.precision if start else "",
@@ -114,7 +114,7 @@ def courses(run: Run, name: str = "", colour: int = 0) -> dict[str, LossCurve]:
     against = {
         "steps": list(curve.eval_steps),
         "characters": [step * a_step for step in curve.eval_steps],
-        "seconds": [seconds - _calibration_seconds(run) for seconds in curve.eval_seconds],
+        "seconds": [elapsed - curve.eval_elapsed[0] for elapsed in curve.eval_elapsed],  # without start and calibration
         "flops": [training_flops(run, step) for step in curve.eval_steps],
     }
     return {axis: LossCurve(x, curve.val_loss, curve.train_loss, name, colour) for axis, x in against.items()}
@@ -203,7 +203,7 @@ def to_csv(found: Sequence[Result]) -> str:
 
 
 def _calibration_seconds(run: Run) -> float:
-    """Seconds of calibration before the first step (trying precisions and thread counts)."""
+    """Seconds of calibration that a run of version 0.1 counted as training; later versions do not."""
     curve = run.curve()
     return curve.eval_seconds[0] if curve.eval_steps[:1] == [0] else 0.0
 

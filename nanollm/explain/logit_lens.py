@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from nanollm.config import EPSILON
 from nanollm.errors import InputError
 from nanollm.explain.context_window import blocks, last_window, require_index
-from nanollm.model import EPSILON, Trace, TransformerLanguageModel, evaluation_mode
+from nanollm.model import Trace, TransformerLanguageModel, evaluation_mode
 from nanollm.tokenizer import CharTokenizer
 
 

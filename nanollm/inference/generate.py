@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from nanollm.errors import InputError
-from nanollm.inference.numpy_engine import NumpyEngine
+from nanollm.inference.numpy_engine import NumpyEngine, Weights, cached_weights
 from nanollm.inference.sampling import Sampled, SamplingOptions, derived_seeds, draw
 from nanollm.inference.thread_limits import ComputeSlot
-from nanollm.inference.torch_engine import TorchEngine
-from nanollm.inference.weight_cache import cached_weights
-from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 
+if TYPE_CHECKING:
+    from nanollm.inference.torch_engine import TorchEngine
+    from nanollm.model import TransformerLanguageModel
+
+# All functions also accept the weights of load_weights(), and then do not import PyTorch.
+Model: TypeAlias = "TransformerLanguageModel | Weights"
 MIN_BATCH = 16  # samples; below this, one numpy engine per sample is faster than one PyTorch batch
 DEFAULTS = SamplingOptions()
 
@@ -36,7 +40,7 @@ def window_start(length: int, context_length: int) -> int:
 
 
 def generate(
-    model: TransformerLanguageModel,
+    model: Model,
     prompt_ids: Sequence[int] | np.ndarray,
     *,
     max_new_tokens: int,
@@ -56,7 +60,7 @@ def generate(
 
 
 def generate_many(
-    model: TransformerLanguageModel,
+    model: Model,
     prompt_ids: Sequence[int] | np.ndarray,
     num_samples: int,
     options: SamplingOptions = DEFAULTS,
@@ -68,7 +72,7 @@ def generate_many(
     """
     seeds = derived_seeds(options.seed, num_samples)
     ids = _checked_ids(prompt_ids, model.config.vocab_size)
-    if num_samples >= MIN_BATCH or model.embedding.weight.device.type != "cpu":
+    if not isinstance(model, Weights) and (num_samples >= MIN_BATCH or model.embedding.weight.device.type != "cpu"):
         return _generate_batch(model, ids, seeds, options)
     streams = [_generate_one(model, list(ids), seed, options) for seed in seeds]
     return (samples for samples in zip(*streams, strict=True))  # a generator, so that it can be closed
@@ -85,11 +89,9 @@ def _checked_ids(prompt_ids: Sequence[int] | np.ndarray, vocab_size: int) -> lis
     return prompt.tolist()
 
 
-def _generate_one(
-    model: TransformerLanguageModel, ids: list[int], seed: int, options: SamplingOptions
-) -> Iterator[Sampled]:
+def _generate_one(model: Model, ids: list[int], seed: int, options: SamplingOptions) -> Iterator[Sampled]:
     random, slot = np.random.default_rng(seed), ComputeSlot()
-    window = SlidingWindow(NumpyEngine(cached_weights(model)))
+    window = SlidingWindow(NumpyEngine(model if isinstance(model, Weights) else cached_weights(model)))
 
     def next_character() -> Sampled:
         sampled = draw(window.logits(ids), random, options)
@@ -103,6 +105,8 @@ def _generate_one(
 def _generate_batch(
     model: TransformerLanguageModel, prompt: list[int], seeds: list[int], options: SamplingOptions
 ) -> Iterator[tuple[Sampled, ...]]:
+    from nanollm.inference.torch_engine import TorchEngine
+
     randoms = [np.random.default_rng(seed) for seed in seeds]
     window = SlidingWindow(TorchEngine(model, len(seeds)))
     ids = [(id,) * len(seeds) for id in prompt]  # N rows of B
@@ -129,7 +133,7 @@ class SlidingWindow:
 
 
 def stream_samples(
-    model: TransformerLanguageModel, tokenizer: CharTokenizer, prompt: str, options: SamplingOptions = DEFAULTS
+    model: Model, tokenizer: CharTokenizer, prompt: str, options: SamplingOptions = DEFAULTS
 ) -> Iterator[Sampled]:
     """Generate after a text prompt: yields each new character as soon as it is sampled, with its probability.
 
@@ -139,13 +143,13 @@ def stream_samples(
     return (sampled for (sampled,) in generate_many(model, _encoded_prompt(model, tokenizer, prompt), 1, options))
 
 
-def _encoded_prompt(model: TransformerLanguageModel, tokenizer: CharTokenizer, prompt: str) -> np.ndarray:
+def _encoded_prompt(model: Model, tokenizer: CharTokenizer, prompt: str) -> np.ndarray:
     """The prompt's ids (N,), N ≥ 1. Raises InputError for a tokenizer of another model, and as encode() does."""
     require_vocabulary(model, tokenizer)
     return tokenizer.encode(first_character(tokenizer) if prompt == "" else prompt)
 
 
-def require_vocabulary(model: TransformerLanguageModel, tokenizer: CharTokenizer) -> None:
+def require_vocabulary(model: Model, tokenizer: CharTokenizer) -> None:
     """Raise InputError unless the tokenizer and the model have the same vocabulary size."""
     if tokenizer.vocab_size != model.config.vocab_size:
         raise InputError(
@@ -160,7 +164,7 @@ def first_character(tokenizer: CharTokenizer) -> str:
 
 
 def stream_text(
-    model: TransformerLanguageModel, tokenizer: CharTokenizer, prompt: str, options: SamplingOptions = DEFAULTS
+    model: Model, tokenizer: CharTokenizer, prompt: str, options: SamplingOptions = DEFAULTS
 ) -> Iterator[str]:
     """Generate after a text prompt, one character at a time. Raises InputError as stream_samples() does."""
     samples = stream_samples(model, tokenizer, prompt, options)
@@ -168,7 +172,7 @@ def stream_text(
 
 
 def generate_text(
-    model: TransformerLanguageModel,
+    model: Model,
     tokenizer: CharTokenizer,
     prompt: str,
     max_length: int = DEFAULTS.max_length,
@@ -186,7 +190,7 @@ def generate_text(
 
 
 def generate_texts(
-    model: TransformerLanguageModel,
+    model: Model,
     tokenizer: CharTokenizer,
     prompt: str,
     *,

@@ -27,13 +27,19 @@ K = D / H, L num_layers, F ffn_hidden_dim, C context_length, V vocab_size.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from nanollm.config import ModelConfig
-from nanollm.model import EPSILON, TransformerLanguageModel, rotary_frequencies
+from nanollm.config import EPSILON, ROTARY_BASE, ModelConfig
+
+if TYPE_CHECKING:  # generating a text takes less time than importing PyTorch
+    from nanollm.model import TransformerLanguageModel
 
 CHUNK = 128  # characters read in one pass; bounds the memory for scores, (H, CHUNK, S)
 
@@ -64,7 +70,12 @@ class Weights:
     def from_model(cls, model: TransformerLanguageModel) -> Weights:
         """Prepare a copy of the model's current weights; training the model further does not change it."""
         state = {name: tensor.detach().cpu().float().numpy() for name, tensor in model.state_dict().items()}
-        config, embedding = model.config, state["embedding.weight"]
+        return cls.from_arrays(model.config, state)
+
+    @classmethod
+    def from_arrays(cls, config: ModelConfig, state: Mapping[str, np.ndarray]) -> Weights:
+        """Prepare the float32 arrays of a model's state dict, which must have the shapes that the config implies."""
+        embedding = state["embedding.weight"]
         learned = config.position == "learned"
         return cls(
             config=config,
@@ -74,6 +85,27 @@ class Weights:
             layers=tuple(_layer(config, state, f"blocks.{i}.") for i in range(config.num_layers)),
             unembedding=_with_gain(embedding, state["norm.gain"]),
         )
+
+
+_cache: WeakKeyDictionary[TransformerLanguageModel, tuple[list[np.ndarray], Weights]] = WeakKeyDictionary()
+_cache_lock = Lock()
+
+
+def cached_weights(model: TransformerLanguageModel) -> Weights:
+    """The model's current weights, prepared for NumpyEngine and shared by all streams of the model.
+
+    Whether cached weights are still current is decided by comparing every number with a copy. PyTorch's version
+    counters would be faster, but miss changes made through `.data` or numpy. The comparison costs as much as reading
+    the weights twice, that is about as much as generating two characters.
+    """
+    current = [parameter.detach().numpy() for parameter in model.parameters()]
+    with _cache_lock:  # streams that start together prepare the weights once
+        if (cached := _cache.get(model)) is not None and all(map(np.array_equal, cached[0], current)):
+            return cached[1]
+        copies = [array.copy() for array in current]  # before preparing, so that a concurrent change is noticed later
+        weights = Weights.from_model(model)
+        _cache[model] = copies, weights
+        return weights
 
 
 class Buffers:
@@ -196,7 +228,7 @@ def _causal_mask(T: int, S: int) -> np.ndarray:
     return np.triu(np.full((T, S), -np.inf, np.float32), S - T + 1)
 
 
-def _layer(config: ModelConfig, state: dict[str, np.ndarray], prefix: str) -> Layer:
+def _layer(config: ModelConfig, state: Mapping[str, np.ndarray], prefix: str) -> Layer:
     D = config.embedding_dim
     qkv = _with_gain(state[prefix + "attention.qkv.weight"], state[prefix + "attention_norm.gain"])
     if not config.qk_norm:
@@ -212,8 +244,13 @@ def _layer(config: ModelConfig, state: dict[str, np.ndarray], prefix: str) -> La
 
 
 def _rotary(config: ModelConfig) -> np.ndarray:
-    """The model's rotary factors (C, K / 2), repeated for the queries and keys of all heads: (C, D) complex."""
-    return np.tile(rotary_frequencies(0, config.context_length, config.head_dim).numpy(), 2 * config.heads)
+    """The rotary factors e^(i·m·θ) of all positions (C, K / 2), repeated for all queries and keys: (C, D) complex.
+
+    The angles are rounded to float32 like those of model.rotary_frequencies().
+    """
+    theta = np.float32(ROTARY_BASE) ** (-np.arange(0, config.head_dim, 2, dtype=np.float32) / config.head_dim)
+    angles = np.outer(np.arange(config.context_length, dtype=np.float32), theta)
+    return np.tile(np.exp(1j * angles), 2 * config.heads)
 
 
 def _mean_free(weight: np.ndarray) -> np.ndarray:

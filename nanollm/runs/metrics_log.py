@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import bisect
 import math
 import os
 import re
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from nanollm.config import TrainConfig
-from nanollm.train.events import Eval, Event, Resume, Step, from_json, to_json
+from nanollm.train.events import Calibration, Eval, Event, FinalEval, Resume, Step, from_json, to_json
 from nanollm.train.workload import remaining_evaluations
 
 _RECENT = 20  # most recent Step events used to estimate the speed
@@ -60,24 +60,58 @@ class Curve:
 
     steps: list[int] = field(default_factory=list)
     loss: list[float | None] = field(default_factory=list)  # mean training loss since the previous point
-    seconds: list[float] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)  # spent on training steps
+    elapsed: list[float] = field(default_factory=list)  # of the run, without pauses
     eval_steps: list[int] = field(default_factory=list)
     eval_seconds: list[float] = field(default_factory=list)
+    eval_elapsed: list[float] = field(default_factory=list)
     learning_rate: list[float] = field(default_factory=list)
     grad_norm: list[float | None] = field(default_factory=list)  # of the last step before each point
     train_loss: list[float | None] = field(default_factory=list)
     val_loss: list[float | None] = field(default_factory=list)
+    val_error: list[float] = field(default_factory=list)  # standard errors; 0: the whole split was measured
     last: Step | None = None  # with learning_rate, grad_norm, tokens, tokens_per_second
+    chosen: int | None = None  # if losses are estimates: the index of the evaluation that training considers the best
+    final: FinalEval | None = None  # if losses are estimates and the run has ended
 
     @property
     def best_val_loss(self) -> float | None:
-        return min((loss for loss in self.val_loss if loss is not None), default=None)
+        """The lowest validation loss. On the whole split if the run has ended, else possibly an estimate."""
+        if self.final is not None:
+            return self.final.best_val_loss
+        index = self._best_index()
+        return self.val_loss[index] if index is not None else None
 
     @property
     def best_step(self) -> int | None:
-        """The first step with the best validation loss."""
-        best = self.best_val_loss
-        return self.eval_steps[self.val_loss.index(best)] if best is not None else None
+        """The (first) step with the lowest validation loss."""
+        if self.final is not None:
+            return self.final.best_step
+        index = self._best_index()
+        return self.eval_steps[index] if index is not None else None
+
+    @property
+    def final_losses(self) -> tuple[float | None, float | None]:
+        """Training and validation loss of the last evaluation; None if there was none."""
+        if self.final is not None:
+            return self.final.train_loss, self.final.val_loss
+        return (self.train_loss[-1], self.val_loss[-1]) if self.eval_steps else (None, None)
+
+    def losses_at(self, step: int) -> tuple[float | None, float | None] | None:
+        """Training and validation loss at a step, the best known; None if it was not evaluated."""
+        if self.final is not None and step == self.final.step:
+            return self.final_losses
+        if step not in self.eval_steps:
+            return None
+        index = self.eval_steps.index(step)
+        val_loss = self.best_val_loss if step == self.best_step else self.val_loss[index]
+        return self.train_loss[index], val_loss
+
+    def _best_index(self) -> int | None:
+        if self.chosen is not None:
+            return self.chosen
+        measured = [index for index, loss in enumerate(self.val_loss) if loss is not None]
+        return min(measured, key=lambda index: self.val_loss[index] or 0.0, default=None)
 
 
 @dataclass(frozen=True)
@@ -127,6 +161,13 @@ class EventLog:
         with self._guard:
             self._catch_up()
             return self._events[-1].step if self._events else 0
+
+    def calibration(self) -> tuple[int, int] | None:
+        """Steps timed so far and at most, while the run is calibrating; else None."""
+        with self._guard:
+            self._catch_up()
+            last = self._events[-1] if self._events else None
+        return (last.done, last.most) if isinstance(last, Calibration) else None
 
     def pace(self) -> Pace:
         """The recorded speed of the run."""
@@ -218,18 +259,56 @@ def _lines_to_parse(block: bytes, every: int) -> Iterator[bytes]:
 def _curve(events: Sequence[Event]) -> Curve:
     steps = [e for e in events if isinstance(e, Step)]
     evals = [e for e in events if isinstance(e, Eval)]
+    final = next((e for e in reversed(events) if isinstance(e, FinalEval)), None)
+    best = [index for index, e in enumerate(evals) if e.best and e.val_error]
+    elapsed = _elapsed(steps)
     return Curve(
         steps=[e.step for e in steps],
         loss=[e.loss for e in steps],
         seconds=[e.seconds for e in steps],
+        elapsed=elapsed,
         eval_steps=[e.step for e in evals],
         eval_seconds=[e.seconds for e in evals],
+        eval_elapsed=_eval_elapsed(evals, steps, elapsed),
         learning_rate=[e.learning_rate for e in steps],
         grad_norm=[e.grad_norm for e in steps],
         train_loss=[e.train_loss for e in evals],
         val_loss=[e.val_loss for e in evals],
+        val_error=[e.val_error for e in evals],
         last=steps[-1] if steps else None,
+        chosen=best[-1] if best else None,
+        final=final if final and evals and final.step == evals[-1].step else None,  # else the run was resumed after it
     )
+
+
+def _elapsed(steps: Sequence[Step]) -> list[float]:
+    """The elapsed time of the run at each Step event, without pauses.
+
+    In records of version 0.1 it restarts when the run is resumed, and records before that do not have it.
+    """
+    total, previous, before = [], 0.0, 0.0
+    for event in steps:
+        if event.elapsed < previous:
+            before += previous
+        previous = event.elapsed
+        total.append(before + event.elapsed if event.elapsed else event.seconds)
+    return total
+
+
+def _eval_elapsed(evals: Sequence[Eval], steps: Sequence[Step], elapsed: Sequence[float]) -> list[float]:
+    """The elapsed time at each evaluation. Old records do not have it: there, it is interpolated between steps."""
+    if all(event.elapsed for event in evals):
+        return [event.elapsed for event in evals]
+    known = dict(zip((0, *(event.step for event in steps)), (0.0, *elapsed), strict=True))
+    places = sorted(known)
+
+    def interpolated(step: int) -> float:
+        right = min(bisect.bisect_left(places, step), len(places) - 1)
+        low, high = places[max(0, right - 1)], places[right]
+        share = 1.0 if low == high else min(1.0, (step - low) / (high - low))
+        return known[low] + share * (known[high] - known[low])
+
+    return [event.elapsed or interpolated(event.step) for event in evals]
 
 
 def _seconds_per_step(recent: Sequence[Step]) -> float | None:
@@ -241,6 +320,6 @@ def _seconds_per_step(recent: Sequence[Step]) -> float | None:
 def _seconds_per_evaluation(steps: Sequence[Step], evaluated: Sequence[int]) -> float:
     """Time between the first and last Step event that was not spent on steps, per evaluation."""
     count = sum(steps[0].step < step <= steps[-1].step for step in evaluated)
-    # Differences across a pause are negative, because `elapsed` restarts, and are ignored.
-    other = [(b.elapsed - a.elapsed) - (b.seconds - a.seconds) for a, b in itertools.pairwise(steps)]
-    return sum(max(0.0, seconds) for seconds in other) / count if count else 0.0
+    elapsed = _elapsed(steps)
+    other = (elapsed[-1] - elapsed[0]) - (steps[-1].seconds - steps[0].seconds)
+    return max(0.0, other) / count if count else 0.0

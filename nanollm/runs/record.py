@@ -49,7 +49,9 @@ class Status:
     reason: str = ""  # one sentence explaining the state, or empty
     requested: str = ""  # "pause" or "stop" until the worker obeys
     place: int | None = None  # position in the queue; 1 is next
-    seconds: float | None = None  # training time so far
+    calibration: tuple[int, int] | None = None  # steps timed so far and at most, before the training starts
+    seconds: float | None = None  # spent on training steps
+    elapsed: float | None = None  # duration of the run so far, without pauses
     tokens_per_second: float | None = None
     eta_seconds: float | None = None  # remaining time at the current speed, including evaluations and saving
     val_loss: float | None = None  # the lowest so far
@@ -183,6 +185,7 @@ class Run:
             recorded = {}  # outdated: use the values from the log
         step, seconds = recorded.get("step"), recorded.get("seconds")
         last = self._log.pace().last if seconds is None else None
+        elapsed = recorded.get("elapsed")  # version 0.1 did not write it
         return Status(
             state,
             step if isinstance(step, int) else max(0, self._log.last_step()),
@@ -190,6 +193,7 @@ class Run:
             reason,
             place=self._place() if state == "queued" else None,
             seconds=last.seconds if last else seconds,
+            elapsed=elapsed if isinstance(elapsed, int | float) else self._elapsed(),
             val_loss=self.curve().best_val_loss if seconds is None else recorded.get("val_loss"),
             peak_bytes=recorded.get("peak_bytes"),
         )
@@ -209,16 +213,18 @@ class Run:
     def snapshots(self) -> list[Snapshot]:
         """The snapshots on disk, sorted by step."""
         curve, reached = self._log.curve(), self._log.last_step()
-        losses = dict(zip(curve.eval_steps, zip(curve.train_loss, curve.val_loss, strict=True), strict=True))
         found: dict[int, Snapshot] = {}
         for path in sorted(self.folder.glob(_CHECKPOINTS)):  # digits sort before "final"
             step = _step_of(path)
             if step is None or step in found or (not self.checkpoints_only and step > reached):
                 continue  # beyond `reached`: written before a resume from an earlier step
             facts = read_checkpoint_metadata(path) if self.checkpoints_only else {}
-            train, val = losses.get(step, (facts.get("train_loss"), facts.get("val_loss")))
+            train, val = curve.losses_at(step) or (facts.get("train_loss"), facts.get("val_loss"))
             found[step] = Snapshot(step, path, train, val, best=False)
-        return _mark_best(sorted(found.values(), key=lambda snapshot: snapshot.step))
+        estimated = curve.chosen is not None or curve.final is not None
+        return _mark_best(
+            sorted(found.values(), key=lambda snapshot: snapshot.step), curve.best_step if estimated else None
+        )
 
     def snapshot(self, step: int | None = None) -> Snapshot:
         """The snapshot at a step (None: the last). Raises InputError if there is none."""
@@ -274,10 +280,17 @@ class Run:
                 (word for word in ("stop", "pause") if (self.folder / run_files.CONTROL / word).exists()), ""
             ),
             seconds=last.seconds if last else None,
+            elapsed=self._elapsed(),
+            calibration=self._log.calibration() if running else None,
             tokens_per_second=last.tokens_per_second if last and running else None,
             eta_seconds=pace.seconds_left(step, self.train_config) if running else None,
             val_loss=self.curve().best_val_loss,
         )
+
+    def _elapsed(self) -> float | None:
+        """Elapsed time at the last record that has one."""
+        curve = self.curve()
+        return max((*curve.elapsed[-1:], *curve.eval_elapsed[-1:]), default=None)
 
 
 def write_status(folder: Path, state: str, *, step: int, reason: str = "", **more: Any) -> None:
@@ -386,12 +399,13 @@ def _lowest(snapshots: list[Snapshot]) -> float | None:
     return min((s.val_loss for s in snapshots if s.val_loss is not None), default=None)
 
 
-def _mark_best(snapshots: list[Snapshot]) -> list[Snapshot]:
-    """Mark the snapshot with the lowest validation loss, else the lowest training loss, else the last."""
+def _mark_best(snapshots: list[Snapshot], best_step: int | None = None) -> list[Snapshot]:
+    """Mark the snapshot at `best_step`, else with the lowest validation loss, the lowest training loss, or the last."""
 
     def merit(snapshot: Snapshot) -> tuple[bool, float, bool, float, int]:
         val, train = snapshot.val_loss, snapshot.train_loss
         return val is None, val or 0.0, train is None, train or 0.0, -snapshot.step if val is train is None else 0
 
-    best = min(snapshots, key=merit, default=None)
+    chosen = next((snapshot for snapshot in snapshots if snapshot.step == best_step), None)
+    best = chosen or min(snapshots, key=merit, default=None)
     return [Snapshot(s.step, s.path, s.train_loss, s.val_loss, s is best) for s in snapshots]

@@ -23,8 +23,11 @@ def as_json(run: Run) -> dict[str, Any]:
 def losses(run: Run) -> dict[str, Any]:
     """The last and the lowest validation loss with its step; None if not measured."""
     curve = run.curve()
-    last = curve.val_loss[-1] if curve.val_loss else None
-    return {"final_val_loss": last, "best_val_loss": run.status().val_loss, "best_step": curve.best_step}
+    return {
+        "final_val_loss": curve.final_losses[1],
+        "best_val_loss": run.status().val_loss,
+        "best_step": curve.best_step,
+    }
 
 
 def as_row(about: dict[str, Any]) -> str:

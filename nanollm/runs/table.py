@@ -56,8 +56,8 @@ def _differ(values: Iterable[Any]) -> bool:
 def _facts(run: Run) -> dict[str, Any]:
     status = run.status()
     loss = None if status.val_loss is None else round(status.val_loss, 4)
-    seconds = None if status.seconds is None else round(status.seconds, 1)
-    values = (run.title, loss, status.state, status.step, seconds, run.model_config.num_parameters)
+    elapsed = None if status.elapsed is None else round(status.elapsed, 1)
+    values = (run.title, loss, status.state, status.step, elapsed, run.model_config.num_parameters)
     return dict(zip(FACTS, values, strict=True))
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from nanollm.train.cgroups import cpu_quota
+
 
 def best_device() -> torch.device:
     """Return the first GPU if torch can use one (CUDA_VISIBLE_DEVICES= hides it), else the CPU."""
@@ -21,8 +23,22 @@ def device_name(device: torch.device) -> str:
 
 
 def available_cpus() -> int:
-    """Return the number of CPUs that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """Return the number of CPUs that this process may use, at least 1.
+
+    A container's CPU quota counts: threads beyond it would be suspended in turns while the others wait for them.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = cpu_quota()
+    return allowed if quota is None else max(1, min(allowed, int(quota)))
+
+
+def bf16_supported(device: torch.device) -> bool:
+    """Whether the device has instructions for bf16 arithmetic. Without them, bf16 is many times slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    # Not public, so a future torch may lack it; calibration then measures bf16 on every CPU.
+    known = getattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", None)
+    return known is None or bool(known())
 
 
 def free_memory(device: torch.device) -> int | None:

@@ -1,14 +1,15 @@
 """Events of a run: the records that train() yields and metrics.jsonl stores, one per line.
 
-Losses are in nats per character. `seconds` is the training time so far, including calibration, but without evaluation,
-saving and pauses. `tokens` is the number of characters trained on so far.
+Losses are in nats per character. `seconds` is the time spent on training steps so far; `elapsed` is the time of the
+run so far, including start, calibration, evaluation and saving, but without pauses. `tokens` is the number of
+characters trained on so far.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
 
@@ -48,19 +49,52 @@ class Step(Event):
     tokens: int
     seconds: float
     tokens_per_second: float
-    # Seconds since training started or resumed, including evaluation and saving; 0 in older records.
+    # In records of version 0.1, since the last start or resume; 0 in still older ones.
     elapsed: float = 0.0
 
 
 @dataclass(frozen=True)
+class Calibration(Event):
+    """Training has not started yet: `done` of at most `most` steps have been timed to resolve "auto" settings."""
+
+    type: ClassVar[str] = "calibration"
+    done: int
+    most: int
+
+
+@dataclass(frozen=True)
 class Eval(Event):
-    """Losses without dropout; `val_loss` is None if there is no validation split."""
+    """Losses without dropout; `val_loss` is None if there is no validation split.
+
+    Each is measured on the same `characters` evenly spaced characters of its split at every evaluation of the run, and
+    has the given standard error as an estimate of the loss on the whole split (0: the whole split was measured).
+    """
 
     type: ClassVar[str] = "eval"
     train_loss: float
     val_loss: float | None
     seconds: float
     best: bool = False
+    elapsed: float = 0.0  # 0 in older records, which measured the whole split
+    train_error: float = 0.0
+    val_error: float = 0.0
+    characters: int = 0
+
+
+@dataclass(frozen=True)
+class FinalEval(Event):
+    """Losses at the end of a run whose Eval events are estimates; `val_loss` covers the whole validation split.
+
+    `best_step` is the step with the lowest validation loss, `best_val_loss`, also on the whole split. `train_loss` is
+    an estimate with the standard error `train_error`.
+    """
+
+    type: ClassVar[str] = "final_eval"
+    train_loss: float
+    train_error: float
+    val_loss: float
+    best_step: int
+    best_val_loss: float
 
 
 @dataclass(frozen=True)
@@ -95,13 +129,16 @@ class Resume(Event):
 
 @dataclass(frozen=True)
 class End(Event):
-    """Training ended; `reason` is "completed", "stopped" or "diverged"."""
+    """Training ended; `reason` is "completed", "stopped" or "diverged". `times`: seconds by stopwatch.ACTIVITIES."""
 
     type: ClassVar[str] = "end"
     reason: str
+    times: dict[str, float] = field(default_factory=dict, compare=False)
 
 
-_TYPES: dict[str, type[Event]] = {c.type: c for c in (Start, Step, Eval, Sample, Checkpoint, Resume, End)}
+_TYPES: dict[str, type[Event]] = {
+    c.type: c for c in (Start, Calibration, Step, Eval, FinalEval, Sample, Checkpoint, Resume, End)
+}
 
 
 def to_json(event: Event) -> str:

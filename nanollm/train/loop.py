@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 import random
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -22,18 +21,25 @@ from nanollm.data.dataset import Dataset as Dataset  # also importable from here
 from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.calibration import resolve
-from nanollm.train.checkpoint import FINAL_NAME, resume_name, save_checkpoint, snapshot_name
+from nanollm.train.calibration import resolve_stepwise
 from nanollm.train.checkpoint import load_checkpoint as load_checkpoint  # also importable from here
+from nanollm.train.checkpoint import save_checkpoint
+from nanollm.train.checkpoint_file import FINAL_NAME, resume_name, snapshot_name
 from nanollm.train.device import device_name, free_memory, random_state, set_random_state
 from nanollm.train.distributed import Ranks
-from nanollm.train.evaluation import evaluate
-from nanollm.train.events import Checkpoint, End, Eval, Event, Start, Step
+from nanollm.train.evaluation import WindowLosses, evaluate, window_losses
+from nanollm.train.events import Calibration, Checkpoint, End, Eval, Event, FinalEval, Start, Step
 from nanollm.train.memory import require_memory
 from nanollm.train.optim import learning_rate_at
+from nanollm.train.state import BestModel
 from nanollm.train.state import TrainState as TrainState  # also importable from here
 from nanollm.train.step import training_step
-from nanollm.train.workload import MAX_EVAL_CHARACTERS, snapshot_steps
+from nanollm.train.workload import (
+    MAX_EVAL_CHARACTERS,
+    evaluation_characters,
+    final_training_characters,
+    snapshot_steps,
+)
 
 DIVERGED_FACTOR = 3.0  # a loss above 3 · ln V (three times that of uniform guessing) counts as diverged
 
@@ -52,16 +58,15 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
     Order of the events of one step: Eval, Checkpoint (snapshot or best), Step, Checkpoint (resume). Step is therefore
     the last record of its step: a caller that stops there and saves the state can resume without losing a record.
     Between events the caller may sample from the model: the random state and the training mode are restored.
-    "auto" precision and threads are resolved first, which takes a moment for a new shape on a machine.
+    "auto" precision and threads are resolved first: a new shape on a machine yields Calibration events meanwhile.
     Raises InputError before the first event if model, data and config do not fit together.
     """
     data.check(state.model.config, config)
     _require_divisible(config, state.ranks)
     device = state.model.embedding.weight.device
     require_memory(state.model.config, config, free_memory(device))
-    started = time.perf_counter()
-    config = resolve(state.model.config, config, device)
-    state.seconds += time.perf_counter() - started
+    state.stopwatch.restart()
+    config = yield from _calibrate(state, config, device)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(int(config.threads))
     set_random_state(device, state.global_random)
@@ -70,10 +75,26 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
         for event in _events(state, data, config):
             state.global_random = random_state(device)
             yield event
+            state.stopwatch.lap("files")  # what the caller did with the event
             set_random_state(device, state.global_random)
             state.model.train()
     finally:
         torch.set_num_threads(threads_before)
+
+
+def _calibrate(
+    state: TrainState, config: TrainConfig, device: torch.device
+) -> Generator[Calibration, None, TrainConfig]:
+    """Resolve "auto" settings and return the config, yielding an event after each timed step."""
+    trials = resolve_stepwise(state.model.config, config, device)
+    while True:
+        try:
+            progress = next(trials)
+        except StopIteration as end:
+            state.stopwatch.lap("calibration")
+            return end.value
+        state.stopwatch.lap("calibration")
+        yield Calibration(state.step, *progress)
 
 
 def _require_divisible(config: TrainConfig, ranks: Ranks) -> None:
@@ -91,9 +112,8 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
     log = _StepLog(state, config)
     yield _start(state, data, config)
     if state.step == 0:
-        yield from _evaluate_and_snapshot(state, data, snapshots)
+        yield from _evaluate_and_snapshot(state, data, config, snapshots)
     while state.step < config.num_steps:
-        started = time.perf_counter()
         grad_norm = _step(state, data, config)
         step, last = state.step, state.step == config.num_steps
         log_due = last or step % config.log_interval == 0
@@ -102,19 +122,20 @@ def _events(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[E
         # Checking for divergence waits for the device, so it is done only at steps that have events.
         due = log_due or eval_due or resume_due
         healthy = not due or (state.is_finite() and state.mean_loss() < max_loss)
-        state.seconds += time.perf_counter() - started
+        state.stopwatch.lap("steps")
         if eval_due and healthy:
-            yield from _evaluate_and_snapshot(state, data, snapshots)
+            yield from _evaluate_and_snapshot(state, data, config, snapshots)
         if log_due or not healthy:
             yield log.event(grad_norm)
         if not healthy:
-            yield End(step, "diverged")
+            yield End(step, "diverged", state.stopwatch.rounded())
             return
         if resume_due and not last:
             yield Checkpoint(step, resume_name(step), "resume")
+    yield from final_evaluation(state, data, config)
     yield Checkpoint(state.step, FINAL_NAME, "final")
     yield Checkpoint(state.step, resume_name(state.step), "resume")
-    yield End(state.step, "completed")
+    yield End(state.step, "completed", state.stopwatch.rounded())
 
 
 def _step(state: TrainState, data: Dataset, config: TrainConfig) -> Tensor:
@@ -139,34 +160,36 @@ class _StepLog:
 
     def __init__(self, state: TrainState, config: TrainConfig) -> None:
         self.state, self.config = state, config
-        self.began = time.perf_counter()
-        self.last_step, self.last_seconds = state.step, state.seconds
+        self.last_step, self.last_seconds = state.step, state.stopwatch.seconds["steps"]
 
     def event(self, grad_norm: Tensor) -> Step:
         """The event of the current step; resets the running loss, so that a state saved afterwards is complete."""
         state, step = self.state, self.state.step
         characters_per_step = self.config.batch_size * state.model.config.context_length
         characters = (step - self.last_step) * characters_per_step
-        speed = characters / max(1e-9, state.seconds - self.last_seconds)
+        seconds = state.stopwatch.seconds["steps"]
+        speed = characters / max(1e-9, seconds - self.last_seconds)
         loss = state.mean_loss()
         state.reset_running_loss()
-        self.last_step, self.last_seconds = step, state.seconds
+        self.last_step, self.last_seconds = step, seconds
         return Step(
             step=step,
             loss=loss,
             learning_rate=learning_rate_at(step - 1, self.config),
             grad_norm=float(grad_norm),
             tokens=step * characters_per_step,
-            seconds=round(state.seconds, 4),
+            seconds=round(seconds, 4),
             tokens_per_second=round(speed, 1),
-            elapsed=round(time.perf_counter() - self.began, 4),
+            elapsed=round(state.stopwatch.elapsed, 4),
         )
 
 
-def _evaluate_and_snapshot(state: TrainState, data: Dataset, snapshots: frozenset[int]) -> Iterator[Event]:
+def _evaluate_and_snapshot(
+    state: TrainState, data: Dataset, config: TrainConfig, snapshots: frozenset[int]
+) -> Iterator[Event]:
     """Measure the losses, then request a checkpoint if this is a snapshot step or the best step so far."""
     previous_best = state.best_step
-    event = measure_losses(state, data)
+    event = measure_losses(state, data, config)
     yield event
     if event.best or state.step in snapshots:
         kind = "snapshot" if state.step in snapshots else "best"
@@ -176,20 +199,78 @@ def _evaluate_and_snapshot(state: TrainState, data: Dataset, snapshots: frozense
         yield Checkpoint(state.step, snapshot_name(state.step), kind, replaces=replaces)
 
 
-def measure_losses(state: TrainState, data: Dataset) -> Eval:
-    """Measure the training and validation loss, and record them and the best step in the state."""
-    losses: tuple[float | None, float | None] = (None, None)
+def measure_losses(state: TrainState, data: Dataset, config: TrainConfig) -> Eval:
+    """Measure the training and validation loss, and record them and the best step in the state.
+
+    Both are measured on evaluation_characters() of their split. If that is less than final_evaluation() reads, the
+    state keeps a copy of the best model for it.
+    """
+    # The same number of characters from both splits, so that both losses have about the same standard error.
+    characters = evaluation_characters(len(data.val) or len(data.train), state.model.config, config)
+    measured: list[float | None] = [None, None, None, None, None]
     if state.ranks.is_main:
-        # The same number of characters from both splits, so that both losses have the same standard error.
-        characters = min(len(data.val) or MAX_EVAL_CHARACTERS, MAX_EVAL_CHARACTERS)
-        train_loss = evaluate(state.model, data.train, max_characters=characters)
-        losses = train_loss, evaluate(state.model, data.val)
-    state.train_loss, state.val_loss = state.ranks.broadcast(losses)
-    best = state.val_loss is not None and (state.best_val_loss is None or state.val_loss < state.best_val_loss)
+        training = window_losses(state.model, data.train, max_characters=characters)
+        validation = window_losses(state.model, data.val, max_characters=characters)
+        assert training is not None
+        measured[:2] = training.mean, training.error
+        if validation is not None:
+            estimated = characters < min(len(data.val), MAX_EVAL_CHARACTERS)
+            best = _is_best(state, validation, estimated)
+            if best and estimated:
+                state.best = BestModel.copy_of(state.model, validation)
+            measured[2:] = validation.mean, validation.error, float(best)
+    state.train_loss, train_error, state.val_loss, val_error, best = state.ranks.broadcast(measured)
     if best:
         state.best_val_loss, state.best_step = state.val_loss, state.step
+    state.stopwatch.lap("evaluation")
     assert state.train_loss is not None
-    return Eval(state.step, state.train_loss, state.val_loss, round(state.seconds, 4), best)
+    return Eval(
+        step=state.step,
+        train_loss=state.train_loss,
+        val_loss=state.val_loss,
+        seconds=round(state.stopwatch.seconds["steps"], 4),
+        best=bool(best),
+        elapsed=round(state.stopwatch.elapsed, 4),
+        train_error=round(train_error or 0.0, 6),
+        val_error=round(val_error or 0.0, 6),
+        characters=characters,
+    )
+
+
+def _is_best(state: TrainState, validation: WindowLosses, estimated: bool) -> bool:
+    if state.best_val_loss is None:
+        return True
+    if estimated and state.best is not None:
+        return validation.is_lower_than(state.best.losses)
+    return validation.mean < state.best_val_loss
+
+
+def final_evaluation(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[FinalEval]:
+    """Measure the current and the best model on the whole validation split, if the evaluations so far were estimates.
+
+    Records the losses and the better of the two steps in the state. Yields one event, or none if there were no
+    estimates. "Whole" means up to MAX_EVAL_CHARACTERS.
+    """
+    characters = evaluation_characters(len(data.val) or len(data.train), state.model.config, config)
+    if characters >= min(len(data.val), MAX_EVAL_CHARACTERS):
+        return
+    measured: list[float | None] = [None, None, None, None]
+    if state.ranks.is_main:
+        most = final_training_characters(len(data.val), state.model.config, config)
+        training = window_losses(state.model, data.train, max_characters=most)
+        val_loss = best_val_loss = evaluate(state.model, data.val)
+        if state.best is not None and state.best_step != state.step:
+            best_val_loss = evaluate(state.best.model(state.model), data.val)
+        assert training is not None
+        measured = [training.mean, training.error, val_loss, best_val_loss]
+    state.train_loss, train_error, state.val_loss, state.best_val_loss = state.ranks.broadcast(measured)
+    assert state.train_loss is not None and state.val_loss is not None and state.best_val_loss is not None
+    if state.val_loss <= state.best_val_loss or state.best_step is None:
+        state.best_val_loss, state.best_step = state.val_loss, state.step
+    state.stopwatch.lap("evaluation")
+    yield FinalEval(
+        state.step, state.train_loss, round(train_error or 0.0, 6), state.val_loss, state.best_step, state.best_val_loss
+    )
 
 
 def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:

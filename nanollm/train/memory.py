@@ -8,15 +8,14 @@ float32, 2 per bf16.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
+from nanollm.train import cgroups
 
 RUNTIME = 20_000_000  # bytes that torch allocates with the first step for any model: 10 to 45 MB
 EVAL_CHARACTERS_PER_PASS = 8192  # batch size of evaluate(), in characters
-_PROC, _CGROUPS = Path("/proc"), Path("/sys/fs/cgroup")
 
 
 def training_bytes(model: ModelConfig, train: TrainConfig) -> int:
@@ -25,7 +24,7 @@ def training_bytes(model: ModelConfig, train: TrainConfig) -> int:
     The text is not included, because it does not depend on the model.
     """
     parameters = 4 * model.num_parameters
-    state = 3 * parameters  # the weights and two moments per weight
+    state = 4 * parameters  # the weights, two moments per weight, and the weights of the best model so far
     precisions = ("float32", "bf16") if train.precision == "auto" else (train.precision,)
     rows = train.batch_size // train.accumulation_steps
     step = parameters + max(_activations(model, rows, p) for p in precisions)  # the gradients
@@ -36,7 +35,7 @@ def training_bytes(model: ModelConfig, train: TrainConfig) -> int:
     return RUNTIME + state + max(step + trial, copies, _evaluation(model))
 
 
-def available_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
+def available_bytes(proc: Path = cgroups.PROC, groups: Path = cgroups.CGROUPS) -> int:
     """Return the bytes this process can still allocate: the machine's available memory, or less in a container.
 
     Read from /proc and the cgroups of Linux; on other systems, the total memory of the machine.
@@ -46,10 +45,11 @@ def available_bytes(proc: Path = _PROC, cgroups: Path = _CGROUPS) -> int:
         free = next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration, ValueError, IndexError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return max(0, min([free, *_left_in_groups(proc, cgroups)]))
+    left = cgroups.free_memory(proc, groups)
+    return max(0, free if left is None else min(free, left))
 
 
-def peak_bytes(proc: Path = _PROC) -> int | None:
+def peak_bytes(proc: Path = cgroups.PROC) -> int | None:
     """Return the peak resident memory of this process, including the code of torch; None if unavailable."""
     try:
         lines = (proc / "self" / "status").read_text().splitlines()
@@ -88,42 +88,6 @@ def _evaluation(model: ModelConfig) -> int:
     """Bytes of an evaluation batch: the activations of one layer, and the logits."""
     rows = max(EVAL_CHARACTERS_PER_PASS, model.context_length)
     return 4 * rows * (8 * model.embedding_dim + 2 * model.ffn_hidden_dim + 2 * model.vocab_size)
-
-
-def _left_in_groups(proc: Path, cgroups: Path) -> Iterator[int]:
-    """Yield the free bytes of each control group (container, service) of this process that has a memory limit."""
-    try:
-        lines = (proc / "self" / "cgroup").read_text().splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers and "memory" not in controllers.split(","):
-            continue
-        root = cgroups / controllers if controllers else cgroups  # cgroup v2 has a single tree
-        # Inside a container, the path may be that of the host, with only its root mounted here.
-        inner = root / path.strip("/")
-        for group in (inner, *inner.parents):
-            if group == root or root in group.parents:
-                left = _left_in_group(group)
-                if left is not None:
-                    yield left
-
-
-def _left_in_group(group: Path) -> int | None:
-    """Free bytes of one group, or None without a limit. Inactive page cache counts as free."""
-    for limit, usage, cached in (
-        ("memory.max", "memory.current", "inactive_file"),
-        ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
-    ):
-        try:
-            most, used = (group / limit).read_text().strip(), int((group / usage).read_text())
-            counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-            if most != "max":
-                return int(most) - used + int(counts.get(cached, 0))
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 def _shown(size: int) -> str:

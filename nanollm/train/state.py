@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -13,11 +14,48 @@ from nanollm.errors import InputError
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.checkpoint import read_tensors, require_finite, require_size, write_tensors
 from nanollm.train.distributed import SINGLE_PROCESS, Ranks
+from nanollm.train.evaluation import WindowLosses
 from nanollm.train.optim import Optimizer
+from nanollm.train.stopwatch import Stopwatch
 
 RECENT = 50  # final_loss() is the mean over this many last steps
 _RUNNING = ("loss_sum", "grad_norm_sum", "recent")
-_SCALARS = ("step", "seconds", "loss_count", "train_loss", "val_loss", "best_val_loss", "best_step")
+_SCALARS = ("step", "loss_count", "train_loss", "val_loss", "best_val_loss", "best_step")
+
+
+@dataclass(frozen=True)
+class BestModel:
+    """The model with the lowest estimated validation loss so far, to be measured exactly at the end of training."""
+
+    losses: WindowLosses
+    weights: dict[str, Tensor]
+
+    @classmethod
+    def copy_of(cls, model: TransformerLanguageModel, losses: WindowLosses) -> BestModel:
+        """Copy the weights of a model with these validation losses."""
+        return cls(losses, {name: tensor.detach().clone() for name, tensor in model.state_dict().items()})
+
+    def model(self, like: TransformerLanguageModel) -> TransformerLanguageModel:
+        """Return a new model with these weights, with the configuration and on the device of `like`."""
+        model = TransformerLanguageModel.from_config(like.config).to(like.embedding.weight.device)
+        model.load_state_dict(self.weights)
+        return model
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The contents as tensors for a resume file, by name."""
+        losses = {"sums": torch.from_numpy(self.losses.sums), "characters": torch.from_numpy(self.losses.characters)}
+        total = {"total": torch.tensor(self.losses.total_windows)}
+        return {f"best.{name}": t for name, t in {**losses, **total, **_prefixed("weights.", self.weights)}.items()}
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> BestModel | None:
+        """Read what tensors() wrote into a resume file; None if the file has no best model."""
+        if "best.sums" not in tensors:
+            return None
+        sums, characters, total = (tensors[f"best.{name}"] for name in ("sums", "characters", "total"))
+        return cls(
+            WindowLosses(sums.numpy(), characters.numpy(), int(total)), _without_prefix("best.weights.", tensors)
+        )
 
 
 @dataclass
@@ -33,13 +71,14 @@ class TrainState:
     grad_norm_sum: Tensor  # over the same steps; finite if every gradient was
     recent: Tensor  # (RECENT,) losses of the last steps
     ranks: Ranks = SINGLE_PROCESS
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
     step: int = 0
-    seconds: float = 0.0
     loss_count: int = 0
     train_loss: float | None = None  # from the last evaluation
     val_loss: float | None = None
     best_val_loss: float | None = None
     best_step: int | None = None
+    best: BestModel | None = None  # only if the evaluations are estimates
 
     @classmethod
     def new(cls, model: TransformerLanguageModel, config: TrainConfig, ranks: Ranks = SINGLE_PROCESS) -> TrainState:
@@ -94,13 +133,14 @@ class TrainState:
         With several ranks, only the main one saves, and the others must call gather_random_states() meanwhile.
         Raises OSError, or InputError (and writes nothing) if a weight or an optimizer value is not finite.
         """
-        tensors = {f"model.{name}": t.detach().cpu().contiguous() for name, t in self.model.state_dict().items()}
-        tensors |= {f"optimizer.{name}": t.detach().cpu().contiguous() for name, t in self.optimizer.tensors().items()}
+        tensors = _prefixed("model.", self.model.state_dict()) | _prefixed("optimizer.", self.optimizer.tensors())
+        tensors |= self.best.tensors() if self.best else {}
         require_finite(tensors, "The training state has values that are not finite, so it was not saved")
         tensors |= {"data_random": self.data_generator.get_state()}
         tensors |= self.gather_random_states()
         tensors |= {name: getattr(self, name).cpu() for name in _RUNNING}
-        write_tensors(path, tensors, {"model": to_dict(self.model.config), **{k: getattr(self, k) for k in _SCALARS}})
+        facts = {name: getattr(self, name) for name in _SCALARS}
+        write_tensors(path, tensors, {"model": to_dict(self.model.config), **facts, "times": self.stopwatch.rounded()})
 
     def gather_random_states(self) -> dict[str, Tensor]:
         """Collect the random states of all ranks, by their name in a resume file."""
@@ -116,13 +156,15 @@ class TrainState:
         """
         tensors, facts = read_tensors(path)
         try:
-            weights = {name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")}
+            weights = _without_prefix("model.", tensors)
             model_config = ModelConfig(**current_names(facts["model"]))
             require_size(path, model_config, weights)
             model = TransformerLanguageModel.from_config(model_config).to(device)
             model.load_state_dict(weights)
             state = cls.new(model, config, ranks)
-            state.optimizer.load({k[10:]: t for k, t in tensors.items() if k.startswith("optimizer.")})
+            state.optimizer.load(_without_prefix("optimizer.", tensors))
+            state.best = BestModel.from_tensors(tensors)
+            state.stopwatch = Stopwatch(facts.get("times") or {"steps": facts["seconds"]})  # version 0.1 had no times
             state.data_generator.set_state(tensors["data_random"])
             saved = tensors.get(_random_name(ranks.rank), state.global_random)  # the file may have fewer ranks
             if saved.shape == state.global_random.shape:  # not so for another kind of device
@@ -136,6 +178,15 @@ class TrainState:
                 f"{Path(path).name} is not a file from which training can resume: use another one."
             ) from error
         return state
+
+
+def _prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {prefix + name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+
+
+def _without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names start with the prefix, by the rest of their names."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _random_name(rank: int) -> str:

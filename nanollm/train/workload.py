@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 
 from nanollm.config import ModelConfig, TrainConfig
+from nanollm.limits import START_SECONDS
 
 SNAPSHOTS = 20
 MAX_EVAL_CHARACTERS = 2**17  # per split and evaluation: the validation split of a 1 MB text is read completely
+# Shares of a run's computation, in addition to its training: all evaluations while it trains, and that of the training
+# split at the end. The validation split is then always read completely.
+EVAL_SHARE, FINAL_SHARE = 0.06, 0.01
+MIN_EVAL_CHARACTERS, MIN_EVAL_WINDOWS = 1024, 8  # per split and evaluation, even if that exceeds the share
 # Cost of a character in an evaluation relative to training: evaluation is one of three forward-pass equivalents, but
-# always in float32. Measured for the presets against bf16 training on one thread: 0.52 (nano) to 0.73 (sprint).
-EVAL_COST = 0.65
+# always in float32. 0.33 if training is in float32 too; 0.52 (nano) to 0.73 (sprint) of a step in bf16.
+EVAL_COST = 0.5
+SNAPSHOT_SECONDS = 0.03  # writing a snapshot, its sample and its record
 
 
 def snapshot_steps(num_steps: int) -> frozenset[int]:
@@ -31,13 +37,23 @@ def remaining_evaluations(step: int, train: TrainConfig) -> int:
     return max(0, train.num_steps // every - step // every) + others
 
 
-def characters_per_evaluation(characters: int, train: TrainConfig) -> int:
-    """Return how many characters one evaluation reads, given the length of the text.
+def evaluation_characters(split_characters: int, model: ModelConfig, train: TrainConfig) -> int:
+    """Return how many characters of each split an evaluation during the run reads.
 
-    The same number from both splits; without a validation split, the training split only.
+    `split_characters` is the length of the validation split, or of the training split if there is no other. All of it
+    (up to MAX_EVAL_CHARACTERS) if that costs at most EVAL_SHARE of the run, else as many as this share allows.
     """
-    validation = min(int(characters * train.validation_fraction), MAX_EVAL_CHARACTERS)
-    return 2 * validation or min(characters, MAX_EVAL_CHARACTERS)
+    whole = min(split_characters, MAX_EVAL_CHARACTERS)
+    evaluations = max(1, remaining_evaluations(-1, train))
+    affordable = int(EVAL_SHARE * _training_characters(0, model, train) / EVAL_COST / evaluations / 2)
+    return min(whole, max(affordable, MIN_EVAL_CHARACTERS, MIN_EVAL_WINDOWS * model.context_length))
+
+
+def final_training_characters(split_characters: int, model: ModelConfig, train: TrainConfig) -> int:
+    """Return how many characters of the training split the evaluation at the end of the run reads."""
+    affordable = int(FINAL_SHARE * _training_characters(0, model, train) / EVAL_COST)
+    whole = min(split_characters, MAX_EVAL_CHARACTERS)
+    return min(whole, max(affordable, evaluation_characters(split_characters, model, train)))
 
 
 def remaining_characters(step: int, model: ModelConfig, train: TrainConfig, characters: int) -> float:
@@ -45,13 +61,30 @@ def remaining_characters(step: int, model: ModelConfig, train: TrainConfig, char
 
     In training characters: those of evaluations are weighted by EVAL_COST.
     """
-    training = max(0, train.num_steps - max(0, step)) * train.batch_size * model.context_length
-    return training + EVAL_COST * remaining_evaluations(step, train) * characters_per_evaluation(characters, train)
+    validation = int(characters * train.validation_fraction)
+    split = validation or characters
+    each = evaluation_characters(split, model, train)
+    evaluated = remaining_evaluations(step, train) * each * (2 if validation else 1)
+    if validation > each and step < train.num_steps:
+        evaluated += min(validation, MAX_EVAL_CHARACTERS) + final_training_characters(split, model, train)
+    return _training_characters(max(0, step), model, train) + EVAL_COST * evaluated
 
 
-def run_seconds(step_seconds: float, model: ModelConfig, train: TrainConfig, characters: int) -> float:
-    """Estimate the duration of a run in seconds from the seconds per step and the length of the text."""
-    return remaining_characters(-1, model, train, characters) * step_seconds / (train.batch_size * model.context_length)
+def run_seconds(
+    step_seconds: float, model: ModelConfig, train: TrainConfig, characters: int, *, step: int = -1
+) -> float:
+    """Estimate the elapsed seconds of a run after a step (-1: the whole run), including the start of its process.
+
+    `step_seconds` is the duration of a training step, `characters` the length of the text.
+    """
+    read = remaining_characters(step, model, train, characters)
+    saving = SNAPSHOT_SECONDS * remaining_evaluations(step, train)
+    return START_SECONDS + saving + read * step_seconds / (train.batch_size * model.context_length)
+
+
+def _training_characters(done: int, model: ModelConfig, train: TrainConfig) -> int:
+    """Characters of all training windows after `done` steps."""
+    return max(0, train.num_steps - done) * train.batch_size * model.context_length
 
 
 def duration(seconds: float | None) -> str:

@@ -10,8 +10,6 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
-from nanollm.explain.attention import attention_map
-from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import stream_text
 from nanollm.inference.sampling import SamplingOptions, check_candidates
 from playground.api import parameters, sentences
@@ -122,6 +120,8 @@ def _scoring_endpoints(ctx: Context) -> tuple[Any, ...]:
     def score(run: str, text: str, step: int | None = None, candidates: int = 0) -> dict[str, Any]:
         """Score a text: loss (nats per character), and for each character its surprisal in bits, its probability, its
         rank (1: the most likely) and the given number of most likely candidates as [character, probability]."""
+        from nanollm.explain.surprisal import surprisal  # imports torch, which takes a second
+
         ctx.limits.require_generation(parameters.text(text))
         loaded = ctx.models.get(run, parameters.step(step))
         check_candidates(candidates)
@@ -141,6 +141,8 @@ def _scoring_endpoints(ctx: Context) -> tuple[Any, ...]:
     def attention(run: str, text: str, layer: int = 1, head: int = 1, step: int | None = None) -> dict[str, Any]:
         """Return one head's attention over the end of a text: weights[t][s] is the attention of character t to
         character s. Layers and heads count from 1; skipped is the number of characters before the window."""
+        from nanollm.explain.attention import attention_map
+
         loaded = ctx.models.get(run, parameters.step(step))
         found = attention_map(loaded.model, loaded.tokenizer, parameters.text(text))
         layers, heads = found.weights.shape[:2]

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
 from nanollm.errors import InputError
-from nanollm.explain.ablation import HeadEffect, Predictions, measure_ablation, rank_heads
-from nanollm.explain.context_window import require_index
-from nanollm.explain.head_types import PATTERNS, head_scores
-from nanollm.explain.logit_lens import contributions, logit_lens
 from playground.api import parameters, sentences
 from playground.attention.components.switches import part_named
 from playground.context import Context
 from playground.handlers import report_errors
 from playground.services.generation_request import MAX_PROMPT
-from playground.services.inspections import View
 from playground.services.models import version
+
+if TYPE_CHECKING:
+    from nanollm.explain.ablation import HeadEffect, Predictions
+    from playground.services.inspections import View
 
 KINDS = ("mean", "zero")
 NEXT_CHARACTERS = 10  # most likely next characters in an answer
@@ -41,6 +40,8 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
         untouched, together and each of alone have loss (nats per character) and next (the most likely next characters).
         kind: replace a part's output by its "mean" or by "zero".
         """
+        from nanollm.explain.ablation import measure_ablation  # imports torch, which takes a second
+
         if not isinstance(parts, list):
             raise InputError(sentences.NOT_PARTS)
         if kind not in KINDS:
@@ -71,6 +72,8 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
     def names(run: str, text: str | None = None, step: int | None = None) -> dict[str, Any]:
         """Name the type of each head: names[layer][head] (null: none recognized), its scores for each of patterns, and
         the scores expected by chance. Without a text: measured on the run's held-out text."""
+        from nanollm.explain.head_types import PATTERNS, head_scores
+
         view = _view(ctx, run, step, text)
         model, tokenizer = view.loaded.model, view.loaded.tokenizer
         found = ctx.inspections.head_scores(view)[0] if text is None else head_scores(model, tokenizer, view.typed)
@@ -86,6 +89,9 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
     ) -> dict[str, Any]:
         """Apply the logit lens after position `place` of the window: layers are each layer's most likely characters,
         contributions add up to the logit of a character (default: the most likely one)."""
+        from nanollm.explain.context_window import require_index
+        from nanollm.explain.logit_lens import contributions, logit_lens
+
         view = _view(ctx, run, step, text)
         model, tokenizer = view.loaded.model, view.loaded.tokenizer
         if character is not None and not isinstance(character, str):
@@ -120,6 +126,8 @@ def _endpoints(ctx: Context) -> tuple[Any, ...]:
 
 def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
     """Return the snapshot with the text, or with an empty one. Raises InputError for malformed parameters."""
+    from playground.services.inspections import View
+
     run, step = parameters.run_id(run), parameters.step(step)
     if text is None:
         found, snapshot = ctx.models.find(run, step)
@@ -131,6 +139,8 @@ def _view(ctx: Context, run: Any, step: Any, text: Any) -> View:
 
 def _rank_now(ctx: Context, view: View) -> Iterable[HeadEffect]:
     """Measure the effect of each head on the run's held-out text. Raises InputError if that is not available."""
+    from nanollm.explain.ablation import rank_heads
+
     ids = ctx.inspections.held_out(view.run, view.loaded)
     return ctx.fair_queue.iterate(rank_heads(view.loaded.model, ids, ctx.inspections.means(view)[0]))
 

@@ -2,7 +2,7 @@
 // Shared state of the Attention views: the current frame, the selected head, and the heads' effects and names.
 // A frame contains all attention weights for one text at one snapshot; the server sends each frame once.
 
-import { createStore } from "../services/store.js";
+import { createStore } from "../browser/store.js";
 import { remember } from "../shell/url.js";
 
 /** @typedef {{ layer: number, head: number }} Head counted from 1, as in labels */

@@ -121,7 +121,7 @@ REACH_ALL = (
 
 NOT_A_PART = "Unknown part {label}. Use L1 (a layer), L1·H2 (a head) or L1·FF (a feed-forward block)."
 
-# Written by the page's scripts (playground/services/browser_constants.py sends them)
+# Written by the page's scripts (playground/browser/constants.py sends them)
 HEAD_NAME = "Layer {layer}, head {head}"
 HEAD_EFFECT = "without it the loss changes by {change} nats per character"
 ATTENDS_TO = "{head}, from “{character}”: {places}"

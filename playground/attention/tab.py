@@ -13,9 +13,8 @@ from playground.attention.sentences import EXAMPLE_TEXT, NO_MODEL, NO_SNAPSHOT, 
 from playground.attention.view_frame import SharedInputs
 from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
 from playground.components.factory import browser_call
-from playground.components.no_model import empty
 from playground.components.sentences import DROP_UNKNOWN
-from playground.components.text import line
+from playground.components.text import line, no_model
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
 
@@ -41,7 +40,7 @@ class Parts:
 
 
 def layout(ctx: Context) -> Parts:
-    empty(ctx, "attention", NO_MODEL)
+    no_model(ctx, "attention", NO_MODEL)
     with gr.Column(elem_id="attention-main", elem_classes="when-runs"):
         text = gr.Textbox(EXAMPLE_TEXT, label=TEXT_LABEL, lines=1, max_lines=4, elem_id="attention-text")
         about = line("attention-about")
@@ -114,12 +113,12 @@ def _wire_view(ctx: Context, parts: Parts) -> None:
         return _show_or_clear(ctx, selection, text, show, view_parts.outputs)
 
     # The time bar announces its moves in the browser: the text view knows which frames it has already and asks for
-    # others with `ask`.
-    for event in (reading.ask, *_reload_events(ctx, parts)):
+    # others with `request_frame`.
+    for event in (reading.request_frame, *_reload_events(ctx, parts)):
         event(update_frame, inputs[:3], frame_outputs, **UNQUEUED, **MULTIPLE).then(
             update_view, inputs, view_outputs, **UNQUEUED
         )
-    reading.turn(update_view, inputs, view_outputs, **UNQUEUED, **MULTIPLE)
+    reading.request_view(update_view, inputs, view_outputs, **UNQUEUED, **MULTIPLE)
     parts.text.change(update_frame, inputs[:3], frame_outputs, trigger_mode="always_last", **UNQUEUED).then(
         update_view, inputs, view_outputs, **UNQUEUED
     )
@@ -177,7 +176,7 @@ def _wire_overview(ctx: Context, parts: Parts) -> None:
     parts.text.change(show_context_of_text, inputs, overview.outputs, **UNQUEUED, **MULTIPLE)
     opening = overview.fold.expand(lambda: True, None, overview.opened, js=FOLD.format("'open'"), **UNQUEUED)
     overview.fold.collapse(lambda: False, None, overview.opened, js=FOLD.format("''"), **UNQUEUED)
-    events = parts.views["looks"].reading.whole, *_reload_events(ctx, parts)
+    events = parts.views["looks"].reading.request_overview, *_reload_events(ctx, parts)
     maps = [event(show_map, inputs, overview.outputs, **UNQUEUED, **MULTIPLE) for event in events]
     for shown in (opening.then(show_map, inputs, overview.outputs, **UNQUEUED), *maps):
         shown.then(show_context, inputs, overview.outputs, **UNQUEUED)

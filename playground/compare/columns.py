@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from nanollm.errors import InputError
+from nanollm.inference.generate import stream_text
 from nanollm.runs.store import Run, Snapshot
 from playground.compare import sentences
 from playground.context import Context
@@ -101,8 +102,6 @@ def _column(ctx: Context, model: Any) -> Column:
 
 
 def _stream(ctx: Context, column: Column, request: GenerationRequest) -> TokenStream[str]:
-    from nanollm.inference.generate import stream_text  # imports torch, which takes a second
-
     assert column.snapshot is not None
     ctx.limits.require_generation(request.full_prompt, request.max_length)
     loaded = ctx.models.at(column.snapshot)

@@ -66,7 +66,7 @@ def _run_chooser(elem_id: str) -> gr.HTML:
     At first, the models in the columns are checked. `news` is triggered when a checked run has new measurements.
     """
     return component(
-        "compare/compare_runs.js",
+        "compare/curves.js",
         RUN_CHOOSER,
         events=("news",),
         elem_id=elem_id,

@@ -24,7 +24,7 @@ from playground.services.streaming import run_streams
 MAX_LENGTH = 400  # characters: enough to guess
 TEMPLATE = """
 <div class="blind">
-  <p class="asked">{introduction}</p>
+  <p class="introduction">{introduction}</p>
   <div class="cards"></div>
   <div class="blind-row"><button type="button" class="small action begin">{start}</button>
     <p class="verdict" role="status"></p></div>
@@ -67,7 +67,7 @@ class Round:
 def layout(ctx: Context) -> Parts:
     with gr.Column(elem_classes="compare-view when-blind", min_width=0):
         cards = component(
-            "compare/compare_blind.js",
+            "compare/guess_the_size.js",
             TEMPLATE,
             events=("begin", "guess"),
             elem_id="compare-blind",
@@ -95,7 +95,7 @@ def wire(ctx: Context, parts: Parts, texts: TextsParts) -> None:
     parts.round.begin(
         begin,
         [parts.state, *(part for part in texts.request if part is not texts.fold.seed)],
-        [parts.round, parts.state, texts.ask.stop],
+        [parts.round, parts.state, texts.prompt_row.stop],
         show_progress="hidden",
         api_visibility="private",
         **ctx.generation_concurrency,

@@ -80,7 +80,7 @@ def layout(ctx: Context) -> Parts:
         text = gr.Textbox(
             label=sentences.TEXT_LABEL, lines=3, max_lines=8, elem_id="compare-score-text", elem_classes="mono"
         )
-        with gr.Row(elem_classes="score-row"):
+        with gr.Row(elem_classes="button-row"):
             score = gr.Button(sentences.SCORE, variant="primary", elem_id="compare-score", scale=0)
             take = gr.Button(sentences.TAKE_HELD_OUT, elem_id="compare-take", scale=0)
         offer = text_fetch.layout("compare", follows="")
@@ -93,7 +93,7 @@ def _difference(elem_id: str) -> gr.HTML:
     """The scored text. The value is None or from `score_value`; the two models to compare are chosen in it."""
     where, characters, difference = sentences.WHERE_COLUMNS
     return component(
-        "compare/compare_difference.js",
+        "compare/scored.js",
         TEMPLATE,
         elem_id=elem_id,
         note=sentences.SCORE_NOTE,

@@ -77,7 +77,7 @@ EXPERIMENT_TITLE = "{presets} on {corpus} ({day})"
 EXPERIMENT_NOT_FOUND = "This experiment no longer exists. Choose another one."
 EXPERIMENT_EMPTY = "No run of this experiment has a snapshot yet. Wait for the first ones."
 
-# Written by the page's scripts (playground/services/browser_constants.py sends them)
+# Written by the page's scripts (playground/browser/constants.py sends them)
 MODEL_AT_STEP = "{title} · step {step}"
 FIRST_LETTERS = "first letters of words"
 LATER_LETTERS = "later letters"

@@ -13,7 +13,7 @@ from nanollm.experiments.scaling import Experiment, experiments
 from playground.compare import curves, guess_the_size, scored, sentences, texts
 from playground.compare.columns import MAX_COLUMNS, MIN_COLUMNS
 from playground.components.factory import browser_call
-from playground.components.no_model import empty
+from playground.components.text import no_model
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, report_errors
 
@@ -32,11 +32,11 @@ class Parts:
 
     @property
     def prompt(self) -> gr.Textbox:
-        return self.texts.ask.prompt
+        return self.texts.prompt_row.prompt
 
 
 def layout(ctx: Context) -> Parts:
-    empty(ctx, "compare", sentences.NO_MODELS)
+    no_model(ctx, "compare", sentences.NO_MODELS)
     with gr.Column(elem_id="compare-main", elem_classes="when-runs"):
         view = gr.Radio(
             [(title, name) for name, title in sentences.VIEW_TITLES.items()], value="texts", show_label=False,

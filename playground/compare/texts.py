@@ -20,12 +20,12 @@ from playground.compare.columns import (
 )
 from playground.components import sampling_controls
 from playground.components.factory import browser_call, component
-from playground.components.text import line, numbers, writing, written
+from playground.components.text import line, numbers, writing, writing_value
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, report_errors
 from playground.services.gradio_internals import event_data
 from playground.services.streaming import run_streams
-from playground.shell.time_bar import time_bar
+from playground.shell.components import time_bar
 
 PLACE = "compare"
 PROMPT = "The "
@@ -51,7 +51,7 @@ class ColumnParts:
 
 @dataclass
 class Parts:
-    ask: sampling_controls.PromptRow
+    prompt_row: sampling_controls.PromptRow
     sampling: sampling_controls.SamplingControls
     caution: gr.HTML
     columns: list[ColumnParts]
@@ -65,15 +65,14 @@ class Parts:
     @property
     def request(self) -> list[Any]:
         """The components of a generation request, in the order in which `wire` names them."""
-        ask, fold = self.ask, self.fold
-        return [
-            self.count, ask.prompt, self.sampling.temperature, self.sampling.top_k, fold.length, fold.seed, *self.models
-        ]  # fmt: skip
+        sampling, fold = self.sampling, self.fold
+        settings = [sampling.temperature, sampling.top_k, fold.length, fold.seed]
+        return [self.count, self.prompt_row.prompt, *settings, *self.models]
 
 
 def layout(ctx: Context) -> Parts:
-    with gr.Column(elem_classes="compare-view compare-ask when-texts when-blind", min_width=0):
-        ask = sampling_controls.prompt_row(PLACE, PROMPT, sentences.GENERATE_ALL)
+    with gr.Column(elem_classes="compare-view compare-prompt when-texts when-blind", min_width=0):
+        prompt_row = sampling_controls.prompt_row(PLACE, PROMPT, sentences.GENERATE_ALL)
         sampling = sampling_controls.sampling_controls(PLACE)
     warning = line("compare-caution", elem_classes="caution")
     with gr.Row(elem_classes="columns compare-view when-texts when-scored when-blind"):
@@ -81,7 +80,7 @@ def layout(ctx: Context) -> Parts:
     count = _column_count("compare-count")
     with gr.Column(elem_classes="compare-view when-texts", min_width=0):
         fold = sampling_controls.seed_controls(PLACE, LENGTH, ctx.limits.max_length)
-    return Parts(ask, sampling, warning, columns, count, fold)
+    return Parts(prompt_row, sampling, warning, columns, count, fold)
 
 
 def _column(index: int) -> ColumnParts:
@@ -97,12 +96,12 @@ def _column_count(elem_id: str) -> gr.HTML:
     """The number of columns; None until the number of models is known.
 
     With a payload {"models": [{"run", "step"}, …], "prompt", "temperature", "top_k", "max_length", "seed"} it triggers
-    `ask` when the columns should generate, and `tell` when only the facts about them changed.
+    `generate` when the columns should generate, and `models_changed` when only the facts about them changed.
     """
     return component(
-        "compare/compare_columns.js",
+        "compare/texts.js",
         COLUMN_COUNT,
-        events=("ask", "tell"),
+        events=("generate", "models_changed"),
         elem_id=elem_id,
         second=sentences.SECOND_MODEL,
         share=sentences.SAME_SHARE,
@@ -116,25 +115,25 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     sampling_controls.wire_seed(parts.fold, PLACE)
     _wire_drop(ctx, parts)
     _wire_requests(ctx, parts, view)
-    ask = parts.ask
+    prompt_row = parts.prompt_row
 
     def update_facts(event: gr.EventData) -> list[Any]:
         columns = parse_columns(ctx, event_data(event))
         return [*_each_column(map(facts, columns)), comparison_warning(column.run for column in columns)]
 
     fact_outputs = [column.facts for column in parts.columns]
-    parts.count.tell(update_facts, None, [*fact_outputs, parts.caution], **UNQUEUED, **MULTIPLE)
+    parts.count.models_changed(update_facts, None, [*fact_outputs, parts.caution], **UNQUEUED, **MULTIPLE)
 
     @report_errors
     def generate(request: gr.Request, event: gr.EventData) -> Iterator[list[Any]]:
         yield from _generate(ctx, request.session_hash, event_data(event))
 
-    parts.count.ask(
+    parts.count.generate(
         generate,
         None,
         [
             *(column.output for column in parts.columns), *fact_outputs,
-            parts.caution, ask.problem, ask.drop, ask.stop,
+            parts.caution, prompt_row.problem, prompt_row.drop, prompt_row.stop,
         ],
         **ctx.generation_concurrency,
         show_progress="hidden",
@@ -145,17 +144,17 @@ def wire(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     def cancel(request: gr.Request) -> None:
         ctx.active_streams.cancel(request.session_hash, PLACE)
 
-    ask.stop.click(cancel, **UNQUEUED, **MULTIPLE)
+    prompt_row.stop.click(cancel, **UNQUEUED, **MULTIPLE)
 
 
 def _wire_requests(ctx: Context, parts: Parts, view: gr.Radio) -> None:
     """Let the browser decide what to generate and when: one move of the time bar changes all columns in one request."""
     changes = [ctx.tab.change, view.change, *(part.change for part in (parts.count, *parts.models))]
     names = ["count", "prompt", "temperature", "top_k", "max_length", "seed", "...models"]
-    follow = browser_call("compare/comparison.js", "follow", "tab", "view", *names)
-    press = browser_call("compare/comparison.js", "generate", *names)
+    follow = browser_call("compare/texts.js", "follow", "tab", "view", *names)
+    press = browser_call("compare/texts.js", "generate", *names)
     gr.on(changes, None, [ctx.tab, view, *parts.request], None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(parts.ask.submitted, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
+    gr.on(parts.prompt_row.submitted, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
 
 
 def _wire_drop(ctx: Context, parts: Parts) -> None:
@@ -169,8 +168,11 @@ def _wire_drop(ctx: Context, parts: Parts) -> None:
         unknown = {character for column in columns for character in column.unknown}
         return "".join(character for character in prompt if character not in unknown)
 
-    parts.ask.drop.click(
-        without_unknown, [parts.ask.prompt, parts.count, *parts.models], parts.ask.prompt, api_visibility="private"
+    parts.prompt_row.drop.click(
+        without_unknown,
+        [parts.prompt_row.prompt, parts.count, *parts.models],
+        parts.prompt_row.prompt,
+        api_visibility="private",
     ).success(None, js=f"() => document.getElementById('{PLACE}-write').click()")
 
 
@@ -201,7 +203,8 @@ def _speed(column: Column) -> str:
 
 def _texts(columns: list[Column], prompt: Any) -> list[Any]:
     return _each_column(
-        written(prompt, column.text) if column.stream else written(note=column.problem) for column in columns
+        writing_value(prompt, column.text) if column.stream else writing_value(note=column.problem)
+        for column in columns
     )
 
 

@@ -3,8 +3,8 @@
 // `value`: {runs: ids of the displayed runs}. A click triggers `fetch` with {builtin}. Once the text is available,
 // also after another visitor's download, the component triggers `arrived`.
 
-import { onRuns, runOf } from "../services/runs.js";
-import { selection } from "../services/selection.js";
+import { onRuns, runOf } from "../browser/runs.js";
+import { selection } from "../browser/selection.js";
 
 export function mount({ element, props, trigger, watch }) {
   const button = element.querySelector("button");

@@ -2,8 +2,8 @@
 // Draws the Plotly figure in `value` and keeps the user's zoom across updates by using Plotly.react.
 // Colors in a figure may be CSS variables ("var(--run-1)"), which are resolved for the current theme.
 
-import { sentencesOf } from "../services/constants.js";
-import { make } from "../services/dom.js";
+import { sentencesOf } from "../browser/constants.js";
+import { make } from "../browser/dom.js";
 
 export async function mount({ element, props, watch }) {
   const box = element.querySelector(".chart-box");

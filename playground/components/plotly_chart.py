@@ -9,8 +9,8 @@ from typing import Any
 import gradio as gr
 
 from nanollm.charts import base as charts
+from playground.browser.static_files import Routes, packed
 from playground.components.factory import component
-from playground.services.static_files import Routes, packed
 
 # The page's colors for figures: names of CSS variables, which the browser resolves in the current theme.
 TOKENS = charts.Palette(

@@ -3,18 +3,14 @@
 // `value`: {columns, settings, rows, ids, csv} or null. Columns from the index `settings` on are settings. Rendered
 // with textContent only.
 
-import { dot, make } from "../services/dom.js";
-import { runs, state } from "../services/runs.js";
+import { dot, downloadText, make } from "../browser/dom.js";
+import { runOf, state } from "../browser/runs.js";
 
 export function mount({ element, props, watch }) {
   const FEW = 4; // settings per run on a narrow screen
   const find = (selector) => element.querySelector(selector);
   const shown = (cell) =>
-    cell === null
-      ? "–"
-      : typeof cell === "number"
-        ? cell.toLocaleString("en", { maximumFractionDigits: 6 })
-        : String(cell);
+    typeof cell === "number" ? cell.toLocaleString("en", { maximumFractionDigits: 6 }) : String(cell ?? "–");
 
   function row(cells, id) {
     const made = make("tr");
@@ -26,7 +22,7 @@ export function mount({ element, props, watch }) {
         box.dataset.column = props.value.columns[i]; // shown before the value if there is no header
         if (i === 0) {
           box.title = text;
-          const known = runs().find((one) => one.id === id);
+          const known = runOf(id);
           if (known) box.prepend(dot(known), " ");
         }
         return box;
@@ -59,13 +55,7 @@ export function mount({ element, props, watch }) {
   }
 
   // The byte order mark makes spreadsheets read the file as UTF-8.
-  find("button").addEventListener("click", () => {
-    const link = make("a");
-    link.href = URL.createObjectURL(new Blob(["\ufeff", props.value.csv], { type: "text/csv;charset=utf-8" }));
-    link.download = "runs.csv";
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 1000);
-  });
+  find("button").addEventListener("click", () => downloadText("runs.csv", `\ufeff${props.value.csv}`, "text/csv"));
   new ResizeObserver(() => element.clientWidth !== width && fit()).observe(element);
   watch("value", draw);
   draw();

@@ -52,7 +52,7 @@ class SeedControls:
 
 def prompt_row(place: str, prompt: str, label: str = sentences.GENERATE) -> PromptRow:
     """The prompt, a button with the label `label`, Stop, and a line that names characters the model does not know."""
-    with gr.Row(elem_classes="ask"):
+    with gr.Row(elem_classes="prompt-row"):
         box = gr.Textbox(prompt, label=sentences.PROMPT, lines=1, max_lines=4, elem_id=f"{place}-prompt", scale=1)
         write = gr.Button(label, variant="primary", elem_id=f"{place}-write", scale=0)
         stop = gr.Button(sentences.STOP, elem_id=f"{place}-stop", scale=0, interactive=False)

@@ -43,7 +43,7 @@ FETCHING = "Downloading {title}…"
 FETCH_PROGRESS = "Downloading {title}: {share:.0%}"
 NOT_BUILT_IN = "This is not one of the built-in texts. Choose one from the list."
 
-# Written by the page's scripts (playground/services/browser_constants.py sends them)
+# Written by the page's scripts (playground/browser/constants.py sends them)
 CHART_FAILED = "The chart's library did not load. Reload the page to try again."
 CURRENT_CHARACTER = "Current character: {character}, {before} before, {after} after"
 CHOOSE_CHARACTER = "Choose {character}, {before} before, {after} after"

@@ -25,7 +25,7 @@ SIZES = "Time and fit per preset"
 PRESET_TIME = " About {time} here."
 BASELINES = "N-gram baselines"
 
-# Written by the page's scripts (playground/services/browser_constants.py sends them)
+# Written by the page's scripts (playground/browser/constants.py sends them)
 OF_PAGES = "of {count}"
 SPLIT = "{train} characters for training, the last {validation} held out for validation"
 MORE_CHARACTERS = "and {count} more, each less frequent than these"

@@ -19,8 +19,8 @@ from playground.components.text import line
 from playground.components.text_fetch import FETCHING, download
 from playground.context import Context
 from playground.corpus import sentences
-from playground.corpus.text_card import described, outlook, text_card, text_outlook
-from playground.corpus.text_list import listed, text_list
+from playground.corpus.text_card import outlook_value, text_card, text_card_value, text_outlook
+from playground.corpus.text_list import text_list, text_list_value
 from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors, warn
 from playground.services.gradio_internals import event_data
 
@@ -122,7 +122,7 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
     def pick(event: gr.EventData) -> dict[Any, Any]:
         return _shown(ctx, parts, ctx.corpora.get(event_data(event).get("sha256", ""))) | _cleared(parts)
 
-    def bring(event: gr.EventData) -> Iterator[dict[Any, Any]]:
+    def download_builtin(event: gr.EventData) -> Iterator[dict[Any, Any]]:
         try:
             builtin = builtin_by_id(event_data(event).get("builtin"))
             if builtin is None:
@@ -157,10 +157,12 @@ def _wire_list(ctx: Context, parts: Parts) -> None:
             return gr.skip(), gr.skip()
         info = _selected_text(ctx, texts)
         stays = isinstance(texts, dict) and texts.get("chosen") == info.sha256
-        return listed(ctx.corpora.list(), info.sha256), gr.skip() if stays else described(ctx.corpora, info)
+        return text_list_value(ctx.corpora.list(), info.sha256), gr.skip() if stays else text_card_value(
+            ctx.corpora, info
+        )
 
     _update_outlook(ctx, parts, parts.texts.pick(pick, None, shown[:-1], **PRIVATE))
-    _update_outlook(ctx, parts, parts.texts.bring(bring, None, shown, **FETCHING))
+    _update_outlook(ctx, parts, parts.texts.download(download_builtin, None, shown, **FETCHING))
     parts.texts.rename(rename, parts.texts, shown[:2], **PRIVATE)
     _update_outlook(ctx, parts, parts.texts.remove(remove, parts.texts, shown[:2], **PRIVATE))
     _update_outlook(ctx, parts, ctx.demo.load(arrive, parts.texts, shown[:2], **PRIVATE))
@@ -171,7 +173,7 @@ def _wire_card(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     @report_errors
     def turn(texts: Any, event: gr.EventData) -> dict[str, Any]:
         number = event_data(event).get("page")
-        return described(ctx.corpora, _selected_text(ctx, texts), number if isinstance(number, int) else 0)
+        return text_card_value(ctx.corpora, _selected_text(ctx, texts), number if isinstance(number, int) else 0)
 
     @report_errors
     def lead_to_training(texts: Any) -> tuple[Any, Any]:
@@ -190,9 +192,9 @@ def _update_outlook(ctx: Context, parts: Parts, shown: Any) -> None:
         try:
             info = _selected_text(ctx, texts)
             entropy, seconds = ctx.corpora.entropy(info.sha256), ctx.step_times.get(info.vocab_size)
-            yield outlook(info, entropy, None, seconds)
+            yield outlook_value(info, entropy, None, seconds)
             baselines = ctx.corpora.baselines(info.sha256, TrainConfig().validation_fraction)
-            yield outlook(info, entropy, baselines, seconds)
+            yield outlook_value(info, entropy, baselines, seconds)
         except Exception as error:
             error_message(error)  # logs unexpected errors; the handler that showed the text has reported the others
             yield None
@@ -210,7 +212,7 @@ def _wire_step_times(ctx: Context, parts: Parts) -> None:
         seconds, counted = ctx.step_times.get(info.vocab_size), ctx.baselines.get(info.sha256, patience=0)
         if counted is None or shown == (now := [info.sha256, seconds]):
             return gr.skip(), gr.skip()
-        return outlook(info, ctx.corpora.entropy(info.sha256), counted, seconds), now
+        return outlook_value(info, ctx.corpora.entropy(info.sha256), counted, seconds), now
 
     shown = gr.State(None)
     ctx.tab.change(lambda tab: gr.Timer(active=tab == "corpus"), ctx.tab, parts.timer, **UNQUEUED, **MULTIPLE)
@@ -219,7 +221,10 @@ def _wire_step_times(ctx: Context, parts: Parts) -> None:
 
 def _shown(ctx: Context, parts: Parts, info: CorpusInfo) -> dict[Any, Any]:
     """Updates that select a text in the list and show it on the card."""
-    return {parts.texts: listed(ctx.corpora.list(), info.sha256), parts.card: described(ctx.corpora, info)}
+    return {
+        parts.texts: text_list_value(ctx.corpora.list(), info.sha256),
+        parts.card: text_card_value(ctx.corpora, info),
+    }
 
 
 def _cleared(parts: Parts) -> dict[Any, Any]:

@@ -2,9 +2,9 @@
 // Shows the selected text: its pages, its train and validation split, and its character frequencies.
 // `value`: {name, facts, text, page, pages, train, validation, frequencies, more, unusual, unusual_count} or null.
 
-import { sentencesOf } from "../services/constants.js";
-import { make } from "../services/dom.js";
-import { fill, number } from "../services/format.js";
+import { sentencesOf } from "../browser/constants.js";
+import { make } from "../browser/dom.js";
+import { fill, number } from "../browser/format.js";
 
 const SENTENCES = sentencesOf("corpus");
 
@@ -42,9 +42,9 @@ export function mount({ element, props, trigger, watch }) {
     const most = value.frequencies[0]?.count ?? 1;
     find(".frequencies").replaceChildren(...value.frequencies.map((row) => bar(row, most)));
     find(".signs .more").textContent = value.more ? fill(SENTENCES.MORE_CHARACTERS, { count: number(value.more) }) : "";
-    find(".odd").hidden = value.unusual.length === 0;
-    find(".odd summary").textContent = fill(SENTENCES.UNUSUAL_COUNT, { count: number(value.unusual_count) });
-    find(".odd ul").replaceChildren(
+    find(".unusual").hidden = value.unusual.length === 0;
+    find(".unusual summary").textContent = fill(SENTENCES.UNUSUAL_COUNT, { count: number(value.unusual_count) });
+    find(".unusual ul").replaceChildren(
       ...value.unusual.map(({ count, description }) => make("li", "", `${number(count)} × ${description}`)),
     );
   }

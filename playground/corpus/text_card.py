@@ -9,7 +9,7 @@ import gradio as gr
 
 from nanollm.config import TrainConfig, make_configs, preset
 from nanollm.data.corpus import CorpusInfo, CorpusStore, split
-from nanollm.data.decoding import oddity
+from nanollm.data.decoding import describe_unusual
 from nanollm.data.ngrams import Baselines
 from nanollm.data.planning import plans
 from nanollm.data.summary import baseline_rows, one_sentence
@@ -35,7 +35,7 @@ CARD = f"""
   <p class="quiet legend"></p>
   <details class="fold signs"><summary>{sentences.FREQUENCIES}</summary><ol class="frequencies"></ol>
     <p class="quiet more"></p></details>
-  <details class="fold odd"><summary></summary>
+  <details class="fold unusual"><summary></summary>
     <p class="quiet">{sentences.UNUSUAL_CHARACTERS}</p>
     <ul></ul></details>
 </div>
@@ -51,21 +51,21 @@ OUTLOOK = f"""
 
 
 def text_card(elem_id: str) -> gr.HTML:
-    """The card. Its value is None or comes from `described`; it fires `turn` with a `page` number (from 0)."""
+    """The card. Its value is None or comes from `text_card_value`; it fires `turn` with a `page` number (from 0)."""
     return component("corpus/text_card.js", CARD, events=("turn",), elem_id=elem_id)
 
 
 def text_outlook(elem_id: str) -> gr.HTML:
-    """What to expect of training on the text. Its value is None or comes from `outlook`."""
+    """What to expect of training on the text. Its value is None or comes from `outlook_value`."""
     return component("corpus/text_outlook.js", OUTLOOK, elem_id=elem_id)
 
 
-def described(corpora: CorpusStore, info: CorpusInfo, page: int = 0) -> dict[str, Any]:
+def text_card_value(corpora: CorpusStore, info: CorpusInfo, page: int = 0) -> dict[str, Any]:
     """Return the card's value for one page of a text. Raises InputError if the text was deleted or changed on disk."""
     pages = max(1, -(-info.characters // PAGE_LENGTH))
     page = min(max(page, 0), pages - 1)
     train, validation = split(range(info.characters), TrainConfig().validation_fraction)
-    frequencies, odd = corpora.frequencies(info.sha256), corpora.odd(info.sha256)
+    frequencies, unusual = corpora.frequencies(info.sha256), corpora.unusual(info.sha256)
     return {
         "name": info.name,
         "facts": one_sentence(info),
@@ -78,12 +78,14 @@ def described(corpora: CorpusStore, info: CorpusInfo, page: int = 0) -> dict[str
             {"character": visible(character), "count": count} for character, count in frequencies[:MAX_ROWS]
         ],
         "more": max(0, len(frequencies) - MAX_ROWS),
-        "unusual": [{"count": count, "description": oddity(character)} for character, count in odd[:MAX_ROWS]],
-        "unusual_count": len(odd),
+        "unusual": [
+            {"count": count, "description": describe_unusual(character)} for character, count in unusual[:MAX_ROWS]
+        ],
+        "unusual_count": len(unusual),
     }
 
 
-def outlook(
+def outlook_value(
     info: CorpusInfo, entropy: float, baselines: Baselines | None, step_seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """Return the outlook's value: fit and training time per preset, the n-gram baselines and the entropy in nats.

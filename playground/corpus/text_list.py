@@ -20,17 +20,21 @@ TEMPLATE = f"""
 
 
 def text_list(elem_id: str) -> gr.HTML:
-    """The list. Its value comes from `listed`.
+    """The list. Its value comes from `text_list_value`.
 
-    Fires `pick` (with `sha256`) for a selected row, `bring` (`builtin`) for a built-in text that must be downloaded
+    Fires `pick` (with `sha256`) for a selected row, `download` (`builtin`) for a built-in text that must be downloaded
     first, `rename` (`sha256`, `name`) and, after confirmation, `remove` (`sha256`).
     """
     return component(
-        "corpus/text_list.js", TEMPLATE, listed([], ""), events=("bring", "pick", "remove", "rename"), elem_id=elem_id
+        "corpus/text_list.js",
+        TEMPLATE,
+        text_list_value([], ""),
+        events=("download", "pick", "remove", "rename"),
+        elem_id=elem_id,
     )
 
 
-def listed(infos: list[CorpusInfo], chosen: str) -> dict[str, Any]:
+def text_list_value(infos: list[CorpusInfo], chosen: str) -> dict[str, Any]:
     """Return the list's value: the built-in texts, downloaded or not, the user's texts, and the selected digest."""
     downloaded = {info.builtin: info for info in infos if info.builtin}
     builtin_rows = [

@@ -3,9 +3,9 @@
 // `value`: {sizes: [{preset, outlook}, …], baselines: [{name, loss, perplexity}, …], entropy, perplexity} or null.
 // `baselines` is empty while they are being computed.
 
-import { sentencesOf } from "../services/constants.js";
-import { make } from "../services/dom.js";
-import { fill } from "../services/format.js";
+import { sentencesOf } from "../browser/constants.js";
+import { make } from "../browser/dom.js";
+import { fill } from "../browser/format.js";
 
 const SENTENCES = sentencesOf("corpus");
 

@@ -10,11 +10,10 @@ from __future__ import annotations
 import hmac
 import math
 import time
-from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -24,10 +23,11 @@ from nanollm.errors import InputError
 from nanollm.runs import run_files
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.process.queue_times import queue_seconds_ahead
-from nanollm.runs.store import RUN_NOT_FOUND, Corpora, Corpus, Run, RunStore, unfinished_runs
+from nanollm.runs.store import RUN_NOT_FOUND, Run, RunStore, unfinished_runs
 from playground.public import sentences
 from playground.public.visitor import Visitor
 from playground.services.catalogue import Viewer
+from playground.services.lru_cache import LRUCache
 
 LISTS = "shelves"  # folder for the visitors' text lists, named so by the first version
 MAX_VIEW_TIMES = 1000  # runs of which the time of the last view is remembered
@@ -36,7 +36,7 @@ MAX_VIEW_TIMES = 1000  # runs of which the time of the last view is remembered
 class VisitorRunStore:
     """A RunStore limited to the shipped runs, the visitor's own, and those whose shared link they opened.
 
-    Methods of the same name do the same as RunStore's, and raise the same errors.
+    Methods of the same name do the same as RunStore's, with the same options, and raise the same errors.
     """
 
     def __init__(self, all_runs: RunStore, visitor: Callable[[], Visitor]) -> None:
@@ -45,7 +45,7 @@ class VisitorRunStore:
         self.root, self.limits = all_runs.root, all_runs.limits
         self.require = all_runs.require
         self._queue_lock = Lock()
-        self._viewed: OrderedDict[str, float] = OrderedDict()
+        self._viewed: LRUCache[float] = LRUCache(MAX_VIEW_TIMES)
 
     def list(self) -> list[Run]:
         """Return all runs that the visitor may view."""
@@ -57,16 +57,14 @@ class VisitorRunStore:
         with suppress(InputError):
             run = self.all_runs.get(run_id)
             if can_view(self.visitor(), run):
-                self._viewed[run.id] = time.monotonic()
-                self._viewed.move_to_end(run.id)
-                while len(self._viewed) > MAX_VIEW_TIMES:
-                    self._viewed.popitem(last=False)
+                self._viewed.put(run.id, time.monotonic())
                 return run
         raise InputError(RUN_NOT_FOUND)
 
     def seconds_since_viewed(self, run_id: str) -> float:
         """Return the seconds since any visitor viewed a run; infinity if that is not known."""
-        return time.monotonic() - self._viewed.get(run_id, -math.inf)
+        viewed = self._viewed.peek(run_id)
+        return math.inf if viewed is None else time.monotonic() - viewed
 
     def require_own(self, run_id: str) -> Run:
         """Return a run that the visitor may change. Raises InputError for another visitor's.
@@ -78,26 +76,16 @@ class VisitorRunStore:
             raise InputError(sentences.VIEW_ONLY)
         return run
 
-    def create(self, *, settings: Mapping[str, Any], corpus: Corpus, preset: str | None = None) -> Run:
+    def create(self, **options: Any) -> Run:
         """Create a run of the visitor. Also raises InputError for too many runs, or one in the queue already."""
         with self.reserve_queue_place(new_runs=1) as owner:
-            return self.all_runs.create(settings=settings, corpus=corpus, preset=preset, owner=owner)
+            return self.all_runs.create(**options, owner=owner)
 
-    def fork(
-        self,
-        parent: Run,
-        *,
-        corpora: Corpora,
-        settings: Mapping[str, Any],
-        corpus: Corpus | None = None,
-        step: int | None = None,
-    ) -> Run:
+    def fork(self, parent: Run, **options: Any) -> Run:
         """Fork one of the visitor's runs, or a shipped one."""
         parent = self.require_own(parent.id)
         with self.reserve_queue_place(new_runs=1) as owner:
-            return self.all_runs.fork(
-                parent, corpora=corpora, settings=settings, corpus=corpus, step=step, owner=owner
-            )  # fmt: skip
+            return self.all_runs.fork(parent, **options, owner=owner)
 
     def rename(self, run_id: str, title: str) -> None:
         """Rename one of the visitor's runs."""
@@ -137,7 +125,7 @@ class VisitorRunStore:
 
 
 class VisitorLauncher:
-    """A Launcher that starts, pauses, stops and resumes only the visitor's own runs."""
+    """A Launcher that starts, pauses, stops and resumes only the visitor's own runs, by methods of the same names."""
 
     def __init__(self, launcher: Launcher, runs: VisitorRunStore) -> None:
         self.launcher = launcher
@@ -145,15 +133,12 @@ class VisitorLauncher:
         self.watch, self.close, self.suspend = launcher.watch, launcher.close, launcher.suspend
 
     def start(self, run_id: str) -> None:
-        """Start a queued run."""
         self.launcher.start(self._runs.require_own(run_id).id)
 
     def pause(self, run_id: str) -> None:
-        """Pause a run."""
         self.launcher.pause(self._runs.require_own(run_id).id)
 
     def stop(self, run_id: str) -> None:
-        """Stop a run."""
         self.launcher.stop(self._runs.require_own(run_id).id)
 
     def resume(self, run_id: str) -> None:
@@ -164,6 +149,16 @@ class VisitorLauncher:
         else:
             with self._runs.reserve_queue_place():
                 self.launcher.resume(run.id)
+
+
+def _of_accessible_text(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method of a VisitorCorpusStore that calls one of CorpusStore for a text that the visitor may use."""
+
+    @wraps(method)
+    def checked(self: VisitorCorpusStore, sha256: str, *arguments: Any) -> Any:
+        return method(self.all_corpora, self.get(sha256).sha256, *arguments)
+
+    return checked
 
 
 class VisitorCorpusStore:
@@ -213,33 +208,13 @@ class VisitorCorpusStore:
                     return replace(info, name=str(run.corpus.get("name")), added=run.created)
         raise InputError(sentences.TEXT_NOT_FOUND)
 
-    def read(self, sha256: str) -> str:
-        """Return the whole text."""
-        return self.all_corpora.read(self.get(sha256).sha256)
-
-    def page(self, sha256: str, start: int, length: int) -> str:
-        """Return a part of the text."""
-        return self.all_corpora.page(self.get(sha256).sha256, start, length)
-
-    def frequencies(self, sha256: str) -> list[tuple[str, int]]:
-        """Return the characters with their counts."""
-        return self.all_corpora.frequencies(self.get(sha256).sha256)
-
-    def odd(self, sha256: str) -> list[tuple[str, int]]:
-        """Return the unusual characters with their counts."""
-        return self.all_corpora.odd(self.get(sha256).sha256)
-
-    def entropy(self, sha256: str) -> float:
-        """Return the entropy of the character distribution."""
-        return self.all_corpora.entropy(self.get(sha256).sha256)
-
-    def encoded(self, sha256: str) -> Any:
-        """Return the tokenizer and the ids of the text."""
-        return self.all_corpora.encoded(self.get(sha256).sha256)
-
-    def baselines(self, sha256: str, validation_fraction: float = 0.1) -> Any:
-        """Return the n-gram baselines of the text."""
-        return self.all_corpora.baselines(self.get(sha256).sha256, validation_fraction)
+    read = _of_accessible_text(CorpusStore.read)
+    page = _of_accessible_text(CorpusStore.page)
+    frequencies = _of_accessible_text(CorpusStore.frequencies)
+    unusual = _of_accessible_text(CorpusStore.unusual)
+    entropy = _of_accessible_text(CorpusStore.entropy)
+    encoded = _of_accessible_text(CorpusStore.encoded)
+    baselines = _of_accessible_text(CorpusStore.baselines)
 
     def rename(self, sha256: str, name: str) -> CorpusInfo:
         """Rename a text in the visitor's list. Raises InputError if it is not in it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -21,12 +21,13 @@ from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from playground.browser.static_files import Routes
 from playground.handlers import INTERNAL_ERROR
 from playground.public import sentences
 from playground.public.index_page import IndexPage
 from playground.public.visitor import Visitor, from_headers
 from playground.services.gradio_internals import install, queued_requests
-from playground.services.static_files import Routes
+from playground.services.lru_cache import LRUCache
 from playground.settings import Settings
 
 log = logging.getLogger("nanollm.page")
@@ -85,18 +86,11 @@ class RateLimiter:
 
     def __init__(self, rate: float, burst: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._make = lambda: TokenBucket(rate, burst, clock)
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
-
-    def __len__(self) -> int:
-        return len(self._buckets)
+        self._buckets: LRUCache[TokenBucket] = LRUCache(MAX_BUCKETS)
 
     def take(self, key: str) -> bool:
         """Take a token from the key's bucket. Returns False if it is empty."""
-        bucket = self._buckets.setdefault(key, self._make())
-        self._buckets.move_to_end(key)
-        while len(self._buckets) > MAX_BUCKETS:
-            self._buckets.popitem(last=False)
-        return bucket.take()
+        return self._buckets.get(key, self._make).take()
 
 
 class RequestFilter:

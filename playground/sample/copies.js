@@ -2,9 +2,9 @@
 // Shows which passages of a generated text are copied from the training text, and underlines them.
 // `value`: {stamp, summary, rows, spans} or null.
 
+import { sentencesOf } from "../browser/constants.js";
+import { make } from "../browser/dom.js";
 import { textEvents, texts } from "../components/text_view/texts.js";
-import { sentencesOf } from "../services/constants.js";
-import { make } from "../services/dom.js";
 
 const OPENING_MS = 100; // delay until an opened fold is visible
 const checks = new Set();

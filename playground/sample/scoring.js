@@ -2,7 +2,7 @@
 // Scores the text again when the time bar moves, or later when the score becomes visible.
 // The module is loaded when the user first opens the fold.
 
-import { selection } from "../services/selection.js";
+import { selection } from "../browser/selection.js";
 import { page } from "../shell/page_state.js";
 
 const SHOWN_MS = 100; // delay until an opened fold or tab is visible

@@ -17,6 +17,7 @@ from playground.context import Context
 from playground.handlers import error_message, report_errors
 from playground.sample import sentences
 from playground.selection import parse_selection
+from playground.services.generation import score_text, scored_value
 
 MAX_TEXT = 5_000  # characters; each is sent with its alternatives
 
@@ -43,8 +44,6 @@ def layout(panel: str) -> Parts:
 
 
 def wire(ctx: Context, parts: Parts) -> None:
-    from playground.services.generation import score_text, scored_value
-
     @report_errors
     @ctx.fair_queue.limit
     def score(selection: Any, text: Any) -> tuple[Any, ...]:

@@ -32,5 +32,5 @@ SCORE = (
 )
 SCORE_TRUNCATED = "Only the first {limit:,} of {length:,} characters are shown and scored."
 
-# Written by the page's scripts (playground/services/browser_constants.py sends them)
+# Written by the page's scripts (playground/browser/constants.py sends them)
 WAITING_FOR_TEXT = "The check starts when the text is complete."

@@ -11,10 +11,8 @@ import gradio as gr
 from nanollm.errors import InputError
 from playground.components import sampling_controls
 from playground.components.factory import browser_call
-from playground.components.no_model import empty
-from playground.components.text import line
-from playground.components.text_view.choice_panel import choice_panel
-from playground.components.text_view.shaded_text import shaded_text
+from playground.components.text import line, no_model
+from playground.components.text_view.shaded_text import choice_panel, shaded_text
 from playground.context import Context
 from playground.handlers import MULTIPLE, UNQUEUED, error_message, report_errors
 from playground.sample import copying, scoring, sentences
@@ -33,7 +31,7 @@ REQUEST_FIELDS = ("prompt", "temperature", "top_k", "max_length", "seed")  # bes
 
 @dataclass
 class Parts:
-    ask: sampling_controls.PromptRow
+    prompt_row: sampling_controls.PromptRow
     sampling: sampling_controls.SamplingControls
     fold: sampling_controls.SeedControls
     output: gr.HTML
@@ -46,19 +44,25 @@ class Parts:
 
     @property
     def prompt(self) -> gr.Textbox:
-        return self.ask.prompt
+        return self.prompt_row.prompt
 
     @property
     def request(self) -> list[Any]:
         """The components of a generation request besides the selection, in the order of REQUEST_FIELDS."""
-        return [self.ask.prompt, self.sampling.temperature, self.sampling.top_k, self.fold.length, self.fold.seed]
+        return [
+            self.prompt_row.prompt,
+            self.sampling.temperature,
+            self.sampling.top_k,
+            self.fold.length,
+            self.fold.seed,
+        ]
 
 
 def layout(ctx: Context) -> Parts:
-    empty(ctx, PLACE, sentences.NO_MODEL)
+    no_model(ctx, PLACE, sentences.NO_MODEL)
     with gr.Column(elem_id="sample-main", elem_classes="when-runs"), gr.Row(elem_classes="sample-view"):
         with gr.Column(elem_classes="sample-writing", min_width=0):
-            ask = sampling_controls.prompt_row(PLACE, PROMPT)
+            prompt_row = sampling_controls.prompt_row(PLACE, PROMPT)
             sampling = sampling_controls.sampling_controls(PLACE)
             output = shaded_text(
                 TEXT,
@@ -76,7 +80,7 @@ def layout(ctx: Context) -> Parts:
         # Beside everything else, because the clicked character may belong to the scored text.
         with gr.Column(elem_classes="sample-side", min_width=0):
             panel = choice_panel(PANEL)
-    return Parts(ask, sampling, fold, output, about, panel, copied, score, python, call)
+    return Parts(prompt_row, sampling, fold, output, about, panel, copied, score, python, call)
 
 
 def _in_python() -> tuple[gr.Accordion, gr.Textbox]:
@@ -90,14 +94,14 @@ def _in_python() -> tuple[gr.Accordion, gr.Textbox]:
 
 def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
     _wire_writing(ctx, parts)
-    ask, sampling = parts.ask, parts.sampling
+    prompt_row, sampling = parts.prompt_row, parts.sampling
     sampling_controls.wire_sampling(sampling)
     sampling_controls.wire_seed(parts.fold, PLACE)
-    sampling_controls.wire_drop(ctx, ask.prompt, ask.drop, f"{PLACE}-write")
+    sampling_controls.wire_drop(ctx, prompt_row.prompt, prompt_row.drop, f"{PLACE}-write")
     turned = "(temperature, top_k) => ({ temperature, top_k })"
     for slider in (sampling.temperature, sampling.top_k):
         slider.change(None, [sampling.temperature, sampling.top_k], parts.panel, js=turned, **MULTIPLE)
-    ctx.link_to_url(ask.prompt, "prompt", "sample")
+    ctx.link_to_url(prompt_row.prompt, "prompt", "sample")
     copying.wire(ctx, parts.copying)
     scoring.wire(ctx, parts.score)
 
@@ -109,7 +113,7 @@ def wire(ctx: Context, parts: Parts, page: dict[str, Any]) -> None:
 
     # The request comes from the text component, which knows the characters that the user has chosen in it.
     current = browser_call("components/text_view/texts.js", "currentRequest", returns=True, place=f"'{TEXT}'")
-    for event in (parts.python.expand, parts.output.cached, parts.output.settle):
+    for event in (parts.python.expand, parts.output.cached, parts.output.restore):
         event(call, ctx.selection, parts.call, js=current, **UNQUEUED, **MULTIPLE)
 
 
@@ -118,16 +122,16 @@ def _wire_writing(ctx: Context, parts: Parts) -> None:
     follow = browser_call("components/text_view/texts.js", "follow", *REQUEST_FIELDS, place=f"'{TEXT}'")
     press = browser_call("components/text_view/texts.js", "generate", *REQUEST_FIELDS, place=f"'{TEXT}'")
     parts.output.follow(None, parts.request, None, js=follow, api_visibility="private", **MULTIPLE)
-    gr.on(parts.ask.submitted, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
+    gr.on(parts.prompt_row.submitted, None, parts.request, None, js=press, api_visibility="private", **MULTIPLE)
 
     @report_errors
     def generate(request: gr.Request, event: gr.EventData) -> Iterator[tuple[Any, ...]]:
         yield from _generate(ctx, request.session_hash, event_data(event))
 
-    parts.output.ask(
+    parts.output.generate(
         generate,
         None,
-        [parts.output, parts.about, parts.ask.problem, parts.ask.drop, parts.ask.stop, parts.call],
+        [parts.output, parts.about, parts.prompt_row.problem, parts.prompt_row.drop, parts.prompt_row.stop, parts.call],
         **ctx.generation_concurrency,
         show_progress="hidden",
         api_visibility="private",
@@ -137,14 +141,14 @@ def _wire_writing(ctx: Context, parts: Parts) -> None:
     def cancel(request: gr.Request) -> None:
         ctx.active_streams.cancel(request.session_hash, PLACE)
 
-    for event in (parts.ask.stop.click, parts.output.leave):
+    for event in (parts.prompt_row.stop.click, parts.output.cancel):
         event(cancel, **UNQUEUED, **MULTIPLE)
 
-    def settle(event: gr.EventData) -> list[Any]:
+    def restore(event: gr.EventData) -> list[Any]:
         request = GenerationRequest.of(event_data(event))
         return [getattr(request, name) for name in REQUEST_FIELDS]
 
-    parts.output.settle(settle, None, parts.request, **UNQUEUED, **MULTIPLE)
+    parts.output.restore(restore, None, parts.request, **UNQUEUED, **MULTIPLE)
 
 
 def _generate(ctx: Context, session: str | None, values: Any) -> Iterator[tuple[Any, ...]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 from threading import Lock
@@ -13,6 +12,7 @@ from typing import Any
 from nanollm.data.builtin import missing_builtin
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import Run, RunStore, Snapshot
+from playground.services.lru_cache import LRUCache
 
 log = logging.getLogger("nanollm.page")
 MAX_VISITORS = 2000  # whose run colors are remembered
@@ -54,7 +54,7 @@ class Catalogue:
         self._lock = Lock()
         self._rows: list[tuple[Run, dict[str, Any]]] = []  # of all runs
         self._read_at = float("-inf")
-        self._slots: OrderedDict[str, dict[str, int]] = OrderedDict()  # by owner, then by run
+        self._slots: LRUCache[dict[str, int]] = LRUCache(MAX_VISITORS)  # by owner, then by run
         self._snapshots: dict[str, tuple[tuple[Any, ...], list[Snapshot]]] = {}
 
     def rows(self, fresh: bool = False) -> list[dict[str, Any]]:
@@ -79,9 +79,9 @@ class Catalogue:
     def slot(self, run_id: str) -> int:
         """Return the run's color slot: slot % 5 selects one of the five run colors, slots from 5 on are dashed."""
         owner = self._viewer().owner if self._viewer else ""
-        if run_id not in self._slots.get(owner, {}):
+        if run_id not in (self._slots.peek(owner) or {}):
             self.rows(fresh=True)
-        return self._slots.get(owner, {}).get(run_id, 0)
+        return (self._slots.peek(owner) or {}).get(run_id, 0)
 
     def _read(self) -> list[tuple[Run, dict[str, Any]]]:
         runs = self._runs.list()
@@ -97,16 +97,13 @@ class Catalogue:
 
     def _assign_slots(self, owner: str, oldest_first: list[str]) -> dict[str, int]:
         """Keep each run's slot and give new runs the lowest free one. Forgets the least recent owners."""
-        slots = {run_id: slot for run_id, slot in self._slots.get(owner, {}).items() if run_id in set(oldest_first)}
+        known = self._slots.peek(owner) or {}
+        slots = {run_id: slot for run_id, slot in known.items() if run_id in set(oldest_first)}
         for run_id in oldest_first:
             if run_id not in slots:
                 taken = set(slots.values())
                 slots[run_id] = next(slot for slot in range(len(taken) + 1) if slot not in taken)
-        self._slots[owner] = slots
-        self._slots.move_to_end(owner)
-        while len(self._slots) > MAX_VISITORS:
-            self._slots.popitem(last=False)
-        return slots
+        return self._slots.put(owner, slots)
 
     def _row(self, run: Run) -> dict[str, Any]:
         status = run.status()

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
-from threading import Lock
 from typing import Any
 
 from nanollm.errors import InputError
 from nanollm.limits import Limits
 from playground.services import sentences
+from playground.services.generation import Generation
 from playground.services.generation_request import GenerationRequest
+from playground.services.lru_cache import LRUCache
 from playground.services.models import Models, Version, version
 
 FRAME_LENGTH = 400  # characters; for a snapshot on which the time bar rests, the page generates the rest
@@ -23,6 +24,7 @@ CAPACITY = 64 * 2**20  # bytes of cached frames, for all visitors together
 MAX_WAITING = 64  # for all visitors together
 
 Key = tuple[GenerationRequest, Version]
+Frame = list[dict[str, Any]]  # the value of a shaded_text
 
 
 class Frames:
@@ -33,13 +35,11 @@ class Frames:
 
     def __init__(self, models: Models, limits: Limits, visitor: Callable[[], str], max_waiting: int) -> None:
         self._models, self._limits, self._visitor, self._max_waiting = models, limits, visitor, max_waiting
-        self._cache: OrderedDict[Key, tuple[int, list[dict[str, Any]]]] = OrderedDict()
-        self._size = 0
-        self._lock = Lock()
+        self._cache: LRUCache[Frame] = LRUCache(CAPACITY, lambda frame: len(json.dumps(frame)))
         self._worker = ThreadPoolExecutor(1, thread_name_prefix="frames")
         self._waiting: Counter[str] = Counter()  # requests by visitor
 
-    async def frame(self, request: GenerationRequest) -> list[dict[str, Any]]:
+    async def frame(self, request: GenerationRequest) -> Frame:
         """Return the value of a shaded_text with the first FRAME_LENGTH generated characters.
 
         Raises InputError as Generation does, for a prompt over the limit, and if too many requests are waiting.
@@ -54,43 +54,22 @@ class Frames:
         self._waiting[visitor] += 1
         try:
             # Cached frames do not wait for the ones that are being computed.
-            if (cached := await asyncio.to_thread(self._cached, request)) is not None:
+            if (cached := await asyncio.to_thread(lambda: self._cache.peek(self._key(request)))) is not None:
                 return cached
             return await asyncio.wrap_future(self._worker.submit(copy_context().run, self._compute, request))
         finally:
             self._waiting[visitor] -= 1
             self._waiting += Counter()  # removes visitors whose count is 0
 
-    def _cached(self, request: GenerationRequest) -> list[dict[str, Any]] | None:
+    def _compute(self, request: GenerationRequest) -> Frame:
         key = self._key(request)
-        with self._lock:
-            if key not in self._cache:
-                return None
-            self._cache.move_to_end(key)
-            return self._cache[key][1]
-
-    def _compute(self, request: GenerationRequest) -> list[dict[str, Any]]:
-        from playground.services.generation import Generation  # imports torch
-
-        if (cached := self._cached(request)) is not None:  # computed while this request was waiting
+        if (cached := self._cache.peek(key)) is not None:  # computed while this request was waiting
             return cached
-        key = self._key(request)
         generation = Generation(self._models.get(request.run, request.step), request)
         while not generation.stream.finished:
             generation.stream.advance(1.0)
-        value = generation.value()
-        self._store(key, value)
-        return value
+        return self._cache.put(key, generation.value())
 
     def _key(self, request: GenerationRequest) -> Key:
         """The request and the version of the snapshot's file. Raises InputError if the file does not exist."""
         return request, version(self._models.find(request.run, request.step)[1])
-
-    def _store(self, key: Key, value: list[dict[str, Any]]) -> None:
-        size = len(json.dumps(value))
-        with self._lock:
-            self._cache[key] = (size, value)
-            self._size += size
-            while self._size > CAPACITY:
-                _, (oldest, _) = self._cache.popitem(last=False)
-                self._size -= oldest

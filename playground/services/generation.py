@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nanollm.explain.surprisal import Surprisal, surprisal
 from nanollm.inference.generate import stream_samples
 from nanollm.inference.sampling import Sampled
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import LoadedModel
 from playground.services.generation_request import GenerationRequest
 from playground.services.streaming import TokenStream
 from playground.services.wire_format import CANDIDATES, pack_scores, shaded_value
+
+if TYPE_CHECKING:
+    from nanollm.explain.surprisal import Surprisal
+    from nanollm.train.checkpoint import LoadedModel
 
 _stamps = count(1)
 
@@ -46,13 +48,15 @@ class Generation:
             self.loaded.tokenizer.characters,
             self._pieces,
             prompt=len(self.request.prompt),
-            question=self.request.as_dict(),
+            request=self.request.as_dict(),
             finished=self.stream.finished,
         )
 
 
 def score_text(loaded: LoadedModel, text: str) -> Surprisal:
     """Score a text with the alternatives that a shaded_text shows."""
+    from nanollm.explain.surprisal import surprisal  # imports torch, which takes a second
+
     return surprisal(loaded.model, loaded.tokenizer, text, candidates=CANDIDATES)
 
 

@@ -17,7 +17,7 @@ MAX_PROMPT = 20_000  # characters; the model needs seconds to read them while th
 class GenerationRequest:
     """A snapshot (run and step), a prompt and sampling settings.
 
-    `kept` is generated text that the user kept when choosing another character in it: generation continues after it.
+    `prefix` is generated text that the user kept when choosing another character in it: generation continues after it.
     Raises InputError for a prompt that is no text or too long, and for invalid sampling settings.
     """
 
@@ -28,12 +28,12 @@ class GenerationRequest:
     top_k: int
     max_length: int
     seed: int
-    kept: str = ""
+    prefix: str = ""
 
     def __post_init__(self) -> None:
-        if not isinstance(self.prompt, str) or not isinstance(self.kept, str):
+        if not isinstance(self.prompt, str) or not isinstance(self.prefix, str):
             raise InputError(sentences.PROMPT_NOT_TEXT)
-        if len(self.prompt) + len(self.kept) > MAX_PROMPT:
+        if len(self.prompt) + len(self.prefix) > MAX_PROMPT:
             raise InputError(sentences.LONG_PROMPT.format(limit=MAX_PROMPT))
         _ = self.sampling  # raises InputError for invalid options
 
@@ -50,8 +50,8 @@ class GenerationRequest:
 
     @property
     def full_prompt(self) -> str:
-        """The text that generation continues: the prompt and the kept text."""
-        return self.prompt + self.kept
+        """The text that generation continues: the prompt and the prefix."""
+        return self.prompt + self.prefix
 
     @property
     def sampling(self) -> SamplingOptions:
@@ -61,7 +61,7 @@ class GenerationRequest:
     @property
     def remaining_sampling(self) -> SamplingOptions:
         """The sampling options for what is still to be generated after `full_prompt`."""
-        return replace(self.sampling, max_length=max(0, self.max_length - len(self.kept)))
+        return replace(self.sampling, max_length=max(0, self.max_length - len(self.prefix)))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the request as JSON-ready fields; `of` restores it."""

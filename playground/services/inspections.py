@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable
 from dataclasses import dataclass
-from threading import Lock
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -23,43 +21,12 @@ from nanollm.runs.store import Run, Snapshot
 from nanollm.train.checkpoint import LoadedModel, load_model
 from playground.selection import parse_selection
 from playground.services import sentences
+from playground.services.lru_cache import LRUCache
 from playground.services.models import Models, Version, version
 from playground.services.wire_format import pack_attention
 
-Value = TypeVar("Value")
-
 MAX_LENGTH = 256  # characters per view: cells of a longer text would be smaller than pixels
 MIN_HELD_OUT = 2  # characters: one as input, one as target
-
-
-class LRUCache(Generic[Value]):
-    """A thread-safe cache that drops the least recently used results."""
-
-    def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
-        self._values: OrderedDict[Hashable, Value] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Return the value of a key, calling `make` if it is missing. Concurrent calls may both call `make`."""
-        known = self.peek(key)
-        return known if known is not None else self.put(key, make())
-
-    def peek(self, key: Hashable) -> Value | None:
-        """Return the value of a key, or None."""
-        with self._lock:
-            if key in self._values:
-                self._values.move_to_end(key)
-            return self._values.get(key)
-
-    def put(self, key: Hashable, value: Value) -> Value:
-        """Store a value and return it."""
-        with self._lock:
-            self._values[key] = value
-            self._values.move_to_end(key)
-            while len(self._values) > self._capacity:
-                self._values.popitem(last=False)
-        return value
 
 
 @dataclass(frozen=True)

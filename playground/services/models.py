@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from threading import Lock
 from typing import TYPE_CHECKING
 
 from nanollm.errors import InputError
 from nanollm.runs.store import Run, RunStore, Snapshot
 from playground.services import sentences
+from playground.services.lru_cache import LRUCache
 
 if TYPE_CHECKING:
     from nanollm.train.checkpoint import LoadedModel
@@ -25,8 +25,7 @@ class Models:
     def __init__(self, runs: RunStore, capacity: int = CAPACITY) -> None:
         """Cache up to `capacity` bytes of models, but always the most recent one."""
         self._runs = runs
-        self._capacity = capacity
-        self._loaded: OrderedDict[Version, LoadedModel] = OrderedDict()
+        self._loaded: LRUCache[LoadedModel] = LRUCache(capacity, _size)
         self._lock = Lock()
 
     def get(self, run_id: str | None, step: int | None) -> LoadedModel:
@@ -44,14 +43,8 @@ class Models:
         """Return the model in one snapshot's file, from the cache if the file has not changed."""
         from nanollm.train.checkpoint import load_model  # imports torch, which takes a second
 
-        key = version(snapshot)
-        with self._lock:
-            if key not in self._loaded:
-                self._loaded[key] = load_model(snapshot.path)
-                while len(self._loaded) > 1 and sum(map(_size, self._loaded.values())) > self._capacity:
-                    self._loaded.popitem(last=False)
-            self._loaded.move_to_end(key)
-            return self._loaded[key]
+        with self._lock:  # so that concurrent requests load it once
+            return self._loaded.get(version(snapshot), lambda: load_model(snapshot.path))
 
 
 def version(snapshot: Snapshot) -> Version:

@@ -3,12 +3,12 @@
 // A step is completed when the user performs it, whether or not its line was visible.
 
 import { headLabel, inspection } from "../attention/inspection_store.js";
+import { sentencesOf } from "../browser/constants.js";
+import { fill } from "../browser/format.js";
+import { onRuns, runs } from "../browser/runs.js";
+import { selection } from "../browser/selection.js";
+import { load, save } from "../browser/storage.js";
 import { textEvents } from "../components/text_view/texts.js";
-import { sentencesOf } from "../services/constants.js";
-import { fill } from "../services/format.js";
-import { onRuns, runs } from "../services/runs.js";
-import { selection } from "../services/selection.js";
-import { keep, kept } from "../services/storage.js";
 
 const SENTENCES = sentencesOf("shell");
 const TIME_OF_PRESET = new RegExp(fill(sentencesOf("train").CARD_TIME ?? "", { time: "([^·]+?)" }));
@@ -52,14 +52,14 @@ export function mount({ element }) {
 
   let done = new Set();
   try {
-    done = new Set(JSON.parse(kept("guide") || "[]"));
+    done = new Set(JSON.parse(load("guide") || "[]"));
   } catch {
     // invalid JSON: start from the beginning
   }
 
   function finish(...ids) {
     for (const id of ids) done.add(id);
-    keep("guide", JSON.stringify([...done]));
+    save("guide", JSON.stringify([...done]));
     draw();
   }
 

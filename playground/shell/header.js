@@ -1,8 +1,8 @@
 // @ts-check
 // The page's header: Copy link, the theme switch, and the button that opens the run list on small screens.
 
-import { sentencesOf } from "../services/constants.js";
-import { copyText } from "../services/dom.js";
+import { sentencesOf } from "../browser/constants.js";
+import { copyText } from "../browser/dom.js";
 import { preferred, sheet, theme, toggleTheme } from "./page_state.js";
 import { link, look } from "./url.js";
 

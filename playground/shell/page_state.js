@@ -1,15 +1,15 @@
 // @ts-check
 // Page state that style sheets read from the body element: theme, open tab, view and run list.
 
-import { selection } from "../services/selection.js";
-import { keep, kept } from "../services/storage.js";
-import { createStore } from "../services/store.js";
+import { selection } from "../browser/selection.js";
+import { load, save } from "../browser/storage.js";
+import { createStore } from "../browser/store.js";
 import { remember } from "./url.js";
 
 /** The open tab ("" until the server has answered) and the selection at the time it was opened. */
 export const page = createStore({ tab: "", openedWith: { run: null, step: null } });
 
-export const preferred = () => kept("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
+export const preferred = () => load("theme") || (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light");
 
 export function theme(name) {
   document.body.classList.toggle("dark", name === "dark");
@@ -18,7 +18,7 @@ export function theme(name) {
 
 export function toggleTheme() {
   const next = document.body.classList.contains("dark") ? "light" : "dark";
-  keep("theme", next);
+  save("theme", next);
   theme(next);
 }
 

@@ -20,7 +20,7 @@ SERVING = "nano-llm is at {url}  (Ctrl+C ends it; {training})"
 TRAINING_CONTINUES = "training continues"
 TRAINING_SAVED = "training is saved"
 
-# Written by the page's scripts (playground/services/browser_constants.py sends them)
+# Written by the page's scripts (playground/browser/constants.py sends them)
 STEP = "step {step}"
 BEST_STEP = "step {step} (best)"
 NO_SNAPSHOT = "no snapshot yet"

@@ -1,15 +1,15 @@
 // @ts-check
 // Runs once on page load: opens the first tab, sets the Tab key order and keeps the browser tab's title up to date.
 
-import { sentencesOf } from "../services/constants.js";
-import { onRuns, runs, state } from "../services/runs.js";
+import { sentencesOf } from "../browser/constants.js";
+import { onRuns, runs, state } from "../browser/runs.js";
 
 let clicked = false;
 document.addEventListener("click", (event) => (clicked ||= Boolean(event.target.closest?.('[role="tab"]'))), true);
-const keep = { __type__: "update" };
+const unchanged = { __type__: "update" };
 
 /** Opens the tab that the address (or the server) names, unless the user clicked one before the server answered. */
-export const land = ({ tab }) => (clicked ? [keep, keep] : [{ ...keep, selected: tab }, tab]);
+export const land = ({ tab }) => (clicked ? [unchanged, unchanged] : [{ ...unchanged, selected: tab }, tab]);
 
 // The Tab key and screen readers follow the DOM order. Gradio cannot place components between the tab names and the
 // panels, so the time bar and the guide are moved there once all of them are on the page.

@@ -3,13 +3,11 @@
 // The page's bar writes the selection that all tabs follow. The bars of Compare's columns (with a rank) move to the
 // same fraction of their run's training as the page's bar.
 
-import { lineup } from "../compare/lineup.js";
-import { sentencesOf } from "../services/constants.js";
-import { make, paint } from "../services/dom.js";
-import { fill, number } from "../services/format.js";
-import { onRuns, runs, state } from "../services/runs.js";
-import { selection } from "../services/selection.js";
-import { atShare, nearest } from "../services/snapshots.js";
+import { sentencesOf } from "../browser/constants.js";
+import { make, paint } from "../browser/dom.js";
+import { fill, number } from "../browser/format.js";
+import { atShare, lineup, nearest, onRuns, runOf, runs, state, stepsOf } from "../browser/runs.js";
+import { selection } from "../browser/selection.js";
 import { page } from "./page_state.js";
 
 const SENTENCES = sentencesOf("shell");
@@ -35,7 +33,7 @@ export function mount({ element, props, watch }) {
   let goneTimer = 0;
 
   const chosen = () => props.value || { run: null, step: null };
-  const run = () => runs().find((row) => row.id === chosen().run);
+  const run = () => runOf(chosen().run);
   const steps = () => run()?.steps || [];
   const last = () => steps().at(-1) ?? null;
 
@@ -179,8 +177,7 @@ export function mount({ element, props, watch }) {
 
   select.addEventListener("change", () => {
     pause();
-    const row = runs().find((one) => one.id === select.value);
-    choose(select.value, row?.steps.at(-1) ?? null);
+    choose(select.value, stepsOf(select.value).at(-1) ?? null);
     newest = last();
   });
   slider.addEventListener("input", () => {
@@ -201,7 +198,7 @@ export function mount({ element, props, watch }) {
 
   function followPage({ run: runId, step, motion }) {
     if (motion === "drag") return;
-    const all = runs().find((row) => row.id === runId)?.steps ?? [];
+    const all = stepsOf(runId);
     const before = share;
     share = { run: runId, share: all.length > 1 ? step / all.at(-1) : null };
     const moved = share.run === before.run && share.share !== before.share && share.share !== null;

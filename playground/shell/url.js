@@ -1,8 +1,8 @@
 // @ts-check
 // Reads and updates the page's address (its query parameters).
 
-import { catalogue, runOf, stepsOf } from "../services/runs.js";
-import { selection } from "../services/selection.js";
+import { catalogue, runOf, stepsOf } from "../browser/runs.js";
+import { selection } from "../browser/selection.js";
 
 const KEYS = ["tab", "run", "step", "layer", "head", "lens", "view", "prompt"];
 const LONGEST = 1000; // maximum characters per value

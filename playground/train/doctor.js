@@ -2,7 +2,7 @@
 // Shows diagnoses of a training run, each with a suggested action.
 // `value`: [{sentence, evidence, action}, …]. A click on an action triggers `follow` with its index.
 
-import { make } from "../services/dom.js";
+import { make } from "../browser/dom.js";
 
 export function mount({ element, props, trigger, watch }) {
   const list = element.querySelector(".doctor");

@@ -11,7 +11,6 @@ from typing import Any
 import gradio as gr
 
 from nanollm.errors import InputError
-from nanollm.runs.transfer.archive import export, import_
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import QUEUED, UNQUEUED, report_errors
@@ -46,6 +45,8 @@ def wire(ctx: Context, parts: Parts) -> None:
     @ctx.fair_queue.limit
     def download(selection: Any, request: gr.Request) -> str:
         """Export the selected run. Gradio copies the file to its cache for the browser, then `clear` removes it."""
+        from nanollm.runs.transfer.archive import export  # imports torch, which takes a second
+
         run_id, _ = parse_selection(selection)
         if run_id is None:
             raise InputError(sentences.NO_RUN)
@@ -61,6 +62,8 @@ def wire(ctx: Context, parts: Parts) -> None:
 
     @report_errors
     def upload(path: Any) -> dict[str, Any]:
+        from nanollm.runs.transfer.archive import import_
+
         if ctx.settings.public:
             raise InputError(sentences.NO_PUBLIC_IMPORT)
         run = import_(ctx.all_runs, str(path))

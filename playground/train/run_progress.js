@@ -3,9 +3,9 @@
 // `value`: {run, own, state, fraction, facts, samples: [{step, prompt, text}], stamp} or null. `run` is empty if no run
 // is selected.
 
-import { sentencesOf } from "../services/constants.js";
-import { make } from "../services/dom.js";
-import { fill, number } from "../services/format.js";
+import { sentencesOf } from "../browser/constants.js";
+import { make } from "../browser/dom.js";
+import { fill, number } from "../browser/format.js";
 
 export function mount({ element, props, watch }) {
   const find = (selector) => element.querySelector(selector);

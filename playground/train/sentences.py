@@ -82,16 +82,16 @@ ALL_PASSED = "It is better than all n-gram baselines."
 NEXT = "Next: {name}, which {meaning}, at {loss:.2f}."
 
 # State of a run
-# Before the first step most of the time goes into calibration (nanollm/train/calibration.py).
-PREPARING = (
-    "Preparing: it reads the text and, for a shape that is new to this machine, tries which way to compute is fastest. "
-    "The first samples appear automatically."
+PREPARING = "Preparing: reading the text and building the model. The first samples appear automatically."
+CALIBRATING = (
+    "Calibrating: timing training steps to find the fastest precision and number of threads for this model "
+    "({done} of at most {most}). This happens once per shape on a machine."
 )
 PAUSING = "Saving, then it pauses."
 STOPPING = "Saving, then it stops."
 RUNNING = "Training. You can close this page: training continues."
 COMPLETED = "Finished: {step:,} steps."
-COMPLETED_IN = "Finished: {step:,} steps in {time} of training."
+COMPLETED_IN = "Finished: {step:,} steps in {time}."
 PAUSED = "Paused at step {step:,}. {reason}Resume continues exactly there."
 STOPPED = "Stopped at step {step:,}; its snapshots are kept. {reason}"
 FAILED = "Training failed at step {step:,}. {reason}Resume tries again from the last save."

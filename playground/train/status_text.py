@@ -30,11 +30,11 @@ NEW_RUN_BUTTONS = ("continue", "fork")
 
 def headline(status: Status, curve: Curve) -> dict[str, str]:
     """Return the three large numbers by name."""
-    measured = [loss for loss in curve.val_loss if loss is not None]
+    measured = [loss for loss in (*curve.val_loss, curve.final_losses[1]) if loss is not None]
     loss = measured[-1] if measured else None
     left = duration(status.eta_seconds) if status.state == "running" else "–"
     active = status.active
-    time = {sentences.TIME_LEFT: left} if active else {sentences.TRAINING_TIME: duration(status.seconds)}
+    time = {sentences.TIME_LEFT: left} if active else {sentences.TRAINING_TIME: duration(status.elapsed)}
     return {
         sentences.VALIDATION_LOSS: f"{loss:.2f}" if loss is not None else "–",
         sentences.PERPLEXITY: perplexity(loss),
@@ -142,11 +142,13 @@ def state_sentence(status: Status, wait: float | None = None) -> str:
         return sentences.PAUSING if status.requested == "pause" else sentences.STOPPING
     if status.state == "queued":
         return _queued(status.place, wait)
+    if status.state == "running" and status.calibration:
+        return sentences.CALIBRATING.format(done=status.calibration[0], most=status.calibration[1])
     if status.state == "running":
         return sentences.RUNNING if status.step else sentences.PREPARING
     reason = status.reason.rstrip()
     template = {
-        "completed": sentences.COMPLETED_IN if status.seconds else sentences.COMPLETED,
+        "completed": sentences.COMPLETED_IN if status.elapsed else sentences.COMPLETED,
         "paused": sentences.PAUSED,
         "stopped": sentences.STOPPED,
         "failed": sentences.FAILED,
@@ -156,8 +158,7 @@ def state_sentence(status: Status, wait: float | None = None) -> str:
     }.get(status.state)
     if template is None:
         return reason
-    # The training time excludes evaluating and saving.
-    time = duration(status.seconds) if status.seconds else ""
+    time = duration(status.elapsed) if status.elapsed else ""
     return template.format(step=status.step, time=time, reason=f"{reason} " if reason else "")
 
 

@@ -1,4 +1,4 @@
-"""What the page does can be done from a program, through gradio_client, over the network as anyone would."""
+"""The API endpoints, called over the network with gradio_client."""
 
 from __future__ import annotations
 
@@ -19,17 +19,12 @@ from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.train.checkpoint import load_model
 from tests.conftest import ROOT
-from tests.serving import Page, serve
+from tests.serving import Page
+from tests.serving import page as page  # a fixture
 from tests.test_docs import python_blocks
 
 TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
 QUICK = {"num_steps": 20, "batch_size": 4, "context_length": 16, "eval_interval": 10}
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with serve(tmp_path_factory.mktemp("home")) as page:
-        yield page
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +36,7 @@ def client(page: Page) -> Iterator[Client]:
 
 @pytest.fixture(scope="module")
 def run(client: Client, page: Page) -> str:
-    """A run that was started through the API, finished."""
+    """The id of a completed run that was started through the API."""
     text = client.predict(TEXT, "cats", api_name="/corpus")
     assert (text["characters"], text["vocab_size"]) == (len(TEXT), len(set(TEXT)))
     assert sum(count for _, count in text["frequencies"]) == len(TEXT)
@@ -61,39 +56,41 @@ def test_a_run_is_listed_with_its_snapshots(client: Client, run: str) -> None:
 
 
 @pytest.mark.parametrize("step", [None, 0, 20])
-def test_a_sample_is_what_the_core_writes(client: Client, page: Page, run: str, step: int | None) -> None:
+def test_sample_matches_the_core(client: Client, page: Page, run: str, step: int | None) -> None:
     settings = {"max_length": 50, "temperature": 0.9, "top_k": 5, "seed": 7}
     job = client.submit(run, "the ", step, *settings.values(), api_name="/sample")
     loaded = load_model(page.store.get(run).snapshot(step).path)
     assert job.result(timeout=300) == generate_text(loaded.model, loaded.tokenizer, "the ", **settings)
-    grown = job.outputs()
-    assert all(later.startswith(earlier) for earlier, later in pairwise(grown))
+    outputs = job.outputs()
+    assert all(later.startswith(earlier) for earlier, later in pairwise(outputs))
 
 
-def test_two_samples_are_written_at_the_same_time(client: Client, run: str) -> None:
+def test_two_samples_are_generated_concurrently(client: Client, run: str) -> None:
     jobs = [client.submit(run, "the ", None, 20_000, api_name="/sample") for _ in range(2)]
     deadline = time.monotonic() + 300
     while not all(job.outputs() for job in jobs):
-        assert not any(job.done() for job in jobs), "neither waits until the other is whole"
+        assert not any(job.done() for job in jobs), "one sample ended before the other one started"
         assert time.monotonic() < deadline
         time.sleep(0.01)
     for job in jobs:
         job.cancel()
 
 
-def test_a_score_is_what_the_core_reads(client: Client, page: Page, run: str) -> None:
-    seen = client.predict(run, "the cat", None, 3, api_name="/score")
+def test_score_matches_the_core(client: Client, page: Page, run: str) -> None:
+    scored = client.predict(run, "the cat", None, 3, api_name="/score")
     loaded = load_model(page.store.get(run).snapshot().path)
     scores = surprisal(loaded.model, loaded.tokenizer, "the cat", candidates=3)
-    assert seen["bits"] == pytest.approx(scores.bits.tolist(), abs=1e-3)
-    assert seen["loss"] == pytest.approx(scores.bits.mean() * math.log(2), abs=1e-6)
-    assert seen["ranks"] == scores.ranks.tolist()
-    for rank, probability, likeliest in zip(seen["ranks"], seen["probabilities"], seen["candidates"], strict=True):
-        assert [p for _, p in likeliest] == sorted((p for _, p in likeliest), reverse=True)
-        assert rank > 3 or likeliest[rank - 1][1] == pytest.approx(probability)
+    assert scored["bits"] == pytest.approx(scores.bits.tolist(), abs=1e-3)
+    assert scored["loss"] == pytest.approx(scores.bits.mean() * math.log(2), abs=1e-6)
+    assert scored["ranks"] == scores.ranks.tolist()
+    for rank, probability, candidates in zip(
+        scored["ranks"], scored["probabilities"], scored["candidates"], strict=True
+    ):
+        assert [p for _, p in candidates] == sorted((p for _, p in candidates), reverse=True)
+        assert rank > 3 or candidates[rank - 1][1] == pytest.approx(probability)
 
 
-def test_models_that_are_compared_write_at_the_same_time(client: Client, page: Page, run: str) -> None:
+def test_compare_streams_all_models_concurrently(client: Client, page: Page, run: str) -> None:
     settings = {"max_length": 400, "temperature": 0.9, "top_k": 5, "seed": 7}
     job = client.submit([run, run], "the ", [0, 20], *settings.values(), api_name="/compare")
     found = job.result(timeout=300)
@@ -106,43 +103,43 @@ def test_models_that_are_compared_write_at_the_same_time(client: Client, page: P
     for earlier, later in pairwise(job.outputs()):
         texts = zip(earlier["models"], later["models"], strict=True)
         assert all(new["text"].startswith(old["text"]) for old, new in texts)
-    assert all(len(model["text"]) > len("the ") for model in job.outputs()[0]["models"])  # nobody waits for another
+    assert all(len(model["text"]) > len("the ") for model in job.outputs()[0]["models"])  # all models start at once
 
 
-def test_attention_is_what_the_core_sees(client: Client, page: Page, run: str) -> None:
-    seen = client.predict(run, "the cat", 2, 3, api_name="/attention")
+def test_attention_matches_the_core(client: Client, page: Page, run: str) -> None:
+    response = client.predict(run, "the cat", 2, 3, api_name="/attention")
     loaded = load_model(page.store.get(run).snapshot().path)
     weights = attention_map(loaded.model, loaded.tokenizer, "the cat").weights[1, 2]
-    assert seen["characters"] == list("the cat")
-    assert seen["weights"] == [pytest.approx(row, abs=1e-4) for row in weights.tolist()]
+    assert response["characters"] == list("the cat")
+    assert response["weights"] == [pytest.approx(row, abs=1e-4) for row in weights.tolist()]
 
 
-def test_what_is_inside_is_what_the_core_finds(client: Client, page: Page, run: str) -> None:
+def test_ablation_lens_rank_and_names_match_the_core(client: Client, page: Page, run: str) -> None:
     loaded = load_model(page.store.get(run).snapshot().path)
     model, tokenizer = loaded.model, loaded.tokenizer
     off = [Part("head", 0, 1), Part("feed_forward", 1)]
-    told = client.predict(run, "the cat", [part.label for part in off], "zero", api_name="/ablation")
+    measured = client.predict(run, "the cat", [part.label for part in off], "zero", api_name="/ablation")
     found = measure_ablation(model, tokenizer, "the cat", off)
-    assert told["parts"] == [part.label for part in found.parts]
-    assert told["together"]["loss"] == pytest.approx(found.together.loss, abs=1e-4)
-    assert [each["loss"] for each in told["alone"]] == pytest.approx([each.loss for each in found.alone], abs=1e-4)
+    assert measured["parts"] == [part.label for part in found.parts]
+    assert measured["together"]["loss"] == pytest.approx(found.together.loss, abs=1e-4)
+    assert [each["loss"] for each in measured["alone"]] == pytest.approx([each.loss for each in found.alone], abs=1e-4)
 
-    told = client.predict(run, "the cat", 2, api_name="/lens")
-    assert sum(told["contributions"].values()) == pytest.approx(told["logit"], abs=1e-3)
-    assert len(told["layers"]) == loaded.info.model_config.num_layers + 1
-    assert told["character"] == max(told["layers"][-1], key=told["layers"][-1].get)
+    lens = client.predict(run, "the cat", 2, api_name="/lens")
+    assert sum(lens["contributions"].values()) == pytest.approx(lens["logit"], abs=1e-3)
+    assert len(lens["layers"]) == loaded.info.model_config.num_layers + 1
+    assert lens["character"] == max(lens["layers"][-1], key=lens["layers"][-1].get)
 
     ranked = client.predict(run, api_name="/rank")
     config = loaded.info.model_config
     assert len({each["head"] for each in ranked}) == config.num_layers * config.heads
     assert [each["increase"] for each in ranked] == sorted((each["increase"] for each in ranked), reverse=True)
 
-    told = client.predict(run, TEXT, api_name="/names")
-    assert told["names"] == head_scores(model, tokenizer, TEXT).names
-    assert len(told["scores"][0][0]) == len(told["patterns"])
+    named = client.predict(run, TEXT, api_name="/names")
+    assert named["names"] == head_scores(model, tokenizer, TEXT).names
+    assert len(named["scores"][0][0]) == len(named["patterns"])
 
 
-def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) -> None:
+def test_runs_created_outside_of_the_page_are_listed(client: Client, page: Page) -> None:
     from nanollm.data.corpus import CorpusStore
     from nanollm.runs.process.worker import work
 
@@ -211,63 +208,63 @@ def test_the_page_shows_a_run_from_the_command_line(client: Client, page: Page) 
     ],
     ids=str,
 )
-def test_a_wrong_request_gets_a_sentence(client: Client, page: Page, run: str, endpoint: str, arguments: list) -> None:
+def test_an_invalid_request_gets_a_short_message(
+    client: Client, page: Page, run: str, endpoint: str, arguments: list
+) -> None:
     with pytest.raises(Exception) as caught:
-        named = {"RUN": run, "BUNDLED": client.predict(api_name="/texts")[0]["sha256"]}
-        client.predict(*[named.get(a, a) if isinstance(a, str) else a for a in arguments], api_name=endpoint)
-    said = str(caught.value)
-    assert said.strip() and len(said) < 300
-    assert "Traceback" not in said and str(page.home) not in said and "went wrong on the server" not in said
+        placeholders = {"RUN": run, "BUNDLED": client.predict(api_name="/texts")[0]["sha256"]}
+        client.predict(*[placeholders.get(a, a) if isinstance(a, str) else a for a in arguments], api_name=endpoint)
+    message = str(caught.value)
+    assert message.strip() and len(message) < 300
+    assert "Traceback" not in message and str(page.home) not in message and "went wrong on the server" not in message
 
 
-def test_a_text_too_short_is_refused_before_a_run_is_made(client: Client, page: Page) -> None:
+def test_a_too_short_text_creates_no_run(client: Client, page: Page) -> None:
     text, runs = client.predict("hello", "short", api_name="/corpus"), len(page.store.list())
     with pytest.raises(Exception, match="too few for a context_length of 64"):
         client.predict(text["sha256"], api_name="/start_run")
     assert len(page.store.list()) == runs
 
 
-def test_every_endpoint_is_documented_with_its_parameters_and_their_defaults(client: Client) -> None:
+def test_the_documented_endpoints_match_the_published_ones(client: Client) -> None:
     rows = re.findall(r"^\| `(/\w+)` \|(?: `(.*?)`)? \| .+ \|$", (ROOT / "TRAINING.md").read_text("utf-8"), re.M)
-    told = {}
+    documented = {}
     for endpoint, parameters in rows:
-        taken = ast.parse(f"def asked({parameters}): ...").body[0].args
-        names = [each.arg for each in taken.args]
-        values = [ast.literal_eval(default) for default in taken.defaults]
-        told[endpoint] = [(name, False, None) for name in names[: len(names) - len(values)]]
-        told[endpoint] += [
+        signature = ast.parse(f"def endpoint({parameters}): ...").body[0].args
+        names = [each.arg for each in signature.args]
+        values = [ast.literal_eval(default) for default in signature.defaults]
+        documented[endpoint] = [(name, False, None) for name in names[: len(names) - len(values)]]
+        documented[endpoint] += [
             (name, True, value) for name, value in zip(names[len(names) - len(values) :], values, strict=True)
         ]
-    taken = {
+    published = {
         endpoint: [
             (each["parameter_name"], each["parameter_has_default"], each.get("parameter_default"))
             for each in about["parameters"]
         ]
         for endpoint, about in client.view_api(return_format="dict")["named_endpoints"].items()
     }
-    assert told == taken
+    assert documented == published
 
 
-def test_the_example_in_the_documentation_runs(
-    client: Client, page: Page, run: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_documented_example_runs(client: Client, page: Page, run: str, capsys: pytest.CaptureFixture[str]) -> None:
     example = next(
         block for block in python_blocks((ROOT / "TRAINING.md").read_text("utf-8")) if "gradio_client" in block
     )
-    for said, here in {
+    for written, replacement in {
         "http://127.0.0.1:7860": page.address,
         '"The "': '"the "',
         "The quick brown fox": "the cat",
     }.items():
-        assert said in example
-        example = example.replace(said, here)
+        assert written in example
+        example = example.replace(written, replacement)
     exec(example, {})
     newest = load_model(page.store.get(client.predict(api_name="/runs")[0]["id"]).snapshot().path)
     dials = {"max_length": 100, "temperature": 0.5, "top_k": 40, "seed": 42}
     assert generate_text(newest.model, newest.tokenizer, "the ", **dials) in capsys.readouterr().out
 
 
-def test_only_what_is_meant_to_be_public_is(client: Client) -> None:
+def test_only_the_documented_endpoints_are_public(client: Client) -> None:
     public = client.view_api(return_format="dict")["named_endpoints"]
     plain = {"/runs", "/texts", "/corpus", "/start_run", "/stop_run", "/sample", "/score", "/compare"}
     assert set(public) == plain | {"/attention", "/ablation", "/rank", "/names", "/lens"}

@@ -40,20 +40,20 @@ TIMED = """([prompt, length]) => new Promise((done) => {
   const letters = document.querySelector("#sample-text .letters");
   const began = performance.now();
   let first = 0;
-  const look = new MutationObserver(() => {
+  const observer = new MutationObserver(() => {
     const written = letters.textContent.startsWith(prompt) ? letters.childElementCount - prompt.length : 0;
     if (written > 0) first ||= performance.now();
     if (written < length) return;
-    look.disconnect();
+    observer.disconnect();
     done({ first: (first - began) / 1000, rest: (performance.now() - first) / 1000 });
   });
-  look.observe(letters, { childList: true });
+  observer.observe(letters, { childList: true });
   document.getElementById("sample-write").click();
 })"""
 # Whether the frames of all snapshots were prefetched, so that nothing is being computed any more.
 AHEAD = """async ([run, prompt, length]) => {
-  const { runs } = await nanollm.load("services/runs.js");
-  const { textFrame } = await nanollm.load("services/frames.js");
+  const { runs } = await nanollm.load("browser/runs.js");
+  const { textFrame } = await nanollm.load("browser/frames.js");
   const steps = runs().find((row) => row.id === run).steps;
   const request = { run, prompt, kept: "", max_length: length, temperature: 0.8, top_k: 40, seed: 42 };
   return steps.every((step) => textFrame({ ...request, step }));

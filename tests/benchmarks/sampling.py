@@ -28,9 +28,8 @@ from torch import Tensor
 
 from nanollm.config import ModelConfig, make_configs, preset
 from nanollm.inference.generate import generate, generate_many
-from nanollm.inference.numpy_engine import Weights
+from nanollm.inference.numpy_engine import Weights, cached_weights
 from nanollm.inference.sampling import SamplingOptions
-from nanollm.inference.weight_cache import cached_weights
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.device import available_cpus
 from tests.benchmarks.training import Reference
@@ -108,7 +107,7 @@ def median_ratio(slower: list[float], faster: list[float]) -> float:
 
 
 def models(name: str, context_length: int | None) -> tuple[Reference, TransformerLanguageModel, list[int]]:
-    """The reference model and ours at the sizes of a preset, and a full window of ids."""
+    """Return the reference model, this project's model at the same size, and a full window of ids."""
     settings = {**preset(name), **({"context_length": context_length} if context_length else {})}
     config = make_configs(settings, 65)[0]
     ours = random_model(config)

@@ -1,4 +1,4 @@
-"""The loss chart as a person sees it: what is drawn on it, and zooming in."""
+"""Read the loss chart in the browser, and zoom in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from playwright.sync_api import Page as Tab
 
-# A reference line is as long as the axis: how far a training has come, its own lines tell.
+# Baselines span the whole axis, so the progress is read from the training line.
 DRAWN = """() => {
   const plot = document.querySelector("#train-chart .chart-plot");
   const { xaxis, yaxis } = plot?._fullLayout ?? {};
@@ -20,7 +20,7 @@ ZOOMED = """() => {
 
 
 class Drawn(NamedTuple):
-    """The ranges of both axes, the last step of the training that is drawn, and how many lines there are."""
+    """The ranges of both axes, the last step of the training line, and the number of lines."""
 
     x_range: list[float]
     y_range: list[float]
@@ -29,12 +29,12 @@ class Drawn(NamedTuple):
 
 
 def drawn(tab: Tab) -> Drawn:
-    """What the chart shows as soon as it shows a training."""
+    """Wait until the chart shows a training line and return its state."""
     return Drawn(*tab.wait_for_function(DRAWN).json_value())
 
 
 def zoom_in(tab: Tab) -> Drawn:
-    """Draw a rectangle over the middle of the chart, and see what it shows then."""
+    """Drag a rectangle over the middle of the chart and return its new state."""
     area = tab.locator("#train-chart .nsewdrag")
     area.wait_for()
     box = area.bounding_box()

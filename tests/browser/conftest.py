@@ -1,4 +1,4 @@
-"""Visits to the page, which end with the test; nothing may have been complained about by then."""
+"""Browser tabs on the page, which are closed after the test; it fails if a tab logged errors."""
 
 from __future__ import annotations
 
@@ -8,24 +8,33 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser.visit import HERE, Visit
+from tests.browser.visit import LOCAL_HOSTS, Visit
+from tests.serving import Page, end_all
+from tests.serving import page as page  # a fixture
 
-Come = Callable[..., Visit]
+OpenVisit = Callable[..., Visit]
 
 
 @pytest.fixture
-def come(browser: Browser) -> Iterator[Come]:
-    """Opens the page at an address, in a window as Visit's options say; `query` None: it has yet to be opened."""
+def open_visit(browser: Browser) -> Iterator[OpenVisit]:
+    """A function that opens the page in a new tab with Visit's options; `query=None` does not load it yet."""
     visits: list[Visit] = []
 
-    def come(address: str, query: str | None = "", **window: Any) -> Visit:
+    def open_visit(address: str, query: str | None = "", **window: Any) -> Visit:
         visits.append(Visit(browser, address, **window))
         if query is not None:
             visits[-1].goto(query)
         return visits[-1]
 
-    yield come
+    yield open_visit
     for visit in visits:
         visit.close()
     for visit in visits:
-        assert visit.complaints == [] and visit.hosts <= HERE
+        assert visit.errors == [] and visit.hosts <= LOCAL_HOSTS
+
+
+@pytest.fixture
+def end_runs(page: Page) -> Iterator[None]:
+    """End all runs of the page after the test, so that none trains during the next one."""
+    yield
+    end_all(page.home)

@@ -1,8 +1,8 @@
-"""Pictures of the page at work: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
+"""Screenshots of the page: `python -m tests.browser.screenshots [FOLDER [NAME …]]`.
 
-With the models that come along: docs/page.png for the README. Given a folder, in it every tab, first as it is found and
-then in every state (states.py), at 1280, 853 (1280 at 150% zoom) and 390 pixels, light and dark; with names, only
-pictures that begin with one of them.
+Without arguments, writes docs/page.png for the README. With a folder, writes every tab with the pretrained models and
+every state of states.py into it, at 1280, 853 (1280 at 150% zoom) and 390 pixels, light and dark; with names, only
+screenshots whose names start with one of them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEIGHT = 860
 
 
 def main() -> None:
-    folder, wanted = Path(sys.argv[1]) if len(sys.argv) > 1 else None, tuple(sys.argv[2:]) or ("",)
+    folder, prefixes = Path(sys.argv[1]) if len(sys.argv) > 1 else None, tuple(sys.argv[2:]) or ("",)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=ARGUMENTS)
         if folder is None:
@@ -39,9 +39,9 @@ def main() -> None:
                 visit.close()
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            _tabs(browser, folder, [tab for tab in TABS if tab.startswith(wanted)])
+            _tabs(browser, folder, [tab for tab in TABS if tab.startswith(prefixes)])
             for scenes in (SCENES, BEGINNINGS):
-                _scenes(browser, folder, {name: scene for name, scene in scenes.items() if name.startswith(wanted)})
+                _scenes(browser, folder, {name: scene for name, scene in scenes.items() if name.startswith(prefixes)})
         browser.close()
 
 
@@ -53,7 +53,7 @@ def _home(shipped: bool) -> tempfile.TemporaryDirectory[str]:
 
 
 def _tabs(browser: Browser, folder: Path, tabs: list[str]) -> None:
-    """Every tab as a first visitor finds it."""
+    """Every tab as on the first visit."""
     if not tabs:
         return
     with _home(shipped=True) as home:
@@ -63,7 +63,7 @@ def _tabs(browser: Browser, folder: Path, tabs: list[str]) -> None:
 
 
 def _scenes(browser: Browser, folder: Path, scenes: dict[str, Scene]) -> None:
-    """Each scene over runs in every state, or, where none of them asks for a run, over a home without any."""
+    """Each scene with runs in every state, or, for BEGINNINGS, with a home folder without runs."""
     if not scenes:
         return
     with _home(shipped=scenes.keys().isdisjoint(BEGINNINGS)) as home:

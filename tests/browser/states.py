@@ -1,4 +1,4 @@
-"""Runs in every state that Train can show, made by hand in one folder, and what to do on the page to see the rest."""
+"""Runs in every state of the Train tab, written by hand, and the actions that lead to all other views."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from nanollm.runs.store import RunStore
 from nanollm.train import events
 from tests.run_folders import checkpoint, write
 
-LONG = "A name that somebody typed without an end in sight, to see what becomes of it · learning rate 0.00123, seed 7"
+LONG = "A very long name of a run that a user typed to see how the page displays it · learning rate 0.00123, seed 7"
 CAT = "Кошка сидела на окне и смотрела на снег.\n"
-LETTERS = "The light was low when he came in, and nobody spoke of the boat or of what it had been. " * 2
+LETTERS = "The light was low when he came in, and no one spoke of the boat or of the long way home. " * 2
 ENDED = ("paused", "stopped", "failed", "diverged", "lost", "completed")
 
 
 @contextmanager
 def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
-    """Runs by the name of their state; the running one has a worker (this process) as long as the context lasts."""
+    """Create runs by the name of their state; within the context, this process acts as worker of "running"."""
     store, corpora = RunStore(home / "checkpoints"), CorpusStore(home / "data" / "corpora")
     corpus = corpora.list()[0]
     made = {}
@@ -35,18 +35,18 @@ def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
         title = LONG if state == "long" else f"sprint · {state}"
         made[state] = store.create(settings={}, corpus=corpus, preset="sprint", title=title, queued=state == "queued")
         if state != "queued":
-            _train_by_hand(made[state], corpora, state)
+            _write_training(made[state], corpora, state)
     with (
-        Heartbeat(made["running"].folder) as pulse,
+        Heartbeat(made["running"].folder) as heartbeat,
         Heartbeat(made["preparing"].folder) as other,
         FileLock(made["stalled"].folder / run_files.LOCK),
-    ):  # who holds it, and never beats
+    ):  # locked, but without new heartbeats
         (made["stalled"].folder / run_files.HEARTBEAT).write_text(f"{1.0:20.3f} {1:10d}\n")
-        pulse._longest = other._longest = math.inf  # as if it might still move, however long the pictures take
+        heartbeat._longest = other._longest = math.inf  # keep beating however long the screenshots take
         yield made
 
 
-def _train_by_hand(run: Run, corpora: CorpusStore, state: str) -> None:
+def _write_training(run: Run, corpora: CorpusStore, state: str) -> None:
     if state == "preparing":
         return write_status(run.folder, "running", step=0)
     reached = 200 if state in ("completed", "long") else 120
@@ -63,17 +63,17 @@ def _train_by_hand(run: Run, corpora: CorpusStore, state: str) -> None:
             write(run, events.Sample(number, "The ", LETTERS if number else "q;Zx?\nvK " * 12))
             checkpoint(run.folder, f"{number:08}", number, loss, LETTERS)
     recorded = {"lost": "running", "long": "completed", "stalled": "running"}.get(state, state)
-    reason = {"failed": "The disk is full: make room.", "paused": "Its server ended."}.get(state, "")
+    reason = {"failed": "The disk is full: free disk space.", "paused": "Its server ended."}.get(state, "")
     write_status(run.folder, recorded, step=reached, reason=reason)
 
 
 def open_the_form(tab: Tab) -> None:
-    """Where there is little room, it is folded away."""
+    """Open the form, which is folded on narrow screens."""
     if tab.locator("#train-again").is_visible():
         tab.locator("#train-again").click()
 
 
-def refuse_a_field(tab: Tab) -> None:
+def enter_an_invalid_setting(tab: Tab) -> None:
     open_the_form(tab)
     tab.locator("#train-settings button").first.click()
     tab.wait_for_timeout(1500)
@@ -81,22 +81,22 @@ def refuse_a_field(tab: Tab) -> None:
     tab.locator("#train-num_heads[data-problem]").wait_for()
 
 
-def refuse_a_file(tab: Tab) -> None:
+def upload_an_undecodable_file(tab: Tab) -> None:
     content = {"name": "cat.txt", "mimeType": "text/plain", "buffer": (CAT * 50).encode("cp1251")}
     tab.locator("#corpus-upload input[type=file]").set_input_files(content)
     tab.locator("#corpus-readings label").first.wait_for()
 
 
-def bring_and_name_a_text(tab: Tab) -> None:
+def upload_and_rename_a_text(tab: Tab) -> None:
     text = "The cat sat\u200b, and the dog sat, too.\n" * 90
     content = {"name": "cats & dogs.txt", "mimeType": "text/plain", "buffer": text.encode()}
     tab.locator("#corpus-upload input[type=file]").set_input_files(content)
     tab.locator("#corpus-texts .yours .chosen .more").click()
     tab.locator("#corpus-texts .yours button", has_text="Rename").click()
-    tab.locator("#corpus-card .odd summary").click()
+    tab.locator("#corpus-card .unusual summary").click()
 
 
-def open_the_folds(tab: Tab) -> None:
+def open_the_train_folds(tab: Tab) -> None:
     open_the_form(tab)
     for fold in ("#train-continue-fold", "#train-gradients-fold", "#train-table-fold", "#train-command-fold"):
         tab.locator(f"{fold} button").first.click()
@@ -104,26 +104,26 @@ def open_the_folds(tab: Tab) -> None:
     tab.wait_for_timeout(1500)
 
 
-def lay_others_over(tab: Tab) -> None:
+def overlay_other_runs(tab: Tab) -> None:
     for _ in range(3):
         tab.locator("#train-overlays input").click()
         tab.locator("#train-overlays [role=option][aria-selected=false]").first.click()
     tab.keyboard.press("Escape")
 
 
-def open_the_runs(tab: Tab) -> None:
+def open_the_run_menu(tab: Tab) -> None:
     if tab.locator("#runs-toggle").is_visible():
         tab.locator("#runs-toggle").click()
     tab.locator("#run-list .more").nth(2).click()
 
 
-def open_the_texts_folds(tab: Tab) -> None:
+def open_the_corpus_folds(tab: Tab) -> None:
     for fold in (".signs", ".sizes", ".ladder"):
         tab.locator(f".about-text {fold} summary").click()
     tab.wait_for_timeout(1500)
 
 
-def look_at_a_character(tab: Tab) -> None:
+def choose_a_character(tab: Tab) -> None:
     tab.locator("#sample-text .letters span").nth(40).click()
     tab.locator("#sample-choices .alternatives button:enabled").first.click()
     tab.locator("#sample-choices .back").wait_for()
@@ -138,16 +138,16 @@ def open_the_sample_folds(tab: Tab) -> None:
     tab.locator("#score-shown .letters span").first.wait_for()
 
 
-def ask_what_it_does_not_know(tab: Tab) -> None:
+def enter_unknown_characters(tab: Tab) -> None:
     tab.locator("#sample-prompt textarea").fill("Ä☃ " + LETTERS)
     tab.locator("#sample-write").click()
     tab.locator("#sample-drop").wait_for()
 
 
-def turn_to(view: str) -> Callable[[Tab], None]:
-    def turn(tab: Tab) -> None:
+def fill_compare_view(view: str) -> Callable[[Tab], None]:
+    def act(tab: Tab) -> None:
         tab.locator("#compare-view").get_by_text(view, exact=True).click()
-        if view != "Guess the size":  # a fourth, whose files are only there to be counted
+        if view != "Guess the size":  # add a fourth column, whose checkpoint files are empty
             tab.locator("#compare-count .add").locator("visible=true").click()
         if view == "Score a text":
             tab.locator("#compare-score-text textarea").fill(LETTERS)
@@ -157,13 +157,13 @@ def turn_to(view: str) -> Callable[[Tab], None]:
             tab.locator("#compare-blind .begin").click()
             tab.locator("#compare-blind .guess:enabled").first.click()
 
-    return turn
+    return act
 
 
-def look_through(lens: str) -> Callable[[Tab], None]:
-    """Another lens, with two heads switched off where that can be done."""
+def open_view(lens: str) -> Callable[[Tab], None]:
+    """Select a view of the Attention tab, with two heads switched off in Ablation."""
 
-    def turn(tab: Tab) -> None:
+    def act(tab: Tab) -> None:
         tab.locator("#attention-lens label", has_text=lens).click()
         if lens == "Ablation":
             for part in ("L1·H2", "L1·H3"):
@@ -171,53 +171,55 @@ def look_through(lens: str) -> Callable[[Tab], None]:
             tab.locator("#attention-effects li.strong").wait_for()
         tab.wait_for_timeout(1500)
 
-    return turn
+    return act
 
 
-def open_the_whole_model(tab: Tab) -> None:
+def open_whole_model(tab: Tab) -> None:
     tab.locator("#attention-whole > button").click()
     tab.locator("#attention-meter .main-svg").first.wait_for()
     tab.wait_for_timeout(1500)
 
 
-def draw(view: str) -> Callable[[Tab], None]:
-    def turn(tab: Tab) -> None:
+def open_compare_view(view: str) -> Callable[[Tab], None]:
+    def act(tab: Tab) -> None:
         tab.locator("#compare-view").get_by_text(view, exact=True).click()
         tab.locator("#compare-runs .all").click()
 
-    return turn
+    return act
 
 
-Scene = tuple[str, str, Callable[[Tab], None] | None]  # tab, state or id of the run or "" for none, what to do first
+Scene = tuple[
+    str, str, Callable[[Tab], None] | None
+]  # tab, state or id of the run or "" for none, action before the screenshot
 
-# By the name of their pictures.
+# By screenshot name.
 SCENES: dict[str, Scene] = {
     **{
         f"train-{state}": ("train", state, None)
         for state in (*ENDED, "long", "stalled", "running", "preparing", "queued")
     },
-    "train-refused": ("train", "completed", refuse_a_field),
-    "train-folds": ("train", "completed", open_the_folds),
-    "train-overlays": ("train", "long", lay_others_over),
-    "train-runs": ("train", "completed", open_the_runs),
-    "corpus-refused": ("corpus", "", refuse_a_file),
-    "corpus-yours": ("corpus", "", bring_and_name_a_text),
-    "corpus-folds": ("corpus", "", open_the_texts_folds),
-    "sample-character": ("sample", "pretrained-medium", look_at_a_character),
+    "train-refused": ("train", "completed", enter_an_invalid_setting),
+    "train-folds": ("train", "completed", open_the_train_folds),
+    "train-overlays": ("train", "long", overlay_other_runs),
+    "train-runs": ("train", "completed", open_the_run_menu),
+    "corpus-refused": ("corpus", "", upload_an_undecodable_file),
+    "corpus-yours": ("corpus", "", upload_and_rename_a_text),
+    "corpus-folds": ("corpus", "", open_the_corpus_folds),
+    "sample-character": ("sample", "pretrained-medium", choose_a_character),
     "sample-folds": ("sample", "pretrained-medium", open_the_sample_folds),
-    "sample-unknown": ("sample", "pretrained-small", ask_what_it_does_not_know),
+    "sample-unknown": ("sample", "pretrained-small", enter_unknown_characters),
     **{
-        f"attention-{lens.split()[0].lower()}": ("attention", "pretrained-medium", look_through(lens))
+        f"attention-{lens.split()[0].lower()}": ("attention", "pretrained-medium", open_view(lens))
         for lens in ("Attention", "Ablation", "Head type", "Logit lens")
     },
-    "attention-whole": ("attention", "pretrained-small", open_the_whole_model),
-    **{f"compare-{view.split()[-1].lower()}": ("compare", "", draw(view)) for view in ("Curves", "Table")},
+    "attention-whole": ("attention", "pretrained-small", open_whole_model),
+    **{f"compare-{view.split()[-1].lower()}": ("compare", "", open_compare_view(view)) for view in ("Curves", "Table")},
     **{
-        f"compare-{view.split()[-1].lower()}": ("compare", "", turn_to(view))
+        f"compare-{view.split()[-1].lower()}": ("compare", "", fill_compare_view(view))
         for view in ("Texts", "Score a text", "Guess the size")
     },
 }
-# The same of a home without any run.
+# The same for a home folder without runs.
 BEGINNINGS: dict[str, Scene] = {
     "none-corpus": ("corpus", "", None),
     "none-train": ("train", "", None),

@@ -1,4 +1,4 @@
-"""The Attention tab as a person uses it: grid, head, switch off, sample, time bar; by mouse, and again by keyboard."""
+"""The Attention tab in a browser: grid, views, ablation, ranking and time bar, by mouse and by keyboard."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Locator, Route, TimeoutError, expect
 from playwright.sync_api import Page as Tab
-from playwright.sync_api import Route, TimeoutError, expect
 
 from nanollm.config import ModelConfig
 from nanollm.data.corpus import CorpusStore
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import save_checkpoint, snapshot_name
+from nanollm.train.checkpoint import save_checkpoint
+from nanollm.train.checkpoint_file import snapshot_name
 from tests import run_folders
-from tests.browser.conftest import Come
+from tests.browser.conftest import OpenVisit
 from tests.browser.visit import wait_for_script
 from tests.conftest import random_model
 from tests.planted import Planted
 from tests.serving import Page, serve
 from tests.speed import until
 
-TYPED = "<img src=x onerror=hurt=1> ${hurt=1}"
+TYPED = "<img src=x onerror=executed=1> ${executed=1}"
 TEXT = f"the cat sat on the mat, and the rat ran {TYPED} the cat.\n" * 40
 STEPS = (0, 10, 20)
 
 INSPECTION = """(await nanollm.load("attention/inspection_store.js"))"""
 STEP = f"{INSPECTION}.inspection.state.frame.step"
 
-# The frame on show once more, from before its heads were ranked, as it comes from a server that is busy.
-LATE = """async () => {
+# Show the current frame again without its ranking, like a late response of a busy server.
+LATE_FRAME = """async () => {
   const { inspection, showFrame } = await nanollm.load("attention/inspection_store.js");
   const held = inspection.state;
   const weights = btoa(String.fromCharCode(...held.frame.roots));
@@ -48,9 +49,9 @@ def width(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="module")
 def page(width: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A page over a run of three snapshots, one for each width: it remembers what was ranked.
+    """A page with a run of three snapshots; one page per width, because it caches rankings.
 
-    Its models are random: what is looked at are the views. Only the head L1·H2 of step 0 was planted.
+    The models are random, except for the planted head L1·H2 at step 0.
     """
     home = tmp_path_factory.mktemp("home")
     corpus = CorpusStore(home / "data" / "corpora").add_text(TEXT, "cats")
@@ -67,16 +68,16 @@ def page(width: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]
 
 
 @pytest.fixture
-def tab(come: Come, page: Page, width: int) -> Iterator[Tab]:
-    """The Attention tab, filled in; afterwards nothing must have been complained about on the server."""
-    tab = come(page.address, "?tab=attention&layer=2&head=1", width=width).tab
+def tab(open_visit: OpenVisit, page: Page, width: int) -> Iterator[Tab]:
+    """The Attention tab after loading; fails if markup was executed or the server logged a traceback."""
+    tab = open_visit(page.address, "?tab=attention&layer=2&head=1", width=width).tab
     expect(tab.locator("#attention-grid [aria-checked=true]")).to_have_text("L2·H1")
     yield tab
-    assert tab.evaluate("window.hurt") is None  # what was typed is text wherever it was shown
+    assert tab.evaluate("window.executed") is None  # typed markup is displayed as text everywhere
     assert "Traceback" not in "".join(page.output)
 
 
-def head(tab: Tab, label: str):
+def head(tab: Tab, label: str) -> Locator:
     return tab.locator("#attention-grid button", has_text=label)
 
 
@@ -97,43 +98,43 @@ def point(tab: Tab, label: str, caption: str) -> None:
     raise AssertionError(f"pointing at {label} shows no preview, or not {caption!r}")
 
 
-def lens(tab: Tab, name: str) -> None:
+def select_view(tab: Tab, name: str) -> None:
     tab.locator("#attention-lens label", has_text=name).click()
 
 
-def turn(tab: Tab, index: int) -> None:
-    """To another lens by keyboard: Gradio's radio buttons are a stop of the tab key each."""
+def select_view_by_keyboard(tab: Tab, index: int) -> None:
+    """Select a view by keyboard; each of Gradio's radio buttons is a tab stop."""
     tab.locator("#attention-lens input").nth(index).focus()
     tab.keyboard.press("Space")
 
 
-def write(tab: Tab, text: str) -> None:
+def enter_text(tab: Tab, text: str) -> None:
     box = tab.locator("#attention-text textarea, #attention-text input").first
     box.fill("")
     box.press_sequentially(text)
     expect(tab.locator("#attention-reading .text-view span")).to_have_count(len(text))
 
 
-def travel(tab: Tab, share: float) -> None:
-    """Click on the time bar, so far along it."""
+def click_time_bar(tab: Tab, share: float) -> None:
+    """Click the time bar at this share of its width."""
     slider = tab.locator("#time-bar input[type=range]")
     box = slider.bounding_box()
     assert box is not None
     slider.click(position={"x": 4 + share * (box["width"] - 8), "y": box["height"] / 2})
 
 
-def no_sideways(tab: Tab) -> None:
+def assert_no_horizontal_scrolling(tab: Tab) -> None:
     assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
 
 
-def test_by_mouse(tab: Tab, page: Page) -> None:
-    write(tab, TYPED)
-    # Grid → head: pointing previews, a click chooses, the address keeps it.
+def test_all_views_work_by_mouse(tab: Tab, page: Page) -> None:
+    enter_text(tab, TYPED)
+    # Grid: hovering previews a head, a click selects it, and the address contains it.
     point(tab, "L1·H2", "L1·H2, from “}”")
     head(tab, "L1·H2").click()
     tab.wait_for_url(re.compile("layer=1&head=2"))
 
-    # Attention: large, and as the text.
+    # Attention: the heatmap, the colored text, and the saved page.
     expect(tab.locator("#attention-heatmap .js-plotly-plot")).to_be_visible()
     expect(tab.locator("#attention-heatmap")).to_contain_text("␣")
     cells = "() => document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).length"
@@ -149,8 +150,8 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     )
     assert not re.search(r"<script[^>]* src=", content)
 
-    # Ablation: One part, then two; the writing parts at a marked character.
-    lens(tab, "Ablation")
+    # Ablation: one part, then two; the texts differ from a marked character on.
+    select_view(tab, "Ablation")
     expect(tab.locator("#attention-cost")).to_contain_text("Nothing is switched off")
     tab.locator("[data-part='L1·H2']").click()
     expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2, the loss on this text is")
@@ -162,41 +163,41 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
     tab.locator("#attention-kind label", has_text="Zero").click()
     expect(tab.locator("#attention-why")).to_contain_text("Replaced by zero")
 
-    # Time bar: at step 0 another model has the same parts switched off.
+    # Time bar: at step 0, the same parts are switched off in another model.
     before = tab.locator("#attention-cost").inner_text()
-    travel(tab, 0.0)
+    click_time_bar(tab, 0.0)
     expect(tab.locator("#attention-cost")).not_to_have_text(before)
     expect(tab.locator("#attention-cost")).to_contain_text("Without L1·H2 and L2")
 
-    # Every head ranked: bars, and a sentence; another snapshot knows nothing of it.
+    # Ranking: bars and a summary, for this snapshot only.
     tab.locator("#attention-rank").click()
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
-    tab.evaluate(LATE)
+    tab.evaluate(LATE_FRAME)
     expect(tab.locator("#attention-ranking .said")).to_contain_text("Largest effect: L")
     wait_for_script(tab, f"async () => Object.keys({INSPECTION}.knownOf('effects')).length === 4")
     expect(tab.locator("#attention-rank")).to_be_disabled()
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile(r"without it .*±"))
 
-    # Head type: A name is of one snapshot, for every thumbnail that shows it, and for no other.
-    lens(tab, "Head type")
+    # Head type: the name belongs to one snapshot and is shown on its thumbnails only.
+    select_view(tab, "Head type")
     expect(tab.locator("#attention-name")).to_have_text("L1·H2: previous character")
     expect(head(tab, "L1·H2")).to_have_attribute("title", re.compile("previous character"))
-    lens(tab, "Attention")
+    select_view(tab, "Attention")
     cells = "JSON.stringify(document.querySelector('#attention-heatmap .chart-plot').data[0].z)"
     previous = "document.querySelector('#attention-heatmap .chart-plot').data[0].z.at(-1).at(-2) > 0.9"
     tab.wait_for_function(previous)
     early = tab.evaluate(cells)
-    travel(tab, 1.0)
+    click_time_bar(tab, 1.0)
     expect(tab.locator("#attention-ranking .said")).to_contain_text("not ranked yet")
     expect(tab.locator("#attention-rank")).to_be_enabled()
     expect(head(tab, "L1·H2")).to_have_attribute("title", "")
     assert "previous" not in head(tab, "L1·H2").get_attribute("aria-label")
     tab.wait_for_function(f"(early) => {cells} !== early", arg=early)
 
-    # The snapshots beside it are here before the time bar has come to rest on one.
+    # Neighboring snapshots are prefetched, so they are shown while the time bar is dragged.
     late = tab.evaluate(cells)
     drag = f"""async (run) => {{
-      const {{ selection }} = await nanollm.load("services/selection.js");
+      const {{ selection }} = await nanollm.load("browser/selection.js");
       selection.set({{ run, step: 10, motion: "drag" }});
       return {STEP} === 10;
     }}"""
@@ -216,25 +217,25 @@ def test_by_mouse(tab: Tab, page: Page) -> None:
         return true;
     }}"""
     with tab.expect_request(lambda request: "onerror" in (request.post_data or "")) as first:
-        assert tab.evaluate(playing) == 0, "▶ begins again at the first, and waits for nobody"
+        assert tab.evaluate(playing) == 0, "▶ starts again at the first snapshot immediately"
         wait_for_script(tab, rests)
-    assert '"step":0' not in (first.value.post_data or ""), "the server is asked where it rests, not where it passes by"
-    no_sideways(tab)
+    assert '"step":0' not in (first.value.post_data or ""), "only the snapshot at which playback pauses is requested"
+    assert_no_horizontal_scrolling(tab)
 
 
 @pytest.mark.slow
-def test_by_keyboard(tab: Tab) -> None:
-    # The tab key goes by what is seen: the tabs, the time bar under them, the line of guidance, and what is open.
+def test_all_views_work_by_keyboard(tab: Tab) -> None:
+    # The tab order follows the layout: tabs, time bar, guide, open tab.
     parts = ["[role=tab]", "#time-bar", "#guide", "#attention-text"]
     here = "(parts) => parts.find((part) => document.activeElement.closest(part))"
     tab.locator(parts[0]).first.focus()
-    met = [tab.evaluate(here, parts)]
-    while met[-1] != parts[-1] and len(met) < 20:
+    visited = [tab.evaluate(here, parts)]
+    while visited[-1] != parts[-1] and len(visited) < 20:
         tab.keyboard.press("Tab")
-        met.append(tab.evaluate(here, parts))
-    assert list(dict.fromkeys(met)) == parts
+        visited.append(tab.evaluate(here, parts))
+    assert list(dict.fromkeys(visited)) == parts
 
-    write(tab, TYPED)
+    enter_text(tab, TYPED)
     head(tab, "L2·H1").focus()
     tab.keyboard.press("ArrowUp")
     tab.keyboard.press("ArrowRight")
@@ -246,7 +247,7 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.keyboard.press("ArrowRight")
     expect(tab.locator("#attention-reading .text-caption")).to_contain_text("from “i”")
 
-    turn(tab, 1)
+    select_view_by_keyboard(tab, 1)
     expect(tab.locator("body[data-lens=matters]")).to_be_attached()
     tab.locator("#attention-board [tabindex='0']").focus()
     tab.keyboard.press("ArrowDown")
@@ -262,7 +263,7 @@ def test_by_keyboard(tab: Tab) -> None:
     tab.keyboard.press("End")
     expect(tab.locator("#attention-cost")).to_have_text(before)
 
-    # What is answered late, about a moment that the time bar has left, is not shown.
+    # Late responses about snapshots that the time bar has left are not shown.
     held: dict[str, list[Route]] = {"10": [], "0": []}
 
     def hold(route: Route) -> None:
@@ -277,24 +278,24 @@ def test_by_keyboard(tab: Tab) -> None:
     late = [*held["0"], *held["10"]]
     held.clear()
     for route in late:
-        with tab.expect_response(lambda answer, asked=route.request: answer.request == asked):
+        with tab.expect_response(lambda answer, expected=route.request: answer.request == expected):
             route.continue_()
     tab.wait_for_timeout(200)
     assert tab.evaluate(f"async () => {STEP}") == 0
     tab.keyboard.press("End")
     expect(tab.locator("#attention-cost")).to_have_text(before)
 
-    turn(tab, 2)
+    select_view_by_keyboard(tab, 2)
     expect(tab.locator("#attention-name")).to_contain_text("L1·H2: No known pattern. That is common.")
     expect(tab.locator("#attention-history-about")).to_contain_text("No induction head")
     expect(tab.locator("#attention-history .js-plotly-plot")).to_be_visible()
 
-    turn(tab, 3)
+    select_view_by_keyboard(tab, 3)
     expect(tab.locator("#attention-layers tr")).to_have_count(3)
     tab.locator("#attention-place .text-view").focus()
     tab.keyboard.press("Home")
     expect(tab.locator("#attention-shares")).to_contain_text("“<” itself")
-    tab.locator("#attention-layers [tabindex='0']").focus()  # one stop: its arrows lead to all of them
+    tab.locator("#attention-layers [tabindex='0']").focus()  # one tab stop; arrow keys reach all cells
     for key in ("Home", "ArrowDown", "ArrowDown", "ArrowDown", "ArrowRight"):
         tab.keyboard.press(key)
     character = tab.evaluate("document.activeElement.dataset.character")
@@ -302,11 +303,11 @@ def test_by_keyboard(tab: Tab) -> None:
     picked = tab.locator("#attention-layers tr").last.locator("[aria-pressed=true]")
     expect(picked).to_have_attribute("data-character", character)
     assert "lens=layers" in tab.url
-    no_sideways(tab)
+    assert_no_horizontal_scrolling(tab)
 
 
 @pytest.mark.slow
-def test_the_whole_model_and_a_text_that_it_cannot_read(tab: Tab) -> None:
+def test_the_model_overview_and_unknown_characters(tab: Tab) -> None:
     tab.locator("#attention-whole > button").click()
     expect(tab.locator("#attention-map .js-plotly-plot")).to_be_visible()
     expect(tab.locator("#attention-map-about")).to_contain_text("The map shows")
@@ -323,4 +324,4 @@ def test_the_whole_model_and_a_text_that_it_cannot_read(tab: Tab) -> None:
     tab.locator("#attention-drop").click()
     expect(tab.locator("#attention-reading .text-view span")).to_have_count(len("th cat"))
     expect(tab.locator("#attention-problem")).not_to_contain_text("é")
-    no_sideways(tab)
+    assert_no_horizontal_scrolling(tab)

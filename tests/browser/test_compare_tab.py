@@ -1,4 +1,4 @@
-"""Compare as a person uses it: three models at once, through their training, by curves, on one text, and blind."""
+"""The Compare tab in a browser: texts of three models, the time bar, curves, table, scored text, guess the size."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from nanollm.inference.generate import generate_text
 from nanollm.runs.process.worker import work
 from nanollm.runs.store import CorpusRef, Run, RunStore
 from nanollm.train.checkpoint import load_model
-from tests.browser.conftest import Come
+from tests.browser.conftest import OpenVisit
 from tests.conftest import ROOT
 from tests.serving import Page, serve
 from tests.speed import until
 
-HOSTILE = '<img src=x onerror="window.hurt=1">${window.hurt=2}\n'
+HOSTILE = '<img src=x onerror="window.executed=1">${window.executed=2}\n'
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n"
-# Small, larger, largest, but nearly as fast as each other, so that none is through while another begins. One has
-# learned for twice as long: the same fraction of its training is another step.
+# Three sizes with similar speeds, so that they generate at the same time. The first trained twice as many steps, so
+# that the same fraction of its training is another step.
 SHAPES: list[dict[str, Any]] = [
     {"embedding_dim": 32, "num_layers": 3, "num_steps": 80, "eval_interval": 40},
     {"embedding_dim": 48, "num_layers": 3},
@@ -36,16 +36,16 @@ SHAPES: list[dict[str, Any]] = [
 ]
 QUICK = {"num_steps": 40, "batch_size": 8, "context_length": 32, "ffn_hidden_dim": 64, "eval_interval": 20}
 NAMES = {"texts": "Texts", "curves": "Curves", "table": "Table", "scored": "Score a text", "blind": "Guess the size"}
-# Lengths of the three texts, looked at whenever one of them grows.
-WATCH = """() => {
+# Record the lengths of the three texts whenever one of them grows.
+RECORD_LENGTHS = """() => {
   const texts = [1, 2, 3].map((i) => document.querySelector(`#compare-${i}-text .text`));
-  window.looks = [];
-  const look = new MutationObserver(() => window.looks.push(texts.map((text) => text.textContent.length)));
-  texts.forEach((text) => look.observe(text, { characterData: true, childList: true, subtree: true }));
+  window.lengths = [];
+  const observer = new MutationObserver(() => window.lengths.push(texts.map((text) => text.textContent.length)));
+  texts.forEach((text) => observer.observe(text, { characterData: true, childList: true, subtree: true }));
 }"""
 
-# Press Generate all, and Stop as soon as all three have begun: even where a test would look only once they have ended.
-WRITE_AND_STOP = """() => new Promise((done) => {
+# Press Generate all, and Stop as soon as all three have started; a driver outside of the page may be too slow.
+GENERATE_AND_STOP = """() => new Promise((done) => {
   const begun = (i) => document.querySelector(`#compare-${i}-text .text`).textContent;
   const stop = document.getElementById("compare-stop");
   const timer = setInterval(() => {
@@ -61,7 +61,7 @@ WRITE_AND_STOP = """() => new Promise((done) => {
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    """A page with three models of different sizes, whose text and one of whose titles would do harm as markup."""
+    """A page with three models of different sizes; their text and one title contain markup."""
     home: Path = tmp_path_factory.mktemp("home")
     corpora, store = CorpusStore(home / "data" / "corpora"), RunStore(home / "checkpoints")
     corpus = corpora.add_text((TEXT * 20 + HOSTILE) * 20, "cats")
@@ -79,17 +79,17 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 @pytest.fixture
 def runs(page: Page) -> list[Run]:
-    """From the smallest to the largest."""
+    """The runs from the smallest to the largest."""
     return sorted(page.store.list(), key=lambda run: run.model_config.num_parameters)
 
 
 @pytest.fixture
-def tab(come: Come, page: Page) -> Iterator[Tab]:
-    """Compare, its three columns filled; afterwards nothing must have been hurt."""
-    tab = come(page.address, "?tab=compare&prompt=the%20cat%20").tab
+def tab(open_visit: OpenVisit, page: Page) -> Iterator[Tab]:
+    """The Compare tab with three columns; fails if markup was executed."""
+    tab = open_visit(page.address, "?tab=compare&prompt=the%20cat%20").tab
     expect(tab.locator("#compare-3-facts")).to_contain_text("parameters")
     yield tab
-    assert tab.evaluate("window.hurt") is None
+    assert tab.evaluate("window.executed") is None
     assert tab.locator("#compare-main img").count() == 0
 
 
@@ -98,10 +98,10 @@ def turn_to(tab: Tab, view: str) -> None:
     tab.locator(f"body[data-compare={view}]").wait_for()
 
 
-def written(run: Run, prompt: str, step: int | None = None, length: int = 300) -> str:
+def expected_text(run: Run, prompt: str, step: int | None = None, length: int = 300) -> str:
     loaded = load_model(run.snapshot(step).path)
-    dials = {"max_length": length, "temperature": 0.8, "top_k": 40, "seed": 42}
-    return generate_text(loaded.model, loaded.tokenizer, prompt, **dials)
+    settings = {"max_length": length, "temperature": 0.8, "top_k": 40, "seed": 42}
+    return generate_text(loaded.model, loaded.tokenizer, prompt, **settings)
 
 
 def shown(tab: Tab, column: int) -> str:
@@ -110,7 +110,7 @@ def shown(tab: Tab, column: int) -> str:
     )
 
 
-def ask(tab: Tab, prompt: str, length: int) -> None:
+def enter_request(tab: Tab, prompt: str, length: int) -> None:
     if length != 300:
         tab.get_by_role("button", name="Seed and length").locator("visible=true").click()
         number = tab.locator("#compare-length input[type=number]")
@@ -119,12 +119,12 @@ def ask(tab: Tab, prompt: str, length: int) -> None:
     tab.locator("#compare-prompt textarea").fill(prompt)
 
 
-def write(tab: Tab, prompt: str, length: int = 300) -> None:
-    ask(tab, prompt, length)
+def generate(tab: Tab, prompt: str, length: int = 300) -> None:
+    enter_request(tab, prompt, length)
     tab.locator("#compare-write").click()
 
 
-def over(tab: Tab, length: int = 300) -> None:
+def wait_for_end(tab: Tab, length: int = 300) -> None:
     for column in (1, 2, 3):
         tab.wait_for_function(
             "([place, length]) => document.querySelector(place).textContent.length === length",
@@ -134,7 +134,7 @@ def over(tab: Tab, length: int = 300) -> None:
 
 
 def column_of(tab: Tab, run: Run) -> int:
-    """Where a run sits."""
+    """Return the column of a run."""
     chosen = [tab.locator(f"#compare-{column}-model select").input_value() for column in (1, 2, 3)]
     return chosen.index(run.id) + 1
 
@@ -144,17 +144,17 @@ def head(tab: Tab, column: int) -> Locator:
 
 
 @pytest.mark.slow
-def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
-    tab.evaluate(WATCH)
-    write(tab, "the cat ", 2000)
-    over(tab, 2000)
-    looks = tab.evaluate("window.looks")
-    unfinished = [look for look in looks if all(0 < length < 2000 for length in look)]
-    assert len(unfinished) > 1, "all three were seen at work, twice"
+def test_three_models_generate_concurrently(tab: Tab, runs: list[Run]) -> None:
+    tab.evaluate(RECORD_LENGTHS)
+    generate(tab, "the cat ", 2000)
+    wait_for_end(tab, 2000)
+    lengths = tab.evaluate("window.lengths")
+    unfinished = [row for row in lengths if all(0 < length < 2000 for length in row)]
+    assert len(unfinished) > 1, "all three texts grew at the same time"
     assert all(later > earlier for earlier, later in zip(unfinished[0], unfinished[-1], strict=True))
     for run in runs:
         column = column_of(tab, run)
-        assert shown(tab, column) == written(run, "the cat ", length=2000)
+        assert shown(tab, column) == expected_text(run, "the cat ", length=2000)
         facts = tab.locator(f"#compare-{column}-facts")
         expect(facts).to_contain_text(f"{run.model_config.num_parameters:,}")
         expect(facts).to_contain_text(f"{run.snapshot().val_loss:.2f}")
@@ -163,9 +163,9 @@ def test_three_models_write_at_the_same_time(tab: Tab, runs: list[Run]) -> None:
 
 
 @pytest.mark.slow
-def test_stop_stops_all(tab: Tab) -> None:
-    ask(tab, "the ", 5000)
-    assert tab.evaluate(WRITE_AND_STOP)
+def test_stop_ends_all_generations(tab: Tab) -> None:
+    enter_request(tab, "the ", 5000)
+    assert tab.evaluate(GENERATE_AND_STOP)
     expect(tab.locator("#compare-stop")).to_be_disabled()
     stopped: list[str] = []
 
@@ -180,21 +180,21 @@ def test_stop_stops_all(tab: Tab) -> None:
 
 
 @pytest.mark.slow
-def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: list[Run]) -> None:
-    write(tab, "the cat ")
-    over(tab)
+def test_the_time_bar_moves_all_columns_and_generates_again(tab: Tab, runs: list[Run]) -> None:
+    generate(tab, "the cat ")
+    wait_for_end(tab)
     slider = tab.locator("#time-bar input[type=range]")
     slider.focus()
     slider.press("Home")
     for column in (1, 2, 3):
         expect(head(tab, column).locator("output")).to_have_text(re.compile("^step 0"))
     for run in runs:
-        column, wanted = column_of(tab, run), written(run, "the cat ", 0)
+        column, expected = column_of(tab, run), expected_text(run, "the cat ", 0)
         tab.wait_for_function(
-            "([column, wanted]) => document.querySelector(`#compare-${column}-text`).textContent.includes(wanted)",
-            arg=[column, wanted],
+            "([column, expected]) => document.querySelector(`#compare-${column}-text`).textContent.includes(expected)",
+            arg=[column, expected],
         )
-    # The same fraction of each one's own training.
+    # Each column shows the same fraction of its own training.
     leader = next(run for run in runs if run.id == tab.locator("#time-bar select").input_value())
     steps = [snapshot.step for snapshot in leader.snapshots()]
     half = next(i for i, step in enumerate(steps) if step >= steps[-1] // 2)
@@ -211,20 +211,20 @@ def test_the_time_bar_moves_all_columns_and_has_them_write_anew(tab: Tab, runs: 
 
 
 @pytest.mark.slow
-def test_a_prompt_that_none_of_them_knows(tab: Tab) -> None:
-    write(tab, "Ωthe ")
+def test_unknown_characters_in_the_prompt_can_be_dropped(tab: Tab) -> None:
+    generate(tab, "Ωthe ")
     expect(tab.locator("#compare-problem")).to_contain_text("Not all of these models know every character")
     expect(tab.locator("#compare-2-text .note")).to_contain_text("Ω")
     tab.locator("#compare-drop").click()
-    over(tab)
+    wait_for_end(tab)
     expect(tab.locator("#compare-problem .line")).to_be_hidden()
     expect(tab.locator("#compare-prompt textarea")).to_have_value("the ")
 
 
-def test_texts_and_titles_that_look_like_markup_are_texts(tab: Tab, runs: list[Run]) -> None:
-    expect(tab.locator("#compare-prompt textarea")).to_have_value("the cat ")  # as the address says
-    write(tab, HOSTILE.strip())
-    over(tab)
+def test_markup_in_texts_and_titles_is_displayed_as_text(tab: Tab, runs: list[Run]) -> None:
+    expect(tab.locator("#compare-prompt textarea")).to_have_value("the cat ")  # from the address
+    generate(tab, HOSTILE.strip())
+    wait_for_end(tab)
     assert shown(tab, 1).startswith(HOSTILE.strip())
     turn_to(tab, "curves")
     expect(tab.locator("#compare-runs .chips")).to_contain_text(HOSTILE.strip())
@@ -240,20 +240,20 @@ def test_texts_and_titles_that_look_like_markup_are_texts(tab: Tab, runs: list[R
     tab.locator("#compare-blind .begin").click()
     tab.locator("#compare-blind .guess:enabled").first.click()
     expect(tab.locator("#compare-blind .cards")).to_contain_text(HOSTILE.strip())
-    # The address has the prompt of the open tab.
+    # The address contains the prompt of the open tab.
     tab.wait_for_url(re.compile("prompt=%3Cimg"))
     tab.get_by_role("tab", name="Sample", exact=True).click()
     tab.wait_for_url(re.compile("prompt=the.cat"))
 
 
 @pytest.mark.slow
-def test_curves_and_table_of_the_chosen_runs(tab: Tab) -> None:
+def test_curves_and_table_show_the_selected_runs(tab: Tab) -> None:
     turn_to(tab, "curves")
     chart = "document.querySelector('#compare-curves .js-plotly-plot')"
     lines = f"() => {chart}?.data?.filter((trace) => trace.line.width === 2).length"
     tab.wait_for_function(f"({lines})() === 3")
     tab.locator("#compare-axis").get_by_text("seconds").click()
-    expect(tab.locator("#compare-curves")).to_contain_text("seconds of training")
+    expect(tab.locator("#compare-curves")).to_contain_text("elapsed seconds")
     tab.locator("#compare-runs input").first.uncheck()
     tab.wait_for_function(f"({lines})() === 2")
     turn_to(tab, "table")
@@ -265,25 +265,25 @@ def test_curves_and_table_of_the_chosen_runs(tab: Tab) -> None:
 
 
 @pytest.mark.slow
-def test_the_same_text_scored_by_all(tab: Tab, runs: list[Run]) -> None:
+def test_one_text_is_scored_by_all_models(tab: Tab, runs: list[Run]) -> None:
     turn_to(tab, "scored")
     text = "the cat ran."
     tab.locator("#compare-score-text textarea").fill(text)
     tab.locator("#compare-score").click()
     rows = tab.locator("#compare-difference .losses tbody tr")
     expect(rows).to_have_count(3)
-    told = {}
+    scores = {}
     for run in runs:
         loaded = load_model(run.snapshot().path)
         bits = surprisal(loaded.model, loaded.tokenizer, text).bits
-        told[run.id] = bits
+        scores[run.id] = bits
         row = rows.filter(has_text=run.title)
         assert float(row.locator("td").first.inner_text()) == pytest.approx(bits.mean() * math.log(2), abs=1e-3)
-    # The smallest against the largest: blue where the largest finds a character easier.
+    # Smallest compared with largest: blue where the largest assigns a higher probability.
     second = tab.locator("#compare-difference .letters span").evaluate_all(
         "(letters) => letters.map((letter) => letter.classList.contains('for-second'))"
     )
-    gain = told[runs[0].id] - told[runs[-1].id]
+    gain = scores[runs[0].id] - scores[runs[-1].id]
     assert all(blue == (each > 0) for blue, each in zip(second, gain, strict=True) if abs(each) > 0.01)
     difference = tab.locator("#compare-difference .where tr").last.locator("td").last.inner_text()
     assert float(difference.replace("−", "-")) == pytest.approx(-gain.mean() * math.log(2), abs=2e-3)
@@ -291,7 +291,7 @@ def test_the_same_text_scored_by_all(tab: Tab, runs: list[Run]) -> None:
     tab.keyboard.press("ArrowRight")
     tab.keyboard.press("ArrowRight")
     expect(tab.locator("#compare-difference .said")).to_contain_text(re.compile(r"^h: .*%"))
-    # Another moment of their training: the text is judged anew.
+    # At another snapshot, the text is scored again.
     before = rows.first.inner_text()
     tab.locator("#time-bar input[type=range]").press("Home")
     expect(rows.first).to_contain_text("step 0")
@@ -299,7 +299,7 @@ def test_the_same_text_scored_by_all(tab: Tab, runs: list[Run]) -> None:
 
 
 @pytest.mark.slow
-def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
+def test_a_round_of_guess_the_size(tab: Tab, runs: list[Run]) -> None:
     turn_to(tab, "blind")
     blind = tab.locator("#compare-blind")
     tab.locator("#compare-prompt textarea").fill("the ")
@@ -307,8 +307,8 @@ def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
     expect(blind.locator(".question")).to_have_text("Which model is the largest?")
     blind.locator(".guess:enabled").first.wait_for()
     expect(blind.locator(".guess:enabled")).to_have_count(3)
-    told = blind.inner_text()
-    assert not any(run.title in told for run in runs)
+    before_the_guess = blind.inner_text()
+    assert not any(run.title in before_the_guess for run in runs)
     texts = blind.locator(".card .text").evaluate_all("(texts) => texts.map((text) => text.textContent)")
     assert [len(text) for text in texts] == [300] * 3
     blind.locator(".guess").nth(1).click()
@@ -322,16 +322,16 @@ def test_a_blind_round(tab: Tab, runs: list[Run]) -> None:
 
 
 @pytest.mark.slow
-def test_the_models_that_come_along_stand_side_by_side(come: Come, tmp_path: Path) -> None:
+def test_the_pretrained_models_are_compared_by_default(open_visit: OpenVisit, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "checkpoints" / "pretrained", tmp_path / "checkpoints" / "pretrained")
     with serve(tmp_path) as page:
-        visit = come(page.address, "?tab=compare")
+        visit = open_visit(page.address, "?tab=compare")
         tab = visit.tab
         expect(tab.locator("body")).to_have_attribute("data-columns", "3")
         expect(tab.locator("#compare-3-facts")).to_contain_text("parameters")
         chosen = [tab.locator(f"#compare-{column}-model select").input_value() for column in (1, 2, 3)]
         assert chosen == ["pretrained-nano", "pretrained-small", "pretrained-medium"]
-        for column, id in enumerate(chosen, 1):  # each at its end, which is where it was best
+        for column, id in enumerate(chosen, 1):  # each at its last snapshot, which is its best
             end = page.store.get(id).snapshots()[-1]
             assert end.best
             expect(head(tab, column).locator("output")).to_have_text(f"step {end.step:,} (best)")
@@ -342,7 +342,7 @@ def test_the_models_that_come_along_stand_side_by_side(come: Come, tmp_path: Pat
 
 
 @pytest.mark.slow
-def test_an_experiment_opens_in_the_columns(tab: Tab, runs: list[Run]) -> None:
+def test_selecting_an_experiment_fills_the_columns(tab: Tab, runs: list[Run]) -> None:
     tab.locator("#compare-experiment input").click()
     tab.locator("ul[role=listbox] [role=option]").first.click()
     expect(tab.locator("body")).to_have_attribute("data-columns", "2")
@@ -359,15 +359,15 @@ def test_an_experiment_opens_in_the_columns(tab: Tab, runs: list[Run]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("view", NAMES)
-def test_a_phone_needs_no_sideways_scrolling(come: Come, page: Page, view: str) -> None:
-    tab = come(page.address, f"?tab=compare&view={view}", width=390, height=800).tab
+def test_no_view_scrolls_horizontally_on_a_phone(open_visit: OpenVisit, page: Page, view: str) -> None:
+    tab = open_visit(page.address, f"?tab=compare&view={view}", width=390, height=800).tab
     tab.locator("body[data-tab=compare]" if view == "texts" else f"body[data-compare={view}]").wait_for()
     tab.wait_for_timeout(500)
     assert tab.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth") <= 0
     if view == "texts":
         boxes = [tab.locator(f"#compare-{column}-text .writing").bounding_box() for column in (1, 2, 3)]
         assert len({box["height"] for box in boxes if box}) == 1
-        # The name stays in sight, under the time bar, while its text is scrolled through.
+        # The model name stays visible under the time bar while its text is scrolled.
         tab.locator("#compare-2-text").evaluate("(text) => scrollBy(0, text.getBoundingClientRect().top - 160)")
 
         def under_the_bar() -> bool:

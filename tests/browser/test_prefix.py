@@ -15,8 +15,8 @@ import pytest
 from playwright.sync_api import Page as Tab
 from playwright.sync_api import Response, expect
 
-from playground.services.static_files import module_names, module_root
-from tests.browser.conftest import Come
+from playground.browser.static_files import module_names, module_root
+from tests.browser.conftest import OpenVisit
 from tests.browser.visit import PATIENCE
 from tests.conftest import ROOT
 from tests.serving import serve
@@ -75,9 +75,9 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.fixture
-def answers(come: Come, address: str) -> Iterator[tuple[Tab, list[Response]]]:
+def answers(open_visit: OpenVisit, address: str) -> Iterator[tuple[Tab, list[Response]]]:
     """A browser tab on the page and all answers that it gets; none may be an error or from outside the prefix."""
-    visit = come(address, None)
+    visit = open_visit(address, None)
     answers: list[Response] = []
     visit.tab.on("response", lambda answer: answers.append(answer))
     yield visit.goto("?tab=sample&prompt=ROMEO:"), answers

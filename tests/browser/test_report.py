@@ -1,4 +1,4 @@
-"""The report of a scaling experiment opens without a network, draws all its charts and fits a phone."""
+"""The report of a scaling experiment works offline, draws all charts and fits a phone."""
 
 from __future__ import annotations
 
@@ -29,13 +29,15 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.mark.parametrize(("width", "theme", "surface"), [(1280, "light", "255, 255, 255"), (390, "dark", "27, 30, 36")])
-def test_it_draws_everything_by_itself(browser: Browser, address: str, width: int, theme: str, surface: str) -> None:
-    opened(browser, address, width, theme, surface)
+def test_the_report_works_offline_in_both_themes(
+    browser: Browser, address: str, width: int, theme: str, surface: str
+) -> None:
+    assert_report_is_complete(browser, address, width, theme, surface)
 
 
 @pytest.mark.long
-def test_a_fiftieth_of_all_three_takes_minutes_and_can_be_read(browser: Browser, tmp_path: Path) -> None:
-    """The first look that TRAINING.md promises: the real command on the bundled text, and what it has written."""
+def test_a_scaled_down_experiment_gives_a_report_within_minutes(browser: Browser, tmp_path: Path) -> None:
+    """Run the shortened command of TRAINING.md on the bundled text and check its results."""
     command = [
         sys.executable,
         "-m",
@@ -56,28 +58,28 @@ def test_a_fiftieth_of_all_three_takes_minutes_and_can_be_read(browser: Browser,
     assert_within(seconds, 180)
     folder = tmp_path / "checkpoints" / "look"
     found = read_results(folder)
-    kept, blind = found["runs"], found["baselines"]["uniform"]
-    assert [(run["preset"], run["state"], run["steps"]) for run in kept] == [
+    runs, uniform = found["runs"], found["baselines"]["uniform"]
+    assert [(run["preset"], run["state"], run["steps"]) for run in runs] == [
         ("nano", "completed", 20), ("small", "completed", 60), ("medium", "completed", 200),
     ]  # fmt: skip
-    assert all(run["final_val_loss"] < blind and run["sample"] and run["seconds"] > 0 for run in kept)
-    opened(browser, (folder / report.REPORT).as_uri(), 1280, "light", "255, 255, 255")
+    assert all(run["final_val_loss"] < uniform and run["sample"] and run["seconds"] > 0 for run in runs)
+    assert_report_is_complete(browser, (folder / report.REPORT).as_uri(), 1280, "light", "255, 255, 255")
 
 
-def opened(browser: Browser, address: str, width: int, theme, surface: str) -> None:
-    """Open a report without a network; whatever it should show is there, in the theme's colours, and fits."""
+def assert_report_is_complete(browser: Browser, address: str, width: int, theme, surface: str) -> None:
+    """Open a report offline and check its charts, samples, width and theme colors."""
     context = browser.new_context(viewport={"width": width, "height": 860}, color_scheme=theme, offline=True)
     page = context.new_page()
-    wrong: list[str] = []
-    page.on("pageerror", lambda error: wrong.append(str(error)))
-    page.on("request", lambda request: wrong.append(request.url) if request.url.startswith("http") else None)
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: errors.append(request.url) if request.url.startswith("http") else None)
     page.goto(address)
     page.wait_for_function("document.querySelectorAll('.plot .xaxislayer-above').length === 5", timeout=120_000)
-    assert wrong == []
+    assert errors == []
     assert page.evaluate("document.documentElement.scrollWidth") <= width
     assert page.locator(".samples section").count() == 3
-    colour = page.evaluate("getComputedStyle(document.querySelector('figure')).backgroundColor")
-    assert colour == f"rgb({surface})"
-    # The charts follow the theme, too: plotly paints its paper in the surface's colour.
+    color = page.evaluate("getComputedStyle(document.querySelector('figure')).backgroundColor")
+    assert color == f"rgb({surface})"
+    # The charts follow the theme too: Plotly's background has the surface color.
     assert surface in page.evaluate("document.querySelector('.plot .main-svg').style.background")
     context.close()

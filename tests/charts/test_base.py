@@ -7,7 +7,7 @@ import json
 import math
 import random
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -29,13 +29,14 @@ HOSTILE = "<b onclick=alert(1)>&amp;</b>\n\t "
 class FakeCurve:
     steps: list[int] = field(default_factory=list)
     loss: list[float | None] = field(default_factory=list)
-    seconds: list[float] = field(init=False)
+    elapsed: list[float] = field(init=False)
     eval_steps: list[int] = field(default_factory=list)
     val_loss: list[float | None] = field(default_factory=list)
-    eval_seconds: list[float] = field(init=False)
+    val_error: list[float] = field(default_factory=list)
+    eval_elapsed: list[float] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.seconds, self.eval_seconds = [s / 32 for s in self.steps], [s / 32 for s in self.eval_steps]
+        self.elapsed, self.eval_elapsed = [s / 32 for s in self.steps], [s / 32 for s in self.eval_steps]
 
 
 @cache
@@ -44,6 +45,10 @@ def falling(num_steps: int, log_interval: int = 1, eval_interval: int = 1) -> Fa
     value = lambda step: 1.5 + 2.7 * math.exp(-step / 300) + noise.gauss(0, 0.05)  # noqa: E731
     steps, evals = range(0, num_steps, log_interval), range(0, num_steps, eval_interval)
     return FakeCurve(list(steps), [value(s) for s in steps], list(evals), [value(s) for s in evals])
+
+
+def estimated(curve: FakeCurve) -> FakeCurve:
+    return replace(curve, val_error=[0.0512] * len(curve.val_loss))
 
 
 @dataclass
@@ -67,7 +72,7 @@ def causal(size: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("num_steps", [0, 10, 1_000, 100_000])
 def test_the_figure_stays_small_for_runs_of_any_length(num_steps, overlaid, axis, log):
     figure = loss_chart.loss_figure(
-        falling(num_steps),
+        estimated(falling(num_steps)),
         num_steps=10_000_000,
         overlays=[loss_chart.RunLine(falling(num_steps), f"small · learning rate 0.00{n}", n) for n in range(overlaid)],
         references=charts.references_of(71, FakeBaselines(3.1, 2.4, 2.0)),
@@ -96,6 +101,20 @@ def test_a_loss_chart_is_a_valid_figure_with_labeled_axes():
     assert second["name"].startswith("&lt;b onclick")
     assert reference["y"] == [pytest.approx(math.log(65), abs=1e-3)] * 2
     assert "4.17" in figure["layout"]["annotations"][0]["text"]
+
+
+@pytest.mark.parametrize(("axis", "log"), AXES)
+def test_a_band_shows_two_standard_errors_of_an_estimated_loss(axis, log):
+    curve = falling(1000, 10, 50)
+    data = loss_chart.loss_figure(estimated(curve), axis=axis, log=log)["data"]
+    (band,) = [trace for trace in data if trace.get("fill")]
+    line = next(trace for trace in data if trace["name"] == "validation")
+    assert data[0] is band and band["hoverinfo"] == "skip" and not band["showlegend"]
+    half = len(band["x"]) // 2
+    assert band["x"] == [*line["x"], *reversed(line["x"])]
+    assert band["y"][:half] == pytest.approx([y + 0.1024 for y in line["y"]], abs=1e-3)
+    assert band["y"][half:] == pytest.approx([y - 0.1024 for y in reversed(line["y"])], abs=1e-3)
+    assert not any(trace.get("fill") for trace in loss_chart.loss_figure(curve, axis=axis, log=log)["data"])
 
 
 def test_all_measured_baselines_are_drawn_with_an_explanation():

@@ -69,7 +69,7 @@ def test_a_trained_run_is_listed(home: Path) -> None:
     assert run.id in [row["id"] for row in rows]
     assert run.id in nanollm(home, "runs", "list").stdout
     shown = nanollm(home, "runs", "show", run.id).stdout.splitlines()
-    assert len({line.index(line.split(maxsplit=1)[1]) for line in shown}) == 1  # as a table, nothing in it unknown
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in shown}) == 1  # aligned columns
     assert any(line.endswith("cats") for line in shown) and not any(line.endswith("None") for line in shown)
 
 
@@ -81,22 +81,23 @@ def test_a_trained_run_is_listed(home: Path) -> None:
         (["--qk-norm", "maybe"], "qk_norm is 'maybe': it must be true or false"),
     ],
 )
-def test_the_old_name_of_a_flag_gets_an_error_with_the_new_one(home: Path, flags: list[str], error: str) -> None:
+def test_an_old_flag_name_gives_an_error_with_the_new_name(home: Path, flags: list[str], error: str) -> None:
     done = nanollm(home, "train", "--corpus", "my text.txt", *QUICK, *flags)
     assert done.returncode == 2 and error in done.stderr
     assert "--similarity" not in nanollm(home, "train", "--help").stdout
 
 
 @pytest.mark.parametrize(("flags", "qk_norm"), [(["--qk-norm"], True), (["--qk-norm", "false"], False), ([], False)])
-def test_a_flag_for_a_yes_or_no_needs_no_value(flags: list[str], qk_norm: bool) -> None:
+def test_a_boolean_flag_needs_no_value(flags: list[str], qk_norm: bool) -> None:
     parser = argparse.ArgumentParser()
     add_setting_arguments(parser)
     assert getattr(parser.parse_args(flags), "qk_norm", False) is qk_norm
 
 
-def test_the_best_step_is_told_beside_the_last(home: Path) -> None:
-    """The validation loss falls, then rises, because the validation split has words, and a character (Z), that the
-    training split lacks. The best step is therefore before the last one, whatever the rounding of the CPU."""
+def test_train_prints_the_best_step_besides_the_last(home: Path) -> None:
+    """The validation loss falls and then rises, because the training split lacks some words and a character (Z) of the
+    validation split. The best step is therefore before the last one on any CPU.
+    """
     (home / "rising.txt").write_text("the cat sat on the mat, and the rat ran.\n" * 40 + "the hat, Z!\n" * 15)
     flags = ["--run-dir", "rising", "--num-steps", "30", "--learning-rate", "0.03", "--warmup-steps", "5"]
     done = nanollm(home, "train", "--corpus", "rising.txt", *QUICK, *flags, "--eval-interval", "5")
@@ -126,7 +127,7 @@ def test_sampling_defaults_to_the_newest_run(home: Path) -> None:
     assert nanollm(home, "sample", run.id, "--step", "0", *flags).stdout != plain
 
 
-def test_several_samples_each_with_its_seed(home: Path) -> None:
+def test_each_of_several_samples_has_its_own_seed(home: Path) -> None:
     flags = ["--prompt", "the ", "--max-length", "30", "--seed", "3"]
     alone = [nanollm(home, "sample", *flags[:-1], str(3 + i)).stdout for i in range(2)]
     plain = nanollm(home, "sample", *flags, "--num-samples", "2").stdout
@@ -137,16 +138,16 @@ def test_several_samples_each_with_its_seed(home: Path) -> None:
     assert refused.returncode == 2 and refused.stderr == "num_samples (0) must be a whole number from 1 to 256.\n"
 
 
-def test_attention_prints_and_writes_a_page(home: Path) -> None:
+def test_attention_prints_a_table_and_writes_a_page(home: Path) -> None:
     done = nanollm(home, "attention", "the cat", "--html", "out.html", "--layer", "2", "--head", "3")
     assert done.returncode == 0 and len(done.stdout.splitlines()) == 8
     page = (home / "out.html").read_text(encoding="utf-8")
-    assert "<html" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)  # nothing is fetched
+    assert "<html" in page and not re.search(r"<(script|link)[^>]+(src|href)=", page)  # loads no other files
     weights = json.loads(nanollm(home, "attention", "the cat", "--json").stdout)["weights"]
     assert len(weights) == 2 and len(weights[0]) == 4 and len(weights[0][0]) == 7
 
 
-def test_corpus_counts(home: Path) -> None:
+def test_corpus_prints_character_counts(home: Path) -> None:
     about = json.loads(nanollm(home, "corpus", "my text.txt", "--json").stdout)
     assert about["characters"] == 41 * 40 and about["frequencies"]["\n"] == 40
     assert nanollm(home, "corpus", "my text.txt").stdout.startswith("1,640 characters, ")
@@ -185,7 +186,7 @@ def test_a_fork_of_an_earlier_snapshot_on_another_text(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("flags", "sentence"),
+    ("flags", "message"),
     [
         (["--preset", "nano"], "omit --preset"),
         (["--step", "700"], "no snapshot at step 700"),
@@ -194,12 +195,12 @@ def test_a_fork_of_an_earlier_snapshot_on_another_text(home: Path) -> None:
     ],
     ids=str,
 )
-def test_an_invalid_fork_gives_one_sentence(home: Path, flags: list[str], sentence: str) -> None:
+def test_an_invalid_fork_gives_a_one_line_message(home: Path, flags: list[str], message: str) -> None:
     (home / "dogs.txt").write_text("Do hot dogs run.\n" * 20)
     parent = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
     done = nanollm(home, "train", "--from", parent.id, *flags)
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
-    assert sentence in done.stderr
+    assert message in done.stderr
 
 
 def test_interrupt_pauses_and_resume_finishes(home: Path) -> None:
@@ -251,7 +252,7 @@ def test_interrupt_pauses_and_resume_finishes(home: Path) -> None:
     ],
     ids=" ".join,
 )
-def test_an_invalid_request_gives_one_sentence(home: Path, arguments: list[str]) -> None:
+def test_an_invalid_request_gives_a_one_line_message(home: Path, arguments: list[str]) -> None:
     done = nanollm(home, *arguments)
     assert done.returncode == 2 and done.stdout == ""
     assert len(done.stderr.strip().splitlines()) == 1 and done.stderr.rstrip().endswith((".", ")"))
@@ -269,31 +270,31 @@ def test_ctrl_c_and_a_closed_pipe_give_no_traceback(home: Path, capsys: pytest.C
     listing.stderr.close()
 
 
-def test_a_terminal_that_lacks_a_character_shows_a_question_mark() -> None:
-    said = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
-    with redirect_stdout(said):
+def test_unprintable_characters_become_question_marks() -> None:
+    output = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with redirect_stdout(output):
         assert status_of(lambda: print("L1·H2 █ \udc80") or 0) == 0
-    assert said.buffer.getvalue() == b"L1?H2 ? ?\n"
+    assert output.buffer.getvalue() == b"L1?H2 ? ?\n"
 
 
-def test_without_runs_the_message_says_what_to_do(tmp_path: Path) -> None:
+def test_without_runs_the_message_suggests_training(tmp_path: Path) -> None:
     assert "python -m nanollm train" in nanollm(tmp_path, "runs").stdout
     assert "train one first" in nanollm(tmp_path, "sample").stderr
 
 
-def test_export_and_import(home: Path, tmp_path: Path) -> None:
+def test_an_exported_run_can_be_imported(home: Path, tmp_path: Path) -> None:
     run = next(r for r in RunStore(home / "checkpoints").list() if r.title == "cats")
-    packed = nanollm(home, "runs", "export", run.id, "cats.zip", "--json")
-    assert packed.returncode == 0 and json.loads(packed.stdout) == {"file": "cats.zip"}
+    exported = nanollm(home, "runs", "export", run.id, "cats.zip", "--json")
+    assert exported.returncode == 0 and json.loads(exported.stdout) == {"file": "cats.zip"}
     again = nanollm(home, "runs", "export", run.id, "cats.zip")
     assert again.returncode == 2 and "already exists" in again.stderr
     done = nanollm(tmp_path, "runs", "import", str(home / "cats.zip"), "--json")
     assert done.returncode == 0, done.stderr
-    brought = RunStore(tmp_path / "checkpoints").get(json.loads(done.stdout)["id"])
-    assert (brought.title, brought.events()) == ("cats", run.events())
+    imported = RunStore(tmp_path / "checkpoints").get(json.loads(done.stdout)["id"])
+    assert (imported.title, imported.events()) == ("cats", run.events())
     flags = ["--max-length", "30", "--seed", "3"]
-    assert nanollm(tmp_path, "sample", brought.id, *flags).stdout == nanollm(home, "sample", run.id, *flags).stdout
+    assert nanollm(tmp_path, "sample", imported.id, *flags).stdout == nanollm(home, "sample", run.id, *flags).stdout
     wrong = nanollm(tmp_path, "runs", "import", str(home / "my text.txt"))
     assert wrong.returncode == 2 and "not a valid nano-llm run archive" in wrong.stderr
     assert nanollm(tmp_path, "runs", "import").returncode == 2
-    assert nanollm(tmp_path, "runs", "show", brought.id, "file").returncode == 2
+    assert nanollm(tmp_path, "runs", "show", imported.id, "file").returncode == 2

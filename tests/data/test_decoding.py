@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from nanollm.data import decoding as plaintext
-from nanollm.data.decoding import TextCounter, chunk_text, decode_file, oddity
+from nanollm.data.decoding import TextCounter, chunk_text, decode_file, describe_unusual
 from nanollm.errors import InputError
 
 # Sequences that a chunk boundary can split: line endings and characters of two, three and four bytes.
@@ -139,10 +139,10 @@ def test_entropy_is_between_zero_and_log_vocab_size(text: str) -> None:
     ],
 )
 def test_unusual_characters_are_described(character: str, words: str) -> None:
-    assert oddity(character) == words
-    assert TextCounter([f"a {character}\n{character}\t"]).odd() == [(character, 2)]
+    assert describe_unusual(character) == words
+    assert TextCounter([f"a {character}\n{character}\t"]).unusual() == [(character, 2)]
 
 
 @given(st.text("abcé漢🦊 \n\t.—“”’", min_size=1))
 def test_ordinary_characters_are_not_described(text: str) -> None:
-    assert TextCounter([text]).odd() == []
+    assert TextCounter([text]).unusual() == []

@@ -41,13 +41,13 @@ STEPS = {"nano": 60, "small": 30}
 ACTUAL_COUNTS = dict(SNAPSHOT_COUNTS)  # the fixture keeps fewer
 
 
-class Fixture:
+class PretrainedFixture:
     """A store with a user's run, two pretrained models, and their source runs."""
 
     def __init__(self, home: Path) -> None:
         self.corpora = CorpusStore(home / "corpora")
         self.corpus = self.corpora.add_text("the cat sat on the mat, and the rat ran.\n" * 60, "cats.txt")
-        self.workshop = RunStore(home / "workshop")
+        self.source_store = RunStore(home / "source_store")
         self.sources = {preset: self._trained(preset) for preset in STEPS}
         self.store = RunStore(home / "checkpoints")
         self.own = make(self.store)
@@ -57,7 +57,7 @@ class Fixture:
 
     def _trained(self, preset: str) -> Run:
         settings = {**TINY, **QUICK, "num_steps": STEPS[preset]}
-        run = self.workshop.create(settings=settings, corpus=self.corpus, preset=preset, queued=False)
+        run = self.source_store.create(settings=settings, corpus=self.corpus, preset=preset, queued=False)
         assert work(run, self.corpora.root).state == "completed"
         return run
 
@@ -66,12 +66,12 @@ class Fixture:
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fixture]:
+def built(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PretrainedFixture]:
     """With fewer snapshots than in the real models, because findings take time."""
     with pytest.MonkeyPatch.context() as patch:
         for preset, kept in {"nano": 6, "small": 4}.items():
             patch.setitem(SNAPSHOT_COUNTS, preset, kept)
-        yield Fixture(tmp_path_factory.mktemp("built"))
+        yield PretrainedFixture(tmp_path_factory.mktemp("built"))
 
 
 def files(folder: Path) -> dict[str, int]:
@@ -79,12 +79,12 @@ def files(folder: Path) -> dict[str, int]:
 
 
 class TestListing:
-    def test_users_runs_come_first_then_the_largest(self, built: Fixture) -> None:
+    def test_user_runs_are_listed_first_then_the_largest_models(self, built: PretrainedFixture) -> None:
         listed = built.store.list()
         assert [run.id for run in listed] == [built.own.id, "pretrained-small", "pretrained-nano"]
         assert [run.read_only for run in listed] == [False, True, True]
 
-    def test_a_pretrained_run_behaves_like_any_run(self, built: Fixture) -> None:
+    def test_a_pretrained_run_behaves_like_any_run(self, built: PretrainedFixture) -> None:
         for preset, source in built.sources.items():
             run = built.shipped(preset)
             assert run.status().state == "completed" and run.status().step == STEPS[preset]
@@ -94,21 +94,28 @@ class TestListing:
             assert run.curve().steps == source.curve().steps and run.curve().loss == source.curve().loss
             assert Run.open(run.folder).read_only and Run.open(run.folder).id == run.id
 
-    def test_odd_ids_do_not_lead_out_of_its_folder(self, built: Fixture) -> None:
-        for odd in ("pretrained", "pretrained-", "pretrained-..", "pretrained-.", "pretrained-x", "pretrained-nano/.."):
+    def test_invalid_ids_do_not_resolve(self, built: PretrainedFixture) -> None:
+        for invalid in (
+            "pretrained",
+            "pretrained-",
+            "pretrained-..",
+            "pretrained-.",
+            "pretrained-x",
+            "pretrained-nano/..",
+        ):
             with pytest.raises(InputError, match="no longer here"):
-                built.store.get(odd)
+                built.store.get(invalid)
 
 
 class TestContents:
-    def test_the_first_and_the_best_snapshot_are_among_those_kept(self, built: Fixture) -> None:
+    def test_the_first_and_the_best_snapshot_are_kept(self, built: PretrainedFixture) -> None:
         for preset, source in built.sources.items():
             steps = [snapshot.step for snapshot in built.shipped(preset).snapshots()]
             best = next(snapshot.step for snapshot in source.snapshots() if snapshot.best)
             assert len(steps) == min(SNAPSHOT_COUNTS[preset], len(source.snapshots()))
             assert {0, best} <= set(steps) <= {snapshot.step for snapshot in source.snapshots()}
 
-    def test_weights_are_halves_on_disk_and_full_numbers_in_memory(self, built: Fixture) -> None:
+    def test_weights_are_float16_on_disk_and_float32_in_memory(self, built: PretrainedFixture) -> None:
         for snapshot in built.shipped("nano").snapshots():
             tensors, _ = read_tensors(snapshot.path)
             assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
@@ -117,7 +124,7 @@ class TestContents:
             for name, tensor in loaded.items():
                 assert tensor.dtype == torch.float32 and torch.equal(tensor, original[name].half().float())
 
-    def test_every_figure_is_measured_on_the_stored_weights(self, built: Fixture) -> None:
+    def test_losses_means_and_samples_are_measured_on_the_stored_weights(self, built: PretrainedFixture) -> None:
         for preset in built.sources:
             run = built.shipped(preset)
             data = Dataset.from_ids(built.corpora.encoded(built.corpus.sha256)[1], 0.1)
@@ -137,7 +144,9 @@ class TestContents:
             assert best.best and best.val_loss == made["val_loss"] == run.status().val_loss
             assert (made["best_step"], made["train_loss"]) == (best.step, best.train_loss)
 
-    def test_a_curve_holds_losses_on_one_and_the_same_text(self, built: Fixture, tmp_path: Path, monkeypatch) -> None:
+    def test_a_curve_contains_only_losses_on_the_same_text(
+        self, built: PretrainedFixture, tmp_path: Path, monkeypatch
+    ) -> None:
         """If training evaluated on different text, only losses measured on the stored weights are kept."""
 
         def evals() -> list[int]:
@@ -145,11 +154,11 @@ class TestContents:
             return [event.step for event in Run.open(folder).events() if isinstance(event, Eval)]
 
         between = evals()
-        monkeypatch.setattr(pretrained, "evaluate", lambda *_, **asked: evaluate(*_, **asked) + 0.03)
+        monkeypatch.setattr(pretrained, "evaluate", lambda *_, **options: evaluate(*_, **options) + 0.03)
         kept = [snapshot.step for snapshot in built.shipped("small").snapshots()]
         assert evals() == kept and set(kept) < set(between)
 
-    def test_the_record_speaks_only_of_what_is_there(self, built: Fixture) -> None:
+    def test_the_events_list_only_existing_snapshots(self, built: PretrainedFixture) -> None:
         for preset in built.sources:
             run = built.shipped(preset)
             steps = [snapshot.step for snapshot in run.snapshots()]
@@ -160,7 +169,7 @@ class TestContents:
             assert made["torch"] == torch.__version__ and made["weights"] == "float16" and made["machine"]
             assert run.corpus["sha256"] == built.corpus.sha256 and run.train_config.seed == 42
 
-    def test_no_log_nothing_to_resume_from_and_no_path_of_this_machine(self, built: Fixture) -> None:
+    def test_the_folder_contains_no_log_resume_file_or_local_path(self, built: PretrainedFixture) -> None:
         expected = {run_files.RUN, run_files.STATUS, run_files.METRICS, run_files.BASELINES}
         for folder in built.folders:
             kept = {
@@ -171,12 +180,12 @@ class TestContents:
             assert kept == expected
             for path in folder.iterdir():
                 content = path.read_bytes()
-                for place in (built.store.root, built.workshop.root, ROOT, Path.home()):
+                for place in (built.store.root, built.source_store.root, ROOT, Path.home()):
                     assert str(place).encode() not in content or str(place) == "/"
 
 
 class TestReadOnly:
-    def test_it_can_neither_be_renamed_deleted_nor_resumed(self, built: Fixture) -> None:
+    def test_a_pretrained_run_cannot_be_changed(self, built: PretrainedFixture) -> None:
         launcher = Launcher(built.store, built.corpora.root)
         before = files(built.store.root / "pretrained")
         for attempt in (
@@ -194,28 +203,28 @@ class TestReadOnly:
         Catalogue(built.store, built.corpora).rows()
         assert files(built.store.root / "pretrained") == before
 
-    def test_no_run_is_made_among_them(self, built: Fixture) -> None:
+    def test_no_run_can_be_created_in_the_pretrained_folder(self, built: PretrainedFixture) -> None:
         with pytest.raises(InputError, match="choose another folder"):
             make(RunStore(built.store.root / "pretrained"))
 
-    def test_it_can_be_forked_into_a_run_of_ones_own(self, built: Fixture) -> None:
+    def test_a_pretrained_run_can_be_forked(self, built: PretrainedFixture) -> None:
         parent = built.shipped("nano")
         settings = {"num_steps": 2}
         run = built.store.fork(parent, corpora=built.corpora, settings=settings, queued=False)
         assert work(run, built.corpora.root).state == "completed" and not run.read_only
-        # It begins exactly where the stored weights stand.
+        # It starts from the stored weights.
         assert run.snapshot(0).val_loss == pytest.approx(parent.snapshot().val_loss, abs=1e-6)
         built.store.delete(run.id)
 
-    def test_the_page_offers_neither(self, built: Fixture) -> None:
+    def test_the_page_lists_pretrained_runs_as_shipped(self, built: PretrainedFixture) -> None:
         rows = {row["id"]: row for row in Catalogue(built.store, built.corpora).rows()}
         assert rows["pretrained-nano"]["shipped"] and not rows[built.own.id]["shipped"]
         assert len({row["slot"] for row in rows.values()}) == 3
 
 
-class TestShipping:
-    def test_the_command_takes_folders_and_says_what_it_made(self, built: Fixture, tmp_path: Path, capsys) -> None:
-        asked = [
+class TestBuilding:
+    def test_the_command_builds_models_from_run_folders(self, built: PretrainedFixture, tmp_path: Path, capsys) -> None:
+        arguments = [
             "--from",
             str(built.sources["small"].folder),
             "--to",
@@ -223,19 +232,21 @@ class TestShipping:
             "--corpora",
             str(built.corpora.root),
         ]
-        for _ in range(2):  # the second time in the place of the first
-            assert command.main(asked) == 0
-        told = capsys.readouterr().out.splitlines()
-        assert len(told) == 2 and told[0].startswith("small: ") and f"torch {torch.__version__}" in told[0]
+        for _ in range(2):  # the second call replaces the first result
+            assert command.main(arguments) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert len(lines) == 2 and lines[0].startswith("small: ") and f"torch {torch.__version__}" in lines[0]
         assert [path.name for path in (tmp_path / "to").iterdir()] == ["small"]
         assert run_files.read_json(tmp_path / "to" / "small" / run_files.RUN)["title"] == "small · cats.txt"
 
-    def test_what_is_not_fit_is_refused_and_nothing_changes(self, built: Fixture, tmp_path: Path, monkeypatch) -> None:
+    def test_unsuitable_runs_are_refused_and_nothing_changes(
+        self, built: PretrainedFixture, tmp_path: Path, monkeypatch
+    ) -> None:
         root, before = built.store.root / "pretrained", files(built.store.root / "pretrained")
         nano = built.sources["nano"]
         unfinished = make(RunStore(tmp_path / "other"))
         sprint = RunStore(tmp_path / "other").create(settings={}, corpus=built.corpus, preset="sprint")
-        fork = built.workshop.fork(nano, corpora=built.corpora, settings={}, queued=False)
+        fork = built.source_store.fork(nano, corpora=built.corpora, settings={}, queued=False)
         with pytest.raises(InputError, match="is queued"):
             build_pretrained([unfinished], root, built.corpora)
         with pytest.raises(InputError, match="choose a run of nano"):
@@ -251,12 +262,12 @@ class TestShipping:
             build_pretrained([nano], root, built.corpora)
         assert files(root) == before
 
-    def test_a_wrong_request_gets_one_sentence(self, tmp_path: Path, capsys) -> None:
+    def test_an_invalid_request_gives_a_one_line_message(self, tmp_path: Path, capsys) -> None:
         assert command.main(["--from", str(tmp_path)]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
+def test_a_weight_that_overflows_float16_is_refused(tmp_path: Path) -> None:
     model = random_model(ModelConfig(vocab_size=5, embedding_dim=8, num_layers=1, ffn_hidden_dim=8))
     with torch.no_grad():
         model.embedding.weight[0, 0] = 1e5
@@ -267,12 +278,12 @@ def test_a_weight_that_half_precision_cannot_hold_is_refused(tmp_path: Path) -> 
 
 
 @given(st.integers(1, 60), st.integers(3, 25), st.data())
-def test_thinning_keeps_first_and_best_in_order_and_spreads_the_rest(total: int, count: int, data) -> None:
+def test_thinning_keeps_the_first_and_best_and_spreads_the_rest(total: int, count: int, data) -> None:
     best = data.draw(st.integers(0, total - 1))
     kept = thin(range(total), count, best)
     assert len(kept) == min(total, count) and kept == sorted(set(kept))
     assert {0, best} <= set(kept)
-    if total > count:  # no gap is much wider than an even share of what is left
+    if total > count:  # no gap is much wider than with even spacing
         assert max(b - a for a, b in pairwise(kept)) <= 2 * (total - 1) / (count - 2) + 1
 
 
@@ -287,11 +298,11 @@ def shipped() -> dict[str, Run]:
 class TestCommittedModels:
     """The committed models. If a figure is measured again, the failing test names the document that quotes it."""
 
-    def test_all_three_are_there_and_small_enough(self, shipped: dict[str, Run]) -> None:
+    def test_three_models_are_included_within_the_size_limit(self, shipped: dict[str, Run]) -> None:
         assert list(shipped) == ["medium", "small", "nano"]
         assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) <= MAX_BYTES
 
-    def test_each_has_its_snapshots_the_first_and_the_best_among_them(self, shipped: dict[str, Run]) -> None:
+    def test_each_model_has_its_snapshots_including_the_first_and_the_best(self, shipped: dict[str, Run]) -> None:
         for preset, run in shipped.items():
             snapshots = run.snapshots()
             steps = [snapshot.step for snapshot in snapshots]
@@ -303,35 +314,35 @@ class TestCommittedModels:
             assert (made["best_step"], made["val_loss"]) == (best.step, best.val_loss)
             assert run.status().val_loss == best.val_loss and run.status().state == "completed"
 
-    def test_each_snapshot_is_halves_with_its_words_its_means_and_its_losses(self, shipped: dict[str, Run]) -> None:
+    def test_each_snapshot_has_float16_weights_a_sample_means_and_losses(self, shipped: dict[str, Run]) -> None:
         for run in shipped.values():
-            words = {sample.step: sample.text for sample in run.samples()}
-            assert list(words) == [snapshot.step for snapshot in run.snapshots()] and all(words.values())
+            samples = {sample.step: sample.text for sample in run.samples()}
+            assert list(samples) == [snapshot.step for snapshot in run.snapshots()] and all(samples.values())
             for snapshot in run.snapshots():
                 tensors, _ = read_tensors(snapshot.path)
                 assert {tensor.dtype for tensor in tensors.values()} == {torch.float16}
                 assert snapshot.val_loss == load_model(snapshot.path).info.val_loss
                 assert load_means(snapshot.means_path).heads.shape[0] == run.model_config.num_layers
 
-    def test_each_says_how_it_was_made(self, shipped: dict[str, Run]) -> None:
+    def test_each_model_records_how_it_was_built(self, shipped: dict[str, Run]) -> None:
         for run in shipped.values():
             made = run_files.read_json(run.folder / run_files.RUN)["made"]
             assert run.corpus["sha256"] == builtin.SHAKESPEARE_SHA256 == SHAKESPEARE and run.train_config.seed == 42
             assert made["machine"] and made["torch"] and made["weights"] == "float16" and made["threads"] >= 1
             assert run.baselines is not None and run.parent is None
 
-    def test_they_are_the_presets(self, shipped: dict[str, Run]) -> None:
+    def test_the_models_have_the_configuration_of_their_presets(self, shipped: dict[str, Run]) -> None:
         for name, run in shipped.items():
             assert (run.model_config, run.train_config) == make_configs(PRESETS[name], 65)
 
-    def test_the_curves_do_not_jump_between_two_measures(self, shipped: dict[str, Run]) -> None:
+    def test_the_curves_have_no_jumps(self, shipped: dict[str, Run]) -> None:
         for run in shipped.values():
             half = run.train_config.num_steps // 2
             losses = [event.val_loss for event in run.events() if isinstance(event, Eval) and event.step > half]
             assert all(b < a + 0.015 for a, b in pairwise(losses)), run.preset  # none of them overfits
 
     @pytest.mark.parametrize("document", ["README.md", "TRAINING.md"])
-    def test_the_documents_say_how_good_they_are(self, document: str, shipped: dict[str, Run]) -> None:
+    def test_the_documents_contain_the_measured_losses(self, document: str, shipped: dict[str, Run]) -> None:
         text = (ROOT / document).read_text(encoding="utf-8")
         for name, run in shipped.items():
             loss = f"{run_files.read_json(run.folder / run_files.RUN)['made']['val_loss']:.3f}"

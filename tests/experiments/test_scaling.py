@@ -49,11 +49,6 @@ from tests.run_folders import TALE, evaluated, step, write
 TEXT = CorpusRef("tale.txt", TALE.sha256, 50_000, 40)
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore(tmp_path / "checkpoints")
-
-
 def recorded(store: RunStore, plan: Plan | None = None) -> Experiment:
     """A completed experiment with synthetic events: larger models reach lower losses."""
     experiment = prepare(store, TEXT, plan or Plan())
@@ -79,24 +74,24 @@ class TestPlan:
         assert train.warmup_steps <= max(1, train.num_steps) and train.eval_interval <= max(1, train.num_steps)
         assert (train.learning_rate, train.batch_size) == (usual.learning_rate, usual.batch_size)
 
-    def test_at_full_length_it_is_the_preset(self) -> None:
+    def test_a_plan_at_full_length_changes_only_the_seed(self) -> None:
         assert Plan().settings("small", 42) == {"seed": 42}
 
     @pytest.mark.parametrize(
-        "asked",
+        "arguments",
         [
             ((), 1.0, (1,)), (("nano",), 1.0, ()), (("huge",), 1.0, (1,)), (("nano", "nano"), 1.0, (1,)),
             (("nano",), 0.0, (1,)), (("nano",), float("nan"), (1,)), (("nano",), 1e9, (1,)), (("nano",), 1.0, (-1,)),
             (("nano",), 1.0, (1, 1)),
         ],
     )  # fmt: skip
-    def test_what_cannot_be_trained_is_refused(self, asked: tuple) -> None:
+    def test_invalid_plans_are_refused(self, arguments: tuple) -> None:
         with pytest.raises(InputError):
-            Plan(*asked)
+            Plan(*arguments)
 
 
 class TestPrepare:
-    def test_it_makes_ordinary_runs_in_their_order(self, store: RunStore) -> None:
+    def test_prepare_creates_queued_runs_in_order(self, store: RunStore) -> None:
         experiment = prepare(store, TEXT, Plan(("nano", "small"), seeds=(1, 2)))
         runs = experiment.runs()
         assert [(run.preset, run.train_config.seed) for run in runs] == [
@@ -104,9 +99,9 @@ class TestPrepare:
         ]  # fmt: skip
         assert store.queue() == [run.id for run in runs]
         assert len({run.title for run in runs}) == 4 and runs[0].title == "nano · tale.txt · seed 1"
-        assert {run.id for run in store.list()} == {run.id for run in runs}  # its own folder is none
+        assert {run.id for run in store.list()} == {run.id for run in runs}  # the experiment folder is not a run
 
-    def test_the_same_command_goes_on_until_all_is_trained(self, store: RunStore) -> None:
+    def test_the_same_plan_continues_an_unfinished_experiment(self, store: RunStore) -> None:
         first = prepare(store, TEXT, Plan())
         assert prepare(store, TEXT, Plan()).folder == first.folder and len(store.list()) == 3
         assert prepare(store, TEXT, Plan(seeds=(7,))).folder != first.folder
@@ -114,14 +109,14 @@ class TestPrepare:
             write_status(run.folder, "completed", step=run.train_config.num_steps)
         assert first.finished() and len(experiments(store.root)) == 2
 
-    def test_a_finished_one_is_shown_again_if_it_is_named_and_begun_anew_if_not(self, store: RunStore) -> None:
+    def test_a_finished_experiment_is_only_reused_if_its_folder_is_given(self, store: RunStore) -> None:
         folder = store.root / "mine"
         experiment = prepare(store, TEXT, Plan(("nano",)), folder)
         write_status(experiment.runs()[0].folder, "completed", step=1000)
         assert prepare(store, TEXT, Plan(("nano",)), folder).members == experiment.members
         assert prepare(store, TEXT, Plan(("nano",))).folder != folder
 
-    def test_a_run_that_was_deleted_is_made_again_the_others_stay(self, store: RunStore) -> None:
+    def test_only_deleted_runs_are_created_again(self, store: RunStore) -> None:
         experiment = prepare(store, TEXT, Plan())
         lost, *kept = experiment.members
         store.delete(lost.run)
@@ -129,7 +124,7 @@ class TestPrepare:
         again = prepare(store, TEXT, Plan())
         assert again.members[1:] == kept and again.members[0].preset == "nano" and again.members[0].run != lost.run
 
-    def test_a_folder_that_holds_something_else_is_refused(self, store: RunStore, tmp_path: Path) -> None:
+    def test_a_folder_with_other_content_is_refused(self, store: RunStore, tmp_path: Path) -> None:
         prepare(store, TEXT, Plan(), store.root / "mine")
         for other in (Plan(num_steps_scale=0.5), Plan(seeds=(7,)), Plan(("nano",))):
             with pytest.raises(InputError, match="choose another name"):
@@ -140,13 +135,13 @@ class TestPrepare:
         with pytest.raises(InputError, match="not an experiment"):
             prepare(RunStore(tmp_path), TEXT, Plan(), tmp_path)
 
-    def test_one_that_is_refused_leaves_nothing_behind(self, store: RunStore) -> None:
+    def test_a_refused_experiment_leaves_no_files(self, store: RunStore) -> None:
         short = CorpusRef("short.txt", "cd" * 32, 100, 40)  # enough for nano's window, too short for small's
         with pytest.raises(InputError, match="too few"):
             prepare(store, short, Plan())
         assert store.list() == [] and experiments(store.root) == []
 
-    def test_listing_passes_over_what_is_none(self, store: RunStore) -> None:
+    def test_listing_skips_other_folders(self, store: RunStore) -> None:
         first, second = (
             prepare(store, TEXT, Plan(("nano",), seeds=(seed,)), store.root / str(seed)) for seed in (1, 2)
         )
@@ -157,8 +152,8 @@ class TestPrepare:
         assert experiments(store.root / "nowhere") == []
 
 
-class TestFigures:
-    def test_every_figure_follows_from_the_record(self, store: RunStore) -> None:
+class TestResults:
+    def test_results_match_the_recorded_events(self, store: RunStore) -> None:
         for run in recorded(store, Plan(seeds=(1, 2))).runs():
             found, curve, config = result(run), run.curve(), run.train_config
             assert found.best_val_loss == min(loss for loss in curve.val_loss if loss is not None)
@@ -171,7 +166,7 @@ class TestFigures:
             assert list(drawn["flops"].x) == [training_flops(run, number) for number in curve.eval_steps]
             assert all(list(course.val_loss) == list(curve.val_loss) for course in drawn.values())
 
-    def test_the_table_can_be_read_back(self, store: RunStore) -> None:
+    def test_the_csv_can_be_parsed(self, store: RunStore) -> None:
         found = results(recorded(store))
         rows = list(csv.DictReader(io.StringIO(to_csv(found))))
         assert [row["preset"] for row in rows] == ["nano", "small", "medium"]
@@ -179,7 +174,7 @@ class TestFigures:
             assert float(row["best_val_loss"]) == one.best_val_loss and int(row["parameters"]) == one.parameters
             assert row["run"] == one.run and set(row) == set(Result.__dataclass_fields__)
 
-    def test_all_charts_are_figures_that_plotly_draws(self, store: RunStore) -> None:
+    def test_all_charts_are_valid_plotly_figures(self, store: RunStore) -> None:
         drawn = {palette: figures(recorded(store), palette) for palette in (LIGHT, DARK)}
         for palette, charts in drawn.items():
             assert list(charts) == [*AXES, "size"]
@@ -187,7 +182,7 @@ class TestFigures:
                 plotly.graph_objects.Figure(figure)
                 assert json.loads(json.dumps(figure)) == figure and figure["layout"]["plot_bgcolor"] == palette.surface
 
-    def test_a_logarithm_is_never_asked_for_step_0(self, store: RunStore) -> None:
+    def test_logarithmic_axes_contain_no_zero(self, store: RunStore) -> None:
         charts = figures(recorded(store))
         for axis, (_, logarithmic) in AXES.items():
             assert charts[axis]["layout"]["xaxis"]["type"] == ("log" if logarithmic else "linear")
@@ -195,15 +190,15 @@ class TestFigures:
                 assert all(x > 0 for trace in charts[axis]["data"] for x in trace["x"])
 
     @given(st.lists(st.tuples(st.integers(1, 10**7), st.floats(0.5, 5)), max_size=8))
-    def test_no_line_is_drawn_through_models_of_different_size(self, points: list[tuple[int, float]]) -> None:
+    def test_models_of_different_sizes_are_not_connected_by_lines(self, points: list[tuple[int, float]]) -> None:
         figure = size_figure([SizePoint(parameters, loss, loss, loss, "m") for parameters, loss in points])
         assert all("lines" not in trace["mode"] for trace in figure["data"])
         assert sorted(zip(figure["data"][1]["x"], figure["data"][1]["y"], strict=True)) == sorted(
             (parameters, round(loss, 4)) for parameters, loss in points
         )
 
-    def test_against_size_stands_the_final_loss_and_the_lowest_where_it_was_lower(self) -> None:
-        figure = size_figure([SizePoint(10, 1.9, 1.9, 1.8, "steady"), SizePoint(20, 1.7, 1.5, 1.2, "by heart")])
+    def test_the_size_chart_shows_final_losses_and_lower_best_losses(self) -> None:
+        figure = size_figure([SizePoint(10, 1.9, 1.9, 1.8, "steady"), SizePoint(20, 1.7, 1.5, 1.2, "memorizing")])
         marks = {trace["name"]: list(zip(trace["x"], trace["y"], strict=True)) for trace in figure["data"][:3]}
         assert marks == {
             "final training": [(10, 1.8), (20, 1.2)],
@@ -211,7 +206,7 @@ class TestFigures:
             "lowest validation": [(20, 1.5)],
         }
 
-    def test_time_left_counts_what_is_still_to_be_trained(self, store: RunStore) -> None:
+    def test_the_remaining_time_counts_the_remaining_flops(self, store: RunStore) -> None:
         experiment = recorded(store)
         assert (
             experiment_status(experiment).done == pytest.approx(1) and experiment_status(experiment).seconds_left == 0
@@ -221,12 +216,14 @@ class TestFigures:
         moment = experiment_status(experiment)
         share = training_flops(medium, 10_000) / sum(training_flops(r, r.train_config.num_steps) for r in moment.runs)
         assert moment.done == pytest.approx(1 - share) and moment.active
-        pace = max(3 * run.model_config.flops_per_character * 6400 for run in moment.runs)  # as run_folders.step() says
+        pace = max(
+            3 * run.model_config.flops_per_character * 6400 for run in moment.runs
+        )  # 6,400 characters per second, see run_folders.step()
         assert moment.seconds_left == pytest.approx(training_flops(medium, 10_000) / pace)
 
 
 class Resources(HTMLParser):
-    """The resources that a page loads, and its visible text."""
+    """Parse the resources that a page loads (`fetched`) and its visible text (`shown`)."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -245,25 +242,25 @@ class Resources(HTMLParser):
 
 
 class TestReport:
-    def test_it_needs_nothing_from_elsewhere(self, store: RunStore) -> None:
+    def test_the_report_loads_no_resources(self, store: RunStore) -> None:
         page = report.page(recorded(store), {})
         assert Resources(page).fetched == [] and "url(" not in page.split("<script>")[0] and "Plotly" in page
 
-    def test_three_points_are_a_line_not_a_law(self, store: RunStore) -> None:
+    def test_three_sizes_are_not_called_a_law(self, store: RunStore) -> None:
         assert "Three points are a line, not a law." in " ".join(Resources(report.page(recorded(store), {})).shown)
 
-    def test_one_size_is_not_even_a_line(self, store: RunStore) -> None:
+    def test_one_size_is_not_called_a_line(self, store: RunStore) -> None:
         page = report.page(recorded(store, Plan(("nano",), seeds=(1, 2))), {})
         assert "One point is no line at all." in page and "a law" not in page.split("<script>")[0]
 
-    def test_it_shows_what_was_measured(self, store: RunStore) -> None:
+    def test_the_report_contains_the_results(self, store: RunStore) -> None:
         experiment = recorded(store)
         shown = " ".join(Resources(report.page(experiment, {})).shown)
         for one in results(experiment):
             assert f"{one.parameters:,}" in shown and f"{one.best_val_loss:.3f}" in shown
         assert TEXT.sha256 in shown and "400 MB" in shown and "Not finished" not in shown
 
-    def test_markup_in_names_and_samples_is_only_text(self, store: RunStore) -> None:
+    def test_markup_in_names_and_samples_is_escaped(self, store: RunStore) -> None:
         evil = "</pre></script><script>alert(1)</script><img src=x>"
         experiment = recorded(store)
         experiment.corpus = CorpusRef(evil, TEXT.sha256, 50_000, 40)
@@ -271,7 +268,7 @@ class TestReport:
         assert evil not in page and "".join(Resources(page).shown).count(evil) >= 4
         assert page.count("<script>") == 2 and Resources(page).fetched == []
 
-    def test_a_disk_that_refuses_leaves_the_report_that_there_was(self, store: RunStore, monkeypatch) -> None:
+    def test_a_failed_write_keeps_the_existing_report(self, store: RunStore, monkeypatch) -> None:
         experiment = recorded(store)
         monkeypatch.setattr(report, "samples", lambda _: {})
         report.write(experiment)
@@ -285,7 +282,7 @@ class TestReport:
             report.write(experiment)
         assert {path.name: path.read_bytes() for path in experiment.folder.iterdir()} == before
 
-    def test_what_is_not_over_is_said_to_be_open(self, store: RunStore) -> None:
+    def test_unfinished_runs_are_reported(self, store: RunStore) -> None:
         experiment = recorded(store)
         write_status(experiment.runs()[2].folder, "paused", step=5000)
         shown = " ".join(Resources(report.page(experiment, {})).shown)
@@ -305,12 +302,12 @@ class TestTraining:
     """Training with real workers."""
 
     @pytest.mark.slow
-    def test_an_interrupted_command_goes_on_when_it_is_given_again(self, home: Path) -> None:
+    def test_an_interrupted_command_continues_when_it_is_repeated(self, home: Path) -> None:
         command = [sys.executable, "-m", "nanollm", "scale", "--corpus", "cats.txt", "--presets", "nano"]
         command += ["--num-steps-scale", "0.5", "--seeds", "1", "2"]  # long enough to be interrupted in the first
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(home)}
         options = {"cwd": home, "env": environment, "stdout": subprocess.PIPE, "text": True}
-        # What a script starts in the background, tests included, ignores Ctrl-C, and hands that on.
+        # Processes started in the background ignore SIGINT, and their children inherit that.
         options["preexec_fn"] = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
         store = RunStore(home / "checkpoints")
         process = subprocess.Popen(command, **options)
@@ -338,7 +335,7 @@ class TestTraining:
         assert re.search(r"perplexity", (experiment.folder / "report.html").read_text(encoding="utf-8"))
 
     @pytest.mark.long
-    def test_what_a_worker_cannot_train_is_told_and_the_rest_goes_on(self, home: Path) -> None:
+    def test_a_failed_run_does_not_stop_the_others(self, home: Path) -> None:
         store = RunStore(home / "elsewhere")
         corpus = CorpusStore(home / "texts").add_file(home / "cats.txt")
         experiment = prepare(store, corpus, Plan(("nano",), 0.002, (1, 2)))
@@ -353,7 +350,7 @@ class TestTraining:
         assert not moments[-1].active and not experiment.finished()
 
 
-def test_the_most_memory_is_what_the_system_counted(tmp_path: Path) -> None:
+def test_peak_memory_is_read_from_proc(tmp_path: Path) -> None:
     (tmp_path / "self").mkdir()
     (tmp_path / "self" / "status").write_text("Name:\tpython\nVmHWM:\t  2048 kB\nVmRSS:\t 1024 kB\n")
     assert peak_bytes(tmp_path) == 2048 * 1024
@@ -369,19 +366,20 @@ def test_the_most_memory_is_what_the_system_counted(tmp_path: Path) -> None:
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_an_invalid_request_gives_one_sentence(flags: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
+def test_an_invalid_request_gives_a_one_line_message(flags: list[str], tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "thesis.txt").touch()
     try:
         status = cli.main(["scale", *flags])
-    except SystemExit as ended:  # argparse's own
+    except SystemExit as ended:  # raised by argparse
         status = ended.code
-    told = capsys.readouterr()
-    assert status == 2 and told.out == "" and len(told.err.splitlines()) == 1
+    printed = capsys.readouterr()
+    assert status == 2 and printed.out == "" and len(printed.err.splitlines()) == 1
     assert not list(tmp_path.rglob(EXPERIMENT))
 
 
 def wait_for(condition: Callable[[], bool], process: subprocess.Popen) -> bool:
+    """Wait until the condition holds; return False if the process ends or five minutes pass first."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
         if condition():

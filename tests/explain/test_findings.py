@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nanollm.cli import findings as command
+from nanollm.cli.pretrained import main_findings
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.explain.ablation import Part, measure_means, rank_heads, save_means
@@ -116,5 +116,5 @@ class TestPretrainedModels:
 @pytest.mark.skipif(not SHIPPED.is_dir(), reason="no models are shipped yet")
 def test_the_command_reports_a_missing_text(tmp_path: Path, capsys) -> None:
     arguments = ["--of", str(SHIPPED), "--corpora", str(tmp_path)]
-    assert command.main(arguments) == 2
+    assert main_findings(arguments) == 2
     assert len(capsys.readouterr().err.splitlines()) == 1

@@ -13,11 +13,11 @@ from nanollm.runs import run_files
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 
-OTHERS = [0, 2, 99, "2", None, [], {"a": 1}]
+OTHER_VERSIONS = [0, 2, 99, "2", None, [], {"a": 1}]
 
 
-@pytest.mark.parametrize("version", OTHERS, ids=repr)
-def test_a_run_of_another_format(store: RunStore, make, version: object) -> None:
+@pytest.mark.parametrize("version", OTHER_VERSIONS, ids=repr)
+def test_a_run_with_another_format_is_refused(store: RunStore, make, version: object) -> None:
     run, other = make(), make()
     path = run.folder / run_files.RUN
     before = path.read_bytes()
@@ -30,8 +30,8 @@ def test_a_run_of_another_format(store: RunStore, make, version: object) -> None
     assert store.get(run.id).title == run.title
 
 
-@pytest.mark.parametrize("version", OTHERS, ids=repr)
-def test_an_experiment_of_another_format(store: RunStore, corpora: CorpusStore, version: object) -> None:
+@pytest.mark.parametrize("version", OTHER_VERSIONS, ids=repr)
+def test_an_experiment_with_another_format_is_refused(store: RunStore, corpora: CorpusStore, version: object) -> None:
     folder = store.root / "scaling-1"
     folder.mkdir(parents=True)
     (folder / EXPERIMENT).write_text(json.dumps({"format": version, "plan": {}, "members": []}))

@@ -11,14 +11,13 @@ import pytest
 
 from nanollm.runs.process import liveness
 from nanollm.runs.process.launcher import Launcher
-from tests.faults.conftest import until
-from tests.speed import assert_within
+from tests.speed import assert_within, until
 
 LONG = {"num_steps": 1_000_000, "checkpoint_interval": 1_000, "eval_interval": 10_000}
 
 
 def zombies() -> list[str]:
-    """The child processes that ended and were not reaped."""
+    """Return the names of child processes that ended and were not reaped."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -31,7 +30,7 @@ def zombies() -> list[str]:
     return found
 
 
-def test_a_killed_worker_is_lost_and_offered_to_resume(make, launcher: Launcher) -> None:
+def test_a_killed_worker_is_lost_and_can_be_resumed(make, launcher: Launcher) -> None:
     run = make(**LONG)
     launcher.start(run.id)
     worker = liveness.owner_pid(run.folder)
@@ -46,12 +45,12 @@ def test_a_killed_worker_is_lost_and_offered_to_resume(make, launcher: Launcher)
         assert run.status().active
 
 
-def test_a_frozen_worker_is_told_in_time() -> None:
+def test_the_stall_limit_is_below_30_seconds() -> None:
     assert liveness.STALL_SECONDS + 2 * liveness.BEAT_SECONDS <= 30
 
 
 @pytest.mark.long
-def test_a_worker_that_was_really_stopped_is_stalled_within_30_seconds(make, launcher: Launcher) -> None:
+def test_a_suspended_worker_is_stalled_within_30_seconds(make, launcher: Launcher) -> None:
     run = make(**LONG)
     launcher.start(run.id)
     until(lambda: run.status().step > 0)

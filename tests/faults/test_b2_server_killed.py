@@ -15,9 +15,9 @@ from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from nanollm.train.events import Step
 from tests.conftest import ROOT
-from tests.faults.conftest import TINY, until
 from tests.serving import serve
-from tests.speed import assert_within, within
+from tests.speed import assert_within, until, within
+from tests.tiny_runs import TINY
 
 SERVER = """
 import sys, time
@@ -35,7 +35,7 @@ def steps(run: Run) -> list[int]:
     return [event.step for event in run.events() if isinstance(event, Step)]
 
 
-def test_the_next_server_adopts_what_the_killed_one_started(
+def test_a_new_server_adopts_the_run_of_a_killed_server(
     store: RunStore, corpora: CorpusStore, launcher: Launcher, make
 ) -> None:
     run, waiting = make(num_steps=200, log_interval=1), make()
@@ -53,7 +53,7 @@ def test_the_next_server_adopts_what_the_killed_one_started(
 
 
 @pytest.mark.long
-def test_the_page_itself_killed_and_started_again(tmp_path: Path) -> None:
+def test_a_restarted_page_shows_the_run_of_the_killed_page(tmp_path: Path) -> None:
     home = tmp_path
     corpora, store = CorpusStore(home / "data" / "corpora"), RunStore(home / "checkpoints")
     corpus = corpora.list()[0]

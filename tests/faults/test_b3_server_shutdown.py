@@ -11,13 +11,13 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.limits import PUBLIC
 from nanollm.runs.record import Run
 from nanollm.train.loop import TrainState
-from tests.faults.conftest import TINY, until
 from tests.serving import Page, serve
-from tests.speed import assert_within
+from tests.speed import assert_within, until
+from tests.tiny_runs import TINY
 
 
 def training(page: Page, text: str) -> Run:
-    """A visitor's run that has trained some steps."""
+    """Start a visitor's run and return it after some steps."""
     corpus = CorpusStore(page.home / "data" / "corpora", PUBLIC).add_text(text[:3000], "tale.txt")
     settings = {**TINY, "num_steps": 1_000_000, "log_interval": 1, "checkpoint_interval": 1_000_000}
     run = page.store.create(settings=settings, corpus=corpus, owner="a" * 64)
@@ -25,13 +25,13 @@ def training(page: Page, text: str) -> Run:
     return run
 
 
-def test_a_public_page_saves_and_goes_on(tmp_path: Path, text: str) -> None:
+def test_a_terminated_public_page_saves_the_run_and_the_next_resumes_it(tmp_path: Path, text: str) -> None:
     with serve(tmp_path, public=True) as page:
         run = training(page, text)
-        asked = time.monotonic()
+        began = time.monotonic()
         page.process.terminate()
         page.process.wait(timeout=120)
-        took, status = time.monotonic() - asked, run.status()
+        took, status = time.monotonic() - began, run.status()
         assert_within(took, 10)
         assert not run.alive()
         assert status.state == "queued", status
@@ -42,7 +42,7 @@ def test_a_public_page_saves_and_goes_on(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.slow
-def test_on_a_local_page_training_goes_on(tmp_path: Path, text: str) -> None:
+def test_training_continues_after_a_local_page_is_terminated(tmp_path: Path, text: str) -> None:
     with serve(tmp_path) as page:
         run = training(page, text)
         page.process.terminate()

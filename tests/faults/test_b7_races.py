@@ -8,13 +8,13 @@ import sys
 from nanollm.runs import run_files
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
-from tests.faults.conftest import until
 from tests.run_folders import make
+from tests.speed import until
 
 RACES = 100
 
 # Locks a run like a worker, appends to a list and waits for its end; starts fast enough for many races.
-STAND_IN = """
+FAKE_WORKER = """
 import fcntl, json, os, sys, time
 folder = sys.argv[1]
 lock = open(folder + "/worker.lock", "w")
@@ -39,7 +39,7 @@ SERVER = f"""
 import sys
 from nanollm.runs.process import launcher
 from nanollm.runs.store import RunStore
-launcher.worker_command = lambda folder, corpora: [sys.executable, "-I", "-S", "-c", {STAND_IN!r}, str(folder)]
+launcher.worker_command = lambda folder, corpora: [sys.executable, "-I", "-S", "-c", {FAKE_WORKER!r}, str(folder)]
 server = launcher.Launcher(RunStore(sys.argv[1]))
 for line in sys.stdin:
     for _ in range(2):
@@ -48,7 +48,7 @@ for line in sys.stdin:
 """
 
 
-def test_b7_of_two_servers_that_resume_twice_each_one_wins(store: RunStore) -> None:
+def test_b7_only_one_worker_trains_a_run_resumed_by_two_servers(store: RunStore) -> None:
     run = make(store)
     command = [sys.executable, "-c", SERVER, str(store.root)]
     pipes: dict = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)

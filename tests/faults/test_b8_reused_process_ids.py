@@ -20,31 +20,33 @@ from tests.run_folders import make
 def bystander() -> Iterator[subprocess.Popen]:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as process:
         yield process
-        assert process.poll() is None, "it was ended for a number on disk"
+        assert process.poll() is None, "a process was killed because its id was in a file"
         process.kill()
 
 
-def died(store: RunStore, bystander: subprocess.Popen, beat: float) -> Run:
-    """A run whose worker has died, with the process id of another live process in its heartbeat."""
+def dead_run(store: RunStore, bystander: subprocess.Popen, heartbeat_time: float) -> Run:
+    """Return a run whose worker has ended, with the id of another live process in its heartbeat."""
     run = make(store)
     write_status(run.folder, "running", step=0)
-    (run.folder / run_files.HEARTBEAT).write_text(f"{beat} {bystander.pid}\n")
+    (run.folder / run_files.HEARTBEAT).write_text(f"{heartbeat_time} {bystander.pid}\n")
     return run
 
 
-@pytest.mark.parametrize("beat", [0.0, 1e12], ids=["long ago", "just now"])
-@pytest.mark.parametrize("ask", ["stop", "pause", "resume"])
-def test_a_dead_worker_is_lost_whoever_has_its_number(store, bystander, monkeypatch, ask: str, beat: float) -> None:
-    run, launcher = died(store, bystander, beat), Launcher(store)
+@pytest.mark.parametrize("heartbeat_time", [0.0, 1e12], ids=["long ago", "just now"])
+@pytest.mark.parametrize("request_name", ["stop", "pause", "resume"])
+def test_a_dead_worker_is_lost_even_if_its_process_id_is_reused(
+    store, bystander, monkeypatch, request_name: str, heartbeat_time: float
+) -> None:
+    run, launcher = dead_run(store, bystander, heartbeat_time), Launcher(store)
     assert run.status().state == "lost"
     monkeypatch.setattr(Launcher, "advance", lambda *_: None)  # start no worker
-    getattr(launcher, ask)(run.id)
+    getattr(launcher, request_name)(run.id)
     assert run.status().state in ("stopped", "paused", "queued")
     launcher.suspend(0.1)
 
 
-def test_a_stalled_worker_that_is_not_our_child_is_only_asked(store, bystander, monkeypatch) -> None:
-    run, launcher = died(store, bystander, 0.0), Launcher(store, run_seconds=1)
+def test_a_stalled_worker_of_another_server_is_not_killed(store, bystander, monkeypatch) -> None:
+    run, launcher = dead_run(store, bystander, 0.0), Launcher(store, run_seconds=1)
     monkeypatch.setattr(liveness, "seconds_since_heartbeat", lambda folder: 3600.0)
     with liveness.Heartbeat(run.folder):
         (run.folder / run_files.HEARTBEAT).write_text(f"0.0 {bystander.pid}\n")

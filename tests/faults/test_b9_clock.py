@@ -14,7 +14,9 @@ from tests.run_folders import make, step, write
 
 
 @pytest.mark.parametrize("days", [-1, 1])
-def test_a_clock_that_was_set(store: RunStore, monkeypatch: pytest.MonkeyPatch, days: int) -> None:
+def test_changing_the_clock_keeps_states_and_times_valid(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
     run, second = make(store), make(store)
     with liveness.Heartbeat(run.folder) as heartbeat:
         write_status(run.folder, "running", step=0)

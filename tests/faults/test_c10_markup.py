@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from nanollm.data.corpus import CorpusStore
 from tests.browser.visit import Visit
-from tests.faults.conftest import TINY, until
-from tests.serving import Page, serve
+from tests.serving import Page
+from tests.serving import page as page  # a fixture
+from tests.speed import until
+from tests.tiny_runs import TINY
 
 MARKUP = (
     "<img src=x onerror=window.hit=1> <script>window.hit=2</script> ${window.hit=3} {{window.hit=4}} "
     "<svg onload=window.hit=5> <a href='javascript:window.hit=6'>a</a> \"' onfocus=window.hit=7 autofocus x='"
 )
-ALIVE = """() => [window.hit ?? 0, document.querySelectorAll("img[src=x], svg[onload], a[href^=javascript]").length]"""
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with serve(tmp_path_factory.mktemp("home")) as page:
-        yield page
+EXECUTED_MARKUP = (
+    """() => [window.hit ?? 0, document.querySelectorAll("img[src=x], svg[onload], a[href^=javascript]").length]"""
+)
 
 
 def test_markup_is_inert_in_all_tabs(browser: Browser, page: Page, tmp_path: Path) -> None:
@@ -36,11 +32,11 @@ def test_markup_is_inert_in_all_tabs(browser: Browser, page: Page, tmp_path: Pat
     dialogs: list[str] = []
     tab.on("dialog", lambda dialog: (dialogs.append(dialog.message), dialog.dismiss()))
     for name in ("corpus", "train", "sample", "attention", "compare"):
-        asked = {"run": run.id, "tab": name, "prompt": MARKUP, "text": MARKUP}
-        visit.goto(f"?{urlencode(asked)}")
+        query = {"run": run.id, "tab": name, "prompt": MARKUP, "text": MARKUP}
+        visit.goto(f"?{urlencode(query)}")
         expect(tab.locator("#sidebar")).to_contain_text("onerror")
         if name == "sample":
             expect(tab.locator("#sample-text")).to_contain_text("window.hit=3")
-        assert tab.evaluate(ALIVE) == [0, 0], name
+        assert tab.evaluate(EXECUTED_MARKUP) == [0, 0], name
     visit.close()
-    assert dialogs == visit.complaints == []
+    assert dialogs == visit.errors == []

@@ -16,7 +16,7 @@ FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", '=HYPERLINK("x")']
 
 
 @pytest.mark.parametrize("title", FORMULAS)
-def test_c11_no_title_becomes_a_formula(store: RunStore, title: str) -> None:
+def test_c11_titles_are_not_written_as_formulas(store: RunStore, title: str) -> None:
     run = make(store)
     write(run, evaluated(0, 2.0))
     store.rename(run.id, title)

@@ -15,25 +15,27 @@ EMPTY = {"nothing": "", "a space": " ", "blank lines": " \n\t\r\n ", "wide space
 
 
 @pytest.mark.parametrize("text", EMPTY.values(), ids=EMPTY)
-def test_an_empty_text(corpora: CorpusStore, text: str) -> None:
+def test_an_empty_text_is_refused(corpora: CorpusStore, text: str) -> None:
     with within(0.2, time.thread_time):
         for add in (lambda: corpora.add_text(text, "empty"), lambda: corpora.add(text.encode(), "empty")):
             with pytest.raises(InputError, match=r"This text is empty: choose one with more characters"):
                 add()
         with pytest.raises(InputError, match="This text is empty"):
-            corpora.add(b"\xef\xbb\xbf", "only the mark of UTF-8")
+            corpora.add(b"\xef\xbb\xbf", "only a byte order mark")
     assert not list(corpora.root.glob("*"))
 
 
 @pytest.mark.parametrize("characters", [1, 2, 63, 71])
-def test_a_text_shorter_than_the_window(store: RunStore, corpora: CorpusStore, characters: int) -> None:
+def test_a_text_shorter_than_the_context_window_is_refused(
+    store: RunStore, corpora: CorpusStore, characters: int
+) -> None:
     corpus = corpora.add_text(("ab" * 40)[:characters], "short")
-    sentence = r"too few for a context_length of 64. Use a longer text or"
-    with within(0.2, time.thread_time), pytest.raises(InputError, match=sentence):
+    message = r"too few for a context_length of 64. Use a longer text or"
+    with within(0.2, time.thread_time), pytest.raises(InputError, match=message):
         store.create(settings={}, corpus=corpus, preset="nano")
     assert store.list() == []
 
 
-def test_the_shortest_that_is_long_enough(store: RunStore, corpora: CorpusStore) -> None:
+def test_the_shortest_valid_text_is_accepted(store: RunStore, corpora: CorpusStore) -> None:
     corpus = corpora.add_text("ab" * 36, "short")
     assert store.create(settings={}, corpus=corpus, preset="nano").status().state == "queued"

@@ -24,7 +24,7 @@ ENCODINGS = sorted({*encodings.aliases.aliases.values(), "idna", "punycode", "un
 
 
 @st.composite
-def strange_bytes(draw: st.DrawFn) -> bytes:
+def damaged_bytes(draw: st.DrawFn) -> bytes:
     """A text in a random encoding with a random byte order mark, damaged by cuts, splices and insertions."""
     text = draw(
         st.text(st.one_of(st.sampled_from("\r\n\0 aé漢🦊"), st.characters(exclude_categories=["Cs"])), max_size=12)
@@ -38,8 +38,8 @@ def strange_bytes(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=2000)
-@given(strange_bytes(), st.one_of(st.none(), st.just("latin-1"), st.sampled_from(ENCODINGS)), st.integers(1, 5))
-def test_any_bytes_in_any_encoding(
+@given(damaged_bytes(), st.one_of(st.none(), st.just("latin-1"), st.sampled_from(ENCODINGS)), st.integers(1, 5))
+def test_any_bytes_are_decoded_or_refused(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, encoding: str | None, chunk: int
 ) -> None:
     folder = Path(tmp_path_factory.getbasetemp()) / "strange"
@@ -66,7 +66,7 @@ def test_any_bytes_in_any_encoding(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "latin-1", "cp1252", "mac_roman", "koi8_r"])
-def test_pieces_say_what_the_whole_says(encoding: str) -> None:
+def test_decoding_in_chunks_equals_decoding_at_once(encoding: str) -> None:
     """For every single byte, alone and after valid text."""
     for byte in range(256):
         for data in (bytes([byte]), "ab".encode(encoding) + bytes([byte, byte])):
@@ -81,8 +81,8 @@ def test_pieces_say_what_the_whole_says(encoding: str) -> None:
 
 
 @settings(max_examples=500)
-@given(strange_bytes())
-def test_what_is_offered_instead_can_be_read(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+@given(damaged_bytes())
+def test_suggested_encodings_can_decode_the_file(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
     """The files are short, so the suggested encoding was checked on the whole file."""
     path = Path(tmp_path_factory.getbasetemp()) / "offered.txt"
     path.write_bytes(data)

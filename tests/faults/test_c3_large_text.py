@@ -57,7 +57,7 @@ def large(text: str, request: pytest.FixtureRequest) -> Iterator[Path]:
 
 
 def peak(home: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
-    """Run code in a separate process; returns its peak memory in bytes and its output lines."""
+    """Run code in a separate process and return its peak memory in bytes and its output lines."""
     environment = {**os.environ, "NANOLLM_HOME": str(home), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", PEAK, code, *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
@@ -65,7 +65,7 @@ def peak(home: Path, code: str, *arguments: str) -> tuple[int, list[str]]:
     return int(most), printed
 
 
-def test_c3_a_large_text_is_kept_and_shown_in_little_memory(home: Path, large: Path) -> None:
+def test_c3_a_large_text_is_stored_and_displayed_in_little_memory(home: Path, large: Path) -> None:
     code = """
 import time
 from nanollm.data.corpus import CorpusStore
@@ -75,29 +75,29 @@ print(time.process_time() - began)
 print(info.characters, len(store.page(info.sha256, info.characters // 2, 20_000)), len(store.frequencies(info.sha256)))
 """
     most, (seconds, counted) = peak(home, code, str(home / "corpora"), str(large))
-    characters, shown, different = map(int, counted.split())
-    assert 150_000_000 < characters < large.stat().st_size and shown == 20_000 and different > 70
+    characters, shown, distinct = map(int, counted.split())
+    assert 150_000_000 < characters < large.stat().st_size and shown == 20_000 and distinct > 70
     assert most < 100 * 2**20  # a few megabytes more than Python and numpy
     assert_within(float(seconds), 5, time.process_time)  # about 1 s on an idle machine
 
 
-def test_c3_a_large_text_is_trained_on_in_three_times_its_size(home: Path, large: Path) -> None:
+def test_c3_training_on_a_large_text_uses_at_most_three_times_its_size(home: Path, large: Path) -> None:
     code = "from nanollm.cli.main import main; main(sys.argv[1:])"
     arguments = ["train", "--corpus", str(large), "--num-steps", "5", "--threads", "1", "--json"]
-    for attempt in ("makes the ids", "maps those that are there"):
+    for attempt in ("encoding the text", "mapping the existing ids"):
         most, (line,) = peak(home, code, *arguments)
         result = json.loads(line)
         assert result["state"] == "completed" and 3 < result["best_val_loss"] < 5
-        assert most <= 3 * large.stat().st_size, f"{most / 2**20:.0f} MB; it {attempt}"
+        assert most <= 3 * large.stat().st_size, f"{most / 2**20:.0f} MB while {attempt}"
     assert len(list((home / "data" / "corpora").glob("*.ids"))) == 1
 
 
-def test_c3_ids_are_made_at_50_megabytes_a_second(text: str) -> None:
-    much = text * (20 * 10**6 // len(text.encode()))
+def test_c3_texts_are_encoded_at_50_megabytes_per_second(text: str) -> None:
+    large_text = text * (20 * 10**6 // len(text.encode()))
     tokenizer = CharTokenizer.from_text(text)
     took = []
     for _ in range(3):
         began = time.process_time()
-        tokenizer.encode(much)
+        tokenizer.encode(large_text)
         took.append(time.process_time() - began)
-    assert_within(min(took), len(much.encode()) / 50e6, time.process_time)
+    assert_within(min(took), len(large_text.encode()) / 50e6, time.process_time)

@@ -17,17 +17,17 @@ LIMITS = {"public": PUBLIC, "local": LOCAL}
 
 
 @pytest.mark.parametrize("mode", LIMITS)
-def test_a_file_over_the_limit(tmp_path: Path, mode: str) -> None:
+def test_a_file_over_the_limit_is_refused(tmp_path: Path, mode: str) -> None:
     limits, path = LIMITS[mode], tmp_path / "large.txt"
     with open(path, "wb") as file:
         file.truncate(limits.text_bytes + 1)
     corpora = CorpusStore(tmp_path / "corpora", limits)
-    sentence = f"the limit is {limits.text_bytes // 2**20} MB: use a part of it"
-    with within(1, time.thread_time), pytest.raises(InputError, match=sentence):
+    message = f"the limit is {limits.text_bytes // 2**20} MB: use a part of it"
+    with within(1, time.thread_time), pytest.raises(InputError, match=message):
         corpora.add_file(path)
 
 
-def test_a_pasted_text_over_the_public_limit(tmp_path: Path) -> None:
+def test_a_pasted_text_over_the_public_limit_is_refused(tmp_path: Path) -> None:
     corpora = CorpusStore(tmp_path / "corpora", PUBLIC)
     for text in ("x" * (PUBLIC.text_bytes + 1), "🦊" * (PUBLIC.text_bytes // 4 + 1)):
         with within(1, time.thread_time), pytest.raises(InputError, match="the limit is 5 MB"):
@@ -35,7 +35,7 @@ def test_a_pasted_text_over_the_public_limit(tmp_path: Path) -> None:
     assert not list(corpora.root.glob("*"))
 
 
-def test_the_largest_public_text_is_taken_in_three_times_its_size(tmp_path: Path) -> None:
+def test_storing_the_largest_public_text_uses_at_most_three_times_its_size(tmp_path: Path) -> None:
     block, path = "A fox 🦊 crossed the rue de l'Été, 漢字 too.\n".encode(), tmp_path / "large.txt"
     path.write_bytes(block * (PUBLIC.text_bytes // len(block)))
     corpora = CorpusStore(tmp_path / "corpora", PUBLIC)

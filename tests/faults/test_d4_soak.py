@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.benchmarks.visitors import resources
 from tests.faults.test_public_page import until_idle
 from tests.serving import Page, serve
 
@@ -30,7 +31,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
         yield page
 
 
-def visit(page: Page, bring: bool) -> None:
+def visit(page: Page, upload: bool) -> None:
     """One session: open the page, request the list of runs, sometimes upload a text, and leave."""
     number = next(NUMBERS)
     headers = {"x-nano-visitor": secrets.token_urlsafe(32), "x-forwarded-for": f"10.{number // 250}.0.{number % 250}"}
@@ -38,51 +39,49 @@ def visit(page: Page, bring: bool) -> None:
         for path in ("", "config"):
             assert browser.get(path).status_code == 200
         assert not call(browser, "runs", [])
-        if bring:
+        if upload:
             files = {"files": ("text.txt", b"some words of a text file. " * 3000)}
             assert browser.post("gradio_api/upload", files=files).status_code == 200
             assert call(browser, "corpus", [f"{number} " + "some words of a typed text. " * 3000, "typed"])
 
 
 def call(browser: httpx.Client, name: str, data: list) -> object:
-    """The response of an API endpoint."""
-    asked = browser.post(f"gradio_api/call/{name}", json={"data": data})
-    assert asked.status_code == 200, asked.text
-    answer = browser.get(f"gradio_api/call/{name}/{asked.json()['event_id']}").text
+    """Call an API endpoint and return its response."""
+    started = browser.post(f"gradio_api/call/{name}", json={"data": data})
+    assert started.status_code == 200, started.text
+    answer = browser.get(f"gradio_api/call/{name}/{started.json()['event_id']}").text
     assert "event: complete" in answer, answer
     return json.loads(answer.split("data: ")[-1])[0]
 
 
-def held(page: Page) -> tuple[int, int]:
-    """Memory in bytes and open file descriptors of the page process, once it is idle."""
+def idle_resources(page: Page) -> tuple[int, int]:
+    """Return memory in bytes and open file descriptors of the page process, once it is idle."""
     until_idle(page.pid)
-    status = Path(f"/proc/{page.pid}/status").read_text().splitlines()
-    memory = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-    return memory * 1024, len(os.listdir(f"/proc/{page.pid}/fd"))
+    return resources(page)
 
 
-def soak(page: Page, visits: int) -> None:
+def visit_often(page: Page, visits: int) -> None:
     for number in range(visits):
-        visit(page, bring=number % 4 == 0)
+        visit(page, upload=number % 4 == 0)
 
 
-def level(page: Page, warm_up: int, visits: int) -> None:
-    soak(page, warm_up)
-    memory, descriptors = held(page)
-    soak(page, visits)
-    later, still_open = held(page)
-    told = f"{(later - memory) / 2**20:+.1f} MB and {still_open - descriptors:+} descriptors after {visits} visits"
-    print(told)
-    assert later - memory <= 50 * 2**20, told
-    assert abs(still_open - descriptors) <= 5, told
+def assert_bounded(page: Page, warm_up: int, visits: int) -> None:
+    visit_often(page, warm_up)
+    memory, descriptors = idle_resources(page)
+    visit_often(page, visits)
+    later, still_open = idle_resources(page)
+    growth = f"{(later - memory) / 2**20:+.1f} MB and {still_open - descriptors:+} descriptors after {visits} visits"
+    print(growth)
+    assert later - memory <= 50 * 2**20, growth
+    assert abs(still_open - descriptors) <= 5, growth
 
 
-def test_d4_some_visits_leave_nothing_behind(page: Page) -> None:
-    level(page, 20, 40)
+def test_d4_memory_and_descriptors_stay_bounded_over_some_visits(page: Page) -> None:
+    assert_bounded(page, 20, 40)
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("NANOLLM_SOAK" not in os.environ, reason="takes long: NANOLLM_SOAK says how many visits")
-def test_d4_many_visits_leave_nothing_behind(page: Page) -> None:
+@pytest.mark.skipif("NANOLLM_SOAK" not in os.environ, reason="takes long: set NANOLLM_SOAK to the number of visits")
+def test_d4_memory_and_descriptors_stay_bounded_over_many_visits(page: Page) -> None:
     # Warm-up: memory grows by design until the session cache is full.
-    level(page, 300, int(os.environ["NANOLLM_SOAK"]))
+    assert_bounded(page, 300, int(os.environ["NANOLLM_SOAK"]))

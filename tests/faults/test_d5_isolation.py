@@ -22,10 +22,10 @@ from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
 from playground.context import Context
 from playground.page import build, launch_options
-from playground.public import request_filter as gate
+from playground.public import request_filter
 from playground.public.visitor import from_headers
 from playground.settings import Settings
-from tests.faults.conftest import TINY
+from tests.tiny_runs import TINY
 
 ANNA, BERT = "A" * 43, "B" * 43
 GREEK = "".join("αβγδεζηθικλμνξο"[i * i % 15] for i in range(3000))
@@ -33,7 +33,7 @@ MISSING_ID = "20200101-000000-0000"
 SHA = "0" * 64
 TITLE = "Geheimnis"
 WORDS = dict(step=0, title="stolen", name="stolen", page=0, index=0, prompt="", text="abc", stamp="1", temperature=1)
-ASKED = WORDS | dict(max_length=5, top_k=3, seed=1, layer=1, head=1, preset="nano", settings={"num_steps": 1})
+VALUES = WORDS | dict(max_length=5, top_k=3, seed=1, layer=1, head=1, preset="nano", settings={"num_steps": 1})
 
 
 @dataclass
@@ -46,7 +46,7 @@ class IsolationCheck:
     sha256: str
 
     def call(self, number: int, token: str, run: str, sha256: str) -> str:
-        """All response messages of a function in a new session, without times and event ids."""
+        """Call a function in a new session and return all response messages, without times and event ids."""
         function = self.demo.fns[number]
         session = secrets.token_hex(5)
         headers = {"x-nano-visitor": token}
@@ -63,14 +63,14 @@ class IsolationCheck:
                 message = json.loads(line.removeprefix("data: ")) if line.startswith("data: ") else {}
                 if message.get("msg") in ("log", "process_generating", "process_completed"):
                     output = message.get("output") or {}
-                    said = [message.get("log"), message.get("success"), output.get("data"), output.get("error")]
-                    response.append(json.dumps(said))
+                    content = [message.get("log"), message.get("success"), output.get("data"), output.get("error")]
+                    response.append(json.dumps(content))
                 if message.get("msg") in ("process_completed", "unexpected_error", "close_stream"):
                     break
         return stripped(" ".join(response), run, sha256, session)
 
     def serve(self, component: int, name: str, token: str, run: str, sha256: str) -> str:
-        """The response of a component function."""
+        """Call a component function and return its response."""
         body = {"data": event(run, sha256), "component_id": component, "fn_name": name, "session_hash": "s"}
         url = f"{self.address}gradio_api/component_server"
         answer = httpx.post(url, json=body, headers={"x-nano-visitor": token}, timeout=60)
@@ -78,12 +78,13 @@ class IsolationCheck:
 
 
 def event(run: str, sha256: str) -> dict[str, Any]:
+    """Return event data that names the run and the text in every field."""
     models = [{"run": run, "step": 0}] * 2
-    return ASKED | {"run": run, "chosen": run, "runs": [run, run], "models": models, "sha256": sha256}
+    return VALUES | {"run": run, "chosen": run, "runs": [run, run], "models": models, "sha256": sha256}
 
 
 def arguments(function: Any, run: str, sha256: str) -> list[Any]:
-    """The id of the run or text for each input of a function, in the format of that input."""
+    """Return the id of the run or text for each input of a function, in the format of that input."""
     if function.api_name and function.api_visibility == "public":
         names = [name for name in inspect.signature(function.fn).parameters if name != "request"]
         known = event(run, sha256) | {"text": sha256 if "start" in function.api_name else "abc", "steps": None}
@@ -117,7 +118,7 @@ def check(tmp_path_factory: pytest.TempPathFactory) -> Iterator[IsolationCheck]:
     run = ctx.all_runs.create(settings={**TINY, "num_steps": 3}, corpus=info, title=TITLE, owner=owner)
     work(run, ctx.all_corpora.root)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(gate.TokenBucket, "take", lambda self: True)  # disable the rate limit
+        patch.setattr(request_filter.TokenBucket, "take", lambda self: True)  # disable the rate limit
         demo = build(ctx)
         options = launch_options(settings, demo)
         _, address, _ = demo.launch(prevent_thread_lock=True, quiet=True, server_name="127.0.0.1", **options)
@@ -130,7 +131,7 @@ def state_of(folder: Path) -> dict[str, bytes]:
 
 
 def compare(check: IsolationCheck, public: bool) -> list[str]:
-    """Call all public or all private functions as another visitor; returns their names."""
+    """Call all public or all private functions as another visitor and return their names."""
     before, called = state_of(check.run.folder), []
     for number, function in check.demo.fns.items():
         if function.fn is None or (function.api_visibility == "public") is not public:
@@ -145,31 +146,31 @@ def compare(check: IsolationCheck, public: bool) -> list[str]:
     return called
 
 
-def test_d5_the_endpoints_tell_other_visitors_nothing(check: IsolationCheck) -> None:
+def test_d5_public_endpoints_reveal_nothing_to_other_visitors(check: IsolationCheck) -> None:
     assert len(compare(check, public=True)) >= 13
 
 
 @pytest.mark.long
-def test_d5_nor_does_any_function_of_the_page(check: IsolationCheck) -> None:
+def test_d5_private_handlers_reveal_nothing_to_other_visitors(check: IsolationCheck) -> None:
     assert len(compare(check, public=False)) > 60
 
 
-def test_d5_what_components_offer_to_scripts(check: IsolationCheck) -> None:
-    offered = [(block._id, name) for block in check.demo.blocks.values() for name in server_functions(block)]
-    assert offered
+def test_d5_component_functions_reveal_nothing_to_other_visitors(check: IsolationCheck) -> None:
+    functions = [(block._id, name) for block in check.demo.blocks.values() for name in server_functions(block)]
+    assert functions
     answers = []
-    for component, name in offered:
+    for component, name in functions:
         existing = check.serve(component, name, BERT, check.run.id, check.sha256)
         assert existing == check.serve(component, name, BERT, MISSING_ID, SHA), name
         answers.append(check.serve(component, name, ANNA, check.run.id, check.sha256))
     assert any(re.search(r"[α-ω]", answer) for answer in answers)  # the owner sees the text
 
 
-def test_d5_its_owner_sees_and_a_link_shows_it(check: IsolationCheck) -> None:
-    ways = {f.api_name: n for n, f in check.demo.fns.items() if f.api_visibility == "public" and f.api_name}
-    response = check.call(ways["runs"], ANNA, check.run.id, check.sha256)
+def test_d5_the_owner_can_list_and_sample_the_run(check: IsolationCheck) -> None:
+    endpoints = {f.api_name: n for n, f in check.demo.fns.items() if f.api_visibility == "public" and f.api_name}
+    response = check.call(endpoints["runs"], ANNA, check.run.id, check.sha256)
     assert TITLE in response and "success" not in response
-    assert re.search(r"\\u03b", check.call(ways["sample"], ANNA, check.run.id, check.sha256))
+    assert re.search(r"\\u03b", check.call(endpoints["sample"], ANNA, check.run.id, check.sha256))
 
 
 def server_functions(block: Any) -> list[str]:

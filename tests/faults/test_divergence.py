@@ -16,9 +16,9 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import load_model, read_tensors
 from nanollm.train.events import Checkpoint, End, Event
 from nanollm.train.loop import Dataset, TrainState, set_seed, train, write_checkpoint
-from tests.faults.conftest import TINY
+from tests.tiny_runs import TINY
 
-WAYS = [
+CASES = [
     (rate, precision, optimizer)
     for rate in (1e6, 1e9)
     for precision in ("float32", "bf16")
@@ -26,9 +26,9 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize(("learning_rate", "precision", "optimizer"), WAYS)
+@pytest.mark.parametrize(("learning_rate", "precision", "optimizer"), CASES)
 @pytest.mark.parametrize("late", [False, True])
-def test_b6_a_rate_far_too_high(
+def test_b6_a_far_too_high_learning_rate_ends_as_diverged(
     make: Callable[..., Run],
     corpora: CorpusStore,
     learning_rate: float,
@@ -51,7 +51,7 @@ def test_b6_a_rate_far_too_high(
     assert run.snapshot(0).train_loss is not None
 
 
-def test_b6_a_gradient_that_is_not_finite_though_the_loss_is(tmp_path, text: str) -> None:
+def test_b6_a_non_finite_gradient_with_a_finite_loss_changes_no_weight(tmp_path, text: str) -> None:
     tokenizer = CharTokenizer.from_text(text[:3000])
     model_config, config = make_configs(TINY, tokenizer.vocab_size)
     set_seed(1)

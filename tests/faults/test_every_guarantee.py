@@ -32,5 +32,5 @@ def words_of(path: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("row", ROWS)
-def test_every_row_is_named_by_a_test_that_always_runs(row: str) -> None:
+def test_every_guarantee_is_cited_by_a_test_of_the_default_run(row: str) -> None:
     assert any(row in words_of(path) for path in HERE.glob("test_*.py"))

@@ -31,21 +31,23 @@ from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import FINAL_NAME, load_model, read_tensors
+from nanollm.train.checkpoint import load_model, read_tensors
+from nanollm.train.checkpoint_file import FINAL_NAME
 from nanollm.train.events import Checkpoint, Eval, Event, Resume, Step
 from nanollm.train.loop import TrainState, set_seed, train, train_with_config
 from playground.train.settings_form import NAMES, FormSettings, defaults
 from tests.conftest import ROOT
-from tests.faults.conftest import TINY, until
+from tests.speed import until
+from tests.tiny_runs import TINY
 
 STEPS = TINY["num_steps"]
-TIMES = ("seconds", "tokens_per_second", "elapsed")
+TIMES = ("seconds", "tokens_per_second", "elapsed", "times")
 PROCESSES = multiprocessing.get_context("forkserver")
 PROCESSES.set_forkserver_preload([__name__, "nanollm.runs.process.training", "torch._dynamo"])
 
 
 def train_and_die(folder: Path, corpora: Path, step: int) -> None:
-    """Train `steps` steps and kill the process before the next one."""
+    """Train this many steps and kill the process before the next one."""
 
     def check(self: ControlRequests, taken: list[int] = [0]) -> None:  # noqa: B006 (one count for all calls)
         if taken[0] == step:
@@ -64,7 +66,7 @@ def kill(run: Run, corpora: Path, step: int) -> None:
 
 
 def pause(run: Run, corpora: Path, step: int) -> None:
-    taken, unchanged = 0, ControlRequests.check
+    taken, original = 0, ControlRequests.check
 
     def check(self: ControlRequests) -> None:
         nonlocal taken
@@ -72,7 +74,7 @@ def pause(run: Run, corpora: Path, step: int) -> None:
             (run.folder / run_files.CONTROL / "pause").touch()
             self._checked = 0.0
         taken += 1
-        unchanged(self)
+        original(self)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ControlRequests, "check", check)
@@ -81,21 +83,23 @@ def pause(run: Run, corpora: Path, step: int) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])
 @pytest.mark.parametrize("interrupt", [kill, pause])
-def test_a3_every_number_is_as_if_nothing_had_happened(
+def test_a3_an_interrupted_run_is_identical_to_an_uninterrupted_one(
     make: Callable[..., Run], corpora: CorpusStore, interrupt: Callable[[Run, Path, int], None], optimizer: str
 ) -> None:
-    undisturbed = make(dropout=0.1, optimizer=optimizer)
-    work(undisturbed, corpora.root)
+    reference = make(dropout=0.1, optimizer=optimizer)
+    work(reference, corpora.root)
     for step in (1, STEPS // 2, STEPS - 1):
         run = make(dropout=0.1, optimizer=optimizer)
         interrupt(run, corpora.root, step)
         assert work(run, corpora.root).state == "completed"
         assert any(isinstance(event, Resume) for event in run.events())
-        assert curve(run.events()) == curve(undisturbed.events())
-        assert_same(everything(run), everything(undisturbed))
+        assert curve(run.events()) == curve(reference.events())
+        assert_same(training_state(run), training_state(reference))
 
 
-def test_e3_watching_changes_no_bit(make: Callable[..., Run], corpora: CorpusStore, text: str) -> None:
+def test_e3_samples_and_snapshots_do_not_change_training(
+    make: Callable[..., Run], corpora: CorpusStore, text: str
+) -> None:
     """Compare a run with samples and files at every snapshot to plain train()."""
     run = make(dropout=0.1)
     work(run, corpora.root)
@@ -103,36 +107,36 @@ def test_e3_watching_changes_no_bit(make: Callable[..., Run], corpora: CorpusSto
     model_config, config = make_configs({**TINY, "dropout": 0.1}, tokenizer.vocab_size)
     set_seed(config.seed)
     state = TrainState.new(TransformerLanguageModel.from_config(model_config), config)
-    alone = list(train(state, Dataset.from_ids(tokenizer.encode(text[:3000]), config.validation_fraction), config))
-    assert run.samples() and curve(run.events()) == curve(alone)
-    state.save(run.folder.with_name("alone.safetensors"))
-    assert_same(everything(run), read_tensors(run.folder.with_name("alone.safetensors"))[0])
+    plain = list(train(state, Dataset.from_ids(tokenizer.encode(text[:3000]), config.validation_fraction), config))
+    assert run.samples() and curve(run.events()) == curve(plain)
+    state.save(run.folder.with_name("plain.safetensors"))
+    assert_same(training_state(run), read_tensors(run.folder.with_name("plain.safetensors"))[0])
 
 
-def test_e1_python_the_command_line_and_the_page_learn_and_write_the_same(
+def test_e1_python_command_line_and_page_give_the_same_results(
     tmp_path: Path, corpora: CorpusStore, store: RunStore, launcher: Launcher, text: str
 ) -> None:
     settings = {**TINY, "num_steps": 20, "dropout": 0.1, "seed": 7}
     (tmp_path / "tale.txt").write_text(text[:3000], encoding="utf-8")
 
     # Like the page: all fields, with the preset's values as default.
-    recipe = FormSettings.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
+    form = FormSettings.of("nano", [{**defaults("nano"), **settings}[name] for name in NAMES])
     corpus = corpora.add_file(tmp_path / "tale.txt")
-    page = store.create(settings=recipe.settings, corpus=corpus, preset=recipe.preset)
+    page = store.create(settings=form.settings, corpus=corpus, preset=form.preset)
     launcher.start(page.id)
 
-    command = recipe.command("tale.txt").replace("\\\n", " ")
-    typed = [sys.executable, *shlex.split(command)[1:], "--run-dir", "typed"]
+    command = form.command("tale.txt").replace("\\\n", " ")
+    arguments = [sys.executable, *shlex.split(command)[1:], "--run-dir", "command-line"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "NANOLLM_HOME": str(tmp_path)}
-    subprocess.run(typed, cwd=tmp_path, env=environment, check=True, capture_output=True)
-    command_line = Run.open(tmp_path / "typed")
+    subprocess.run(arguments, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    command_line = Run.open(tmp_path / "command-line")
 
     tokenizer = CharTokenizer.from_text(text[:3000])
-    asked = {**preset("nano"), **settings}
+    config = {**preset("nano"), **settings}
     set_seed(7)
-    model = TransformerLanguageModel.from_config(make_configs(asked, tokenizer.vocab_size)[0])
-    asked["checkpoint_dir"] = str(tmp_path / "python")
-    result = train_with_config(model, tokenizer.encode(text[:3000]), asked, tokenizer)
+    model = TransformerLanguageModel.from_config(make_configs(config, tokenizer.vocab_size)[0])
+    config["checkpoint_dir"] = str(tmp_path / "python")
+    result = train_with_config(model, tokenizer.encode(text[:3000]), config, tokenizer)
 
     until(lambda: page.status().state == "completed" and not page.alive())
     assert curve(page.events()) == curve(command_line.events()) != []
@@ -141,8 +145,8 @@ def test_e1_python_the_command_line_and_the_page_learn_and_write_the_same(
     assert_same(weights[0], weights[1])
     assert_same(weights[0], weights[2])
     assert result["final_val_loss"] == page.curve().val_loss[-1]
-    written = {generate_text(*load(path), "The ", 100) for path in finals}
-    assert len(written) == 1
+    generated = {generate_text(*load(path), "The ", 100) for path in finals}
+    assert len(generated) == 1
 
 
 def load(path: Path) -> tuple[TransformerLanguageModel, CharTokenizer]:
@@ -151,7 +155,7 @@ def load(path: Path) -> tuple[TransformerLanguageModel, CharTokenizer]:
 
 
 @pytest.mark.parametrize("name", ["nano", "small", "medium"])
-def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
+def test_e2_both_engines_match_the_pretrained_models(name: str, text: str) -> None:
     """Trained weights and real text: one full window at once and step by step, then greedy sampling beyond it."""
     model, tokenizer = load(Run.open(ROOT / "checkpoints" / "pretrained" / name).snapshot().path)
     C = model.config.context_length
@@ -161,12 +165,12 @@ def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
         expected = model(torch.tensor([ids[:C]]))[0].numpy()  # (C, V)
     cut = C // 3
     alone, many = NumpyEngine(Weights.from_model(model)), TorchEngine(model, 2)
-    close(alone.read(np.array(ids[:C])), expected[-1])
-    close(many.read(np.array([ids[:C]] * 2).T)[1], expected[-1])
+    assert_close(alone.read(np.array(ids[:C])), expected[-1])
+    assert_close(many.read(np.array([ids[:C]] * 2).T)[1], expected[-1])
     logits, both = alone.read(np.array(ids[:cut])), many.read(np.array([ids[:cut]] * 2).T)
     for t in range(cut, C):
-        close(logits, expected[t - 1])
-        close(both[1], expected[t - 1])
+        assert_close(logits, expected[t - 1])
+        assert_close(both[1], expected[t - 1])
         logits, both = alone.next(ids[t]), many.next([ids[t]] * 2)
 
     greedy = [sampled.id for sampled in generate(model, ids[:cut], max_new_tokens=300, temperature=0)]
@@ -180,28 +184,28 @@ def test_e2_both_engines_are_the_shipped_models(name: str, text: str) -> None:
             assert int(model(torch.tensor([read[start:end]]))[0, -1].argmax()) == read[end]
 
 
-def close(logits: np.ndarray, expected: np.ndarray) -> None:
+def assert_close(logits: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(logits, expected, atol=1e-4, rtol=0)
 
 
 def curve(events: list[Event]) -> list[dict]:
-    """The values that must be equal between two runs: all events without times, and the snapshots."""
-    told = [
+    """Return the values that must be equal between two runs: all events without times, and the snapshots."""
+    compared = [
         event
         for event in events
         if isinstance(event, (Step, Eval)) or (isinstance(event, Checkpoint) and event.kind != "resume")
     ]
-    return [{k: v for k, v in {"type": e.type, **asdict(e)}.items() if k not in TIMES} for e in told]
+    return [{k: v for k, v in {"type": e.type, **asdict(e)}.items() if k not in TIMES} for e in compared]
 
 
-def everything(run: Run) -> dict[str, torch.Tensor]:
-    """The complete training state: weights, optimizer, both random states and the loss buffer."""
+def training_state(run: Run) -> dict[str, torch.Tensor]:
+    """Return the complete training state: weights, optimizer, both random states and the loss buffer."""
     newest = run.resume_files()[0]
     assert newest.name == f"resume_{STEPS:08d}.safetensors"
     return read_tensors(newest)[0]
 
 
-def assert_same(some: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> None:
-    assert some.keys() == others.keys() and len(some) >= 10
-    for name, tensor in some.items():
-        assert tensor.numpy().tobytes() == others[name].numpy().tobytes(), name  # bytes, so that NaN equals NaN
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys() and len(first) >= 10
+    for name, tensor in first.items():
+        assert tensor.numpy().tobytes() == second[name].numpy().tobytes(), name  # bytes, so that NaN equals NaN

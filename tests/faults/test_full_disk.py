@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.conftest import TINY
+from tests.tiny_runs import TINY
 
 ALLOWED = shutil.which("unshare") and not subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode
-pytestmark = pytest.mark.skipif(not ALLOWED, reason="this system does not let us mount disks of our own (unshare -rm)")
+pytestmark = pytest.mark.skipif(not ALLOWED, reason="unprivileged users cannot mount file systems here (unshare -rm)")
 
 BEGIN = """
 import os, subprocess, sys, time
@@ -32,7 +32,7 @@ from nanollm.runs.record import write_status
 from nanollm.runs.store import RunStore
 from nanollm.runs.process.worker import work
 
-disk, elsewhere, settings, rooms = Path(sys.argv[1]), Path(sys.argv[2]), eval(sys.argv[3]), eval(sys.argv[4])
+disk, elsewhere, settings, free_bytes = Path(sys.argv[1]), Path(sys.argv[2]), eval(sys.argv[3]), eval(sys.argv[4])
 torch.set_num_threads(1)
 corpora = CorpusStore(elsewhere / "corpora")
 corpus = corpora.add_text(Path("data/raw/sample.txt").read_text()[:3000], "tale.txt")
@@ -63,10 +63,10 @@ FULL = "The run folder could not be written (No space left on device): free disk
 
 FULL = """
 mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
-undisturbed = make(RunStore(elsewhere / "checkpoints"))
-assert work(undisturbed, corpora.root).state == "completed"
-expected = whole(undisturbed)
-for room in rooms:  # free bytes when training starts
+reference = make(RunStore(elsewhere / "checkpoints"))
+assert work(reference, corpora.root).state == "completed"
+expected = whole(reference)
+for room in free_bytes:  # when training starts
     run = make()
     free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
     (disk / "ballast").write_bytes(bytes(free - room))
@@ -93,7 +93,7 @@ FULL_FOR_A_PROCESS = """
 mount("-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk))
 run = make()
 free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
-(disk / "ballast").write_bytes(bytes(free - rooms[0]))
+(disk / "ballast").write_bytes(bytes(free - free_bytes[0]))
 launcher.start(run.id)  # worker.log is on the full disk too
 until(lambda: run.status().state == "paused" and not run.alive())
 assert run.status().reason.startswith(FULL)
@@ -113,13 +113,13 @@ write_status(lost.folder, "running", step=0)
 before = {path: path.read_bytes() for path in disk.rglob("*") if path.is_file()}
 mount("--bind", str(disk), str(disk))
 mount("-o", "remount,bind,ro", str(disk))
-for ask in (launcher.resume, launcher.pause, launcher.stop, store.delete, lambda id: store.rename(id, "Other")):
+for request in (launcher.resume, launcher.pause, launcher.stop, store.delete, lambda id: store.rename(id, "Other")):
     try:
-        ask(run.id)
+        request(run.id)
     except InputError as error:
         assert "cannot be written (Read-only file system)" in str(error), error
     else:
-        raise AssertionError(ask)
+        raise AssertionError(request)
 try:
     make()
 except InputError as error:
@@ -140,8 +140,8 @@ until(lambda: run.status().state == "completed" and not run.alive())
 """
 
 
-def on_a_disk(tmp_path: Path, code: str, rooms: list[int]) -> None:
-    """Run code in a namespace where it may mount file systems, which disappear with the process."""
+def run_with_mounts(tmp_path: Path, code: str, free_bytes: list[int]) -> None:
+    """Run code in a namespace where it may mount file systems; they are removed with the process."""
     for folder in ("disk", "elsewhere"):
         (tmp_path / folder).mkdir()
     command = [
@@ -155,24 +155,24 @@ def on_a_disk(tmp_path: Path, code: str, rooms: list[int]) -> None:
     ]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [*command, repr(TINY), repr(rooms)], cwd=ROOT, env=environment, capture_output=True, text=True
+        [*command, repr(TINY), repr(free_bytes)], cwd=ROOT, env=environment, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize(
-    "rooms",
+    "free_bytes",
     [[30_000, 120_000], pytest.param(list(range(8_000, 208_000, 10_000)), marks=pytest.mark.slow)],
     ids=["2 times", "20 times"],
 )
-def test_b4_a_full_disk(tmp_path: Path, rooms: list[int]) -> None:
-    on_a_disk(tmp_path, FULL, rooms)
+def test_b4_a_full_disk_pauses_the_run(tmp_path: Path, free_bytes: list[int]) -> None:
+    run_with_mounts(tmp_path, FULL, free_bytes)
 
 
 @pytest.mark.slow
-def test_b4_a_disk_full_for_a_worker_s_own_process(tmp_path: Path) -> None:
-    on_a_disk(tmp_path, FULL_FOR_A_PROCESS, [80_000])
+def test_b4_a_worker_process_pauses_on_a_full_disk(tmp_path: Path) -> None:
+    run_with_mounts(tmp_path, FULL_FOR_A_PROCESS, [80_000])
 
 
-def test_b4_a_read_only_disk(tmp_path: Path) -> None:
-    on_a_disk(tmp_path, READ_ONLY, [])
+def test_b4_a_read_only_disk_is_reported(tmp_path: Path) -> None:
+    run_with_mounts(tmp_path, READ_ONLY, [])

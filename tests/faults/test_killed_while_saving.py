@@ -25,8 +25,7 @@ from nanollm.train.checkpoint import read_tensors
 from nanollm.train.events import Checkpoint, Step
 from nanollm.train.loop import TrainState
 from nanollm.train.step import training_step
-from tests.faults.conftest import until
-from tests.speed import assert_within
+from tests.speed import assert_within, until
 
 
 def train_on(folder: Path, corpora: Path) -> None:
@@ -35,7 +34,9 @@ def train_on(folder: Path, corpora: Path) -> None:
 
 
 @pytest.mark.parametrize("kills", [8, pytest.param(200, marks=pytest.mark.long)])
-def test_a1_no_kill_costs_more_than_one_interval(make: Callable[..., Run], corpora: CorpusStore, kills: int) -> None:
+def test_a1_a_killed_worker_loses_at_most_one_interval(
+    make: Callable[..., Run], corpora: CorpusStore, kills: int
+) -> None:
     # Saves after every step, so that most kills hit a save.
     run = make(num_steps=100_000, checkpoint_interval=1, log_interval=1, eval_interval=5)
     processes = multiprocessing.get_context("forkserver")
@@ -59,13 +60,13 @@ def test_a1_no_kill_costs_more_than_one_interval(make: Callable[..., Run], corpo
         for path in {*run.folder.glob("*.safetensors")} - known:
             read_tensors(path)  # raises if damaged
             known.add(path)
-    assert torn or kills < 100, "no kill came while a file was being written: the test shows nothing"
+    assert torn or kills < 100, "no kill happened while a file was written, so the test proves nothing"
     (run.folder / run_files.CONTROL / "pause").touch()
     assert work(run, corpora.root).state == "paused"
     assert not leftovers(run)
 
 
-def test_a4_a_resume_file_of_10_MB_is_soon_written(tmp_path: Path) -> None:
+def test_a4_a_resume_file_of_10_mb_is_written_within_100_ms(tmp_path: Path) -> None:
     model_config, config = make_configs({**preset("medium"), "threads": 1, "precision": "float32"}, 65)
     state = TrainState.new(TransformerLanguageModel.from_config(model_config), config)
     ids = torch.zeros((1, 2), dtype=torch.int64)
@@ -84,7 +85,7 @@ def test_a4_a_resume_file_of_10_MB_is_soon_written(tmp_path: Path) -> None:
 
 
 def newest(run: Run) -> int:
-    """The step of the newest resume file, -1 if there is none."""
+    """Return the step of the newest resume file, or -1 if there is none."""
     return max((int(path.stem[-8:]) for path in run.resume_files()), default=-1)
 
 

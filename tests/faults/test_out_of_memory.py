@@ -27,14 +27,14 @@ from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from nanollm.train import memory
-from tests.faults.conftest import TINY, until
 from tests.serving import serve
-from tests.speed import assert_within
+from tests.speed import assert_within, until
+from tests.tiny_runs import TINY
 
-ROOM = 2 * 2**30  # bytes of address space; torch alone needs two thirds
+ADDRESS_SPACE = 2 * 2**30  # bytes of address space; torch alone needs two thirds
 
 
-def test_b5_a_machine_with_less_memory_than_the_run_was_made_on(
+def test_b5_a_run_fails_if_the_memory_has_become_too_small(
     make: Callable[..., Run], corpora: CorpusStore, monkeypatch
 ) -> None:
     run = make()
@@ -48,11 +48,11 @@ def test_b5_a_machine_with_less_memory_than_the_run_was_made_on(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux", reason="only there another process's memory can be limited")
-def test_b5_it_fails_alone(tmp_path: Path, text: str) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of another process can be limited on Linux only")
+def test_b5_a_run_out_of_memory_does_not_affect_the_page_or_the_queue(tmp_path: Path, text: str) -> None:
     import resource
 
-    answered: list[float] = []
+    response_times: list[float] = []
     with serve(tmp_path) as page:
         client = Client(page.address, verbose=False)
         corpus = CorpusStore(tmp_path / "data" / "corpora").add_text(text[:3000], "tale.txt")
@@ -62,28 +62,28 @@ def test_b5_it_fails_alone(tmp_path: Path, text: str) -> None:
                 client.predict(corpus.sha256, "nano", {**TINY, **settings}, api_name="/start_run")["run"]
             )
 
-        def looked_at(run: Run) -> str:
-            for look in (lambda: httpx.get(page.address), lambda: client.predict(api_name="/runs")):
+        def state_of(run: Run) -> str:
+            for request in (lambda: httpx.get(page.address), lambda: client.predict(api_name="/runs")):
                 began = time.perf_counter()
-                look()
-                answered.append(time.perf_counter() - began)
+                request()
+                response_times.append(time.perf_counter() - began)
             return run.status().state
 
         large = start(context_length=1024, batch_size=1536)
         small = start()
         until(lambda: liveness.owner_pid(large.folder) is not None)
-        resource.prlimit(liveness.owner_pid(large.folder), resource.RLIMIT_AS, (ROOM, ROOM))
-        until(lambda: looked_at(large) == "failed")
-        until(lambda: looked_at(small) == "completed")
+        resource.prlimit(liveness.owner_pid(large.folder), resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
+        until(lambda: state_of(large) == "failed")
+        until(lambda: state_of(small) == "completed")
     assert large.status().reason == "Out of memory: use a smaller batch_size or a smaller model."
     log = (large.folder / run_files.LOG).read_text()
     assert "Traceback" in log and "allocate" in log  # worker.log has the traceback
     assert large.status().step == 0
-    assert len(answered) > 40
-    assert_within(sorted(answered)[int(0.95 * len(answered))], 1.0)
+    assert len(response_times) > 40
+    assert_within(sorted(response_times)[int(0.95 * len(response_times))], 1.0)
 
 
-def test_c7_of_10_000_random_settings_each_is_refused_in_a_sentence_or_estimated() -> None:
+def test_c7_random_settings_are_refused_with_a_message_or_estimated() -> None:
     draw, refused = random.Random(5), 0
     numbers = [f for f in (*fields(ModelConfig), *fields(TrainConfig)) if f.type in ("int", "int | None")]
     for _ in range(10_000):
@@ -102,10 +102,10 @@ def test_c7_of_10_000_random_settings_each_is_refused_in_a_sentence_or_estimated
     assert 2_000 < refused < 9_000  # both outcomes occurred
 
 
-def test_c7_what_would_exhaust_memory_is_refused_before_anything_is_made(
+def test_c7_a_model_that_exhausts_memory_is_refused_before_allocation(
     make: Callable[..., Run], store: RunStore, monkeypatch
 ) -> None:
-    monkeypatch.setattr(TransformerLanguageModel, "from_config", lambda config: pytest.fail("a model was made"))
+    monkeypatch.setattr(TransformerLanguageModel, "from_config", lambda config: pytest.fail("a model was created"))
     with pytest.raises(InputError, match=r"^Training this model needs about [0-9]+\.[0-9] GB, but only .* are free: "):
         make(embedding_dim=4096, num_layers=64, ffn_hidden_dim=16_384, batch_size=4096)
     with pytest.raises(InputError, match="embedding_dim \\(48\\) must be divisible by num_heads \\(7\\)"):

@@ -21,10 +21,10 @@ from tests.conftest import ROOT, run_coroutine
 from tests.serving import Page, serve
 from tests.speed import assert_within, slowness
 
-SOON = 120.0  # time limit in seconds for every response, also on a busy machine
-ANSWERED = 5.0  # C12: limit of CPU seconds per response; most take less than 0.1
+TIMEOUT = 120.0  # time limit in seconds for every response, also on a busy machine
+CPU_LIMIT = 5.0  # C12: limit of CPU seconds per response; most take less than 0.1
 NANO, SMALL, MEDIUM = (f"pretrained-{name}" for name in ("nano", "small", "medium"))
-ODD = {
+INVALID_VALUES = {
     "null": None, "true": True, "nan": float("nan"), "inf": float("inf"), "-inf": float("-inf"), "list": [],
     "object": {}, "1 MB": "x" * 2**20, "surrogate": "\ud800",
 }  # fmt: skip
@@ -33,19 +33,19 @@ NUMBERS = [0, -1, -1e308, 1e308, float("nan"), float("inf"), float("-inf"), True
 LISTENER = """
 import sys
 
-def heard(event, given):
-    if event == "socket.connect" and isinstance(given[1], tuple):
-        host = given[1][0]
+def record(event, arguments):
+    if event == "socket.connect" and isinstance(arguments[1], tuple):
+        host = arguments[1][0]
     elif event == "socket.getaddrinfo":
-        host = given[0]
+        host = arguments[0]
     else:
         return
     name = host.decode() if isinstance(host, bytes) else str(host)
     if name not in ("127.0.0.1", "localhost", "::1", "0.0.0.0", "None"):
         with open({path!r}, "a") as file:
-            print(event, given, file=file)
+            print(event, arguments, file=file)
 
-sys.addaudithook(heard)
+sys.addaudithook(record)
 """
 
 
@@ -53,9 +53,9 @@ sys.addaudithook(heard)
 def outside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The file that lists connections of the page to other hosts."""
     folder = tmp_path_factory.mktemp("listener")
-    heard = folder / "outside.txt"
-    (folder / "sitecustomize.py").write_text(LISTENER.replace("{path!r}", repr(str(heard))))
-    return heard
+    connections = folder / "outside.txt"
+    (folder / "sitecustomize.py").write_text(LISTENER.replace("{path!r}", repr(str(connections))))
+    return connections
 
 
 @pytest.fixture(scope="module")
@@ -73,32 +73,32 @@ class Api:
 
     def __init__(self, page: Page) -> None:
         self.page, self.slowest = page, 0.0
-        self.web = httpx.Client(base_url=page.address, timeout=SOON)
+        self.web = httpx.Client(base_url=page.address, timeout=TIMEOUT)
         self.config = self.web.get("/config").json()
         self.endpoints = self.web.get("/gradio_api/info").json()["named_endpoints"]
         self.tokens = ("".join(letters) for letters in itertools.product(string.ascii_letters, repeat=4))
 
     @contextmanager
-    def soon(self) -> Iterator[None]:
-        """A response within the time limit."""
+    def limited(self) -> Iterator[None]:
+        """Check that the response within the block takes no more than CPU_LIMIT."""
         before = processor_seconds(self.page.pid)
         yield
         taken = processor_seconds(self.page.pid) - before
         self.slowest = max(self.slowest, taken)
-        assert_within(taken, ANSWERED, time.process_time)
+        assert_within(taken, CPU_LIMIT, time.process_time)
 
     def post(self, path: str, body: Any) -> httpx.Response:
         self.web.headers["x-nano-visitor"] = next(self.tokens).rjust(43, "-")
         for _ in range(40):
-            asked = {"content": json.dumps(body), "headers": {"content-type": "application/json"}}
-            answer = self.web.post(f"/gradio_api/{path}", **asked)
+            request = {"content": json.dumps(body), "headers": {"content-type": "application/json"}}
+            answer = self.web.post(f"/gradio_api/{path}", **request)
             if answer.status_code != 429:  # all of these visitors share one address
                 break
             time.sleep(0.25)
         return answer
 
     def call(self, endpoint: str, data: list[Any]) -> str:
-        """All messages of a call; omitted arguments get valid default values."""
+        """Call an endpoint and return all messages; omitted arguments get their default values."""
         parameters = self.endpoints[f"/{endpoint}"]["parameters"]
         data = [*data, *(parameter["parameter_default"] for parameter in parameters[len(data) :])]
         answer = self.post(f"call/{endpoint}", {"data": data})
@@ -106,16 +106,16 @@ class Api:
             return answer.text
         return self.web.get(f"/gradio_api/call/{endpoint}/{answer.json()['event_id']}").text
 
-    def last(self, endpoint: str, *data: Any) -> Any:
-        """The final response of an accepted call."""
-        said = self.call(endpoint, list(data))
-        assert "event: complete" in said, said[-500:]
-        return json.loads(said.rsplit("data: ", 1)[1])[0]
+    def result(self, endpoint: str, *data: Any) -> Any:
+        """Call an endpoint and return its final response."""
+        response = self.call(endpoint, list(data))
+        assert "event: complete" in response, response[-500:]
+        return json.loads(response.rsplit("data: ", 1)[1])[0]
 
-    def decent(self, said: str) -> None:
-        """Check that no server internals were revealed."""
+    def assert_no_internals(self, response: str) -> None:
+        """Check that the response reveals no server internals."""
         for inner in (str(ROOT), str(self.page.home), "Traceback", 'File "', "site-packages", "Exception"):
-            assert inner not in said, said[:2000]
+            assert inner not in response, response[:2000]
 
 
 @pytest.fixture(scope="module")
@@ -123,8 +123,8 @@ def api(page: Page) -> Api:
     return Api(page)
 
 
-def usual(endpoint: str, name: str) -> Any:
-    """A valid value for an argument."""
+def valid_value(endpoint: str, name: str) -> Any:
+    """Return a valid value for an argument."""
     named = {
         "run": NANO, "runs": [NANO, SMALL], "text": "the cat", "parts": ["L1·H1"], "preset": "sprint",
         "prompt": "The ", "max_length": 10, "name": "a name", "candidates": 2,
@@ -132,109 +132,111 @@ def usual(endpoint: str, name: str) -> Any:
     return "0" * 64 if (endpoint, name) == ("start_run", "text") else named.get(name)
 
 
-def odd_calls(api: Api) -> list[tuple[str, list[Any]]]:
-    """Every endpoint with every odd value for one argument and valid values for the others."""
+def invalid_calls(api: Api) -> list[tuple[str, list[Any]]]:
+    """Return calls of every endpoint with every invalid value for one argument and valid values for the others."""
     calls: list[tuple[str, list[Any]]] = []
     for path, about in api.endpoints.items():
         names = [parameter["parameter_name"] for parameter in about["parameters"]]
         defaults = [
             parameter["parameter_default"]
-            if usual(path[1:], parameter["parameter_name"]) is None
-            else usual(path[1:], parameter["parameter_name"])
+            if valid_value(path[1:], parameter["parameter_name"]) is None
+            else valid_value(path[1:], parameter["parameter_name"])
             for parameter in about["parameters"]
         ]
         for place in range(len(names)):
-            calls += [(path[1:], [*defaults[:place], odd, *defaults[place + 1 :]]) for odd in ODD.values()]
+            calls += [
+                (path[1:], [*defaults[:place], value, *defaults[place + 1 :]]) for value in INVALID_VALUES.values()
+            ]
     return calls
 
 
 @pytest.mark.parametrize("every", [7, pytest.param(1, marks=pytest.mark.long)])
-def test_c12_every_endpoint_answers_everything(api: Api, every: int) -> None:
-    calls = odd_calls(api)
+def test_c12_every_endpoint_responds_to_invalid_values(api: Api, every: int) -> None:
+    calls = invalid_calls(api)
     assert {endpoint for endpoint, _ in calls} | {"runs", "texts"} == {path[1:] for path in api.endpoints}
     for endpoint, data in calls[::every]:
-        with api.soon():
-            api.decent(api.call(endpoint, data))
-    assert api.last("runs")
+        with api.limited():
+            api.assert_no_internals(api.call(endpoint, data))
+    assert api.result("runs")
     print(f"the slowest of {len(calls[::every])} answers: {api.slowest:.2f} s of processor")
 
 
 @pytest.mark.parametrize("every", [11, pytest.param(1, marks=pytest.mark.long)])
-def test_c12_so_does_every_handler_of_the_page(api: Api, every: int) -> None:
+def test_c12_every_handler_responds_to_invalid_values(api: Api, every: int) -> None:
     """Private handlers can also be called over the network, by index and with any values."""
     handlers = [event for event in api.config["dependencies"] if event["backend_fn"]]
-    cases = list(itertools.product(handlers, ODD.values()))
+    cases = list(itertools.product(handlers, INVALID_VALUES.values()))
     assert len(handlers) > 30
-    for number, (handler, odd) in enumerate(cases[::every]):
-        body = {"data": [odd] * len(handler["inputs"]), "fn_index": handler["id"], "session_hash": f"odd{number}"}
-        if odd in ([], {}):
-            body["event_data"] = odd
-        with api.soon():
+    for number, (handler, value) in enumerate(cases[::every]):
+        body = {"data": [value] * len(handler["inputs"]), "fn_index": handler["id"], "session_hash": f"session{number}"}
+        if value in ([], {}):
+            body["event_data"] = value
+        with api.limited():
             if handler["queue"]:
-                said = api.post("queue/join", body).text
-                if "event_id" in said:
-                    said = listened(api, f"odd{number}")
+                response = api.post("queue/join", body).text
+                if "event_id" in response:
+                    response = messages(api, f"session{number}")
             else:
-                said = api.post("run/predict", body).text
-            api.decent(said)
-    assert api.last("runs")
+                response = api.post("run/predict", body).text
+            api.assert_no_internals(response)
+    assert api.result("runs")
 
 
-def listened(api: Api, session: str) -> str:
-    """All messages of a session until its request has ended."""
-    said = ""
+def messages(api: Api, session: str) -> str:
+    """Return all messages of a session until its request has ended."""
+    response = ""
     with api.web.stream("GET", "/gradio_api/queue/data", params={"session_hash": session}) as answer:
         for line in answer.iter_lines():
-            said += line
+            response += line
             if "process_completed" in line or "unexpected_error" in line:
                 break
-    return said
+    return response
 
 
-def test_c12_and_every_function_of_a_component(api: Api) -> None:
+def test_c12_every_component_function_responds_to_invalid_values(api: Api) -> None:
     for part in api.config["components"]:
         for name in part["props"].get("server_fns") or ():
-            for odd in ODD.values():
-                body = {"data": odd, "fn_name": name, "session_hash": "odd", "component_id": part["id"]}
-                with api.soon():
+            for value in INVALID_VALUES.values():
+                body = {"data": value, "fn_name": name, "session_hash": "session", "component_id": part["id"]}
+                with api.limited():
                     answer = api.post("component_server", body)
-                api.decent(answer.text)
-                assert answer.status_code < 500, (name, odd, answer.text)
+                api.assert_no_internals(answer.text)
+                assert answer.status_code < 500, (name, value, answer.text)
 
 
-def test_c5_unknown_characters_are_named_wherever_a_prompt_goes(api: Api) -> None:
-    places: dict[str, Any] = {
+def test_c5_every_endpoint_names_unknown_characters(api: Api) -> None:
+    prompts: dict[str, Any] = {
         "sample": lambda text: [NANO, text], "score": lambda text: [NANO, text],
         "compare": lambda text: [[NANO, SMALL], text], "attention": lambda text: [NANO, text],
         "ablation": lambda text: [NANO, text, ["L1·H1"]], "lens": lambda text: [NANO, text],
         "names": lambda text: [NANO, text],
     }  # fmt: skip
-    for endpoint, (strange, kind) in itertools.product(
-        places, {"é": "é", "日本": "日", "\0": "x00", "🙂 ok": "🙂"}.items()
+    for endpoint, (unknown, named) in itertools.product(
+        prompts, {"é": "é", "日本": "日", "\0": "x00", "🙂 ok": "🙂"}.items()
     ):
-        said = api.call(endpoint, places[endpoint](f"the {strange} cat"))
-        assert "event: error" in said, (endpoint, strange, said)
-        assert kind in (json.loads(said.rsplit("data: ", 1)[1])["error"] or ""), (endpoint, strange, said)
-        api.decent(said)
+        response = api.call(endpoint, prompts[endpoint](f"the {unknown} cat"))
+        assert "event: error" in response, (endpoint, unknown, response)
+        assert named in (json.loads(response.rsplit("data: ", 1)[1])["error"] or ""), (endpoint, unknown, response)
+        api.assert_no_internals(response)
 
 
-def test_c6_dials_are_clamped_or_refused_in_words(api: Api) -> None:
+def test_c6_invalid_sampling_settings_give_a_text_or_a_message(api: Api) -> None:
     """Invalid numbers in every sampling control give a text or an error message, never NaN or no response."""
-    for dial, odd in itertools.product(range(4), NUMBERS):
-        dials: list[Any] = [10, 0.8, 40, 42]
-        dials[dial] = odd
-        said = api.call("sample", [NANO, "The ", None, *dials])
-        last = json.loads(said.rsplit("data: ", 1)[1]) if "data: " in said else json.loads(said)
-        assert "NaN" not in said and (isinstance(last, list) or last.get("error") or last.get("detail")), said
-        api.decent(said)
+    for index, value in itertools.product(range(4), NUMBERS):
+        settings: list[Any] = [10, 0.8, 40, 42]
+        settings[index] = value
+        response = api.call("sample", [NANO, "The ", None, *settings])
+        last = json.loads(response.rsplit("data: ", 1)[1]) if "data: " in response else json.loads(response)
+        assert "NaN" not in response and (isinstance(last, list) or last.get("error") or last.get("detail")), response
+        api.assert_no_internals(response)
     for candidates in NUMBERS:
-        said = api.call("score", [NANO, "the cat", None, candidates])
-        assert "NaN" not in said
-        api.decent(said)
+        response = api.call("score", [NANO, "the cat", None, candidates])
+        assert "NaN" not in response
+        api.assert_no_internals(response)
     assert "Ask for fewer" in api.call("score", [NANO, "the cat " * 250, None, 65])
 
 
-def test_d1_many_write_at_the_same_time(page: Page) -> None:
+def test_d1_many_visitors_can_sample_concurrently(page: Page) -> None:
     async def load_test() -> Measurements:
         measurements = Measurements()
         people = [Visitor(page.address, measurements, number) for number in range(6)]
@@ -244,10 +246,10 @@ def test_d1_many_write_at_the_same_time(page: Page) -> None:
 
     measurements = run_coroutine(load_test())
     assert not measurements.errors, measurements.errors
-    assert len(measurements.seconds["first character"]) == 6 and max(measurements.seconds["first character"]) < SOON
+    assert len(measurements.seconds["first character"]) == 6 and max(measurements.seconds["first character"]) < TIMEOUT
 
 
-def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
+def test_d2_only_a_flooding_visitor_is_throttled(page: Page) -> None:
     async def both() -> tuple[Measurements, Measurements]:
         calm, hurried = Measurements(), Measurements()
         ann, greedy = Visitor(page.address, calm, 1), Visitor(page.address, hurried, 2)
@@ -263,7 +265,7 @@ def test_d2_who_floods_is_throttled_alone(page: Page) -> None:
     assert refused > 10 and refused < 50, hurried.errors
 
 
-def test_d3_what_nobody_waits_for_is_not_computed(page: Page, api: Api) -> None:
+def test_d3_cancelled_requests_stop_computing(page: Page, api: Api) -> None:
     """After clients disconnect early, the server stops computing.
 
     It may finish the computation of the current step, so the limit is twice the CPU time of one complete text, measured
@@ -271,14 +273,14 @@ def test_d3_what_nobody_waits_for_is_not_computed(page: Page, api: Api) -> None:
     """
     until_idle(page.pid)
     before = processor_seconds(page.pid)
-    api.last("compare", [MEDIUM], "The ", None, 2000, 0.8, 40, 99)
+    api.result("compare", [MEDIUM], "The ", None, 2000, 0.8, 40, 99)
     text = processor_seconds(page.pid) - before
 
-    def asked(endpoint: str, *data: Any) -> str:
+    def start(endpoint: str, *data: Any) -> str:
         return f"/gradio_api/call/{endpoint}/{api.post(f'call/{endpoint}', {'data': data}).json()['event_id']}"
 
-    writing = [asked("compare", [MEDIUM] * 4, "The ", None, 2000, 0.8, 40, number) for number in range(6)]
-    looking = [asked("names", MEDIUM, "the cat sat " * 1600, None) for _ in range(6)]
+    writing = [start("compare", [MEDIUM] * 4, "The ", None, 2000, 0.8, 40, number) for number in range(6)]
+    looking = [start("names", MEDIUM, "the cat sat " * 1600, None) for _ in range(6)]
     with ExitStack() as streams:
         answers = [streams.enter_context(api.web.stream("GET", url)) for url in (*writing, *looking)]
         for answer in answers[: len(writing)]:
@@ -289,7 +291,7 @@ def test_d3_what_nobody_waits_for_is_not_computed(page: Page, api: Api) -> None:
 
 
 def until_idle(pid: int, quiet: int = 3) -> float:
-    """CPU seconds that a process uses until it has been idle for `quiet` consecutive seconds.
+    """Return the CPU seconds that a process uses until it has been idle for `quiet` consecutive seconds.
 
     One second is not enough: on a busy machine, a process may wait that long for a CPU.
     """
@@ -310,13 +312,13 @@ def until_idle(pid: int, quiet: int = 3) -> float:
 
 
 def processor_seconds(pid: int) -> float:
-    """CPU seconds used by a process."""
+    """Return the CPU seconds used by a process."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / 100
 
 
-def test_f1_nothing_beyond_this_machine_was_asked_for(page: Page, api: Api, outside: Path) -> None:
-    """Neither by the page nor by a run that it trains."""
-    text = api.last("corpus", "the cat sat on the mat, and the rat ran.\n" * 100, "cats")
+def test_f1_no_other_host_was_contacted(page: Page, api: Api, outside: Path) -> None:
+    """The audit hook covers the page and its child processes."""
+    text = api.result("corpus", "the cat sat on the mat, and the rat ran.\n" * 100, "cats")
     assert text["characters"] > 1000
     assert not outside.exists(), outside.read_text()

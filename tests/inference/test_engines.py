@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 from nanollm.config import PRESETS, ModelConfig, make_configs
 from nanollm.inference import numpy_engine
 from nanollm.inference.generate import MIN_BATCH, generate, generate_many, window_start
-from nanollm.inference.numpy_engine import CHUNK, NumpyEngine, Weights
+from nanollm.inference.numpy_engine import CHUNK, NumpyEngine, Weights, cached_weights
 from nanollm.inference.sampling import Sampled, SamplingOptions
 from nanollm.inference.thread_limits import ComputeSlot
 from nanollm.inference.torch_engine import TorchEngine
-from nanollm.inference.weight_cache import cached_weights
 from nanollm.model import TransformerLanguageModel
 from nanollm.train.loop import TrainState
 from nanollm.train.step import training_step

@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 
-import { setConstants } from "../../playground/services/constants.js";
-import { createFrames, forFrame, keepText, textFrame, textKey, textSize } from "../../playground/services/frames.js";
+import { setConstants } from "../../playground/browser/constants.js";
+import { createFrames, forFrame, putText, textFrame, textKey, textSize } from "../../playground/browser/frames.js";
 
 setConstants({ frame_length: 400 });
 
@@ -10,7 +10,7 @@ const REQUEST = {
   run: "nano",
   step: 10,
   prompt: "The ",
-  kept: "",
+  prefix: "",
   temperature: 0.8,
   top_k: 40,
   max_length: 1000,
@@ -18,37 +18,37 @@ const REQUEST = {
 };
 const delayed = (value) => new Promise((done) => setTimeout(done, 1, value));
 
-test("the least recently used frames leave when the budget is used up", () => {
+test("the least recently used frames are evicted beyond the budget", () => {
   const frames = createFrames(30);
-  frames.keep("a", "A", 10);
-  frames.keep("b", "B", 10);
-  frames.keep("c", "C", 10);
+  frames.put("a", "A", 10);
+  frames.put("b", "B", 10);
+  frames.put("c", "C", 10);
   assert.equal(frames.get("a"), "A"); // now b is the least recently used
-  frames.keep("d", "D", 10);
+  frames.put("d", "D", 10);
   assert.deepEqual(["a", "b", "c", "d"].map(frames.get), ["A", undefined, "C", "D"]);
 });
 
-test("a frame that is kept again counts once, and one above the budget is kept alone", () => {
+test("a frame that is stored again counts once, and a frame above the budget is kept alone", () => {
   const frames = createFrames(30);
-  for (let i = 0; i < 5; i++) frames.keep("a", i, 10);
-  frames.keep("b", "B", 20);
+  for (let i = 0; i < 5; i++) frames.put("a", i, 10);
+  frames.put("b", "B", 20);
   assert.equal(frames.get("a"), 4);
-  frames.keep("huge", "H", 100);
+  frames.put("huge", "H", 100);
   assert.deepEqual(["a", "b", "huge"].map(frames.get), [undefined, undefined, "H"]);
 });
 
-test("prefetch fetches what is missing, in order, and leaves out what is refused", async () => {
+test("prefetch fetches missing frames in order and skips refused ones", async () => {
   const frames = createFrames();
   const fetched = [];
   const request = (key) => ({
     key,
     fetch: async () => {
       fetched.push(key);
-      if (key === "refused") throw new Error("no such snapshot");
+      if (key === "refused") throw new Error("unknown snapshot");
       return delayed(key.toUpperCase());
     },
   });
-  frames.keep("here", "HERE", 4);
+  frames.put("here", "HERE", 4);
   await frames.prefetch("sample", ["near", "here", "refused", "far"].map(request), (frame) => frame.length);
   assert.deepEqual(fetched, ["near", "refused", "far"]);
   assert.equal(frames.get("near"), "NEAR");
@@ -56,7 +56,7 @@ test("prefetch fetches what is missing, in order, and leaves out what is refused
   assert.equal(frames.get("far"), "FAR");
 });
 
-test("a request that is under way is not sent twice", async () => {
+test("a pending request is not sent twice", async () => {
   const frames = createFrames();
   let sent = 0;
   const request = { key: "a", fetch: () => delayed(`answer ${++sent}`) };
@@ -65,9 +65,9 @@ test("a request that is under way is not sent twice", async () => {
   assert.equal(frames.get("a"), "answer 1");
 });
 
-test("arrival settles once the frame under way is cached or refused", async () => {
+test("arrival settles when the pending frame is cached or refused", async () => {
   const frames = createFrames();
-  const refuse = async () => Promise.reject(new Error("no such snapshot"));
+  const refuse = async () => Promise.reject(new Error("unknown snapshot"));
   frames.prefetch("sample", [{ key: "near", fetch: () => delayed("NEAR") }], (frame) => frame.length);
   frames.prefetch("attention", [{ key: "refused", fetch: refuse }], (frame) => frame.length);
   assert.equal(frames.arrival("far"), undefined);
@@ -76,7 +76,7 @@ test("arrival settles once the frame under way is cached or refused", async () =
   assert.deepEqual(["near", "refused"].map(frames.arrival), [undefined, undefined]);
 });
 
-test("another prefetch of the same owner ends the earlier one; owners do not disturb each other", async () => {
+test("a new prefetch cancels the previous one of the same owner only", async () => {
   const frames = createFrames();
   const fetched = [];
   const request = (key) => ({ key, fetch: () => delayed(key).finally(() => fetched.push(key)) });
@@ -85,23 +85,23 @@ test("another prefetch of the same owner ends the earlier one; owners do not dis
   const second = frames.prefetch("sample", ["c"].map(request), () => 1);
   await Promise.all([first, other, second]);
   assert.deepEqual(fetched.sort(), ["a", "c", "x", "y"]);
-  assert.equal(frames.get("a"), "a", "what had arrived stays");
+  assert.equal(frames.get("a"), "a", "frames that have arrived are kept");
 });
 
-test("a text is found by what was asked for, up to the length of a frame", () => {
-  const frame = { question: forFrame(REQUEST), pieces: [{ text: "abc", scores: "0123456789" }] };
+test("a text is found by its request, up to the length of a frame", () => {
+  const frame = { request: forFrame(REQUEST), pieces: [{ text: "abc", scores: "0123456789" }] };
   assert.equal(textSize(frame), 13);
-  keepText(frame);
+  putText(frame);
   assert.equal(textFrame(REQUEST), frame);
   assert.equal(textFrame({ ...REQUEST, max_length: 500 }), frame);
-  for (const other of [{ step: 20 }, { prompt: "A " }, { seed: 2 }, { kept: "x" }, { max_length: 100 }]) {
+  for (const other of [{ step: 20 }, { prompt: "A " }, { seed: 2 }, { prefix: "x" }, { max_length: 100 }]) {
     assert.equal(textFrame({ ...REQUEST, ...other }), undefined);
   }
 });
 
-test("a whole long text is no frame", () => {
+test("a complete long text is not a frame", () => {
   const request = { ...REQUEST, run: "long" };
-  keepText({ question: request, pieces: [] });
+  putText({ request: request, pieces: [] });
   assert.equal(textFrame(request), undefined);
   assert.notEqual(textKey(request), textKey(forFrame(request)));
 });

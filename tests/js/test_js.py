@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from playground.services.browser_constants import browser_constants
+from playground.browser.constants import browser_constants
 from tests.conftest import ROOT
 
 TOOLS = ROOT / "node_modules" / ".bin"

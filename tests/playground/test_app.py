@@ -1,4 +1,4 @@
-"""Starting the page: from the command line, or as a Space does."""
+"""app.py: public mode and the home folder."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from tests.conftest import ROOT
 
 
 @pytest.mark.parametrize("arguments, space", [([], False), (["--public"], False), ([], True)])
-def test_the_flag_makes_it_public(monkeypatch: pytest.MonkeyPatch, arguments: list[str], space: bool) -> None:
-    """And so does a Space, by itself."""
+def test_the_page_is_public_with_the_flag_or_on_a_space(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], space: bool
+) -> None:
     served: list[Settings] = []
     monkeypatch.setattr(page, "serve", served.append)
     monkeypatch.setattr(sys, "argv", ["app.py", *arguments])
     monkeypatch.delenv("NANOLLM_PUBLIC", raising=False)
-    monkeypatch.setenv("SPACE_ID", "somebody/nano-llm") if space else monkeypatch.delenv("SPACE_ID", raising=False)
+    monkeypatch.setenv("SPACE_ID", "ann/nano-llm") if space else monkeypatch.delenv("SPACE_ID", raising=False)
     runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
     assert [settings.public for settings in served] == [bool(arguments) or space]
 
 
-def test_the_home_may_be_named_from_where_one_stands(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Sample shows the paths of runs below it, and the store names them from the root of the disk on."""
+def test_a_relative_home_folder_becomes_absolute(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The Sample tab shows run paths relative to the home folder, while the store returns absolute ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NANOLLM_HOME", "here")
     settings = Settings()

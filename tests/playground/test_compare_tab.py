@@ -91,36 +91,36 @@ def test_every_update_contains_the_state_of_the_stop_button(ctx: Context, runs: 
         texts._generate(ctx, "visitor", request_for(runs)),
         guess_the_size._generate(ctx, "visitor", request_for(runs), None),
     ):
-        *running, over = (update[-1].interactive for update in updates)
-        assert all(running) and not over
+        *running, last = (update[-1].interactive for update in updates)
+        assert all(running) and not last
 
 
 def test_facts_belong_to_the_snapshot_in_the_column(ctx: Context, runs: list[Run]) -> None:
     (column,) = parse_columns(ctx, request_for(runs[:1], steps=[10]))
     assert column.snapshot and column.snapshot.val_loss
-    told = dict(facts(column, "1,234"))
+    shown = dict(facts(column, "1,234"))
     parameters = sum(weight.numel() for weight in ctx.models.at(column.snapshot).model.parameters())
-    assert told["parameters"] == f"{parameters:,}" and told["steps"] == "10"
-    assert float(told["validation loss"]) == pytest.approx(column.snapshot.val_loss, abs=0.005)
+    assert shown["parameters"] == f"{parameters:,}" and shown["steps"] == "10"
+    assert float(shown["validation loss"]) == pytest.approx(column.snapshot.val_loss, abs=0.005)
 
 
 def test_a_column_with_a_problem_does_not_affect_the_others(ctx: Context, runs: list[Run]) -> None:
     request = request_for(runs)
     request["models"][0] = {"run": "gone", "step": 3}
-    gone, there = generated(ctx, request)
-    assert gone.stream is None and "no longer here" in gone.problem
-    assert len(there.text) == SAMPLING["max_length"] and not there.problem
+    missing, existing = generated(ctx, request)
+    assert missing.stream is None and "no longer here" in missing.problem
+    assert len(existing.text) == SAMPLING["max_length"] and not existing.problem
 
     for column in generated(ctx, request_for(runs, "Ω the Ω")):
         assert column.unknown == "Ω" and "Ω" in column.problem and column.stream is None
 
 
 @pytest.mark.parametrize(
-    "odd", [None, [], {}, {"models": []}, {"models": "x"}, {"models": [{}] * (MAX_COLUMNS + 1)}], ids=str
+    "request_value", [None, [], {}, {"models": []}, {"models": "x"}, {"models": [{}] * (MAX_COLUMNS + 1)}], ids=str
 )
-def test_malformed_requests_are_rejected(ctx: Context, odd: object) -> None:
+def test_malformed_requests_are_rejected(ctx: Context, request_value: object) -> None:
     with pytest.raises(InputError):
-        parse_columns(ctx, odd)
+        parse_columns(ctx, request_value)
 
 
 def test_malformed_models_and_settings_are_reported_per_column(ctx: Context, runs: list[Run]) -> None:

@@ -1,4 +1,4 @@
-"""What the tabs share: the selection as it comes from a browser, and failures as sentences."""
+"""Shared by the tabs: the selection sent by the browser, error messages, and locks around run creation."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from playground.selection import parse_selection
 from playground.settings import Settings
 
 
-@pytest.mark.parametrize("odd", [None, 3, "run", [], {}, {"run": 5, "step": "3"}, {"run": None, "step": True}])
-def test_an_odd_selection_counts_as_nothing_chosen(odd):
-    assert parse_selection(odd) == (None, None)
+@pytest.mark.parametrize("value", [None, 3, "run", [], {}, {"run": 5, "step": "3"}, {"run": None, "step": True}])
+def test_an_invalid_selection_selects_nothing(value):
+    assert parse_selection(value) == (None, None)
 
 
-def test_a_selection_names_run_and_step():
+def test_a_selection_contains_run_and_step():
     assert parse_selection({"run": "a", "step": 3}) == ("a", 3)
     assert parse_selection({"run": "a", "step": None}) == ("a", None)
 
 
-def test_failures_become_sentences(caplog):
+def test_errors_become_safe_messages(caplog):
     @report_errors
     def refuses():
         raise InputError("Choose <b>another</b> one.")
@@ -41,11 +41,11 @@ def test_failures_become_sentences(caplog):
     with pytest.raises(gr.Error) as raised:
         next(parts)
     assert raised.value.message == INTERNAL_ERROR
-    assert "/secret/path" in caplog.text  # for the server's log only
+    assert "/secret/path" in caplog.text  # only in the server's log
     assert error_message(InputError("Plain.")) == "Plain."
 
 
-def test_a_text_stays_while_a_run_is_being_made_of_it(tmp_path):
+def test_a_text_cannot_be_deleted_while_a_run_is_created_from_it(tmp_path):
     ctx = Context.open(Settings(home=tmp_path))
     text = ctx.corpora.add_text("the cat sat on the mat. " * 100, "cats")
     refusals: list[str] = []

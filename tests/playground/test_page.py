@@ -1,4 +1,4 @@
-"""The page as Gradio will serve it, without a browser: what may be called, and what may call what."""
+"""The built Gradio page without a browser: event listeners, limits and public endpoints."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> gr.Blocks:
     return build(Context.open(Settings(home=Path(tmp_path_factory.mktemp("home")))))
 
 
-def test_no_trigger_has_two_listeners_that_defer(page: gr.Blocks) -> None:
-    """Gradio repeats a deferred event for all its listeners: two that defer keep each other going for ever."""
+def test_no_trigger_has_two_always_last_listeners(page: gr.Blocks) -> None:
+    """Gradio repeats a deferred event for all its listeners, so two of them would trigger each other endlessly."""
     deferring = Counter(
         target
         for function in page.fns.values()
@@ -30,14 +30,14 @@ def test_no_trigger_has_two_listeners_that_defer(page: gr.Blocks) -> None:
     assert deferring and [target for target, count in deferring.items() if count > 1] == []
 
 
-def test_as_many_models_write_at_the_same_time_as_the_settings_say(page: gr.Blocks) -> None:
-    """Of one id the lowest limit holds, from its first event on; and where none is named, Gradio takes one."""
+def test_generations_share_the_concurrency_limit_of_the_settings(page: gr.Blocks) -> None:
+    """Gradio applies the lowest limit of all events with the same concurrency_id; the default is 1."""
     limits = {f.concurrency_limit for f in page.fns.values() if f.concurrency_id == "write"}
     assert limits == {Settings().concurrent_generations}
 
 
-def test_no_statistics_are_kept(page: gr.Blocks) -> None:
-    """Gradio would go through its last 10,000 events after each one."""
+def test_queue_analytics_are_disabled(page: gr.Blocks) -> None:
+    """Otherwise Gradio iterates over the last 10,000 events after each event."""
     queue = page._queue
     assert queue.ANALYTICS_MAX_EVENTS == 1 and queue.ANAYLTICS_CACHE_FREQUENCY > 10**9
 
@@ -48,10 +48,10 @@ def test_only_the_published_endpoints_are_public(page: gr.Blocks) -> None:
     assert public == plain | {"attention", "ablation", "rank", "names", "lens"}
 
 
-def test_every_handler_is_named_or_quiet(page: gr.Blocks) -> None:
-    """What a person waits for is queued, so that its failure is shown (Gradio shows no toast for the rest)."""
+def test_click_handlers_that_can_fail_are_queued(page: gr.Blocks) -> None:
+    """Gradio shows errors of queued events only."""
     clicks = [f for f in page.fns.values() if f.fn and any(event == "click" for _, event in f.targets)]
     assert clicks
     for function in clicks:
-        unseen = function.name in ("cancel", "<lambda>", "handler")  # cannot fail: no input of the person's own
-        assert function.queue or unseen, function.name
+        cannot_fail = function.name in ("cancel", "<lambda>", "handler")  # they read no user input
+        assert function.queue or cannot_fail, function.name

@@ -1,4 +1,4 @@
-"""Sample without a browser: what a question may be, what a piece holds, and frames that are computed once."""
+"""The Sample tab without a browser: requests, packed scores, and cached frames."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from playground.settings import Settings
 from tests.conftest import run_coroutine
 
 TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
-ASKED = {"run": None, "step": None, "prompt": "the ", "temperature": 0.8, "top_k": 40, "max_length": 50, "seed": 42}
+REQUEST = {"run": None, "step": None, "prompt": "the ", "temperature": 0.8, "top_k": 40, "max_length": 50, "seed": 42}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def loaded(run: Run) -> LoadedModel:
 
 
 def unpacked(packed: dict[str, str], vocab_size: int) -> list[tuple[float, int, list[tuple[int, float]]]]:
-    """(probability, rank, candidates as (id, probability)) of each character of a piece, read as the browser does."""
+    """Unpack a chunk like the browser does: (probability, rank, candidates as (id, probability)) per character."""
     data, N = base64.b64decode(packed["scores"]), len(packed["text"])
     width = 1 if vocab_size <= NARROW else 2
     C = (len(data) - 5 * N) // (2 + width)
@@ -82,7 +82,7 @@ def unpacked(packed: dict[str, str], vocab_size: int) -> list[tuple[float, int, 
 
 
 @given(st.integers(2, 400), st.integers(1, 12), st.floats(0.01, 3), st.integers(0, 2**31))
-def test_what_is_packed_is_what_is_read(vocab_size: int, length: int, spread: float, seed: int) -> None:
+def test_packed_scores_round_trip(vocab_size: int, length: int, spread: float, seed: int) -> None:
     random = np.random.default_rng(seed)
     full = random.dirichlet(np.full(vocab_size, spread), length)
     ids = (-full).argsort(axis=1)[:, :CANDIDATES]
@@ -96,42 +96,42 @@ def test_what_is_packed_is_what_is_read(vocab_size: int, length: int, spread: fl
         assert probability == pytest.approx(probabilities[row], rel=1e-3, abs=1e-15)
         assert [id for id, _ in listed] == ids[row, : len(listed)].tolist()
         assert [p for _, p in listed] == pytest.approx(candidates[row, : len(listed)], rel=1e-3, abs=1e-15)
-        told = candidates[row, : len(listed)].sum()
+        covered = candidates[row, : len(listed)].sum()
         most = min(CANDIDATES, int((candidates[row] > 0).sum()))
-        assert len(listed) == most or (told > 1 - OMITTED_PROBABILITY - 1e-9 and len(listed) >= MIN_CANDIDATES)
+        assert len(listed) == most or (covered > 1 - OMITTED_PROBABILITY - 1e-9 and len(listed) >= MIN_CANDIDATES)
 
 
-def test_a_text_in_pieces_is_the_text_of_the_core(loaded: LoadedModel) -> None:
-    generation = Generation(loaded, GenerationRequest.of(ASKED))
+def test_a_streamed_text_equals_the_text_of_the_core(loaded: LoadedModel) -> None:
+    generation = Generation(loaded, GenerationRequest.of(REQUEST))
     values = [generation.value() for _ in run_streams([generation.stream])]
     head, *pieces = values[-1]
-    dials = {name: ASKED[name] for name in ("max_length", "temperature", "top_k", "seed")}
+    dials = {name: REQUEST[name] for name in ("max_length", "temperature", "top_k", "seed")}
     assert "".join(piece["text"] for piece in pieces) == generate_text(loaded.model, loaded.tokenizer, "the ", **dials)
     assert head["finished"] and head["prompt"] == 4
-    for earlier, later in pairwise(values):  # nothing that was sent is sent again
+    for earlier, later in pairwise(values):  # sent chunks are not sent again
         assert later[1 : len(earlier)] == earlier[1:]
 
 
-def test_every_update_says_whether_stop_can_be_pressed(ctx: Context, run: Run) -> None:
-    """The page merges updates that come at once, and an earlier write's last one may come late: see streaming.py."""
-    *under_way, over = (update[4].interactive for update in _generate(ctx, "visitor", {**ASKED, "run": run.id}))
-    assert all(under_way) and not over
+def test_every_update_contains_the_state_of_the_stop_button(ctx: Context, run: Run) -> None:
+    """The page merges simultaneous updates, and the last one of an earlier stream may be late: see streaming.py."""
+    *running, last = (update[4].interactive for update in _generate(ctx, "visitor", {**REQUEST, "run": run.id}))
+    assert all(running) and not last
 
 
-def test_what_was_written_is_shaded_as_if_it_had_been_read(loaded: LoadedModel) -> None:
-    generation = Generation(loaded, GenerationRequest.of(ASKED))
+def test_generated_text_has_the_scores_of_the_same_text_read(loaded: LoadedModel) -> None:
+    generation = Generation(loaded, GenerationRequest.of(REQUEST))
     for _ in run_streams([generation.stream]):
         pass
     size, whole = loaded.tokenizer.vocab_size, "".join(piece["text"] for piece in generation.value()[1:])
-    written = [row for piece in generation.value()[1:] for row in unpacked(piece, size)]
-    judged = unpacked(pack_scored(loaded.tokenizer, whole, score_text(loaded, whole)), size)
-    assert [p for p, *_ in written] == pytest.approx([p for p, *_ in judged], rel=5e-3)
+    generated = [row for piece in generation.value()[1:] for row in unpacked(piece, size)]
+    scored = unpacked(pack_scored(loaded.tokenizer, whole, score_text(loaded, whole)), size)
+    assert [p for p, *_ in generated] == pytest.approx([p for p, *_ in scored], rel=5e-3)
     bits = surprisal(loaded.model, loaded.tokenizer, whole).bits
-    assert [-np.log2(p) for p, *_ in written] == pytest.approx(bits.tolist(), abs=1e-2)
+    assert [-np.log2(p) for p, *_ in generated] == pytest.approx(bits.tolist(), abs=1e-2)
 
 
-def test_what_was_chosen_is_kept_and_counts_towards_the_length(loaded: LoadedModel) -> None:
-    generation = Generation(loaded, GenerationRequest.of({**ASKED, "kept": "rat sat"}))
+def test_kept_characters_start_the_text_and_count_towards_its_length(loaded: LoadedModel) -> None:
+    generation = Generation(loaded, GenerationRequest.of({**REQUEST, "prefix": "rat sat"}))
     for _ in run_streams([generation.stream]):
         pass
     head, *pieces = generation.value()
@@ -139,24 +139,24 @@ def test_what_was_chosen_is_kept_and_counts_towards_the_length(loaded: LoadedMod
     assert text.startswith("the rat sat") and len(text) == 4 + 50 and head["prompt"] == 4
 
 
-def test_the_same_in_python_is_the_text_that_is_shown(
+def test_the_python_snippet_prints_the_displayed_text(
     ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for kept in ("", "rat sat"):
-        question = GenerationRequest.of({**ASKED, "run": run.id, "kept": kept})
-        generation = Generation(ctx.models.get(run.id, None), question)
+        request = GenerationRequest.of({**REQUEST, "run": run.id, "prefix": kept})
+        generation = Generation(ctx.models.get(run.id, None), request)
         for _ in run_streams([generation.stream]):
             pass
         shown = "".join(piece["text"] for piece in generation.value()[1:])
         monkeypatch.chdir(ctx.settings.home)
-        exec(_python(ctx, question), {})
+        exec(_python(ctx, request), {})
         assert capsys.readouterr().out == shown + "\n"
 
 
-def test_what_travels_grows_with_the_text_and_not_with_its_square(loaded: LoadedModel) -> None:
+def test_sent_bytes_grow_linearly_with_the_text(loaded: LoadedModel) -> None:
     sent = []
     for length in (200, 400, 800):
-        generation = Generation(loaded, GenerationRequest.of({**ASKED, "max_length": length}))
+        generation = Generation(loaded, GenerationRequest.of({**REQUEST, "max_length": length}))
         for _ in run_streams([generation.stream]):
             generation.value()
         sent.append(len(json.dumps(generation.value())))
@@ -165,58 +165,61 @@ def test_what_travels_grows_with_the_text_and_not_with_its_square(loaded: Loaded
 
 
 def test_a_frame_is_computed_once(ctx: Context, run: Run) -> None:
-    question = GenerationRequest.of({**ASKED, "run": run.id, "step": 0})
-    first = run_coroutine(ctx.frames.frame(question))
-    assert run_coroutine(ctx.frames.frame(question)) is first
-    other = run_coroutine(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "step": 20})))
-    assert other[0]["question"]["step"] == 20 and other[1:] != first[1:]
+    request = GenerationRequest.of({**REQUEST, "run": run.id, "step": 0})
+    first = run_coroutine(ctx.frames.frame(request))
+    assert run_coroutine(ctx.frames.frame(request)) is first
+    other = run_coroutine(ctx.frames.frame(GenerationRequest.of({**REQUEST, "run": run.id, "step": 20})))
+    assert other[0]["request"]["step"] == 20 and other[1:] != first[1:]
 
 
-def test_a_frame_is_the_beginning_of_a_long_text(ctx: Context, run: Run, loaded: LoadedModel) -> None:
-    head, *pieces = run_coroutine(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "max_length": 5000})))
+def test_a_frame_is_the_start_of_a_long_text(ctx: Context, run: Run, loaded: LoadedModel) -> None:
+    head, *pieces = run_coroutine(
+        ctx.frames.frame(GenerationRequest.of({**REQUEST, "run": run.id, "max_length": 5000}))
+    )
     dials = {"max_length": 2 * FRAME_LENGTH, "temperature": 0.8, "top_k": 40, "seed": 42}
     text = "".join(piece["text"] for piece in pieces)
     assert len(text) == 4 + FRAME_LENGTH and head["finished"]
     assert generate_text(loaded.model, loaded.tokenizer, "the ", **dials).startswith(text)
 
 
-def test_who_asks_for_many_frames_at_once_is_refused_alone(ctx: Context, run: Run) -> None:
-    asking = iter(["greedy"] * 4 + ["ann"])
-    frames = Frames(ctx.models, PUBLIC, lambda: next(asking), max_waiting=2)
-    questions = [GenerationRequest.of({**ASKED, "run": run.id, "seed": seed}) for seed in range(5)]
+def test_only_the_visitor_with_too_many_frame_requests_is_refused(ctx: Context, run: Run) -> None:
+    visitors = iter(["greedy"] * 4 + ["ann"])
+    frames = Frames(ctx.models, PUBLIC, lambda: next(visitors), max_waiting=2)
+    requests = [GenerationRequest.of({**REQUEST, "run": run.id, "seed": seed}) for seed in range(5)]
 
     async def all_at_once() -> list[Any]:
-        return await asyncio.gather(*map(frames.frame, questions), return_exceptions=True)
+        return await asyncio.gather(*map(frames.frame, requests), return_exceptions=True)
 
     answers = run_coroutine(all_at_once())
     assert [isinstance(answer, InputError) for answer in answers] == [False, False, True, True, False]
     assert not frames._waiting
     with pytest.raises(InputError, match="characters in the prompt"):
-        run_coroutine(frames.frame(replace(questions[0], prompt="x" * (PUBLIC.prompt + 1))))
+        run_coroutine(frames.frame(replace(requests[0], prompt="x" * (PUBLIC.prompt + 1))))
 
 
-def test_frames_that_are_kept_have_a_bound(ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_frame_cache_is_bounded(ctx: Context, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("playground.services.frames.CAPACITY", 30_000)
+    frames = Frames(ctx.models, PUBLIC, str, max_waiting=2)
     for seed in range(8):
-        run_coroutine(ctx.frames.frame(GenerationRequest.of({**ASKED, "run": run.id, "seed": seed})))
-        assert ctx.frames._size <= 30_000
+        run_coroutine(frames.frame(GenerationRequest.of({**REQUEST, "run": run.id, "seed": seed})))
+        assert len(json.dumps([value for value, _ in frames._cache._entries.values()])) <= 31_000
 
 
 @pytest.mark.parametrize(
-    "odd",
+    "value",
     [
-        None, [], "the", {}, {**ASKED, "prompt": None}, {**ASKED, "prompt": ["the"]}, {**ASKED, "kept": 7},
-        {**ASKED, "temperature": float("nan")}, {**ASKED, "temperature": None}, {**ASKED, "top_k": True},
-        {**ASKED, "max_length": -1}, {**ASKED, "seed": "42"}, {**ASKED, "prompt": "x" * (MAX_PROMPT + 1)},
+        None, [], "the", {}, {**REQUEST, "prompt": None}, {**REQUEST, "prompt": ["the"]}, {**REQUEST, "prefix": 7},
+        {**REQUEST, "temperature": float("nan")}, {**REQUEST, "temperature": None}, {**REQUEST, "top_k": True},
+        {**REQUEST, "max_length": -1}, {**REQUEST, "seed": "42"}, {**REQUEST, "prompt": "x" * (MAX_PROMPT + 1)},
     ],
     ids=str,
 )  # fmt: skip
-def test_an_odd_question_gets_a_sentence(odd: object) -> None:
+def test_invalid_requests_are_rejected(value: object) -> None:
     with pytest.raises(InputError):
-        GenerationRequest.of(odd)
+        GenerationRequest.of(value)
 
 
-def test_a_question_is_the_same_after_its_way_through_a_browser() -> None:
-    question = GenerationRequest.of({**ASKED, "run": "a", "step": 3, "kept": "x", "more": "is passed over"})
-    assert GenerationRequest.of(json.loads(json.dumps(question.as_dict()))) == question
-    assert GenerationRequest.of({**ASKED, "run": 7, "step": True}) == GenerationRequest.of(ASKED)
+def test_a_request_round_trips_through_json() -> None:
+    request = GenerationRequest.of({**REQUEST, "run": "a", "step": 3, "prefix": "x", "other": "ignored"})
+    assert GenerationRequest.of(json.loads(json.dumps(request.as_dict()))) == request
+    assert GenerationRequest.of({**REQUEST, "run": 7, "step": True}) == GenerationRequest.of(REQUEST)

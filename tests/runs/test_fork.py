@@ -1,4 +1,4 @@
-"""Forked runs: what they inherit, what is refused, and that they train like other runs."""
+"""Forks: inherited settings, refusals, and training from the parent's weights."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tests.run_folders import checkpoint
 from tests.runs.process.test_worker import STEPS, TINY, interrupt, records
 
 TALE = "the cat sat on the mat, and the rat ran.\n" * 40
-SUBSET = "a rat sat on that.\n" * 60  # its characters are some of the tale's, so their ids are others
+SUBSET = "a rat sat on that.\n" * 60  # uses only some of the characters of TALE, so their ids differ
 
 
 class Home:
@@ -71,8 +71,8 @@ def flip(path: Path) -> None:
     path.write_bytes(content)
 
 
-class TestWhatItTakesOver:
-    def test_all_but_what_is_asked_for(self, home: Home) -> None:
+class TestInheritance:
+    def test_a_fork_inherits_everything_except_the_given_settings(self, home: Home) -> None:
         run = home.store.get(home.fork(num_steps=10, learning_rate=0.5, dropout=0.3).id)
         assert run.parent is not None
         assert (run.parent.run, run.parent.title, run.parent.step) == (home.parent.id, "cats", STEPS)
@@ -81,7 +81,7 @@ class TestWhatItTakesOver:
         assert (run.status().state, run.status().step, run.status().num_steps) == ("queued", 0, 10)
         assert (run.folder / run_files.PARENT).read_bytes() == home.parent.snapshot().path.read_bytes()
 
-    def test_it_says_what_it_is(self, home: Home) -> None:
+    def test_the_description_names_parent_and_step(self, home: Home) -> None:
         parent = home.fork(step=0).parent
         assert parent is not None and home.parent.parent is None
         assert parent.describe() == (
@@ -89,7 +89,7 @@ class TestWhatItTakesOver:
             "run."
         )
 
-    def test_its_title_says_what_is_tried(self, home: Home) -> None:
+    def test_the_title_names_what_differs_from_the_parent(self, home: Home) -> None:
         other = home.corpora.add_text(SUBSET, "other.txt")
         runs = [home.fork(), home.fork(), home.fork(learning_rate=0.5), home.fork(corpus=other, seed=7)]
         home.train(runs[0])
@@ -102,11 +102,11 @@ class TestWhatItTakesOver:
             "cats, continued with num steps 9",
         ]
 
-    def test_a_parent_that_nobody_wrote_hides_the_run(self, home: Home) -> None:
+    def test_a_run_with_an_invalid_parent_entry_is_not_listed(self, home: Home) -> None:
         run = home.fork()
         about = run_files.read_json(run.folder / run_files.RUN)
-        for odd in ("cats", [], {}, {"run": "x", "title": "x", "step": "last"}):
-            run_files.write_json(run.folder / run_files.RUN, {**about, "parent": odd})
+        for invalid in ("cats", [], {}, {"run": "x", "title": "x", "step": "last"}):
+            run_files.write_json(run.folder / run_files.RUN, {**about, "parent": invalid})
             assert [r.id for r in home.store.list()] == [home.parent.id]
             with pytest.raises(InputError, match="no run"):
                 Run.open(run.folder)
@@ -114,7 +114,7 @@ class TestWhatItTakesOver:
 
 class TestRefusals:
     @pytest.mark.parametrize(
-        ("asked", "sentence"),
+        ("arguments", "message"),
         [
             ({"num_layers": 2}, r"num_layers is 2, .* keeps its parent's shape \(num_layers 1\): omit num_layers"),
             ({"context_length": 32}, "omit context_length"),
@@ -128,22 +128,24 @@ class TestRefusals:
         ],
         ids=str,
     )
-    def test_each_gives_a_message_and_leaves_no_files(self, home: Home, asked: dict, sentence: str) -> None:
-        with pytest.raises(InputError, match=sentence):
-            home.fork(**asked)
+    def test_invalid_arguments_give_a_message_and_leave_no_files(
+        self, home: Home, arguments: dict, message: str
+    ) -> None:
+        with pytest.raises(InputError, match=message):
+            home.fork(**arguments)
         assert {path.name for path in home.store.root.iterdir()} <= {home.parent.id, ".lock"}
 
-    def test_the_same_shape_may_be_said_again(self, home: Home) -> None:
+    def test_repeating_the_parents_shape_is_allowed(self, home: Home) -> None:
         assert home.fork(num_layers=1, embedding_dim=16).model_config == home.parent.model_config
 
-    def test_characters_that_the_model_has_never_seen(self, home: Home) -> None:
+    def test_a_text_with_unknown_characters_is_refused(self, home: Home) -> None:
         few, many = (home.corpora.add_text(TALE + more, "more.txt") for more in ("Ж" * 3 + "é", "0123456789"))
         with pytest.raises(InputError, match=r"vocabulary \('Ж' 'é'\)"):
             home.fork(corpus=few)
         with pytest.raises(InputError, match=r"vocabulary \(('\d' ){7}'\d' and others\)"):
             home.fork(corpus=many)
 
-    def test_a_text_too_short_or_gone(self, home: Home) -> None:
+    def test_a_too_short_or_missing_text_is_refused(self, home: Home) -> None:
         short = home.corpora.add_text("the cat sat.\n", "short.txt")
         with pytest.raises(InputError, match="too few for a context_length of 16"):
             home.fork(corpus=short)
@@ -151,30 +153,30 @@ class TestRefusals:
         with pytest.raises(InputError, match="text is no longer here"):
             home.fork()
 
-    def test_a_run_without_a_snapshot_and_a_folder_of_checkpoints(self, home: Home) -> None:
+    def test_a_parent_without_snapshots_or_run_json_is_refused(self, home: Home) -> None:
         with pytest.raises(InputError, match="no snapshot yet"):
             home.fork(parent=home.fork())
         checkpoint(home.store.root / "bare", "final", 10)
         with pytest.raises(InputError, match="only checkpoints"):
             home.fork(parent=home.store.get("bare"))
 
-    def test_a_damaged_snapshot(self, home: Home) -> None:
+    def test_a_damaged_snapshot_is_refused(self, home: Home) -> None:
         home.parent.snapshot(0).path.write_bytes(b"")
         with pytest.raises(InputError, match="cannot be read"):
             home.fork(step=0)
 
 
 class TestTraining:
-    def test_it_begins_exactly_where_the_parent_ended(self, home: Home) -> None:
+    def test_a_fork_starts_with_the_losses_of_its_parent(self, home: Home) -> None:
         run = home.fork(num_steps=12)
         assert home.train(run).state == "completed"
         begun, ended = evaluations(run)[0], evaluations(home.parent)[-1]
         assert (begun.step, begun.train_loss, begun.val_loss) == (0, ended.train_loss, ended.val_loss)
         assert run.snapshot().step == 12
         rates = [event.learning_rate for event in run.events() if isinstance(event, events.Step)]
-        assert rates[0] < max(rates) == home.parent.train_config.learning_rate > rates[-1]  # up and down again
+        assert rates[0] < max(rates) == home.parent.train_config.learning_rate > rates[-1]  # warm-up, then decay
 
-    def test_or_at_an_earlier_snapshot_even_of_a_run_that_is_not_over(self, home: Home, monkeypatch) -> None:
+    def test_a_fork_can_start_from_an_earlier_snapshot_of_a_paused_run(self, home: Home, monkeypatch) -> None:
         paused = home.store.create(settings={**TINY, "seed": 3}, corpus=home.tale)
         interrupt(paused, home.corpora, "pause", 25, monkeypatch)
         step = paused.snapshots()[1].step
@@ -183,14 +185,14 @@ class TestTraining:
         begun, then = evaluations(run)[0], next(e for e in evaluations(paused) if e.step == step)
         assert (begun.train_loss, begun.val_loss) == (then.train_loss, then.val_loss)
 
-    def test_another_learning_rate_goes_another_way_from_the_same_place(self, home: Home) -> None:
+    def test_forks_with_different_learning_rates_share_the_start_and_diverge(self, home: Home) -> None:
         slow, fast = home.fork(num_steps=12), home.fork(num_steps=12, learning_rate=0.1)
         for run in (slow, fast):
             home.train(run)
         (first, *_, last), (other_first, *_, other_last) = evaluations(slow), evaluations(fast)
         assert first.val_loss == other_first.val_loss and last.val_loss != other_last.val_loss
 
-    def test_another_text_is_read_with_the_parents_characters(self, home: Home) -> None:
+    def test_another_text_is_encoded_with_the_parents_vocabulary(self, home: Home) -> None:
         other = home.corpora.add_text(SUBSET, "other.txt")
         run = home.fork(corpus=other, num_steps=12)
         training = Training(run, home.corpora.root, lambda _: None, lambda _: None)
@@ -200,11 +202,11 @@ class TestTraining:
         assert run.corpus["name"] == "other.txt" and run.corpus["vocab_size"] < run.model_config.vocab_size
         assert home.train(run).state == "completed"
         assert load_model(run.snapshot().path).tokenizer.characters == characters
-        # And a fork of that one may go back to the first text, whose characters it still knows.
+        # A fork of that fork can return to the first text, because the vocabulary was kept.
         back = home.fork(parent=run, corpus=home.tale, num_steps=3)
         assert home.train(back).state == "completed"
 
-    def test_many_characters_need_wider_ids(self) -> None:
+    def test_remapping_to_a_large_vocabulary_widens_the_ids(self) -> None:
         wide = CharTokenizer(chr(0x4E00 + n) for n in range(300))
         narrow = CharTokenizer(wide.characters[290:])
         ids = narrow.encode("".join(narrow.characters) * 3)
@@ -213,25 +215,25 @@ class TestTraining:
         assert translated.dtype == np.uint16 and translated.tolist() == list(range(290, 300)) * 3
         assert _remap_ids(ids, narrow, narrow) is ids
 
-    def test_the_parent_may_be_gone_before_it_starts(self, home: Home) -> None:
+    def test_a_fork_trains_after_its_parent_was_deleted(self, home: Home) -> None:
         run, ended = home.fork(num_steps=5), evaluations(home.parent)[-1]
         home.store.delete(home.parent.id)
         assert home.train(run).state == "completed"
         assert evaluations(run)[0].val_loss == ended.val_loss
 
     @pytest.mark.parametrize("step", [0, 1, 25])
-    def test_pause_and_resume_leave_no_trace(self, home: Home, monkeypatch, step: int) -> None:
+    def test_a_paused_and_resumed_fork_is_bit_identical(self, home: Home, monkeypatch, step: int) -> None:
         other = home.corpora.add_text(SUBSET, "other.txt")
-        undisturbed, run = (home.fork(corpus=other, dropout=0.2) for _ in range(2))
-        home.train(undisturbed)
+        reference, run = (home.fork(corpus=other, dropout=0.2) for _ in range(2))
+        home.train(reference)
         assert interrupt(run, home.corpora, "pause", step, monkeypatch).state == "paused"
         assert home.train(run).state == "completed"
-        assert records(run.events()) == records(undisturbed.events())
-        ours, theirs = (read_tensors(r.folder / "checkpoint_final.safetensors")[0] for r in (run, undisturbed))
+        assert records(run.events()) == records(reference.events())
+        ours, theirs = (read_tensors(r.folder / "checkpoint_final.safetensors")[0] for r in (run, reference))
         assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
-    @pytest.mark.parametrize("damage", [Path.unlink, flip], ids=["gone", "flipped"])
-    def test_weights_that_cannot_be_trusted_are_not_trained_on(self, home: Home, damage: Callable) -> None:
+    @pytest.mark.parametrize("damage", [Path.unlink, flip], ids=["missing", "flipped"])
+    def test_missing_or_damaged_parent_weights_fail_the_run(self, home: Home, damage: Callable) -> None:
         run = home.fork()
         damage(run.folder / run_files.PARENT)
         status = home.train(run)

@@ -1,4 +1,4 @@
-"""record.py: events while they are written, derived states, snapshots."""
+"""record.py: reading events while they are written, derived states, damaged files and snapshots."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.run_folders import checkpoint, evaluated, make, step, write
 from tests.speed import until
 
 
-def without_repetitions(history: list[events.Event]) -> list[events.Event]:
-    """The effective events: a Resume discards earlier events of later steps."""
+def effective_events(history: list[events.Event]) -> list[events.Event]:
+    """Return the events that count: a Resume discards earlier events of later steps."""
     kept: list[events.Event] = []
     for event in history:
         if isinstance(event, events.Resume):
@@ -34,13 +34,8 @@ def without_repetitions(history: list[events.Event]) -> list[events.Event]:
     return kept
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore(tmp_path / "checkpoints")
-
-
 class TestEvents:
-    def test_a_torn_last_line_waits_for_its_end(self, store: RunStore) -> None:
+    def test_an_incomplete_last_line_is_read_once_it_is_complete(self, store: RunStore) -> None:
         run = make(store)
         line = events.to_json(step(10)) + "\n"
         path = run.folder / run_files.METRICS
@@ -49,13 +44,13 @@ class TestEvents:
         path.write_text(line + line)
         assert run.events() == [step(10), step(10)]
 
-    def test_rows_of_a_newer_version_and_rubbish_are_passed_over(self, store: RunStore) -> None:
+    def test_unknown_and_invalid_lines_are_skipped(self, store: RunStore) -> None:
         run = make(store)
-        rubbish = ['{"type": "dream", "step": 3}', "null", "[]", "{", "\0\0", '{"type": "resume", "step": "x"}', ""]
-        (run.folder / run_files.METRICS).write_text("\n".join([*rubbish, events.to_json(step(10)), ""]))
+        invalid = ['{"type": "dream", "step": 3}', "null", "[]", "{", "\0\0", '{"type": "resume", "step": "x"}', ""]
+        (run.folder / run_files.METRICS).write_text("\n".join([*invalid, events.to_json(step(10)), ""]))
         assert run.events() == [step(10)]
 
-    def test_only_what_was_appended_is_parsed_again(self, store: RunStore, monkeypatch) -> None:
+    def test_only_appended_lines_are_parsed_again(self, store: RunStore, monkeypatch) -> None:
         run = make(store)
         parsed: list[str] = []
         monkeypatch.setattr(log, "from_json", lambda line: parsed.append(line) or events.from_json(line))
@@ -68,16 +63,16 @@ class TestEvents:
         assert len([line for line in parsed if line]) == 1
         assert store.get(run.id).curve() is store.get(run.id).curve() is not curve
 
-    def test_what_a_resume_did_again_counts_once_however_it_is_read(self, store: RunStore) -> None:
+    def test_repeated_steps_after_a_resume_count_once_in_incremental_reads(self, store: RunStore) -> None:
         draw = random.Random(1)
         run, history = make(store), []
         for _ in range(60):
             kind = draw.choice([step, step, events.Resume])
             history.append(kind(draw.randrange(20)))
             write(run, history[-1])
-            assert run.events() == without_repetitions(history)
+            assert run.events() == effective_events(history)
 
-    def test_a_file_that_was_replaced_is_read_anew(self, store: RunStore) -> None:
+    def test_a_replaced_file_is_read_again(self, store: RunStore) -> None:
         run = make(store)
         write(run, *(step(n) for n in range(1, 50)))
         assert len(run.events()) == 49
@@ -86,7 +81,7 @@ class TestEvents:
         write(run, step(7))
         assert run.events() == [step(7)]
 
-    def test_of_very_many_steps_some_are_held_and_of_all_else_everything(self, store: RunStore, monkeypatch) -> None:
+    def test_long_runs_keep_a_subset_of_steps_and_all_other_events(self, store: RunStore, monkeypatch) -> None:
         monkeypatch.setattr(log, "_MOST_STEPS", 100)
         monkeypatch.setattr(log, "_BLOCK", 50_000)
         run, count = make(store), 5_000
@@ -103,7 +98,7 @@ class TestEvents:
             steps = [0, *(event.step for event in events_of if isinstance(event, events.Step))]
             assert steps[-1] == count and max(b - a for a, b in itertools.pairwise(steps)) <= count / 10
 
-    def test_many_readers_of_a_growing_file_agree(self, store: RunStore) -> None:
+    def test_concurrent_readers_of_a_growing_file_see_consecutive_steps(self, store: RunStore) -> None:
         run, wrong = make(store), []
 
         def read() -> None:
@@ -125,14 +120,14 @@ class TestEvents:
 
 
 class TestStatus:
-    def test_running_without_a_worker_is_lost(self, store: RunStore) -> None:
+    def test_a_running_status_without_a_worker_is_lost(self, store: RunStore) -> None:
         run = make(store)
         write(run, step(340))
         write_status(run.folder, "running", step=0)
         assert (run.status().state, run.status().step) == ("lost", 340)
         assert "ended unexpectedly" in run.status().reason
 
-    def test_running_with_a_worker_is_running_and_counts_down(self, store: RunStore) -> None:
+    def test_a_running_run_reports_progress_and_remaining_time(self, store: RunStore) -> None:
         run = make(store)
         with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
@@ -145,7 +140,7 @@ class TestStatus:
             write(run, step(1200, seconds=20.0))
             assert run.status().eta_seconds == 0.0
 
-    def test_the_time_left_counts_what_evaluating_and_saving_take(self, store: RunStore) -> None:
+    def test_the_remaining_time_includes_evaluations_and_checkpoints(self, store: RunStore) -> None:
         run = make(store)
         with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
@@ -153,7 +148,7 @@ class TestStatus:
             write(run, first, evaluated(150, 2.0), evaluated(200, 2.0), second)
             left = remaining_evaluations(200, run.train_config)
             assert run.status().eta_seconds == pytest.approx(8.0 + 0.5 * left) and left >= 16
-            # Taken up again, it counts its seconds from another beginning.
+            # After a resume, elapsed seconds count from a new start.
             write(run, events.Resume(200), evaluated(250, 2.0), replace(step(300, seconds=3.0), elapsed=1.0))
             assert run.status().eta_seconds == pytest.approx(7.0 + remaining_evaluations(300, run.train_config) / 3)
         assert run.status().state == "lost"
@@ -175,7 +170,7 @@ class TestStatus:
                 if number in (20, 100, 250, 500):
                     assert run.status().eta_seconds == pytest.approx(whole - elapsed, rel=1e-3)
 
-    def test_a_silent_worker_is_stalled(self, store: RunStore, monkeypatch) -> None:
+    def test_a_worker_without_heartbeats_is_stalled(self, store: RunStore, monkeypatch) -> None:
         run = make(store)
         with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
@@ -186,7 +181,7 @@ class TestStatus:
             assert "for 4.6 h." in run.status().reason
             assert status.state == "stalled" and str(os.getpid()) in status.reason and status.active
 
-    def test_a_thread_beats_only_while_training_moves(self, store: RunStore, monkeypatch) -> None:
+    def test_heartbeats_are_written_only_while_training_progresses(self, store: RunStore, monkeypatch) -> None:
         run = make(store)
         monkeypatch.setattr(liveness, "BEAT_SECONDS", 0.01)
         monkeypatch.setattr(liveness, "PATIENCE_SECONDS", 0.2)
@@ -204,7 +199,7 @@ class TestStatus:
             beat(heartbeat)
 
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted in /proc")
-    def test_a_pulse_leaves_no_file_open(self, store: RunStore) -> None:
+    def test_a_heartbeat_leaves_no_file_open(self, store: RunStore) -> None:
         run = make(store)
         before = set(os.listdir("/proc/self/fd"))
         for _ in range(3):
@@ -213,7 +208,7 @@ class TestStatus:
         assert set(os.listdir("/proc/self/fd")) == before
 
     @pytest.mark.parametrize("days", [-1, 1])
-    def test_setting_the_clock_kills_nobody(self, store: RunStore, monkeypatch, days: int) -> None:
+    def test_changing_the_clock_keeps_the_run_running(self, store: RunStore, monkeypatch, days: int) -> None:
         run = make(store)
         with liveness.Heartbeat(run.folder):
             write_status(run.folder, "running", step=0)
@@ -223,7 +218,7 @@ class TestStatus:
             status = run.status()
             assert status.state == "running" and status.eta_seconds is not None and status.eta_seconds >= 0
 
-    def test_a_run_json_with_the_old_names_of_settings_is_read_under_the_new_ones(self, store: RunStore) -> None:
+    def test_old_setting_names_in_run_json_are_renamed_when_read(self, store: RunStore) -> None:
         run = make(store, qk_norm=True, final_lr_fraction=0.5)
         old_names = (
             ('"qk_norm": true', '"similarity": "cosine"'),
@@ -240,35 +235,35 @@ class TestStatus:
             run.settings,
         )
 
-    def test_readers_do_not_take_each_other_for_a_worker(self, store: RunStore) -> None:
+    def test_concurrent_liveness_checks_do_not_detect_each_other(self, store: RunStore) -> None:
         run = make(store)
         with liveness.Heartbeat(run.folder):
             pass
         seen: list[bool] = []
 
-        def look() -> None:
+        def check() -> None:
             seen.extend(liveness.alive(run.folder) for _ in range(500))
 
-        readers = [threading.Thread(target=look) for _ in range(4)]
+        readers = [threading.Thread(target=check) for _ in range(4)]
         for reader in readers:
             reader.start()
         for reader in readers:
             reader.join()
         assert len(seen) == 2000 and not any(seen)
 
-    def test_a_broken_status_file_is_no_end(self, store: RunStore) -> None:
+    def test_a_run_with_a_damaged_status_file_is_lost(self, store: RunStore) -> None:
         run = make(store)
         (run.folder / run_files.STATUS).write_bytes(b"\0" * 64)
         assert run.status().state == "lost"
 
-    def test_the_queue_does_not_go_by_the_clock(self, store: RunStore, monkeypatch) -> None:
+    def test_queue_order_does_not_depend_on_the_clock(self, store: RunStore, monkeypatch) -> None:
         now, made = time.time, []
         for days in (0, -1, 1):
             monkeypatch.setattr(time, "time", lambda days=days: now() + days * 86_400)
             made.append(make(store).id)
         assert made != sorted(made) and store.queue() == made
 
-    def test_the_queue_knows_the_places(self, store: RunStore) -> None:
+    def test_queued_runs_have_places_and_can_move_to_the_end(self, store: RunStore) -> None:
         runs = [make(store) for _ in range(3)]
         assert [run.status().place for run in runs] == [1, 2, 3]
         store.enqueue(runs[0].folder)
@@ -276,15 +271,15 @@ class TestStatus:
 
 
 class TestDamage:
-    @pytest.mark.parametrize("about", [{"created": "yesterday"}, {"settings": 5}, {"corpus": ["a"]}], ids=str)
-    def test_a_run_json_in_which_somebody_wrote_is_said_to_be_damaged(self, store: RunStore, about: dict) -> None:
+    @pytest.mark.parametrize("fields", [{"created": "yesterday"}, {"settings": 5}, {"corpus": ["a"]}], ids=str)
+    def test_invalid_fields_in_run_json_are_reported_as_damage(self, store: RunStore, fields: dict) -> None:
         run = make(store)
-        run_files.write_json(run.folder / run_files.RUN, {**run_files.read_json(run.folder / run_files.RUN), **about})
+        run_files.write_json(run.folder / run_files.RUN, {**run_files.read_json(run.folder / run_files.RUN), **fields})
         with pytest.raises(InputError, match=r"run\.json is damaged"):
             Run.open(run.folder)
         assert store.list() == []
 
-    def test_checkpoints_that_say_nonsense_hide_no_other_run(self, store: RunStore) -> None:
+    def test_invalid_checkpoint_metadata_hides_no_other_run(self, store: RunStore) -> None:
         made = make(store)
         checkpoint(store.root / "no model", "final", 5, model="a shape")
         checkpoint(store.root / "no settings", "final", 5, train="some")
@@ -293,7 +288,7 @@ class TestDamage:
         assert {run.id for run in store.list()} == {made.id, "no settings", "no loss"}
         assert [(s.step, s.val_loss) for s in store.get("no loss").snapshots()] == [(5, None), (9, 1.5)]
 
-    def test_a_resume_file_that_somebody_copied_is_none(self, store: RunStore) -> None:
+    def test_copied_and_renamed_resume_files_are_ignored(self, store: RunStore) -> None:
         run = make(store)
         for name in ("resume_00000005", "resume_00000005 (copy)", "resume_old"):
             (run.folder / f"{name}.safetensors").touch()
@@ -301,7 +296,7 @@ class TestDamage:
 
 
 class TestSnapshots:
-    def test_they_are_the_files_that_exist_with_the_losses_that_were_measured(self, store: RunStore) -> None:
+    def test_snapshots_are_the_existing_files_with_their_measured_losses(self, store: RunStore) -> None:
         run = make(store)
         with pytest.raises(InputError, match="no snapshot yet"):
             run.snapshot()
@@ -320,14 +315,14 @@ class TestSnapshots:
             run.snapshot(50)
         assert [s.best for s in run.snapshots()] == [False, True]
 
-    def test_without_validation_the_lowest_training_loss_is_best(self, store: RunStore) -> None:
+    def test_without_a_validation_split_the_lowest_training_loss_is_best(self, store: RunStore) -> None:
         run = make(store)
         write(run, events.Eval(0, 3.0, None, 0.0), events.Eval(50, 1.0, None, 0.0), events.Eval(99, 2.0, None, 0.0))
         for number in (0, 50, 99):
             checkpoint(run.folder, f"{number:08d}", number)
         assert [s.best for s in run.snapshots()] == [False, True, False]
 
-    def test_files_from_before_a_resume_further_back_wait_until_training_is_there_again(self, store: RunStore) -> None:
+    def test_snapshots_after_the_resumed_step_are_hidden_until_training_reaches_them(self, store: RunStore) -> None:
         run = make(store)
         write(run, step(100), events.Resume(60))
         for number in (50, 100):

@@ -16,6 +16,7 @@ from nanollm.train.device import available_cpus
 
 MODEL = ModelConfig(vocab_size=11, embedding_dim=8, num_layers=1, ffn_hidden_dim=12, context_length=6)
 CONFIG = TrainConfig(batch_size=2)
+THREADS = torch.get_num_threads()
 
 
 @pytest.fixture(autouse=True)
@@ -31,8 +32,8 @@ def test_auto_resolves_to_valid_values() -> None:
 
 
 def test_explicit_values_are_kept() -> None:
-    asked = replace(CONFIG, precision="bf16", threads=1)
-    assert resolve(MODEL, asked) == asked
+    explicit = replace(CONFIG, precision="bf16", threads=1)
+    assert resolve(MODEL, explicit) == explicit
     assert cached_results() == {}
     assert resolve(MODEL, replace(CONFIG, precision="bf16")).precision == "bf16"
     assert resolve(MODEL, replace(CONFIG, threads=1)).threads == 1
@@ -56,25 +57,67 @@ def test_calibration_runs_once_per_shape(monkeypatch: pytest.MonkeyPatch) -> Non
         resolve(replace(MODEL, embedding_dim=16), CONFIG)
 
 
+def measured(
+    takes: dict[tuple[str, int], float], monkeypatch: pytest.MonkeyPatch, config: TrainConfig = CONFIG
+) -> dict:
+    """The result of a calibration in which a step of (precision, threads) takes `takes` seconds of CPU time.
+
+    The measured candidates, in order, are added under "tried".
+    """
+    tried: list[tuple[str, int]] = []
+
+    def step(_: object, precision: str, threads: int) -> float:
+        tried.append((precision, threads))
+        return takes[precision, threads]
+
+    monkeypatch.setattr(calibration._Timing, "_step", step)
+    monkeypatch.setattr(calibration, "_thread_counts", lambda: sorted({threads for _, threads in takes}))
+    monkeypatch.setattr(calibration, "bf16_supported", lambda _: any(precision == "bf16" for precision, _ in takes))
+    trials = calibration._measure(MODEL, config, torch.device("cpu"))
+    try:
+        while True:
+            next(trials)
+    except StopIteration as end:
+        return {**end.value, "tried": tried}
+
+
 def test_the_fastest_candidate_wins_but_threads_need_a_speedup(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A second thread with little speedup is not used; a load during one round does not affect the result."""
     takes = {("float32", 1): 1.0, ("float32", 2): 0.9, ("bf16", 1): 0.6, ("bf16", 2): 0.55}
-    taken = []
+    found = measured(takes, monkeypatch)
+    assert (found["precision"], found["threads"], found["seconds"]) == ("bf16", 1, 0.6)
+    assert measured({**takes, ("bf16", 2): 0.4}, monkeypatch)["threads"] == 2
 
-    def step(precision: str) -> float:
-        taken.append(precision)
-        burst = 10.0 if precision == "bf16" and len(taken) < 10 else 1.0
-        return takes[precision, torch.get_num_threads()] * burst
 
-    monkeypatch.setattr(calibration, "_thread_counts", lambda: [1, 2])
-    monkeypatch.setattr(calibration, "_stepper", lambda *_: step)
-    assert calibration._measure(MODEL, CONFIG, torch.device("cpu")) == {
-        "precision": "bf16",
-        "threads": 1,
-        "seconds": 0.6,
-    }
-    takes["bf16", 2] = 0.4
-    assert calibration._measure(MODEL, CONFIG, torch.device("cpu"))["threads"] == 2
+def test_more_threads_are_tried_only_as_long_as_they_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    takes = {("float32", 1): 1.0, ("float32", 2): 0.6, ("float32", 4): 0.58, ("float32", 8): 0.1}
+    found = measured(takes, monkeypatch)
+    assert found["threads"] == 2 and ("float32", 8) not in found["tried"]
+
+
+def test_bf16_is_not_tried_without_instructions_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {precision for precision, _ in measured({("float32", 1): 1.0}, monkeypatch)["tried"]} == {"float32"}
+
+
+def test_a_hopeless_candidate_is_timed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = measured({("float32", 1): 1.0, ("bf16", 1): 10.0}, monkeypatch)["tried"]
+    assert tried.count(("bf16", 1)) == 1 < tried.count(("float32", 1))
+
+
+def test_a_long_step_is_repeated_only_if_the_run_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A calibration may take 3 seconds, or 5% of the expected run if that is longer."""
+    monkeypatch.setattr(calibration.time, "perf_counter", iter(range(0, 10_000, 2)).__next__)  # each step: 2 seconds
+    takes = {("float32", 1): 2.0}
+    short = measured(takes, monkeypatch, replace(CONFIG, num_steps=10))["tried"]
+    long = measured(takes, monkeypatch, replace(CONFIG, num_steps=1000))["tried"]
+    assert len(short) == 1 and len(long) == 1 + calibration.ROUNDS
+
+
+def test_progress_is_reported_after_every_step_and_can_stop_the_calibration() -> None:
+    trials = calibration.resolve_stepwise(MODEL, CONFIG)
+    progress = [next(trials), next(trials)]
+    assert [done for done, _ in progress] == [1, 2] and all(done <= most for done, most in progress)
+    trials.close()
+    assert cached_results() == {} and torch.get_num_threads() == THREADS
 
 
 def test_concurrent_results_are_all_cached() -> None:

@@ -15,6 +15,7 @@ from safetensors.torch import save as serialize_tensors
 
 from nanollm.config import ModelConfig, TrainConfig
 from nanollm.errors import InputError
+from nanollm.inference.weights_file import load_weights
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import load_checkpoint, load_model, read_tensors, save_checkpoint, write_tensors
@@ -93,8 +94,9 @@ def test_a_checkpoint_with_the_old_names_of_settings_still_loads(tmp_path: Path,
 
 def test_load_model_rejects_a_file_without_a_vocabulary(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "a.safetensors", random_model(CONFIG), step=1)
-    with pytest.raises(InputError, match="no vocabulary"):
-        load_model(tmp_path / "a.safetensors")
+    for load in (load_model, load_weights):
+        with pytest.raises(InputError, match="no vocabulary"):
+            load(tmp_path / "a.safetensors")
     assert load_checkpoint(tmp_path / "a.safetensors", random_model(CONFIG, seed=5)).step == 1
 
 
@@ -156,8 +158,9 @@ def test_a_file_with_valid_digest_but_wrong_content_is_rejected(
 ) -> None:
     tensors, facts = read_tensors(saved[0])
     write_tensors(tmp_path / "wrong.safetensors", *spoil(tensors, facts))
-    with pytest.raises(InputError):
-        load_model(tmp_path / "wrong.safetensors")
+    for load in (load_model, load_weights):
+        with pytest.raises(InputError):
+            load(tmp_path / "wrong.safetensors")
 
 
 def test_deeply_nested_metadata_are_rejected(tmp_path: Path) -> None:
@@ -170,7 +173,7 @@ def test_deeply_nested_metadata_are_rejected(tmp_path: Path) -> None:
 
 
 def test_another_format_is_rejected_with_its_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("nanollm.train.checkpoint.FORMAT", 99)
+    monkeypatch.setattr("nanollm.train.checkpoint_file.FORMAT", 99)
     save_checkpoint(tmp_path / "new.safetensors", random_model(CONFIG), step=1)
     monkeypatch.undo()
     with pytest.raises(InputError, match="format 99"):

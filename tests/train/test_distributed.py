@@ -33,9 +33,9 @@ from nanollm.train.checkpoint import load_model
 from nanollm.train.distributed import Ranks
 from nanollm.train.events import Event, Resume, Start, Step
 from nanollm.train.loop import TrainState, train
-from tests.benchmarks.distributed import BATCHES, LINKS, paper_table, speedup
+from tests.benchmarks.distributed import BATCHES, LINKS, estimated_table, speedup
 from tests.conftest import ROOT
-from tests.faults.conftest import until
+from tests.speed import until
 from tests.train.test_loop import curve, set_up
 
 SMALL = {
@@ -55,7 +55,7 @@ class DistributedRuns:
         self.home, self.text = home, home / "text.txt"
         self.text.write_text(text[:20_000], encoding="utf-8")
         self.store, self.corpora = RunStore(home / "checkpoints"), CorpusStore(home / "data" / "corpora")
-        self.launcher = Launcher(self.store, self.corpora.root)  # what the page's buttons press
+        self.launcher = Launcher(self.store, self.corpora.root)  # as the page uses it
         self._started: list[subprocess.Popen[str]] = []
 
     def start(
@@ -136,15 +136,15 @@ def distributed(tmp_path: Path, text: str) -> Iterator[DistributedRuns]:
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     """Return the process ids of the ranks started by this torchrun, in order."""
     ranks = {}
-    with suppress(OSError):  # one that has just ended
+    with suppress(OSError):  # the process has just ended
         for child in Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split():
             variables = Path(f"/proc/{child}/environ").read_bytes().split(b"\0")
             ranks |= {int(line[5:]): int(child) for line in variables if line.startswith(b"RANK=")}
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def gone(pid: int) -> bool:
-    """Whether a process has ended (it may still be a zombie)."""
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended (it may still be a zombie)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
@@ -183,7 +183,7 @@ def test_two_processes_reproduce_the_run_of_one(
     alone, shared = losses(one), losses(two)
     assert len(alone) == len(shared) == 30
     assert max(abs(a - b) for a, b in zip(alone[:20], shared[:20], strict=True)) < 1e-3
-    assert alone != shared  # sums of halves are rounded otherwise: it was computed by two
+    assert alone != shared  # sums of halves are rounded differently: two processes computed it
     assert [start.world_size for run in (one, two) for start in starts(run)] == [1, 2]
     assert [event.tokens for event in two.events() if isinstance(event, Step)][-1] == 30 * 8 * 16
     assert sorted(p.name for p in one.folder.iterdir()) == sorted(p.name for p in two.folder.iterdir())
@@ -205,7 +205,7 @@ def test_a_paused_and_killed_run_equals_an_uninterrupted_one(distributed: Distri
         distributed.wait_for_step("broken", run.status().step + draw.randrange(15, 60))
         ranks = ranks_of(process)
         os.kill(ranks[victim], signal.SIGKILL)
-        until(lambda ranks=ranks: all(map(gone, ranks)))
+        until(lambda ranks=ranks: all(map(has_ended, ranks)))
     until(lambda: len(starts(run)) == 4, seconds=PATIENCE)
     distributed.wait_for_step("broken", run.status().step + 20)
     distributed.launcher.stop(run.id)
@@ -219,7 +219,7 @@ def test_a_paused_and_killed_run_equals_an_uninterrupted_one(distributed: Distri
     assert [event.step for event in run.events() if isinstance(event, Step)] == list(range(1, run.status().step + 1))
     assert losses(run) == losses(whole)[: run.status().step]
     assert load_model(run.snapshot().path).info.step == run.status().step
-    assert run.curve().eval_steps[-1] == run.status().step  # judged once more when it was stopped
+    assert run.curve().eval_steps[-1] == run.status().step  # evaluated again when it was stopped
 
 
 @pytest.mark.slow
@@ -257,7 +257,7 @@ def test_only_one_launch_per_folder_runs_and_a_hanging_rank_is_detected(distribu
     until(lambda: not run.status().active, seconds=RANK_TIMEOUT + 30)
     assert run.status().state == "failed"
     assert "ended or stopped responding" in run.status().reason
-    os.kill(frozen, signal.SIGKILL)  # or torchrun would be patient with it
+    os.kill(frozen, signal.SIGKILL)  # or torchrun would wait for it
     winner.communicate(timeout=PATIENCE)
     assert winner.returncode != 0 and not run.alive()
 
@@ -294,7 +294,7 @@ def test_the_estimated_speedup_of_a_second_machine_is_plausible() -> None:
         gains = [[speedup(step, parameters, link) for link in links] for step in (0.01, 0.1, 1.0)]
         assert all(row == sorted(row) for row in gains) and all(list(c) == sorted(c) for c in zip(*gains, strict=True))
         assert 0 < gains[0][0] < 1 < gains[-1][-1] < 2
-    table = paper_table({"nano": 0.01, "medium": 0.2}).splitlines()
+    table = estimated_table({"nano": 0.01, "medium": 0.2}).splitlines()
     assert len(table) == 2 + 2 * len(BATCHES) and {row.count("|") for row in table} == {len(LINKS) + 4}
 
 

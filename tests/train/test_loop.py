@@ -18,8 +18,10 @@ from nanollm.errors import InputError
 from nanollm.inference.generate import generate_text
 from nanollm.model import TransformerLanguageModel
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import FINAL_NAME, load_checkpoint, load_model, snapshot_name
-from nanollm.train.events import Checkpoint, End, Eval, Event, Start, Step
+from nanollm.train.checkpoint import load_checkpoint, load_model
+from nanollm.train.checkpoint_file import FINAL_NAME, snapshot_name
+from nanollm.train.evaluation import WindowLosses, window_losses
+from nanollm.train.events import Checkpoint, End, Eval, Event, FinalEval, Start, Step
 from nanollm.train.loop import (
     Dataset,
     TrainState,
@@ -53,7 +55,7 @@ def set_up(text: str, **settings: object) -> tuple[TrainState, Dataset, TrainCon
 
 def curve(events: list[Event]) -> list[tuple]:
     """Return the fields that must be equal between two runs: everything except times."""
-    timed = {"seconds", "tokens_per_second", "elapsed"}
+    timed = {"seconds", "tokens_per_second", "elapsed", "times"}
     return [(e.type, *((k, v) for k, v in vars(e).items() if k not in timed)) for e in events if e.type != "start"]
 
 
@@ -186,7 +188,7 @@ def test_a_step_event_is_the_last_record_of_its_step(text: str) -> None:
     assert [e.step for e in events] == sorted(e.step for e in events)
     for earlier, later in pairwise(events[1:-1]):
         if isinstance(earlier, Step) and later.step == earlier.step:
-            assert isinstance(later, Checkpoint) and later.kind in ("resume", "final")
+            assert isinstance(later, FinalEval) or (isinstance(later, Checkpoint) and later.kind in ("resume", "final"))
 
 
 def test_losses_fall_and_match_evaluate(text: str) -> None:
@@ -195,9 +197,17 @@ def test_losses_fall_and_match_evaluate(text: str) -> None:
     evals = [e for e in events if isinstance(e, Eval)]
     assert evals[0].val_loss == pytest.approx(math.log(state.model.config.vocab_size), abs=0.1)
     assert evals[-1].val_loss < evals[0].val_loss - 0.5
+
+
+def test_a_short_validation_split_is_measured_completely_every_time(text: str) -> None:
+    state, data, config = set_up(text[:9000])
+    events = list(train(state, data, config))
+    evals = [e for e in events if isinstance(e, Eval)]
     assert evals[-1].val_loss == evaluate(state.model, data.val)
+    assert all(e.val_error == 0 < e.train_error for e in evals)
     best = min(evals, key=lambda e: e.val_loss)
     assert (state.best_step, state.best_val_loss) == (best.step, best.val_loss)
+    assert not any(isinstance(e, FinalEval) for e in events)
 
 
 @pytest.mark.parametrize("learning_rate", [1e6, 1e9])
@@ -304,6 +314,87 @@ def test_evaluation_reads_the_same_amount_for_any_window(monkeypatch: pytest.Mon
         )
         evaluate(model, ids, max_characters=1000)
         assert 1000 - context_length < sum(read) <= 1000
+
+
+def test_a_subset_estimates_the_loss_of_the_whole_text_within_its_standard_error() -> None:
+    """Over many subsets, the error of the estimate has the standard deviation that is reported."""
+    model = random_model(ModelConfig(5, 8, 1, 8, context_length=4))
+    generator = torch.Generator().manual_seed(0)
+    errors = []
+    for _ in range(60):
+        ids = torch.randint(5, (2001,), generator=generator)
+        subset, whole = window_losses(model, ids, max_characters=400), window_losses(model, ids)
+        assert subset and whole and len(subset.sums) == 100 and whole.error == 0.0
+        errors.append((subset.mean - whole.mean) / subset.error)
+    assert 0.7 < np.std(errors) < 1.4 and abs(np.mean(errors)) < 0.5
+
+
+def test_the_best_step_changes_only_by_more_than_the_noise_of_the_difference() -> None:
+    generator = np.random.default_rng(0)
+    characters = np.full(50, 10)
+    hard = generator.normal(20, 5, 50)  # the windows differ far more than the models
+    losses = {
+        "first": WindowLosses(hard, characters, total_windows=500),
+        "same": WindowLosses(hard + generator.normal(0, 1, 50), characters, total_windows=500),
+        "better": WindowLosses(hard - 0.5 + generator.normal(0, 1, 50), characters, total_windows=500),
+    }
+    assert not losses["first"].is_lower_than(losses["first"])
+    assert losses["better"].is_lower_than(losses["first"]) and not losses["first"].is_lower_than(losses["better"])
+    assert not (losses["same"].is_lower_than(losses["first"]) and losses["first"].is_lower_than(losses["same"]))
+    assert abs(losses["better"].mean - losses["first"].mean) < losses["first"].error  # although each is noisier
+
+
+def estimating(text: str, **settings: object) -> tuple[TrainState, Dataset, TrainConfig]:
+    """A run on a text so long that its evaluations are estimates."""
+    return set_up(text[:60_000], validation_fraction=0.2, **settings)
+
+
+def test_losses_at_the_end_cover_the_whole_validation_split(text: str) -> None:
+    state, data, config = estimating(text)
+    events = list(train(state, data, config))
+    evals, (final,) = ([e for e in events if isinstance(e, kind)] for kind in (Eval, FinalEval))
+    assert all(e.val_error > 0 and e.characters < len(data.val) for e in evals)
+    assert final.val_loss == state.val_loss == evaluate(state.model, data.val)
+    assert final.step == config.num_steps and final.best_val_loss == min(final.best_val_loss, final.val_loss)
+    assert (state.best_step, state.best_val_loss) == (final.best_step, final.best_val_loss)
+    assert abs(evals[-1].val_loss - final.val_loss) < 5 * evals[-1].val_error
+
+
+def test_the_best_model_is_measured_on_the_whole_split_too(text: str, tmp_path: Path) -> None:
+    """With a learning rate that ruins the model later on, also if training was interrupted in between."""
+    finals = []
+    for stop in (None, 30):
+        state, data, config = estimating(text, learning_rate=0.3, warmup_steps=40, grad_clip=0, log_interval=1)
+        events = train(state, data, config)
+        for event in events:
+            if isinstance(event, Checkpoint) and event.kind in ("snapshot", "best"):
+                write_checkpoint(tmp_path, event, state, config)
+            if isinstance(event, Step) and event.step == stop:
+                state.save(tmp_path / "resume.safetensors")
+                state = TrainState.load(tmp_path / "resume.safetensors", config)
+                break
+        finals += [event for event in (*events, *train(state, data, config)) if isinstance(event, FinalEval)][:1]
+    final = finals[0]
+    assert finals == [final, final]
+    assert final.best_step < config.num_steps and final.best_val_loss < final.val_loss
+    best = random_model(state.model.config)
+    load_checkpoint(tmp_path / snapshot_name(final.best_step), best)
+    assert evaluate(best, data.val) == final.best_val_loss
+
+
+def test_elapsed_time_covers_all_activities_and_continues_after_a_pause(text: str, tmp_path: Path) -> None:
+    state, data, config = set_up(text)
+    events = train(state, data, config)
+    step = next(event for event in events if isinstance(event, Step))
+    state.save(tmp_path / "resume.safetensors")
+    resumed = TrainState.load(tmp_path / "resume.safetensors", config)
+    assert resumed.stopwatch.seconds == state.stopwatch.rounded()
+    later = list(train(resumed, data, config))
+    elapsed = [event.elapsed for event in (step, *later) if isinstance(event, Step | Eval)]
+    assert elapsed == sorted(elapsed) and elapsed[0] >= step.seconds > 0
+    end = later[-1]
+    assert isinstance(end, End) and sum(end.times.values()) >= elapsed[-1]
+    assert end.times["steps"] == max(event.seconds for event in later if isinstance(event, Step))
 
 
 def test_an_interrupted_evaluation_restores_the_model() -> None:

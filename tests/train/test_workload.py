@@ -5,13 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nanollm.config import TrainConfig, make_configs, preset
+from nanollm.config import make_configs, preset
 from nanollm.data.dataset import Dataset
 from nanollm.model import TransformerLanguageModel
 from nanollm.train import events, workload
 from nanollm.train import loop as train
 from nanollm.train.workload import (
-    characters_per_evaluation,
     duration,
     remaining_characters,
     remaining_evaluations,
@@ -31,27 +30,49 @@ def test_remaining_evaluations_matches_train(settings: dict) -> None:
         assert remaining_evaluations(step, config) == sum(later > step for later in evaluated)
 
 
-def test_an_evaluation_reads_the_same_number_of_characters_from_both_splits(monkeypatch) -> None:
-    read: list[int] = []
-    monkeypatch.setattr(train, "evaluate", lambda model, ids, max_characters=10**9: read.append(
-        min(len(ids), max_characters, workload.MAX_EVAL_CHARACTERS)) or 1.0)  # fmt: skip
-    model, config = make_configs(TINY, 5)
+@pytest.mark.parametrize(("num_steps", "context_length"), [(3, 8), (60, 8), (60, 64), (400, 8)])
+@pytest.mark.parametrize(("characters", "fraction"), [(1000, 0.1), (1000, 0.0), (60_000, 0.1), (60_000, 0.4)])
+def test_remaining_characters_matches_what_train_reads(
+    monkeypatch: pytest.MonkeyPatch, num_steps: int, context_length: int, characters: int, fraction: float
+) -> None:
+    settings = {"num_steps": num_steps, "context_length": context_length, "validation_fraction": fraction, "threads": 1}
+    model, config = make_configs({**TINY, **settings}, 5)
+    read = {True: 0, False: 0}  # characters by whether the model was training
+
+    def forward(self: TransformerLanguageModel, ids: torch.Tensor, **more: object) -> torch.Tensor:
+        read[self.training] += ids.numel()
+        return original(self, ids, **more)
+
+    original = TransformerLanguageModel.forward
+    monkeypatch.setattr(TransformerLanguageModel, "forward", forward)
     state = train.TrainState.new(TransformerLanguageModel.from_config(model), config)
-    for characters, fraction in ((1000, 0.1), (1000, 0.0), (3_000_000, 0.1)):
-        read.clear()
-        train.measure_losses(state, Dataset.from_ids(torch.zeros(characters, dtype=torch.uint8), fraction))
-        assert sum(read) == characters_per_evaluation(characters, TrainConfig(validation_fraction=fraction))
+    list(train.train(state, Dataset.from_ids(torch.randint(5, (characters,)), fraction), config))
+    expected = remaining_characters(-1, model, config, characters)
+    # The best model is measured again at the end if it is not the last: at most one more validation split.
+    validation = int(characters * fraction)
+    actual = read[True] + workload.EVAL_COST * read[False]
+    slack = 0.05 * expected + workload.EVAL_COST * remaining_evaluations(-1, config) * 4 * context_length
+    assert expected - slack <= actual <= expected + slack + workload.EVAL_COST * validation
 
 
-def test_the_share_of_evaluation_is_small_in_long_runs_and_large_in_short_ones() -> None:
-    shares = {}
-    for name in ("sprint", "medium"):
+def test_evaluations_take_a_small_share_of_every_preset() -> None:
+    """Reading the whole validation split each time would take five times as long as the training of sprint."""
+    read = {}
+    for name in ("sprint", "nano", "small", "medium"):
         model, config = make_configs(preset(name), 65)
-        training = config.num_steps * 0.1
-        assert run_seconds(0.1, model, config, 0) == pytest.approx(training)
-        shares[name] = 1 - training / run_seconds(0.1, model, config, 119_842)
-        assert remaining_characters(config.num_steps, model, config, 119_842) == 0
-    assert shares["medium"] < 0.02 < 0.2 < shares["sprint"] < 0.6
+        read[name] = workload.evaluation_characters(111_540, model, config)
+        assert remaining_characters(config.num_steps, model, config, 1_115_394) == 0
+        training = config.num_steps * config.batch_size * model.context_length
+        assert remaining_characters(-1, model, config, 1_115_394) < 1.25 * training
+    assert read["sprint"] < read["nano"] < read["small"] < read["medium"] <= 111_540
+    model, config = make_configs(preset("nano"), 65)
+    assert workload.evaluation_characters(5_000, model, config) == 5_000  # a short split is read completely
+
+
+def test_the_predicted_time_grows_with_the_steps_and_the_text() -> None:
+    model, config = make_configs(preset("nano"), 65)
+    short = run_seconds(0.1, model, config, 10_000)
+    assert config.num_steps * 0.1 < short < run_seconds(0.1, model, config, 1_000_000) < config.num_steps * 0.15
 
 
 @pytest.mark.parametrize(

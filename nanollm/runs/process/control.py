@@ -29,7 +29,8 @@ class Outcome:
     state: str
     step: int
     reason: str = ""
-    seconds: float | None = None
+    seconds: float | None = None  # spent on training steps
+    elapsed: float | None = None  # the whole time, without pauses
     val_loss: float | None = None  # the lowest so far
 
 

@@ -6,16 +6,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
 from nanollm.errors import InputError
-from nanollm.limits import STARTUP_SECONDS, estimated_seconds
+from nanollm.limits import estimated_seconds
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
-from nanollm.train.workload import remaining_characters
+from nanollm.train.workload import run_seconds
 
 
 def estimated_wait(store: RunStore, run_id: str) -> float | None:
     """Seconds until a queued run starts, at the speed measured on the current run; None if unknown.
 
-    Other runs are converted by their FLOPs per forward pass. Includes start, training and evaluation, but not saving.
+    Other runs are converted by their FLOPs per forward pass. Includes start, training, evaluation and saving.
     """
     queue = store.queue()
     training = next((run for run in store.list() if run.alive()), None)
@@ -26,7 +26,7 @@ def estimated_wait(store: RunStore, run_id: str) -> float | None:
         return None
     flops_per_second = status.tokens_per_second * training.model_config.flops_per_character
     ahead = _existing(store, queue[: queue.index(run_id)])
-    return status.eta_seconds + sum(STARTUP_SECONDS + _flops_left(run) / flops_per_second for run in ahead)
+    return status.eta_seconds + sum(_seconds_left(run, flops_per_second) for run in ahead)
 
 
 def queue_seconds_ahead(store: RunStore) -> float:
@@ -46,9 +46,9 @@ def _existing(store: RunStore, ids: Iterable[str]) -> Iterator[Run]:
             yield store.get(run_id)
 
 
-def _flops_left(run: Run) -> float:
-    """FLOPs of the forward passes over the remaining training and evaluation characters."""
+def _seconds_left(run: Run, flops_per_second: float) -> float:
+    """Remaining seconds of a run at this speed, in FLOPs of forward passes."""
     text = run.corpus.get("characters")
-    known = text if isinstance(text, int) else 0
-    left = remaining_characters(run.status().step or -1, run.model_config, run.train_config, known)
-    return left * run.model_config.flops_per_character
+    model, train = run.model_config, run.train_config
+    step_seconds = train.batch_size * model.context_length * model.flops_per_character / flops_per_second
+    return run_seconds(step_seconds, model, train, text if isinstance(text, int) else 0, step=run.status().step or -1)

@@ -27,7 +27,7 @@ from nanollm.train.calibration import resolve
 from nanollm.train.device import available_cpus, best_device, random_state
 from nanollm.train.distributed import SINGLE_PROCESS, Ranks, local_world_size
 from nanollm.train.events import Checkpoint
-from nanollm.train.loop import TrainState, measure_losses, train
+from nanollm.train.loop import TrainState, final_evaluation, measure_losses, train
 
 _REQUESTS = ("", "pause", "stop")  # by priority, highest last
 
@@ -93,7 +93,8 @@ def _follow(ranks: Ranks, between_steps: Callable[[], None]) -> None:
             state.global_random = random_state(state.loss_sum.device)
             state.gather_random_states()
             if interrupted.request == "stop":
-                measure_losses(state, data)
+                measure_losses(state, data, config)
+                list(final_evaluation(state, data, config))
 
 
 def synchronized(state: TrainState, interval: int, between_steps: Callable[[], None]) -> Callable[[], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, replace
@@ -22,11 +23,12 @@ from nanollm.runs.process.control import Interrupted, Outcome, log_traceback
 from nanollm.runs.process.ranks import broadcast_run, shared_settings, synchronized
 from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import FINAL_NAME, load_checkpoint, load_model, resume_name, snapshot_name
+from nanollm.train.checkpoint import load_checkpoint, load_model
+from nanollm.train.checkpoint_file import FINAL_NAME, resume_name, snapshot_name
 from nanollm.train.device import available_cpus, best_device, free_memory, random_state
 from nanollm.train.distributed import SINGLE_PROCESS, Ranks
-from nanollm.train.events import Checkpoint, End, Event, Resume, Sample, Start
-from nanollm.train.loop import TrainState, measure_losses, set_seed, train, write_checkpoint
+from nanollm.train.events import Calibration, Checkpoint, End, Event, Resume, Sample, Start
+from nanollm.train.loop import TrainState, final_evaluation, measure_losses, set_seed, train, write_checkpoint
 from nanollm.train.memory import require_memory
 
 SAMPLE_LENGTH = 160
@@ -45,12 +47,16 @@ class Training:
         on_event: Callable[[Event], None],
         say: Callable[[str], None],
         ranks: Ranks = SINGLE_PROCESS,
+        began: float | None = None,
     ) -> None:
         """`on_event` receives every event after it was written; `say` receives remarks for the run's status.
+
+        The run's elapsed time starts at `began`, a time.monotonic() (default: now).
 
         Raises InputError if the text is missing or does not match the run, if the parent checkpoint is damaged, or if
         memory does not suffice.
         """
+        began = time.monotonic() if began is None else began
         self.run = run
         self._on_event = on_event
         self._add_remark = say
@@ -74,6 +80,7 @@ class Training:
             self._config = shared_settings(run.model_config, self._config)
         self._resumed_from: Path | None = None
         self.state = self._load_resume_state() or self._initial_state()
+        self.state.stopwatch.restart(at=began)
 
     def execute(self, between_steps: Callable[[], None]) -> Outcome:
         """Train until the end, or until `between_steps` raises Interrupted. Raises OSError."""
@@ -86,9 +93,12 @@ class Training:
             if self._metrics.begun:
                 # -1 discards all events: step 0 will be recorded again.
                 self._record(Resume(self.state.step or -1))
+            self.state.stopwatch.lap("start")
             try:
                 for event in train(self.state, data, self._config):
                     self._handle(event)
+                    if isinstance(event, Calibration):
+                        between_steps()
                     if isinstance(event, End):
                         return self._outcome(event.reason, _DIVERGED if event.reason == "diverged" else "")
             except Interrupted as interrupted:
@@ -151,11 +161,13 @@ class Training:
     def _write_sample(self) -> None:
         """Log a text sample of the current model. Does not affect training; errors do not interrupt it."""
         model = self.state.model.eval()  # train() restores mode and random state
+        self.state.stopwatch.lap("files")
         try:
             text = snapshot_sample(model, self._tokenizer, self._config.seed)
         except Exception:
             log_traceback()
             return
+        self.state.stopwatch.lap("samples")
         self._record(Sample(self.state.step, "", text))
 
     def _save_means(self, event: Checkpoint) -> None:
@@ -180,17 +192,19 @@ class Training:
         self.state.global_random = random_state(device)  # as train() does before it yields
         step = self.state.step
         if not self.state.is_finite():
-            self._record(End(step, "diverged"))
+            self._record(End(step, "diverged", self.state.stopwatch.rounded()))
             return self._outcome("diverged", _DIVERGED)
         if step:  # at step 0, the seed reproduces the state
             self._handle(Checkpoint(step, resume_name(step), "resume"))
         if request == "pause":
             return self._outcome("paused")
         if step:
-            self._record(measure_losses(self.state, data))  # in addition to the evaluation schedule
+            self._record(measure_losses(self.state, data, self._config))  # in addition to the evaluation schedule
+            for event in final_evaluation(self.state, data, self._config):
+                self._record(event)
             self._handle(Checkpoint(step, snapshot_name(step)))
         self._handle(Checkpoint(step, FINAL_NAME, "final"))
-        self._record(End(step, "stopped"))
+        self._record(End(step, "stopped", self.state.stopwatch.rounded()))
         return self._outcome("stopped")
 
     def _compare_with_first(self, start: Start) -> None:
@@ -211,7 +225,9 @@ class Training:
             self._add_remark(f"Resumed with {listed}, so the curve {how}.")
 
     def _outcome(self, state: str, reason: str = "") -> Outcome:
-        return Outcome(state, self.state.step, reason, round(self.state.seconds, 4), self.state.best_val_loss)
+        stopwatch = self.state.stopwatch
+        seconds, elapsed = round(stopwatch.seconds["steps"], 4), round(stopwatch.elapsed, 4)
+        return Outcome(state, self.state.step, reason, seconds, elapsed, self.state.best_val_loss)
 
 
 def snapshot_sample(model: TransformerLanguageModel, tokenizer: CharTokenizer, seed: int) -> str:

@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -100,6 +101,7 @@ class Worker:
         ranks: Ranks | None = None,
         seconds: float | None = None,
     ) -> None:
+        self._began = time.monotonic()
         self.run = run
         self.requests = ControlRequests(run.folder, seconds)  # seconds=None: no time limit
         self._heartbeat = heartbeat
@@ -126,9 +128,8 @@ class Worker:
         from nanollm.runs.process.training import Training  # imports torch, which takes seconds
 
         ranks = {"ranks": self._ranks} if self._ranks else {}
-        return Training(self.run, self._corpora, self._handle_event, self._add_remark, **ranks).execute(
-            self._between_steps
-        )
+        training = Training(self.run, self._corpora, self._handle_event, self._add_remark, began=self._began, **ranks)
+        return training.execute(self._between_steps)
 
     def _handle_event(self, event: Event) -> None:
         self._heartbeat.record_progress()
@@ -155,7 +156,7 @@ class Worker:
             sentences.append(f"The time limit of {self.requests.seconds:,.0f} s was reached.")
         more: dict[str, Any] = {"peak_bytes": peak_bytes()}
         if outcome.seconds is not None:
-            more |= {"seconds": outcome.seconds, "val_loss": outcome.val_loss}
+            more |= {"seconds": outcome.seconds, "elapsed": outcome.elapsed, "val_loss": outcome.val_loss}
         reason = " ".join(filter(None, sentences))
         write_status(self.run.folder, outcome.state, step=outcome.step, reason=reason, **more)
 

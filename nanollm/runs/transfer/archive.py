@@ -37,7 +37,8 @@ from nanollm.runs.record import Run, write_status
 from nanollm.runs.store import RunStore
 from nanollm.runs.titles import clean as clean_title
 from nanollm.runs.transfer import standalone
-from nanollm.train.checkpoint import FINAL_NAME, load_model
+from nanollm.train.checkpoint import load_model
+from nanollm.train.checkpoint_file import FINAL_NAME
 from nanollm.train.events import Event, Resume, from_json, to_json
 
 SAMPLE = "sample.py"  # the standalone sampling script; exported, but never imported
@@ -53,6 +54,7 @@ _FINDINGS = re.compile(r"findings_\d{8}\.safetensors")
 _RECORDS = (run_files.RUN, run_files.STATUS, run_files.METRICS, run_files.BASELINES)
 _CHUNK = 2**20
 _STATES = ("completed", "stopped", "diverged")  # an imported run has always ended
+_FIGURES = ("seconds", "elapsed", "val_loss")  # of status.json
 _NOT_FINITE = ("loss", "grad_norm", "train_loss", "val_loss")  # event fields that may be null
 _ORIGIN = "Imported from a file."
 _ENCRYPTED = 1  # flag bit of a zip entry
@@ -93,7 +95,8 @@ def archive_files(run: Run) -> Iterator[tuple[str, bytes]]:
     yield run_files.RUN, _as_json(_metadata(run))
     yield SAMPLE, Path(standalone.__file__).read_bytes()
     state = status.state if status.state in _STATES else "stopped"
-    facts = {"state": state, "step": status.step, "seconds": status.seconds, "val_loss": status.val_loss}
+    figures = {name: getattr(status, name) for name in _FIGURES}
+    facts = {"state": state, "step": status.step, **figures}
     yield run_files.STATUS, _as_json(facts)
     if run.baselines:
         yield run_files.BASELINES, _as_json(asdict(run.baselines))
@@ -289,7 +292,7 @@ def _rewrite(folder: Path, run: Run) -> None:
     state, step = status.get("state"), status.get("step")
     if state not in _STATES or type(step) is not int or not 0 <= step <= _MAX_STEP:
         raise _invalid_archive(f"{run_files.STATUS} is missing or invalid")
-    figures = {name: status.get(name) for name in ("seconds", "val_loss") if _matches_type(status.get(name), "float")}
+    figures = {name: status.get(name) for name in _FIGURES if _matches_type(status.get(name), "float")}
     write_status(folder, state, step=step, reason=_ORIGIN, **figures)
     (folder / run_files.CONTROL).mkdir()
 
@@ -328,6 +331,10 @@ def _matches_type(value: Any, declared: str) -> bool:
         return declared.startswith(("int", "float")) and abs(value) < 2**53
     if isinstance(value, float):
         return declared.startswith("float") and math.isfinite(value)
+    if isinstance(value, dict):
+        return declared == "dict[str, float]" and all(
+            _matches_type(name, "str") and _matches_type(number, "float") for name, number in value.items()
+        )
     return isinstance(value, str) and declared == "str" and len(value) <= _MAX_TEXT
 
 

@@ -16,7 +16,7 @@ from nanollm.errors import InputError
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from nanollm.runs.transfer.archive import MAX_BYTES, MAX_FILES, SAMPLE, archive_files, import_folder, is_name
-from nanollm.train.checkpoint import FINAL_NAME
+from nanollm.train.checkpoint_file import FINAL_NAME
 
 
 def push(run: Run, name: str) -> str:

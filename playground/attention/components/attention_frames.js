@@ -2,10 +2,9 @@
 // Updates the Attention tab when the time bar moves, from cached frames where possible.
 // Nearby frames are prefetched. Everything else is requested from the server once the time bar stops.
 
-import { frames } from "../../services/frames.js";
-import { stepsOf } from "../../services/runs.js";
-import { selection } from "../../services/selection.js";
-import { nearestFirst } from "../../services/snapshots.js";
+import { frames } from "../../browser/frames.js";
+import { nearestFirst, stepsOf } from "../../browser/runs.js";
+import { selection } from "../../browser/selection.js";
 import { page } from "../../shell/page_state.js";
 import { inspection, showFrame } from "../inspection_store.js";
 
@@ -34,7 +33,7 @@ export function followSelection({ trigger, server }) {
 
   /** Caches a frame from the server and fetches its neighbours. @returns {boolean} whether it is still selected */
   function receive(frame) {
-    frames.keep(keyOf(frame.run, frame.step, textOf(frame)), frame, sizeOf(frame));
+    frames.put(keyOf(frame.run, frame.step, textOf(frame)), frame, sizeOf(frame));
     const { run, step } = selection.state;
     const late = Number.isInteger(step) && frame.run === run && frame.step !== step;
     if (!late) fetchAhead(frame);
@@ -43,7 +42,7 @@ export function followSelection({ trigger, server }) {
 
   function sendRequest() {
     postponed = false;
-    trigger("ask", {});
+    trigger("request_frame", {});
   }
 
   const rankingUnderWay = () => Object.keys(state.effects?.of ?? {}).length < state.effects?.total;
@@ -68,8 +67,8 @@ export function followSelection({ trigger, server }) {
     postponed = motion === "play" && !rankingUnderWay() && onShow(chosen);
     const { lens, whole } = document.body.dataset;
     if (!postponed) sendRequest();
-    else if (lens && lens !== "looks") trigger("turn", {});
-    if (whole) trigger("whole", {});
+    else if (lens && lens !== "looks") trigger("request_view", {});
+    if (whole) trigger("request_overview", {});
   }
 
   // Adds head effects and names that arrive later to the cached frame.

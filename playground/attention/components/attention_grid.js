@@ -3,8 +3,9 @@
 // A transparent button over each thumbnail makes it accessible to the keyboard and to screen readers.
 // `value`: the selected head, {layer, head}, counted from 1 as in the labels.
 
-import { constants, sentencesOf } from "../../services/constants.js";
-import { fill, signed } from "../../services/format.js";
+import { constants, sentencesOf } from "../../browser/constants.js";
+import { button, make } from "../../browser/dom.js";
+import { fill, signed } from "../../browser/format.js";
 import { headLabel, inspection, knownOf, rowRoots, validHead } from "../inspection_store.js";
 
 const SENTENCES = sentencesOf("attention");
@@ -33,7 +34,7 @@ export function mount({ element, props, watch }) {
   const color = (token) => getComputedStyle(element).getPropertyValue(token).trim() || "#808080";
 
   function channels(token) {
-    const context = document.createElement("canvas").getContext("2d");
+    const context = make("canvas").getContext("2d");
     context.fillStyle = color(token);
     return [1, 3, 5].map((at) => parseInt(context.fillStyle.slice(at, at + 2), 16));
   }
@@ -48,7 +49,7 @@ export function mount({ element, props, watch }) {
 
   function image(which) {
     const { size } = frame();
-    const small = document.createElement("canvas");
+    const small = make("canvas");
     small.width = small.height = size;
     const context = small.getContext("2d");
     const pixels = context.createImageData(size, size);
@@ -121,33 +122,24 @@ export function mount({ element, props, watch }) {
 
   function heads() {
     const { layers, heads } = frame();
-    return Array.from({ length: layers * heads }, (_, i) => ({
-      layer: Math.floor(i / heads) + 1,
-      head: (i % heads) + 1,
-    }));
+    const each = (_, i) => ({ layer: Math.floor(i / heads) + 1, head: (i % heads) + 1 });
+    return Array.from({ length: layers * heads }, each);
   }
 
   function layOut() {
     const now = frame() ? `${frame().layers} × ${frame().heads} of ${side()}` : "";
     if (buttons.dataset.shape === now) return;
     buttons.dataset.shape = now;
-    buttons.replaceChildren(...(frame() ? heads().map(button) : []));
+    buttons.replaceChildren(...(frame() ? heads().map(headButton) : []));
   }
 
-  function button(which) {
-    const made = document.createElement("button");
+  function headButton(which) {
+    const made = button(headLabel(which));
     const { left, top } = positionOf(which);
-    made.type = "button";
+    const [width, height] = [side() + BAR + 3, side() + LABEL];
     made.setAttribute("role", "radio");
-    made.dataset.layer = which.layer;
-    made.dataset.head = which.head;
-    made.textContent = headLabel(which);
-    Object.assign(made.style, {
-      left: `${left}px`,
-      top: `${top}px`,
-      width: `${side() + BAR + 3}px`,
-      height: `${side() + LABEL}px`,
-    });
+    Object.assign(made.dataset, which);
+    Object.assign(made.style, { left: `${left}px`, top: `${top}px`, width: `${width}px`, height: `${height}px` });
     return made;
   }
 
@@ -183,11 +175,7 @@ export function mount({ element, props, watch }) {
 
   function choose(which, focus) {
     if (!frame()) return;
-    const { layers, heads } = frame();
-    props.value = {
-      layer: Math.min(Math.max(which.layer, 1), layers),
-      head: Math.min(Math.max(which.head, 1), heads),
-    };
+    props.value = validHead(which);
     mark();
     if (focus) buttons.querySelector('[aria-checked="true"]').focus();
   }
@@ -246,4 +234,32 @@ export function mount({ element, props, watch }) {
   new ResizeObserver(() => frame() && !buttons.dataset.shape.endsWith(` ${side()}`) && refresh()).observe(scroller);
   new MutationObserver(paint).observe(document.body, { attributes: true, attributeFilter: ["class"] });
   refresh();
+}
+
+/** Shows the progress and the summary of a ranking. `value`: {of, total, text, stamp}; frames hold finished ones. */
+export function ranking({ element, props, watch }) {
+  const progress = element.querySelector(".progress");
+  const bar = progress.querySelector("i");
+  const summary = element.querySelector(".said");
+
+  function draw() {
+    const { of = {}, total = 0, text = "" } = inspection.state.effects ?? {};
+    const done = Object.keys(of).length;
+    progress.hidden = !total || done >= total;
+    progress.setAttribute("aria-valuenow", total ? Math.round((100 * done) / total) : 0);
+    bar.style.transform = `scaleX(${total ? done / total : 0})`;
+    summary.textContent = text;
+  }
+
+  watch("value", () => inspection.set({ effects: props.value }));
+  if (props.value?.total) inspection.set({ effects: props.value });
+  inspection.subscribe(draw, "frame", "effects");
+  draw();
+}
+
+/** Receives the type of each head, for tooltips and screen readers. `value`: {of, stamp}. Renders nothing itself. */
+export function names({ props, watch }) {
+  const receive = () => inspection.set({ names: props.value?.of ? props.value : null });
+  watch("value", receive);
+  receive();
 }

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
-from nanollm.explain.ablation import HeadEffect
 from playground.components.factory import component
 
+if TYPE_CHECKING:
+    from nanollm.explain.ablation import HeadEffect
+
+SCRIPT = "attention/components/attention_grid.js"
 GRID = """
 <div class="grid-scroll">
   <div class="grid-sheet">
@@ -45,9 +48,12 @@ def attention_grid(*, elem_id: str, empty: str) -> gr.HTML:
 
     It shows the weights of the page's attention_text, or the sentence `empty` if there are none.
     """
-    return component(
-        "attention/components/attention_grid.js", GRID, {"layer": 1, "head": 1}, elem_id=elem_id, empty=empty
-    )
+    return component(SCRIPT, GRID, {"layer": 1, "head": 1}, elem_id=elem_id, empty=empty)
+
+
+def head_names(elem_id: str) -> gr.HTML:
+    """Passes the types of the heads to the grid and shows nothing. The value is {"of": {label: name}, "stamp"}."""
+    return component(SCRIPT, elem_id=elem_id, mount="names")
 
 
 def attention_text(*, elem_id: str, frame: Callable[[Any], Any]) -> gr.HTML:
@@ -57,13 +63,13 @@ def attention_text(*, elem_id: str, frame: Callable[[Any], Any]) -> gr.HTML:
     and `effects` of its heads, or is {"note": sentence} for the grid. A page has one such component. While the time
     bar moves, it shows the frames that it has already, and calls `frame` with {"run", "step", "text"} for those of
     neighboring snapshots.
-    When the time bar stops, it triggers `ask` if a frame is missing, `turn` if only the views need an update (also
-    during playback), and `whole` if the fold about the whole model is open.
+    When the time bar stops, it triggers `request_frame` if a frame is missing, `request_view` if only the views need
+    an update (also during playback), and `request_overview` if the fold about the whole model is open.
     """
     return component(
         "attention/components/attention_text.js",
         TEXT,
-        events=("ask", "turn", "whole"),
+        events=("request_frame", "request_overview", "request_view"),
         elem_id=elem_id,
         functions=[frame],
     )
@@ -71,7 +77,7 @@ def attention_text(*, elem_id: str, frame: Callable[[Any], Any]) -> gr.HTML:
 
 def ranking(*, elem_id: str) -> gr.HTML:
     """Progress and result of the ranking; fills the bars of the grid. The value comes from `ranking_value`."""
-    return component("attention/components/head_facts.js", RANKING, ranking_value(), elem_id=elem_id, mount="ranking")
+    return component(SCRIPT, RANKING, ranking_value(), elem_id=elem_id, mount="ranking")
 
 
 def ranking_value(

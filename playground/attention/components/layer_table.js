@@ -2,10 +2,10 @@
 // Shows the logit lens: one row per layer with its most likely characters, shaded by probability.
 // A click on a character selects it.
 
-import { sentencesOf } from "../../services/constants.js";
-import { make } from "../../services/dom.js";
-import { fill, glyph, percent } from "../../services/format.js";
-import { rove } from "../../shell/keyboard.js";
+import { sentencesOf } from "../../browser/constants.js";
+import { button, make } from "../../browser/dom.js";
+import { fill, glyph, percent } from "../../browser/format.js";
+import { rove } from "../../browser/keyboard.js";
 
 const SENTENCES = sentencesOf("attention");
 
@@ -16,18 +16,15 @@ export function mount({ element, props, trigger, watch }) {
 
   function cell({ character, share }, picked) {
     const made = make("td");
-    const button = make("button", "said", glyph(character));
-    button.type = "button";
-    button.dataset.character = character;
-    button.append(make("span", "share", percent(share)));
-    button.setAttribute(
-      "aria-label",
-      fill(SENTENCES.CONTRIBUTIONS_OF, { character: glyph(character), share: percent(share) }),
-    );
-    button.setAttribute("aria-pressed", character === picked);
-    button.style.background = `color-mix(in srgb, var(--attention-to) ${(100 * share).toFixed(0)}%, var(--attention-from))`;
-    if (share > 0.5) button.style.color = "var(--attention-from)";
-    made.append(button);
+    const choice = button(glyph(character), "said");
+    const label = fill(SENTENCES.CONTRIBUTIONS_OF, { character: glyph(character), share: percent(share) });
+    choice.dataset.character = character;
+    choice.append(make("span", "share", percent(share)));
+    choice.setAttribute("aria-label", label);
+    choice.setAttribute("aria-pressed", character === picked);
+    choice.style.background = `color-mix(in srgb, var(--attention-to) ${(100 * share).toFixed(0)}%, var(--attention-from))`;
+    if (share > 0.5) choice.style.color = "var(--attention-from)";
+    made.append(choice);
     return made;
   }
 
@@ -49,8 +46,8 @@ export function mount({ element, props, trigger, watch }) {
   }
 
   table.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) trigger("pick", { character: button.dataset.character });
+    const chosen = event.target.closest("button");
+    if (chosen) trigger("pick", { character: chosen.dataset.character });
   });
   watch("value", draw);
   draw();

@@ -1,10 +1,10 @@
 // @ts-check
 // Shows a switch for each head, feed-forward block and layer. `value`: the labels of the parts that are switched off.
 
-import { sentencesOf } from "../../services/constants.js";
-import { make } from "../../services/dom.js";
-import { fill } from "../../services/format.js";
-import { rove } from "../../shell/keyboard.js";
+import { sentencesOf } from "../../browser/constants.js";
+import { button, make } from "../../browser/dom.js";
+import { fill } from "../../browser/format.js";
+import { rove } from "../../browser/keyboard.js";
 import { headLabel, inspection, validHead } from "../inspection_store.js";
 
 const SENTENCES = sentencesOf("attention");
@@ -16,13 +16,13 @@ export function mount({ element, props, watch }) {
 
   const off = () => new Set(Array.isArray(props.value) ? props.value : []);
   const buttons = () => [...board.querySelectorAll("button")];
+  const labels = () => buttons().map((each) => each.dataset.part);
 
   function part(label, name, description) {
-    const button = make("button", "part", name);
-    button.type = "button";
-    button.dataset.part = label;
-    button.setAttribute("aria-label", description);
-    return button;
+    const made = button(name, "part");
+    made.dataset.part = label;
+    made.setAttribute("aria-label", description);
+    return made;
   }
 
   function build() {
@@ -43,36 +43,34 @@ export function mount({ element, props, watch }) {
       row.append(part(`L${layer}·FF`, "FF", fill(SENTENCES.SWITCH_OFF_FEED_FORWARD, { layer })));
       board.append(row);
     }
-    const known = new Set(buttons().map((button) => button.dataset.part));
-    const kept = [...off()].filter((label) => known.has(label));
-    if (frame && kept.length !== off().size) props.value = kept;
+    const known = labels();
+    const present = [...off()].filter((label) => known.includes(label));
+    if (frame && present.length !== off().size) props.value = present;
     stop();
   }
 
   function mark() {
     const chosen = off();
     const selectedHead = inspection.state.frame && headLabel(validHead(inspection.state.head));
-    for (const button of buttons()) {
-      const { part: label } = button.dataset;
+    for (const each of buttons()) {
+      const { part: label } = each.dataset;
       const within = chosen.has(label.split("·")[0]); // a disabled layer disables its parts
-      button.setAttribute("aria-pressed", chosen.has(label));
-      button.classList.toggle("within", within && !chosen.has(label));
-      button.classList.toggle("inspected", label === selectedHead);
+      each.setAttribute("aria-pressed", chosen.has(label));
+      each.classList.toggle("within", within && !chosen.has(label));
+      each.classList.toggle("inspected", label === selectedHead);
     }
   }
 
   function toggle(label) {
     const next = off();
     if (!next.delete(label)) next.add(label);
-    props.value = buttons()
-      .map((button) => button.dataset.part)
-      .filter((each) => next.has(each));
+    props.value = labels().filter((each) => next.has(each));
     mark();
   }
 
   board.addEventListener("click", (event) => {
-    const button = event.target.closest("button");
-    if (button) toggle(button.dataset.part);
+    const clicked = event.target.closest("button");
+    if (clicked) toggle(clicked.dataset.part);
   });
   function refresh() {
     build();

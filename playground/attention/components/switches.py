@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 import reprlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
 from nanollm.config import ModelConfig
 from nanollm.errors import InputError
-from nanollm.explain.ablation import Part
 from playground.attention import sentences
 from playground.components.factory import component
+
+if TYPE_CHECKING:
+    from nanollm.explain.ablation import Part
 
 TEMPLATE = """
 <p class="bars-caption">Switch off</p>
@@ -31,6 +33,8 @@ def part_named(label: Any) -> Part:
     found = re.fullmatch(r"L(\d{1,3})(?:·(?:H(\d{1,3})|(FF)))?", label) if isinstance(label, str) else None
     if not found or int(found[1]) < 1 or (found[2] and int(found[2]) < 1):
         raise InputError(sentences.NOT_A_PART.format(label=reprlib.repr(label)))
+    from nanollm.explain.ablation import Part  # imports torch, which takes a second
+
     layer = int(found[1]) - 1
     if found[2]:
         return Part("head", layer, int(found[2]) - 1)

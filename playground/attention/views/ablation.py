@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
 from nanollm.config import MAX_SEED
-from nanollm.explain.ablation import Ablation, Means, Part, Predictions, ablate, first_difference, measure_ablation
-from nanollm.explain.backup_heads import MIN_RATIO, MIN_STANDARD_ERRORS, BackupPair
 from nanollm.inference.generate import generate_text
 from nanollm.tokenizer import visible
 from playground.attention import sentences
+from playground.attention.components.bars import Bar, bars, bars_value
 from playground.attention.components.switches import parts_off, switches
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, compared, drawn, text_pair
 from playground.components.format import percent, perplexity, signed
-from playground.components.text import line
+from playground.components.text import line, text_pair, text_pair_value
 from playground.context import Context
 from playground.handlers import report_errors
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from nanollm.explain.ablation import Ablation, Means, Part, Predictions
+    from nanollm.explain.backup_heads import BackupPair
+    from playground.services.inspections import View
 
 GENERATED = 160  # characters
 NEXT_CHARACTERS = 6
@@ -75,6 +77,8 @@ def layout(ctx: Context) -> Parts:
 
 def show(ctx: Context, parts: Parts, view: View, head: Any, off: Any, kind: Any, seed: Any) -> dict[Any, Any]:
     """Return all outputs with the parts in `off` switched off."""
+    from nanollm.explain.ablation import measure_ablation  # imports torch, which takes a second
+
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     chosen = parts_off(off, model.config)
     means, no_means = ctx.inspections.means(view) if kind == "mean" and chosen else (None, "")
@@ -136,8 +140,10 @@ def _loss(found: Ablation) -> str:
 
 def _effects(found: Ablation) -> dict[str, Any]:
     """Return bars with the loss increase of each part alone and of all together; none for fewer than two parts."""
+    from nanollm.explain.backup_heads import MIN_RATIO, MIN_STANDARD_ERRORS
+
     if len(found.parts) < 2 or len(found.text) < 2:
-        return drawn([])
+        return bars_value([])
     alone = [_increases(found.original, reading) for reading in found.alone]  # (T - 1,) each
     all_parts = _increases(found.original, found.together)
     effects, together = [_mean(each) for each in alone], _mean(all_parts)
@@ -151,7 +157,7 @@ def _effects(found: Ablation) -> dict[str, Any]:
     excess, error = _mean(all_parts - sum(alone))
     if excess > MIN_STANDARD_ERRORS * error and together[0] > MIN_RATIO * max(total, 0.0):
         legend = sentences.EFFECTS_EXCESS.format(sum=signed(total), legend=legend)
-    return drawn([*rows, sum_bar], sentences.EFFECTS_CAPTION, legend)
+    return bars_value([*rows, sum_bar], sentences.EFFECTS_CAPTION, legend)
 
 
 def _increases(untouched: Predictions, without: Predictions) -> np.ndarray:
@@ -177,11 +183,13 @@ def _next_characters(found: Ablation, characters: tuple[str, ...]) -> dict[str, 
         was, now = float(before[id]), float(after[id])
         text = f"{percent(was)} → {percent(now)}" if found.parts else percent(now)
         rows.append(Bar(visible(characters[id]), now, text, before=was if found.parts else None))
-    return drawn(rows, sentences.NEXT_CAPTION, sentences.NEXT_LEGEND if found.parts else "")
+    return bars_value(rows, sentences.NEXT_CAPTION, sentences.NEXT_LEGEND if found.parts else "")
 
 
 def _generated(ctx: Context, view: View, found: Ablation, means: Means | None, seed: Any) -> dict[str, Any]:
     """Return what the model generates after the text, with and without the parts, from the same seed."""
+    from nanollm.explain.ablation import ablate, first_difference
+
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     seed = int(seed) if isinstance(seed, (int, float)) and 0 <= seed <= MAX_SEED else 0
 
@@ -191,11 +199,13 @@ def _generated(ctx: Context, view: View, found: Ablation, means: Means | None, s
     untouched = ctx.inspections.written.get((view.file, view.text, seed), lambda: generate(model))
     title = sentences.GENERATED_WITH_ALL.format(seed=seed)
     if not found.parts:
-        return compared(_tail(view.text), [untouched], [title])
+        return text_pair_value(_tail(view.text), [untouched], [title])
     without = generate(ablate(model, found.parts, means))
     at = first_difference(untouched, without)
     template = sentences.GENERATED_SAME if at is None else sentences.GENERATED_DIFFERENT
-    return compared(_tail(view.text), [untouched, without], [title, template.format(parts=_join(found.parts))], at)
+    return text_pair_value(
+        _tail(view.text), [untouched, without], [title, template.format(parts=_join(found.parts))], at
+    )
 
 
 def _tail(text: str, length: int = 60) -> str:

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 
@@ -19,7 +19,9 @@ from playground.attention.views import head_types, ranking
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.context import Context
 from playground.handlers import UNQUEUED, error_message, report_errors
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from playground.services.inspections import View
 
 
 @dataclass

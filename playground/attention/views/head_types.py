@@ -5,27 +5,28 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
 from nanollm.charts.inspection import history_figure
 from nanollm.errors import InputError
-from nanollm.explain.head_types import PATTERNS, UNKNOWN, HeadScores
 from nanollm.runs.store import Run
 from playground.attention import sentences
-from playground.attention.components.attention_grid import parse_head
+from playground.attention.components.attention_grid import head_names, parse_head
+from playground.attention.components.bars import Bar, bars, bars_value
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, drawn
-from playground.components.factory import component
 from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context
 from playground.handlers import report_errors
 from playground.selection import parse_selection
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from nanollm.explain.head_types import HeadScores
+    from playground.services.inspections import View
 
 PLACE = "history"
 UPDATE_SECONDS = 0.5  # between two updates of the growing curves
@@ -54,7 +55,7 @@ def layout(ctx: Context) -> Parts:
     introduction("naming", sentences.TYPE_ABOUT, sentences.TYPE_CAUTION)
     name = line("attention-name", elem_classes="key")
     scores = bars("attention-scores")
-    all_names = component("attention/components/head_facts.js", elem_id="attention-names", mount="names")
+    all_names = head_names("attention-names")
     history_key = gr.Textbox(container=False, elem_id="attention-history-of", elem_classes="unseen")
     history = plotly_chart(
         label=sentences.HISTORY_LABEL, elem_id="attention-history", height=300, empty=sentences.HISTORY_EMPTY,
@@ -66,6 +67,8 @@ def layout(ctx: Context) -> Parts:
 
 def show(ctx: Context, parts: Parts, view: View, head: Any) -> dict[Any, Any]:
     """Return the chosen head's name and scores. A new history key then starts the update of the curves."""
+    from nanollm.explain.head_types import UNKNOWN  # imports torch, which takes a second
+
     try:
         found, source = ctx.inspections.head_scores(view)
     except InputError as error:  # the text is too short
@@ -156,6 +159,8 @@ def _history(ctx: Context, run: Run, text: Any, session: str | None) -> Iterator
 
 def _score_bars(found: HeadScores, layer: int, index: int, source: str) -> dict[str, Any]:
     """Return a bar for each type that can be measured, with a mark at its chance level."""
+    from nanollm.explain.head_types import PATTERNS
+
     scores, baseline, best = found.scores[layer, index], found.baseline[layer, index], found.name(layer, index)
     rows = [
         Bar(
@@ -172,11 +177,13 @@ def _score_bars(found: HeadScores, layer: int, index: int, source: str) -> dict[
     legend = sentences.MEASURED_ON.format(text=source)
     if missing:
         legend += f" {sentences.NOT_MEASURED.format(names=', '.join(missing))}"
-    return drawn(rows, sentences.SCORES_CAPTION, legend, most=1.0)
+    return bars_value(rows, sentences.SCORES_CAPTION, legend, most=1.0)
 
 
 def _history_figure(run: Run, steps: list[int], found: list[HeadScores]) -> dict[str, Any]:
     """Return a figure with the curves of every head, by label."""
+    from nanollm.explain.head_types import PATTERNS
+
     scores = np.stack([each.scores for each in found])  # (S, L, H, P)
     layers, heads = scores.shape[1:3]
     figures = {

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
-from nanollm.explain.logit_lens import Contributions, LogitLens, contributions, logit_lens
 from nanollm.tokenizer import visible
 from playground.attention import sentences
+from playground.attention.components.bars import Bar, bars, bars_value
 from playground.attention.components.layers import layer_table, layer_table_value, parse_place, place
 from playground.attention.view_frame import SharedInputs, introduction, python_code, python_fold
-from playground.components.bars import Bar, bars, drawn
 from playground.components.format import percent, signed
 from playground.context import Context
 from playground.handlers import UNQUEUED
 from playground.services.gradio_internals import event_data
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from nanollm.explain.logit_lens import Contributions, LogitLens
+    from playground.services.inspections import View
 
 CHARACTERS_PER_LAYER = 5
 
@@ -59,6 +61,8 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
 
 def show(ctx: Context, parts: Parts, view: View, head: Any, where: Any, picked: Any) -> dict[Any, Any]:
     """Return the table for the chosen place, and the contributions to the picked or else most likely character."""
+    from nanollm.explain.logit_lens import contributions, logit_lens  # imports torch, which takes a second
+
     model, tokenizer = view.loaded.model, view.loaded.tokenizer
     found: LogitLens = ctx.inspections.lenses.get(
         (view.file, view.text), lambda: logit_lens(model, tokenizer, view.text)
@@ -127,4 +131,4 @@ def _contribution_bars(found: Contributions, probability: float) -> dict[str, An
     legend = sentences.CONTRIBUTIONS_LEGEND.format(
         sum=found.sum(), character=character, logit=found.logit, probability=percent(probability)
     )
-    return drawn(contribution_bars, sentences.CONTRIBUTIONS_CAPTION.format(character=character), legend)
+    return bars_value(contribution_bars, sentences.CONTRIBUTIONS_CAPTION.format(character=character), legend)

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
 from nanollm.charts.inspection import context_figure, map_figure
-from nanollm.explain.context_use import ContextUse
 from playground.attention import sentences
 from playground.attention.view_frame import introduction, python_code, python_fold
 from playground.components.format import percent
 from playground.components.plotly_chart import TOKENS, plotly_chart
 from playground.components.text import line
 from playground.context import Context
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from nanollm.explain.context_use import ContextUse
+    from playground.services.inspections import View
 
 
 @dataclass

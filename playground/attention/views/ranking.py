@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gradio as gr
 import numpy as np
 
-from nanollm.explain.ablation import HeadEffect, rank_heads
 from playground.attention import sentences
 from playground.attention.components import attention_grid
 from playground.attention.components.attention_grid import ranking_value
@@ -18,7 +17,10 @@ from playground.components import text_fetch
 from playground.components.format import signed
 from playground.context import Context
 from playground.handlers import UNQUEUED, error_message, report_errors
-from playground.services.inspections import View
+
+if TYPE_CHECKING:
+    from nanollm.explain.ablation import HeadEffect
+    from playground.services.inspections import View
 
 PLACE = "ranking"
 NOISE_ERRORS = 2.0  # effects within this many standard errors of 0 count as noise
@@ -34,7 +36,7 @@ class Parts:
 
 def layout(ctx: Context) -> Parts:
     found = attention_grid.ranking(elem_id="attention-ranking")
-    with gr.Row(elem_classes="rank-row"):
+    with gr.Row(elem_classes="button-row"):
         rank = gr.Button(sentences.RANK, size="sm", elem_id="attention-rank")
         cancel = gr.Button(sentences.CANCEL, size="sm", visible=False, elem_id="attention-rank-cancel")
     offer = text_fetch.layout("attention")
@@ -90,6 +92,8 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
 
 def bars(ctx: Context, view: View, session: str | None) -> Iterator[dict[str, Any]]:
     """Yield values of the bars, head by head, until all are ranked or the ranking is cancelled."""
+    from nanollm.explain.ablation import rank_heads  # imports torch, which takes a second
+
     ids, source = ctx.inspections.judged_by(view)
     means, no_means = ctx.inspections.means(view)
     source += sentences.RANKED_BY_ZERO if no_means else ""

@@ -2,9 +2,9 @@
 // Shows the model's alternatives to the selected character, before and after temperature and top-k.
 // `value`: {temperature, top_k}. The character comes from the shaded text.
 
-import { sentencesOf } from "../../services/constants.js";
-import { make } from "../../services/dom.js";
-import { fill, finePercent, glyph, ordinal } from "../../services/format.js";
+import { sentencesOf } from "../../browser/constants.js";
+import { button, make } from "../../browser/dom.js";
+import { fill, finePercent, glyph, ordinal } from "../../browser/format.js";
 import { shaped } from "./probabilities.js";
 import { textEvents, texts } from "./texts.js";
 
@@ -37,21 +37,19 @@ export function mount({ element, props, watch }) {
   function row({ character, before, after }) {
     const own = character === looked.entry.character;
     const made = make("li", own ? "own" : "");
-    const button = make("button");
-    button.type = "button";
-    button.disabled = own || !choosable();
-    const track = make("span", "shares");
-    track.append(filled("model", before), filled("dialled", after));
-    const [was, is] = [finePercent(before), finePercent(after)];
-    button.append(make("b", "", glyph(character)), track, make("span", "share", was), make("span", "share is", is));
-    const label = own ? "CURRENT_CHARACTER" : choosable() ? "CHOOSE_CHARACTER" : "ALTERNATIVE";
-    button.setAttribute("aria-label", fill(SENTENCES[label], { character: glyph(character), before: was, after: is }));
-    button.addEventListener("click", ({ detail }) => {
+    const choice = button("", "", ({ detail }) => {
       const text = texts[looked.place];
       text.choose(looked.index, character);
       if (!detail) text.focus(); // activated by keyboard: the list is about to change, so return the focus to the text
     });
-    made.append(button);
+    choice.disabled = own || !choosable();
+    const track = make("span", "shares");
+    track.append(filled("model", before), filled("dialled", after));
+    const [was, is] = [finePercent(before), finePercent(after)];
+    choice.append(make("b", "", glyph(character)), track, make("span", "share", was), make("span", "share is", is));
+    const label = own ? "CURRENT_CHARACTER" : choosable() ? "CHOOSE_CHARACTER" : "ALTERNATIVE";
+    choice.setAttribute("aria-label", fill(SENTENCES[label], { character: glyph(character), before: was, after: is }));
+    made.append(choice);
     return made;
   }
 

@@ -1,11 +1,10 @@
 // @ts-check
 // Requests generated text for a shaded text: it follows the time bar and can undo the user's choices of characters.
 
-import { forFrame, frames, keepText, textFrame, textKey, textSize } from "../../services/frames.js";
-import { stepsOf } from "../../services/runs.js";
-import { selection } from "../../services/selection.js";
-import { nearestFirst } from "../../services/snapshots.js";
-import { keep, kept } from "../../services/storage.js";
+import { forFrame, frames, putText, textFrame, textKey, textSize } from "../../browser/frames.js";
+import { nearestFirst, stepsOf } from "../../browser/runs.js";
+import { selection } from "../../browser/selection.js";
+import { load, save } from "../../browser/storage.js";
 import { page } from "../../shell/page_state.js";
 import { initialPrompt } from "../../shell/url.js";
 
@@ -21,7 +20,7 @@ export const unpackList = ([head, ...pieces]) => ({ ...head, pieces });
 
 function stored() {
   try {
-    return JSON.parse(kept(STORED)) || {};
+    return JSON.parse(load(STORED)) || {};
   } catch {
     return {};
   }
@@ -30,7 +29,7 @@ function stored() {
 function store(request) {
   const { [request.run]: _, ...others } = stored();
   const all = Object.entries({ ...others, [request.run]: request });
-  keep(STORED, JSON.stringify(Object.fromEntries(all.slice(-MOST_RUNS))));
+  save(STORED, JSON.stringify(Object.fromEntries(all.slice(-MOST_RUNS))));
 }
 
 // Returns the stored request of a run. On page load, a different prompt in the address takes precedence.
@@ -52,20 +51,20 @@ export function followSelection({ place, tab, view, trigger, server }) {
 
   // Ignores answers to earlier requests, and an answer that is still shorter than the displayed frame.
   function receive(value) {
-    if (value.question && !same(value.question, current)) return;
+    if (value.request && !same(value.request, current)) return;
     const shown = view.shown();
-    const onShow = value.question && same(shown?.question, forFrame(value.question)) && shown.stamp !== value.stamp;
+    const onShow = value.request && same(shown?.request, forFrame(value.request)) && shown.stamp !== value.stamp;
     if (onShow && !value.finished && charactersOf(value) < view.length()) return;
     present(value);
   }
 
   // Stores only answered requests, because a refused request would be refused again.
   function present(value) {
-    if (value.question && value.stamp !== answer?.stamp) store(current);
+    if (value.request && value.stamp !== answer?.stamp) store(current);
     answer = value;
     view.draw(value);
     if (!value.finished) return;
-    keepText(value);
+    putText(value);
     fetchAhead();
   }
 
@@ -76,17 +75,17 @@ export function followSelection({ place, tab, view, trigger, server }) {
 
   function sendRequest(request) {
     [current, answer] = [request, null];
-    trigger("ask", request);
+    trigger("generate", request);
   }
 
   function showOrSend(request) {
     history = [];
     const frame = textFrame(request);
     if (!frame) return sendRequest(request);
-    if (!answer?.finished) trigger("leave", {}); // cancels the running generation
+    if (!answer?.finished) trigger("cancel", {});
     show(request, frame);
     if (document.getElementById("sample-call")?.offsetParent) trigger("cached", {});
-    if (!same(request, frame.question)) completeLater(request);
+    if (!same(request, frame.request)) completeLater(request);
   }
 
   // A frame holds only the beginning of a long text: request the rest if the request stays current.
@@ -98,10 +97,10 @@ export function followSelection({ place, tab, view, trigger, server }) {
   function fetchAhead() {
     const steps = current ? [current.step, ...nearestFirst(stepsOf(current.run), current.step)] : [];
     const requests = steps.map((step) => {
-      const request = forFrame({ ...current, step, kept: "" });
+      const request = forFrame({ ...current, step, prefix: "" });
       return { key: textKey(request), fetch: () => server.frame(request).then(unpackList) };
     });
-    frames.prefetch(place, requests, (frame) => (frame.question ? textSize(frame) : 0));
+    frames.prefetch(place, requests, (frame) => (frame.request ? textSize(frame) : 0));
   }
 
   // The text is not replaced for the same snapshot: changed settings take effect with Generate.
@@ -115,9 +114,9 @@ export function followSelection({ place, tab, view, trigger, server }) {
     const { run, step } = selection.state;
     if (!run || reached()) return;
     const before = current?.run !== run ? restored(run, current === null) : null;
-    const kept = (before?.step === step && before.kept) || "";
-    const request = { ...(before || atOpening(form)), run, step, kept };
-    if (before) trigger("settle", request);
+    const prefix = (before?.step === step && before.prefix) || "";
+    const request = { ...(before || atOpening(form)), run, step, prefix };
+    if (before) trigger("restore", request);
     showOrSend(request);
   }
 
@@ -126,7 +125,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
     const { run, step } = selection.state;
     history = [];
     view.forget();
-    if (run) sendRequest({ ...form, run, step, kept: "" });
+    if (run) sendRequest({ ...form, run, step, prefix: "" });
   }
 
   function choose(index, character) {
@@ -137,9 +136,9 @@ export function followSelection({ place, tab, view, trigger, server }) {
     const request = {
       ...current,
       prompt: before.slice(0, split).join(""),
-      kept: before.slice(split).join("") + character,
+      prefix: before.slice(split).join("") + character,
     };
-    if (index < prompt.length) trigger("settle", request);
+    if (index < prompt.length) trigger("restore", request);
     sendRequest(request);
   }
 
@@ -147,8 +146,8 @@ export function followSelection({ place, tab, view, trigger, server }) {
   function back() {
     if (!history.length) return;
     const [request, before] = history.pop();
-    trigger("leave", {});
-    trigger("settle", request);
+    trigger("cancel", {});
+    trigger("restore", request);
     if (before?.finished) show(request, before);
     else sendRequest(request);
   }
@@ -156,7 +155,7 @@ export function followSelection({ place, tab, view, trigger, server }) {
   // Shows the cached frame of a snapshot immediately; for the request's own snapshot, shows its full answer.
   function showCached({ run, step }) {
     if (run !== current?.run) return;
-    const frame = step === current.step ? answer : textFrame({ ...current, step, kept: "" });
+    const frame = step === current.step ? answer : textFrame({ ...current, step, prefix: "" });
     if (frame) view.draw(frame);
   }
 

@@ -2,9 +2,10 @@
 // Shows a text shaded by surprisal, with one span per character.
 // `value`: [head, ...pieces] (playground/components/text_view).
 
-import { sentencesOf } from "../../services/constants.js";
-import { copyText, downloadText } from "../../services/dom.js";
-import { fill } from "../../services/format.js";
+import { sentencesOf } from "../../browser/constants.js";
+import { copyText, downloadText } from "../../browser/dom.js";
+import { fill } from "../../browser/format.js";
+import { isAtEnd } from "../text.js";
 import { followSelection, unpackList } from "./followed_text.js";
 import * as reading from "./probabilities.js";
 import { textEvents, texts } from "./texts.js";
@@ -72,8 +73,7 @@ export function mount({ element, props, trigger, watch, server }) {
   }
 
   function draw(value) {
-    // Scroll along with the stream only if the user has scrolled to the end; reading starts at the top.
-    const atEnd = box.scrollTop > 0 && box.scrollTop + box.clientHeight >= box.scrollHeight - 8;
+    const atEnd = isAtEnd(box);
     const fresh = value.stamp !== shown?.stamp;
     shown = value;
     if (fresh) clear();

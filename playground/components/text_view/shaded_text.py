@@ -1,4 +1,4 @@
-"""Text shaded by the surprisal of its characters, each of which can be clicked to see its alternatives."""
+"""Text shaded by the surprisal of its characters, and the panel with the alternatives to a clicked character."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import gradio as gr
 from playground.components import sentences
 from playground.components.factory import component
 
-TEMPLATE = f"""
+TEXT = f"""
 <div class="shaded-text" data-panel="{{panel}}" data-place="{{place}}" data-tab="{{tab}}">
   <div class="writing" tabindex="0" role="group" aria-label="{{label}}"><span class="letters"></span><span
     class="note">{{note}}</span></div>
@@ -20,6 +20,19 @@ TEMPLATE = f"""
     <button type="button" class="ghost download" disabled>{sentences.DOWNLOAD}</button>
   </div>
 </div>
+"""
+PANEL = f"""
+<section class="choices" id="{{name}}" aria-label="{sentences.CLICKED_CHARACTER}">
+  <p class="hint">{sentences.CLICK_A_CHARACTER}</p>
+  <div class="chosen" hidden>
+    <button type="button" class="ghost close" aria-label="{sentences.CLOSE}">×</button>
+    <p class="said" aria-live="polite"><b class="glyph"></b><span></span></p>
+    <p class="key quiet"><i class="model"></i>{sentences.BEFORE}<i class="dialled"></i>{sentences.AFTER}</p>
+    <ol class="alternatives"></ol>
+    <p class="quiet advice"></p>
+  </div>
+  <button type="button" class="small back" hidden>{sentences.UNDO}</button>
+</section>
 """
 
 
@@ -36,19 +49,20 @@ def shaded_text(
 
     Clicking a character shows it in the choice_panel with the id `panel`. With `frame`, a function from generation
     requests to finished values, the text follows the selection while `tab` is open (followed_text.js). It then triggers
-    `follow` when it needs the prompt and the sampling settings, `ask` with a generation request, `leave` when the
-    running generation is no longer needed, `settle` with the request that it went back to, and `cached` when it shows
-    a cached frame.
+    `follow` when it needs the prompt and the sampling settings, `generate` with a generation request, `cancel` when the
+    running generation is no longer needed, `restore` with an earlier request that is shown again, and `cached` when it
+    shows a cached frame.
     """
     return component(
-        "components/text_view/shaded_text.js",
-        TEMPLATE,
-        events=("ask", "cached", "follow", "leave", "settle"),
-        elem_id=elem_id,
-        functions=[frame] if frame else [],
-        panel=panel,
-        label=label,
-        note=note,
-        place=elem_id,
-        tab=tab,
-    )
+        "components/text_view/shaded_text.js", TEXT, elem_id=elem_id, functions=[frame] if frame else [],
+        events=("cached", "cancel", "follow", "generate", "restore"),
+        panel=panel, label=label, note=note, place=elem_id, tab=tab,
+    )  # fmt: skip
+
+
+def choice_panel(elem_id: str) -> gr.HTML:
+    """The panel for the clicked character of a shaded_text. Choosing an alternative regenerates the text after it.
+
+    The value is {"temperature", "top_k"}: the current sampling settings, which the colored bars follow.
+    """
+    return component("components/text_view/choice_panel.js", PANEL, elem_id=f"{elem_id}-frame", name=elem_id)

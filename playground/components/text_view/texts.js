@@ -1,7 +1,7 @@
 // @ts-check
 // Registry of the shaded texts on the page, and a store for their events.
 
-import { createStore } from "../../services/store.js";
+import { createStore } from "../../browser/store.js";
 
 /** @type {Record<string, any>} id → methods: look, underline, focus, read; with a model also choose, back … */
 export const texts = {};

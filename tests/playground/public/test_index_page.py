@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
 
 import pytest
 from starlette.applications import Starlette
@@ -26,9 +25,9 @@ async def _page(request: Request) -> HTMLResponse:
 
 
 @pytest.fixture
-def page() -> Iterator[TestClient]:
+def page() -> TestClient:
     rendered.clear()
-    yield TestClient(IndexPage(Starlette(routes=[Route("/", _page)])), base_url="http://here")
+    return TestClient(IndexPage(Starlette(routes=[Route("/", _page)])), base_url="http://here")
 
 
 def test_the_page_is_rendered_once_for_any_query(page: TestClient) -> None:
@@ -40,8 +39,14 @@ def test_the_page_is_rendered_once_for_any_query(page: TestClient) -> None:
     assert int(answers[0].headers["content-length"]) < 500 and len(gzip.compress(answers[0].content)) < 500
 
 
-def test_each_address_has_its_own_page_up_to_the_capacity(page: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def small_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_page, "_CAPACITY", 2)
+
+
+@pytest.mark.usefixtures("small_cache")
+def test_each_address_has_its_own_page_up_to_the_capacity(request: pytest.FixtureRequest) -> None:
+    page: TestClient = request.getfixturevalue("page")
     for host in ("one", "two", "three", "three", "two", "one"):
         assert page.get("/", headers={"host": host}).text.startswith(f"<p>{host} ")
     assert [url.split("/")[2] for url in rendered] == ["one", "two", "three", "one"]

@@ -16,11 +16,11 @@ from starlette.responses import JSONResponse, PlainTextResponse
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
+from playground.browser.static_files import PLAYGROUND, module_names, module_root, module_routes
 from playground.components.plotly_chart import plotly_route
 from playground.handlers import INTERNAL_ERROR
 from playground.public import request_filter, sentences
 from playground.public.request_filter import RateLimiter, RequestFilter
-from playground.services.static_files import PLAYGROUND, module_names, module_root, module_routes
 from playground.settings import Settings
 from tests.conftest import run_coroutine
 
@@ -259,4 +259,4 @@ def test_old_buckets_are_dropped() -> None:
     limiter = RateLimiter(1, 1, Clock())
     for number in range(2 * request_filter.MAX_BUCKETS):
         limiter.take(str(number))
-    assert len(limiter) == request_filter.MAX_BUCKETS
+    assert len(limiter._buckets._entries) == request_filter.MAX_BUCKETS

@@ -17,8 +17,8 @@ from playground.services.background import BaselineJobs, StepTimeJobs
 from tests.run_folders import make
 from tests.speed import until
 
-SECONDS = 120.0
-# In place of the real measuring, which takes seconds: what it prints, and how it ends.
+TIMEOUT = 120.0  # seconds
+# Replaces the real measurement, which takes seconds.
 PRINTS_TIMES = "print('{\"sprint\": 0.25}', flush=True); print('{\"nano\": 0.5}', flush=True)"
 SLOW = f"{PRINTS_TIMES}; import time; time.sleep(600)"
 
@@ -31,36 +31,36 @@ def step_times(store: RunStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ste
     step_times.stop()
 
 
-def replace_measuring(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+def replace_measurement(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
     monkeypatch.setattr(background, "measure_command", lambda vocab_size: [sys.executable, "-c", program])
 
 
 def test_repeated_calls_return_the_times_as_they_are_measured(step_times: StepTimeJobs, monkeypatch) -> None:
-    replace_measuring(monkeypatch, PRINTS_TIMES)
+    replace_measurement(monkeypatch, PRINTS_TIMES)
     assert step_times.pending(65) == "measuring"
     until(lambda: step_times.get(65) == {"sprint": 0.25, "nano": 0.5})
     until(lambda: step_times._known[65].finished)
     assert step_times.pending(65) == ""
     process = step_times._process
     step_times.get(65)
-    assert step_times._process is process  # all times are known: nothing is measured again
+    assert step_times._process is process  # all times are known, so nothing is measured again
 
 
-def test_nothing_is_measured_beside_a_training(step_times: StepTimeJobs, store: RunStore, monkeypatch) -> None:
-    replace_measuring(monkeypatch, SLOW)
+def test_nothing_is_measured_while_a_run_trains(step_times: StepTimeJobs, store: RunStore, monkeypatch) -> None:
+    replace_measurement(monkeypatch, SLOW)
     run = make(store)
     with Heartbeat(run.folder):
         assert step_times.get(65) == {} and step_times._process is None and step_times.pending(65) == "training"
     step_times.get(65)
     until(lambda: step_times.get(65) != {})
-    with Heartbeat(run.folder):  # started from anywhere: the next who asks sees it
+    with Heartbeat(run.folder):  # started by another process: the next call notices it
         step_times.get(65)
         until(lambda: step_times._process.poll() is not None)
     assert not step_times._known[65].finished
 
 
-def test_starting_a_training_stops_measuring_until_later(step_times: StepTimeJobs, monkeypatch) -> None:
-    replace_measuring(monkeypatch, SLOW)
+def test_a_stopped_measurement_restarts_on_a_later_call(step_times: StepTimeJobs, monkeypatch) -> None:
+    replace_measurement(monkeypatch, SLOW)
     step_times.get(65)
     until(lambda: len(step_times.get(65)) == 2)
     step_times.stop()
@@ -70,8 +70,8 @@ def test_starting_a_training_stops_measuring_until_later(step_times: StepTimeJob
     assert step_times._process is not first and step_times._process.poll() is None
 
 
-def test_crashed_measuring_is_retried_after_a_while(step_times: StepTimeJobs, monkeypatch) -> None:
-    replace_measuring(monkeypatch, "raise SystemExit(1)")
+def test_a_crashed_measurement_is_retried_later(step_times: StepTimeJobs, monkeypatch) -> None:
+    replace_measurement(monkeypatch, "raise SystemExit(1)")
     step_times.get(65)
     crashed = step_times._process
     until(lambda: step_times._known[65].first_request > time.monotonic())
@@ -80,7 +80,7 @@ def test_crashed_measuring_is_retried_after_a_while(step_times: StepTimeJobs, mo
 
 
 @pytest.mark.long
-def test_the_real_measuring_tells_every_preset(step_times: StepTimeJobs) -> None:
+def test_the_real_measurement_covers_every_preset(step_times: StepTimeJobs) -> None:
     step_times.get(65)
     process = step_times._process
     assert process is not None
@@ -93,9 +93,9 @@ def test_failed_baselines_are_computed_again(corpora: CorpusStore, monkeypatch) 
     baselines, sha256 = BaselineJobs(corpora), corpora.list()[0].sha256
 
     def refuse(*_: object) -> None:
-        raise OSError("no room")
+        raise OSError("the disk is full")
 
     with monkeypatch.context() as patch:
         patch.setattr(corpora, "baselines", refuse)
-        assert baselines.get(sha256, patience=SECONDS) is None
-    assert baselines.get(sha256, patience=SECONDS) == corpora.baselines(sha256)
+        assert baselines.get(sha256, patience=TIMEOUT) is None
+    assert baselines.get(sha256, patience=TIMEOUT) == corpora.baselines(sha256)

@@ -1,4 +1,4 @@
-"""Models that stay loaded, as long as there is room and their file is the one that was read."""
+"""Models: a cache of loaded models, bounded in memory and invalidated when a file changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from nanollm.config import ModelConfig
 from nanollm.errors import InputError
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
-from nanollm.train.checkpoint import save_checkpoint, snapshot_name
+from nanollm.train.checkpoint import save_checkpoint
+from nanollm.train.checkpoint_file import snapshot_name
 from playground.services.models import OVERHEAD, Models
 from tests import run_folders
 from tests.conftest import random_model
@@ -32,7 +33,7 @@ def run(tmp_path):
     return run
 
 
-def test_models_load_once_and_are_given_up_in_turn(run):
+def test_models_are_loaded_once_and_evicted_beyond_the_capacity(run):
     store = RunStore(run.folder.parent)
     for room, kept in ((1, False), (3 * OVERHEAD, True)):
         models = Models(store, room)
@@ -42,7 +43,7 @@ def test_models_load_once_and_are_given_up_in_turn(run):
         assert (models.get(run.id, 0) is first) is kept
 
 
-def test_a_file_written_anew_is_loaded_anew(run):
+def test_a_replaced_file_is_loaded_again(run):
     models = Models(RunStore(run.folder.parent))
     before = models.get(run.id, 0).model.embedding.weight.clone()
     save(run.folder, 0, seed=1)
@@ -51,10 +52,10 @@ def test_a_file_written_anew_is_loaded_anew(run):
     assert not before.equal(models.get(run.id, 0).model.embedding.weight)
 
 
-def test_what_is_gone_is_said_in_a_sentence(run):
+def test_missing_snapshots_and_runs_give_a_message(run):
     models = Models(RunStore(run.folder.parent))
     _, snapshot = models.find(run.id, 5)
     snapshot.path.unlink()
-    for ask in (lambda: models.at(snapshot), lambda: models.get(None, None), lambda: models.get("../..", None)):
+    for load in (lambda: models.at(snapshot), lambda: models.get(None, None), lambda: models.get("../..", None)):
         with pytest.raises(InputError, match=r"\.$"):
-            ask()
+            load()

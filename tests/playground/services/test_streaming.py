@@ -1,4 +1,4 @@
-"""Streaming generations to the page."""
+"""Streaming: update intervals, cancellation, and replaced streams."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_updates_are_far_fewer_than_characters():
     assert updates <= 2 + (time.perf_counter() - began) / INTERVAL
 
 
-def test_slow_characters_come_one_by_one():
+def test_slow_characters_are_sent_one_by_one():
     stream = TokenStream(slowly("abc", 2 * INTERVAL))
     assert ["".join(stream.generated) for _ in run_streams([stream])][:3] == ["a", "ab", "abc"]
 
@@ -51,7 +51,7 @@ def test_cancelling_ends_only_that_stream():
     assert not other.is_set()
 
 
-def test_a_new_stream_cancels_the_previous_one_at_its_place(monkeypatch):
+def test_a_new_stream_cancels_the_previous_one_of_the_same_tab(monkeypatch):
     monkeypatch.setattr(streaming, "CANCEL_TIMEOUT", 0)  # the previous stream never ends
     streams = ActiveStreams()
     first = streams.begin("one", "sample")

@@ -21,10 +21,10 @@ from nanollm.runs.process.remote import RemoteLauncher, launch_command
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
-from tests.faults.conftest import make as make  # a fixture
-from tests.faults.conftest import until
+from tests.fake_worker import FAKE_WORKER
 from tests.run_folders import make as make_run
-from tests.runs.process.test_launcher import STAND_IN
+from tests.speed import until
+from tests.tiny_runs import make as make  # a fixture
 
 WORDS = ["/a path/python", "-m", "nanollm.runs.process.worker", "/it's here/run $HOME"]
 
@@ -66,7 +66,7 @@ def test_each_launch_command_trains_one_run_at_a_time(
     """Two launch commands train three runs; each waits until both have started a run."""
     runs = [make(num_steps=20) for _ in range(3)]
     if not real:
-        command = lambda folder, corpora: [sys.executable, "-c", STAND_IN, str(folder)]  # noqa: E731
+        command = lambda folder, corpora: [sys.executable, "-c", FAKE_WORKER, str(folder)]  # noqa: E731
         monkeypatch.setattr(remote_module, "worker_command", command)
         for run in runs:
             (run.folder / run_files.CONTROL / "finish").touch()
@@ -129,7 +129,7 @@ class TestAnotherMachine:
             assert liveness.seconds_since_heartbeat(run.folder) < 5 and liveness.owner_pid(run.folder)
         (run.folder / run_files.HEARTBEAT).write_text(
             f"{time.monotonic() - 100:20.3f} {4711:10d}\n"
-        )  # an older worker's
+        )  # written by an older worker, without a machine name
         assert 99 < liveness.seconds_since_heartbeat(run.folder) < 200 and liveness.owner_pid(run.folder) == 4711
 
 

@@ -82,7 +82,7 @@ def reference(short_text: str) -> tuple[list, dict[str, torch.Tensor]]:
 def records(history: list[events.Event]) -> list[dict]:
     """The events without times, checkpoints and resumes, which must be bit-identical."""
     kept = [e for e in history if isinstance(e, (events.Step, events.Eval, events.End))]
-    timing = ("seconds", "tokens_per_second", "elapsed")
+    timing = ("seconds", "tokens_per_second", "elapsed", "times")
     return [{"type": e.type, **{k: v for k, v in asdict(e).items() if k not in timing}} for e in kept]
 
 
@@ -129,15 +129,17 @@ class TestTraining:
         first, second = make(), make(seed=7)
         launcher.start(first.id)  # the launcher is not called again
         until(lambda: second.status().state == "completed" and not second.alive())
-        # Sampling at every snapshot, writing files, being watched: not a bit of the training is changed by it.
+        # Sampling at every snapshot, writing files and reading the status do not change the training.
         assert_equals_reference(first, reference)
         assert records(second.events()) != records(first.events())
         status = first.status()
-        assert replace(status, seconds=None, peak_bytes=None) == Status(
+        assert replace(status, seconds=None, elapsed=None, peak_bytes=None) == Status(
             "completed", STEPS, STEPS, val_loss=first.curve().best_val_loss
         )
-        assert status.seconds
-        assert {s.step for s in first.snapshots()} <= {s.step for s in first.samples()}  # outdone ones are gone
+        assert 0 < status.seconds < status.elapsed
+        assert {s.step for s in first.snapshots()} <= {
+            s.step for s in first.samples()
+        }  # replaced best snapshots are deleted
         for sample in first.samples():
             assert len(sample.text) == training.SAMPLE_LENGTH and sample.prompt == ""
         assert sum(s.best for s in first.snapshots()) == 1 and first.snapshot().step == STEPS
@@ -195,7 +197,7 @@ class TestResuming:
         monkeypatch.setattr(calibration, "cached_results", lambda: {calibration_key(runs[0]): found})
         work(runs[0], corpora.root)
         interrupt(runs[1], corpora, "pause", 20, monkeypatch)
-        found |= {"precision": other, "threads": 2}  # as if it had been tried again, with another answer
+        found |= {"precision": other, "threads": 2}  # as if a new calibration had given another result
         assert work(runs[1], corpora.root).reason == ""
         starts = [e for e in runs[1].events() if isinstance(e, events.Start)]
         assert [(e.precision, e.threads) for e in starts] == [(precision, 1)] * 2
@@ -302,7 +304,7 @@ class TestFinalStates:
 import sys, time, types
 from nanollm.runs.process import worker
 class Training:
-    def __init__(self, *_): pass
+    def __init__(self, *_, **__): pass
     def execute(self, between_steps): time.sleep(600)
 sys.modules["nanollm.runs.process.training"] = types.SimpleNamespace(Training=Training)
 worker.GRACE_SECONDS = 0.2
@@ -337,7 +339,7 @@ worker.main()
             patch.setattr(training, "write_checkpoint", refuse)
             patch.setattr(
                 control.traceback, "print_exc", lambda: refuse(None, events.Event(14))
-            )  # the log is full, too
+            )  # the log cannot be written either
             status = work(run, corpora.root)
         assert status.state == "paused"
         assert status.reason == (
@@ -398,7 +400,7 @@ def test_baselines_are_known_from_the_first_step(make, store, corpora: CorpusSto
     assert run.baselines is None
     work(run, corpora.root, lambda event: known.append(run.baselines))
     assert set(known) == {corpora.baselines(corpus.sha256, 0.2)}
-    # A run that continues another keeps its vocabulary, and a model of those characters has to be better than these.
+    # A fork keeps the parent's vocabulary, so its uniform baseline counts the parent's characters.
     part = corpora.add_text("the end of the sea " * 20, "few characters")
     continued = store.fork(run, corpora=corpora, settings={}, corpus=part, queued=False)
     work(continued, corpora.root)

@@ -22,7 +22,7 @@ def shipped() -> Run:
     return RunStore(ROOT / "checkpoints").get("pretrained-nano")
 
 
-def test_a_run_comes_back_as_it_left(shipped: Run, store: RunStore, tmp_path: Path) -> None:
+def test_export_and_import_are_lossless(shipped: Run, store: RunStore, tmp_path: Path) -> None:
     run = import_(store, export(shipped, tmp_path / "run.zip"))
     assert [other.id for other in store.list()] == [run.id] and run.id != shipped.id and not run.read_only
     assert (run.title, run.preset, run.settings, run.corpus) == (
@@ -38,23 +38,23 @@ def test_a_run_comes_back_as_it_left(shipped: Run, store: RunStore, tmp_path: Pa
         assert ours.means_path.read_bytes() == theirs.means_path.read_bytes()
         assert ours.findings_path.read_bytes() == theirs.findings_path.read_bytes()
     status = run.status()
-    left = shipped.status()
-    assert (status.state, status.step, status.val_loss) == ("completed", left.step, left.val_loss)
+    original = shipped.status()
+    assert (status.state, status.step, status.val_loss) == ("completed", original.step, original.val_loss)
     again = export(run, tmp_path / "again.zip")
-    compared = ("run.json", "metrics.jsonl")  # above: a record is written as this version writes it
+    compared = ("run.json", "metrics.jsonl")  # compared above; they are rewritten in the current format
     assert {name: content for name, content in archive_files(run) if name not in compared} == {
         name: content for name, content in archive_files(shipped) if name not in compared
     }
     assert len(again.read_bytes()) == pytest.approx(len((tmp_path / "run.zip").read_bytes()), rel=0.01)
 
 
-def test_the_same_run_gives_the_same_bytes(shipped: Run, tmp_path: Path) -> None:
+def test_exporting_twice_gives_identical_files(shipped: Run, tmp_path: Path) -> None:
     first, second = (export(shipped, tmp_path / name).read_bytes() for name in ("a.zip", "b.zip"))
     assert first == second
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zip", "b.zip"]
 
 
-def test_it_can_be_forked_but_not_trained_on(
+def test_an_imported_run_can_be_forked_but_not_resumed(
     store: RunStore, corpora, launcher: Launcher, tmp_path: Path, text: str
 ) -> None:
     corpus = corpora.add_text(text[:5000], "tale.txt")
@@ -67,7 +67,7 @@ def test_it_can_be_forked_but_not_trained_on(
     assert fork.parent and fork.parent.run == run.id
 
 
-def test_what_only_this_machine_should_know_stays_here(store: RunStore, corpora, tmp_path: Path, text: str) -> None:
+def test_private_data_are_not_exported(store: RunStore, corpora, tmp_path: Path, text: str) -> None:
     run = _trained(store, corpora, corpora.add_text(text[:5000], "tale.txt"))
     about = json.loads((run.folder / "run.json").read_text())
     (run.folder / "run.json").write_text(json.dumps({**about, "owner": "alice", "look": "a key"}))
@@ -81,7 +81,7 @@ def test_what_only_this_machine_should_know_stays_here(store: RunStore, corpora,
     assert not [name for name, content in entries.items() if str(tmp_path).encode() in content]
 
 
-def test_a_run_in_training_leaves_as_one_that_was_stopped(store: RunStore, corpora, tmp_path: Path, text: str) -> None:
+def test_an_unfinished_run_is_imported_as_stopped(store: RunStore, corpora, tmp_path: Path, text: str) -> None:
     run = _trained(store, corpora, corpora.add_text(text[:5000], "tale.txt"))
     metrics = run.folder / "metrics.jsonl"
     metrics.write_bytes(metrics.read_bytes() + b'{"type": "st')  # a line that is being written
@@ -89,7 +89,7 @@ def test_a_run_in_training_leaves_as_one_that_was_stopped(store: RunStore, corpo
     assert import_(store, export(store.get(run.id), tmp_path / "run.zip")).status().state == "stopped"
 
 
-def test_a_run_without_snapshots_is_not_exported(shipped: Run, store: RunStore, tmp_path: Path) -> None:
+def test_invalid_exports_and_imports_are_refused(shipped: Run, store: RunStore, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no snapshot yet"):
         export(make(store), tmp_path / "run.zip")
     (tmp_path / "there.zip").touch()
@@ -137,7 +137,7 @@ def test_claimed_sizes_are_checked_before_allocation(shipped: Run, tmp_path: Pat
 
 def _trained(store: RunStore, corpora, corpus) -> Run:
     from nanollm.runs.process.worker import work
-    from tests.faults.conftest import TINY
+    from tests.tiny_runs import TINY
 
     run = store.create(settings={**TINY, "num_steps": 8}, corpus=corpus, queued=False)
     assert work(run, corpora.root).state == "completed"

@@ -28,33 +28,35 @@ class Hub(ThreadingHTTPServer):
     """A fake Hub with repositories in memory, by owner/name."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
+        super().__init__(("127.0.0.1", 0), HubHandler)
         self.repositories: dict[str, dict[str, bytes]] = {}
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     @property
     def address(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
 
-class Answers(BaseHTTPRequestHandler):
+class HubHandler(BaseHTTPRequestHandler):
+    """Answers the requests that huggingface_hub sends for push and pull."""
+
     server: Hub
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         if self.headers.get("Authorization") != "Bearer hf_a_key":
-            return self._add_remark({"error": "Invalid username or password."}, 401)
+            return self._send_json({"error": "Invalid username or password."}, 401)
         if self.path == "/api/repos/create":
-            asked = json.loads(body)
-            name = f"{asked.get('organization') or 'alice'}/{asked['name']}"
+            request = json.loads(body)
+            name = f"{request.get('organization') or 'alice'}/{request['name']}"
             self.server.repositories.setdefault(name, {})
-            return self._add_remark({"url": f"{self.server.address}/{name}", "name": name})
+            return self._send_json({"url": f"{self.server.address}/{name}", "name": name})
         if self.path == "/api/validate-yaml":
-            return self._add_remark({"errors": [], "warnings": []})
+            return self._send_json({"errors": [], "warnings": []})
         if self.path.endswith("/preupload/main"):
             files = json.loads(body)["files"]
-            return self._add_remark(
+            return self._send_json(
                 {"files": [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in files]}
             )
         if self.path.endswith("/commit/main"):
@@ -62,11 +64,11 @@ class Answers(BaseHTTPRequestHandler):
                 if line["key"] == "file":
                     self._files()[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
             address = f"{self.server.address}{self.path.removeprefix('/api/models').removesuffix('/main')}/{SHA}"
-            return self._add_remark({"commitUrl": address, "commitOid": SHA, "success": True})
-        return self._add_remark({"error": self.path}, 404)
+            return self._send_json({"commitUrl": address, "commitOid": SHA, "success": True})
+        return self._send_json({"error": self.path}, 404)
 
     def do_GET(self) -> None:
-        self.server.asked.append(self.path)
+        self.server.requested.append(self.path)
         path = urlparse(self.path).path
         name = "/".join(path.removeprefix("/api/models").strip("/").split("/")[:2])
         if name not in self.server.repositories:
@@ -77,11 +79,11 @@ class Answers(BaseHTTPRequestHandler):
         files = self.server.repositories[name]
         if path.startswith("/api/models/"):
             if "/tree/" in path:
-                return self._add_remark(
+                return self._send_json(
                     [{"type": "file", "path": f, "size": len(c), "oid": SHA} for f, c in files.items()]
                 )
             siblings = [{"rfilename": file, "size": len(content)} for file, content in files.items()]
-            return self._add_remark({"id": name, "sha": SHA, "siblings": siblings, "private": False, "tags": []})
+            return self._send_json({"id": name, "sha": SHA, "siblings": siblings, "private": False, "tags": []})
         content = files[path.rsplit("/", 1)[1]]
         return self._send(content, {"ETag": f'"{hashlib.sha1(content).hexdigest()}"', "X-Repo-Commit": SHA})
 
@@ -90,7 +92,7 @@ class Answers(BaseHTTPRequestHandler):
     def _files(self) -> dict[str, bytes]:
         return self.server.repositories["/".join(self.path.split("/")[3:5])]
 
-    def _add_remark(self, facts: dict | list, status: int = 200) -> None:
+    def _send_json(self, facts: dict | list, status: int = 200) -> None:
         self._send(json.dumps(facts).encode(), {"Content-Type": "application/json"}, status)
 
     def _send(self, content: bytes, headers: dict[str, str], status: int = 200) -> None:
@@ -121,9 +123,9 @@ from contextlib import redirect_stderr, redirect_stdout
 from nanollm.cli import main as cli
 done = []
 for arguments in json.loads(sys.argv[1]):
-    with redirect_stdout(io.StringIO()) as said, redirect_stderr(io.StringIO()) as told:
+    with redirect_stdout(io.StringIO()) as output, redirect_stderr(io.StringIO()) as errors:
         status = cli.main(arguments)
-    done.append((status, said.getvalue(), told.getvalue()))
+    done.append((status, output.getvalue(), errors.getvalue()))
 print(json.dumps(done))
 """
 
@@ -138,26 +140,26 @@ def nanollm(hub: Hub, home: Path, *commands: Sequence[str], key: str = "hf_a_key
     command = [sys.executable, "-c", COMMANDS, json.dumps(commands)]
     done = subprocess.run(command, cwd=home, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
-    return [tuple(told) for told in json.loads(done.stdout)]
+    return [tuple(result) for result in json.loads(done.stdout)]
 
 
-def test_a_run_goes_to_the_hub_and_comes_back(hub: Hub, tmp_path: Path) -> None:
+def test_push_and_pull_are_lossless_and_skip_other_files(hub: Hub, tmp_path: Path) -> None:
     shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
     files = {"evil.py": b"raise SystemExit", ".gitattributes": b"*.safetensors filter=lfs"}
     hub.repositories["alice/tale"] = files
-    sent, brought = nanollm(hub, tmp_path, ["push", str(shipped.folder), "alice/tale"], ["pull", "alice/tale"])
-    assert sent[0] == 0 and f"{hub.address}/alice/tale" in sent[1], sent
+    pushed, pulled = nanollm(hub, tmp_path, ["push", str(shipped.folder), "alice/tale"], ["pull", "alice/tale"])
+    assert pushed[0] == 0 and f"{hub.address}/alice/tale" in pushed[1], pushed
     assert files["README.md"].decode() == model_card(shipped, "alice/tale") and "sample.py" in files
 
-    assert brought[0] == 0, brought
+    assert pulled[0] == 0, pulled
     (run,) = RunStore(tmp_path / "checkpoints").list()
     assert (run.title, run.events(), run.model_config) == (shipped.title, shipped.events(), shipped.model_config)
     assert [s.path.read_bytes() for s in run.snapshots()] == [s.path.read_bytes() for s in shipped.snapshots()]
     assert not (run.folder / "evil.py").exists() and not (run.folder / "README.md").exists()
-    assert all("evil" not in path for path in hub.asked)
+    assert all("evil" not in path for path in hub.requested)
 
 
-def test_what_is_forged_or_refused_is_said_in_a_sentence(hub: Hub, tmp_path: Path) -> None:
+def test_forged_archives_and_hub_errors_give_a_one_line_message(hub: Hub, tmp_path: Path) -> None:
     shipped = RunStore(ROOT / "checkpoints").get("pretrained-nano")
     forged = dict(archive_files(shipped))
     forged["checkpoint_00000005.safetensors"] = forged["checkpoint_00000004.safetensors"]
@@ -168,17 +170,17 @@ def test_what_is_forged_or_refused_is_said_in_a_sentence(hub: Hub, tmp_path: Pat
         ("pull", "no name at all"): "is not a valid repository name",
         ("push", str(shipped.folder), "alice/tale"): "hf auth login",
     }
-    for (status, said, told), words in zip(
+    for (status, output, errors), words in zip(
         nanollm(hub, tmp_path, *expected, key="hf_wrong"), expected.values(), strict=True
     ):
-        assert status == 2 and said == ""
-        assert words in told and told.count("\n") == 1
+        assert status == 2 and output == ""
+        assert words in errors and errors.count("\n") == 1
     assert set(hub.repositories) == {"alice/forged"} and RunStore(tmp_path / "checkpoints").list() == []
 
 
-def test_the_card_tells_the_runs_figures() -> None:
+def test_the_model_card_contains_the_figures_of_the_run() -> None:
     run = RunStore(ROOT / "checkpoints").get("pretrained-nano")
-    told = model_card(run, "alice/tale")
+    card = model_card(run, "alice/tale")
     loss = run.status().val_loss
     assert loss is not None
     for words in (
@@ -189,5 +191,5 @@ def test_the_card_tells_the_runs_figures() -> None:
         "Tiny Shakespeare",
         "pull alice/tale",
     ):
-        assert words in told
-    assert told.startswith("---\ntags:")
+        assert words in card
+    assert card.startswith("---\ntags:")

@@ -3,7 +3,7 @@
 
 const memory = {};
 
-export function keep(key, value) {
+export function save(key, value) {
   memory[key] = value;
   try {
     localStorage.setItem(`nano-${key}`, value);
@@ -12,7 +12,7 @@ export function keep(key, value) {
   }
 }
 
-export function kept(key) {
+export function load(key) {
   try {
     return localStorage.getItem(`nano-${key}`) ?? memory[key];
   } catch {

@@ -2,9 +2,8 @@
 // Lets the user select the runs to compare. `value`: the ids of the selected runs.
 // Rendered with textContent only, because titles are untrusted user input.
 
-import { dot, make } from "../services/dom.js";
-import { onRuns, runs } from "../services/runs.js";
-import { lineup } from "./lineup.js";
+import { dot, make } from "../browser/dom.js";
+import { lineup, onRuns, runs } from "../browser/runs.js";
 
 export function mount({ element, props, trigger, watch }) {
   const chips = element.querySelector(".chips");

@@ -39,7 +39,7 @@ export function createFrames(capacity = CAPACITY) {
    * @param {any} frame
    * @param {number} size in characters
    */
-  function keep(key, frame, size) {
+  function put(key, frame, size) {
     remove(key);
     cached.set(key, { frame, size });
     total += size;
@@ -51,7 +51,7 @@ export function createFrames(capacity = CAPACITY) {
       const fetched = fetch()
         .then((frame) => {
           const size = frame ? sizeOf(frame) : 0;
-          if (size) keep(key, frame, size);
+          if (size) put(key, frame, size);
         })
         .catch(() => {})
         .finally(() => pending.delete(key));
@@ -83,14 +83,14 @@ export function createFrames(capacity = CAPACITY) {
    */
   const arrival = (key) => pending.get(key);
 
-  return { get, keep, prefetch, arrival };
+  return { get, put, prefetch, arrival };
 }
 
 export const frames = createFrames();
 
 // Frames of generated text are keyed by their request.
 
-const FIELDS = ["run", "step", "prompt", "kept", "temperature", "top_k", "max_length", "seed"];
+const FIELDS = ["run", "step", "prompt", "prefix", "temperature", "top_k", "max_length", "seed"];
 
 export const textKey = (request) => JSON.stringify(FIELDS.map((field) => request[field] ?? ""));
 
@@ -102,9 +102,9 @@ export const forFrame = (request) => ({
 
 export const textFrame = (request) => frames.get(textKey(forFrame(request)));
 
-export function keepText(frame) {
-  const key = textKey(frame.question);
-  if (key === textKey(forFrame(frame.question))) frames.keep(key, frame, textSize(frame));
+export function putText(frame) {
+  const key = textKey(frame.request);
+  if (key === textKey(forFrame(frame.request))) frames.put(key, frame, textSize(frame));
 }
 
 export const textSize = (frame) =>

@@ -28,13 +28,15 @@ export function paint(made, run) {
   made.classList.toggle("dashed", Boolean(run) && run.slot >= constants.colours);
 }
 
+/** A button; without `act`, its container handles the clicks. */
 export function button(text, className, act) {
   const made = make("button", className, text);
   made.type = "button";
-  made.addEventListener("click", (event) => {
-    event.stopPropagation();
-    act();
-  });
+  if (act)
+    made.addEventListener("click", (event) => {
+      event.stopPropagation();
+      act(event);
+    });
   return made;
 }
 

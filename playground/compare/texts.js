@@ -1,7 +1,11 @@
 // @ts-check
-// Decides when Compare's columns must be generated again.
-// One move of the time bar changes several columns in sequence; they are combined into a single request.
+// Adds and removes Compare's columns, and decides when their texts must be generated again.
+// All four columns are in the DOM; the style sheet hides the others. One move of the time bar changes several columns in
+// sequence; the changes are combined into a single request.
 
+import { lineup, onRuns, runs } from "../browser/runs.js";
+
+const [FEWEST, DEFAULT, MOST] = [2, 3, 4];
 const REST_MS = 80;
 
 /** @typedef {{ run: string | null, step: number | null }} Model */
@@ -12,9 +16,37 @@ const REST_MS = 80;
  *   models: Model[] }} Form
  */
 
-/** Triggers an event of the column count component; set by compare_columns.js. */
+/** Triggers an event of the mounted component. */
 let trigger = (_event, _request) => {};
-export const setTrigger = (next) => (trigger = next);
+
+// `value`: the number of visible columns.
+export function mount({ element, props, trigger: triggerEvent, watch }) {
+  const find = (selector) => element.querySelector(selector);
+  const within = (count, most = MOST) => Math.min(Math.max(count, FEWEST), most);
+  trigger = triggerEvent;
+
+  function draw() {
+    const some = lineup(runs()).length;
+    if (!props.value && some) props.value = within(some, DEFAULT);
+    document.body.dataset.columns = props.value || FEWEST;
+    find(".second").hidden = some !== 1;
+    find(".share").hidden = some < 2;
+    find(".add").hidden = props.value >= MOST;
+    find(".remove").hidden = !(props.value > FEWEST);
+  }
+
+  // Gradio does not call `watch` for values set here, so redraw explicitly.
+  function set(count) {
+    props.value = within(count);
+    draw();
+  }
+
+  find(".add").addEventListener("click", () => set(props.value + 1));
+  find(".remove").addEventListener("click", () => set(props.value - 1));
+  watch("value", draw);
+  onRuns(draw);
+  draw();
+}
 
 /** @param {Form} form */
 const requestOf = ({ count, models, ...form }) => ({ models: models.slice(0, count || 0), ...form });
@@ -37,9 +69,9 @@ function moved(view, request) {
   known = now;
   if (view === "texts" && now !== generated) {
     generated = now;
-    trigger("ask", request);
+    trigger("generate", request);
   } else if (fresh) {
-    trigger("tell", request);
+    trigger("models_changed", request);
     const scored = document.querySelector("#compare-difference .letters span");
     if (view === "scored" && scored) document.getElementById("compare-score").click();
   }
@@ -49,5 +81,5 @@ function moved(view, request) {
 export function generate(form) {
   const request = requestOf(form);
   generated = known = JSON.stringify(request.models);
-  trigger("ask", request);
+  trigger("generate", request);
 }

@@ -3,9 +3,9 @@
 // `value`: {text, parts, models: [{title, step, slot, parameters, loss, choices, bits}]} or null. Rendered with
 // textContent only.
 
-import { sentencesOf } from "../services/constants.js";
-import { dot, make } from "../services/dom.js";
-import { fill, finePercent, glyph, number, signed } from "../services/format.js";
+import { sentencesOf } from "../browser/constants.js";
+import { dot, make } from "../browser/dom.js";
+import { fill, finePercent, glyph, number, signed } from "../browser/format.js";
 
 const SENTENCES = sentencesOf("compare");
 

@@ -1,4 +1,4 @@
-"""What Python shares with the page's scripts: one JSON object in the page's head, read by services/constants.js."""
+"""What Python shares with the page's scripts: one JSON object in the page's head, read by browser/constants.js."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 // Shows named amounts as bars. A row has a `value` and optionally the value `before` (a gray bar above it), a reference
 // `mark`, and a `strong` flag for a bold name. With negative values, all bars start at a common zero line.
 
-import { make } from "../services/dom.js";
+import { make } from "../../browser/dom.js";
 
 export function mount({ element, props, watch }) {
   const list = element.querySelector(".bars");

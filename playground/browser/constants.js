@@ -1,6 +1,6 @@
 // @ts-check
 // Constants and sentences that Python shares with the page's scripts.
-// They are sent by playground/services/browser_constants.py as a JSON object in the page's head. In tests without a
+// They are sent by playground/browser/constants.py as a JSON object in the page's head. In tests without a
 // page, they are empty until `setConstants` is called.
 
 /** @type {import("../types.js").Constants} */

@@ -2,15 +2,15 @@
 // A guessing game: which model wrote which text?
 // `value`: {prompt, texts, question, over, names, chosen, right, score} or null. Rendered with textContent only.
 
-import { sentencesOf } from "../services/constants.js";
-import { dot, make } from "../services/dom.js";
-import { fill } from "../services/format.js";
+import { sentencesOf } from "../browser/constants.js";
+import { button, dot, make } from "../browser/dom.js";
+import { fill } from "../browser/format.js";
 
 const SENTENCES = sentencesOf("compare");
 
 export function mount({ element, props, trigger, watch }) {
   const find = (selector) => element.querySelector(selector);
-  const [question, row, begin, verdict] = [".asked", ".cards", ".begin", ".verdict"].map(find);
+  const [question, row, begin, verdict] = [".introduction", ".cards", ".begin", ".verdict"].map(find);
   const letter = (i) => "ABCD"[i];
 
   function card(i) {
@@ -20,9 +20,8 @@ export function mount({ element, props, trigger, watch }) {
     text.setAttribute("role", "group");
     text.setAttribute("aria-label", fill(SENTENCES.GENERATED_BY, { letter: letter(i) }));
     text.append(make("span", "prompt"), make("span", "text"));
-    const guess = make("button", "small guess", fill(SENTENCES.GUESS, { letter: letter(i) }));
-    guess.type = "button";
-    guess.addEventListener("click", () => trigger("guess", { choice: i }));
+    const label = fill(SENTENCES.GUESS, { letter: letter(i) });
+    const guess = button(label, "small guess", () => trigger("guess", { choice: i }));
     made.append(make("h3", "", letter(i)), make("p", "name"), text, guess);
     return made;
   }
@@ -52,10 +51,7 @@ export function mount({ element, props, trigger, watch }) {
     Array.from(row.children).forEach((made, i) => {
       made.classList.remove("right");
       name(made, names?.[i], i === value.right);
-      for (const [part, text] of [
-        ["prompt", value.prompt],
-        ["text", texts[i]],
-      ]) {
+      for (const [part, text] of Object.entries({ prompt: value.prompt, text: texts[i] })) {
         const node = made.querySelector(`.${part}`);
         if (node.textContent !== text) node.textContent = text;
       }
