@@ -20,7 +20,7 @@ def byte_size(number: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share (0 to 1) as 12% or <1%, as the page's scripts do (services/format.js)."""
+    """Format a share (0 to 1) as 12% or <1%, as the page's scripts do (browser/format.js)."""
     return f"{share:.0%}" if share >= 0.01 or share == 0 else "<1%"
 
 
