@@ -184,9 +184,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     launcher.close()
 
 
-# TRAINING.md calibrates and trains every preset: more than ten minutes on a processor without bf16 instructions.
 @pytest.mark.slow
-@pytest.mark.parametrize("document", ["README.md", pytest.param("TRAINING.md", marks=pytest.mark.long)])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_runs(document: str, reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
     commands = 0
     for kind, content in in_order(text_of(document)):
