@@ -23,11 +23,11 @@ try:
         with open(folder.parent / "owners.txt", "a") as owners:
             owners.write(folder.name + "\\n")
         write_status(folder, "running", step=0)
-        while not (asked := sorted(path.name for path in (folder / "control").iterdir())):
+        while not (requests := sorted(path.name for path in (folder / "control").iterdir())):
             heartbeat.record_progress()
             time.sleep(0.01)
-        write_status(folder, {"pause": "paused", "stop": "stopped", "finish": "completed"}[asked[0]], step=7)
-        (folder / "control" / asked[0]).unlink()
+        write_status(folder, {"pause": "paused", "stop": "stopped", "finish": "completed"}[requests[0]], step=7)
+        (folder / "control" / requests[0]).unlink()
 except Timeout:
     sys.exit(2)
 """

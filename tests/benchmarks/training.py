@@ -170,7 +170,7 @@ def matmul_peak(precision: str, threads: int) -> float:
 
 
 def steps(rounds: int) -> dict[str, dict[str, Any]]:
-    """Seconds per step at each shape for the reference and ours, with precision and threads calibrated here."""
+    """Return the seconds per step at each shape, for the reference and for this project with calibrated settings."""
     results = {}
     for name, settings in SHAPES.items():
         model, config = make_configs(settings, 65)

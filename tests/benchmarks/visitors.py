@@ -313,18 +313,18 @@ def measure(options: argparse.Namespace, page: Page) -> dict[str, Any]:
 
 def targets(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """Measured values and their upper limits, by target."""
-    judged = {
+    measured_targets = {
         "D1 first character, p95 s": (found["many"].get("first character", {}).get("p95", float("inf")), FIRST),
         "D1 training slowed by": (found["training_slowed"], SLOWED),
         "errors": (sum(found["errors"].values()), 0),
     }
     for what, taken in found.get("beside_a_flood", {}).items():
         if what in ("first character", "attention", "a frame of the slider", "updates") and what in found["five"]:
-            judged[f"D2 {what}, p95 of baseline"] = (taken["p95"] / found["five"][what]["p95"], FLOODED)
+            measured_targets[f"D2 {what}, p95 of baseline"] = (taken["p95"] / found["five"][what]["p95"], FLOODED)
     if soaked := found.get("soak"):
-        judged["D4 memory grown, MB"] = (soaked["memory_grown_mb"], GROWN / 2**20)
-        judged["D4 descriptors grown"] = (soaked["descriptors_grown"], DESCRIPTORS)
-    return judged
+        measured_targets["D4 memory grown, MB"] = (soaked["memory_grown_mb"], GROWN / 2**20)
+        measured_targets["D4 descriptors grown"] = (soaked["descriptors_grown"], DESCRIPTORS)
+    return measured_targets
 
 
 def show(found: dict[str, Any]) -> None:

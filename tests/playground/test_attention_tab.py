@@ -68,9 +68,11 @@ def view(ctx: Context, text: str = "the cat sat", step: int | None = None) -> Vi
 def test_a_deleted_snapshot_can_still_be_inspected(ctx: Context) -> None:
     """The best snapshot is deleted when a better one replaces it, possibly while a user inspects it."""
     seen = view(ctx)
-    gone = replace(seen, snapshot=replace(seen.snapshot, path=seen.snapshot.path.with_name("gone")))
-    assert ctx.inspections.frame(gone) == ctx.inspections.frame(seen)
-    assert ctx.inspections.meter(gone)[1] == ctx.inspections.meter(seen)[1] and ctx.inspections.ranking(gone) is None
+    deleted = replace(seen, snapshot=replace(seen.snapshot, path=seen.snapshot.path.with_name("deleted")))
+    assert ctx.inspections.frame(deleted) == ctx.inspections.frame(seen)
+    assert (
+        ctx.inspections.meter(deleted)[1] == ctx.inspections.meter(seen)[1] and ctx.inspections.ranking(deleted) is None
+    )
 
 
 @pytest.fixture(scope="module")

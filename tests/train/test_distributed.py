@@ -143,8 +143,8 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def gone(pid: int) -> bool:
-    """Whether a process has ended (it may still be a zombie)."""
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended (it may still be a zombie)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
@@ -205,7 +205,7 @@ def test_a_paused_and_killed_run_equals_an_uninterrupted_one(distributed: Distri
         distributed.wait_for_step("broken", run.status().step + draw.randrange(15, 60))
         ranks = ranks_of(process)
         os.kill(ranks[victim], signal.SIGKILL)
-        until(lambda ranks=ranks: all(map(gone, ranks)))
+        until(lambda ranks=ranks: all(map(has_ended, ranks)))
     until(lambda: len(starts(run)) == 4, seconds=PATIENCE)
     distributed.wait_for_step("broken", run.status().step + 20)
     distributed.launcher.stop(run.id)

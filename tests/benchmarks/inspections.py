@@ -1,4 +1,4 @@
-"""Duration of inspection requests on the pretrained models: `python -m tests.benchmarks.inside [--json]`.
+"""Duration of inspection requests on the pretrained models: `python -m tests.benchmarks.inspections [--json]`.
 
 Measures every view of the Attention tab on the first and on a repeated request, the ranking of all heads on as much
 text as the page uses, and, if Chromium is installed, drawing the grid of 36 heads over 128 characters. The bundled text
@@ -26,6 +26,7 @@ from playground.attention.views import ablation, attention_map, head_types, logi
 from playground.context import Context
 from playground.services.inspections import View
 from playground.settings import Settings
+from tests.browser.visit import wait_for_script
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve
@@ -101,8 +102,8 @@ def _drawn(home: Path, chromium: str) -> list[float]:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(f"{page.address}?tab=attention")
-        tab.wait_for_function(
-            "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inspection.state.frame"
+        wait_for_script(
+            tab, "async () => !!(await window.nanollm?.load('attention/inspection_store.js'))?.inspection.state.frame"
         )
         seconds = [float(tab.evaluate(GRID)) for _ in range(6)]
         browser.close()
