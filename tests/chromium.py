@@ -1,4 +1,4 @@
-"""A real Chromium for the tests that use the page as a person does."""
+"""The Chromium browser of the browser tests."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Browser, Error, expect, sync_playwright
 
-# Milliseconds until something counts as never coming: two cores may have other work to do.
+# Milliseconds until an expectation fails; long, because the machine may be busy.
 expect.set_options(timeout=60_000)
 
 MISSING = (
     "No Chromium was found: install one (apt-get install chromium, or brew install --cask chromium), or run "
     "`python -m playwright install chromium`; NANOLLM_REQUIRE_BROWSER=1 turns this skip into a failure."
 )
-# As root, and without a word to anyone outside.
+# Allow running as root, and disable requests to other hosts.
 ARGUMENTS = [
     "--no-sandbox",
     "--disable-quic",
@@ -29,7 +29,7 @@ ARGUMENTS = [
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    """Chromium from the PATH, else Playwright's own; without either the test is skipped, or fails if it is required."""
+    """Chromium from the PATH or from Playwright; without either, the test is skipped, or fails if required."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     with sync_playwright() as playwright:
         try:

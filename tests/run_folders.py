@@ -1,4 +1,4 @@
-"""Run folders written directly, for tests that only read them."""
+"""Write run folders without training, for tests that only read them."""
 
 from __future__ import annotations
 
@@ -15,19 +15,23 @@ TALE = CorpusRef("tale.txt", "ab" * 32, 5000, 40)
 
 
 def make(store: RunStore, **settings) -> Run:
+    """Create a queued nano run on a text that is not stored."""
     return store.create(settings=settings, corpus=TALE, preset="nano")
 
 
-def write(run: Run, *happened: events.Event) -> None:
+def write(run: Run, *new_events: events.Event) -> None:
+    """Append events to the run's metrics."""
     with open(run.folder / run_files.METRICS, "a") as file:
-        file.writelines(events.to_json(event) + "\n" for event in happened)
+        file.writelines(events.to_json(event) + "\n" for event in new_events)
 
 
 def step(number: int, loss: float = 2.0, seconds: float | None = None) -> events.Step:
+    """Return the event of a step; by default at 100 steps per second."""
     return events.Step(number, loss, 0.01, 0.5, number * 64, number / 100 if seconds is None else seconds, 6400.0)
 
 
 def evaluated(number: int, val_loss: float | None) -> events.Eval:
+    """Return the event of an evaluation with this validation loss."""
     return events.Eval(number, 1.5, val_loss, number / 100)
 
 

@@ -1,4 +1,4 @@
-"""The real page in a process of its own, as `python app.py` starts it, over a folder of the test's own."""
+"""Start the page in a separate process, like `python app.py` does, with a home folder of the test."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from nanollm.runs.process import liveness
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.store import RunStore
@@ -24,7 +26,7 @@ READY_SECONDS = 300.0  # after this, the start counts as failed
 
 @dataclass
 class Page:
-    """A running page: its address, its folder, the seconds until it was up, what it printed, and its process."""
+    """A running page: its address, home folder, start-up time in seconds, output lines and process."""
 
     address: str
     home: Path
@@ -43,7 +45,7 @@ class Page:
 
 @contextmanager
 def serve(home: Path, *, public: bool = False, env: Mapping[str, str] | None = None) -> Iterator[Page]:
-    """Start the page on a free port; afterwards end it and the training that it began."""
+    """Start the page on a free port; afterwards end it and all training in its home folder."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GRADIO_SERVER")}
     environment |= {"NANOLLM_HOME": str(home), "GRADIO_SERVER_NAME": "127.0.0.1"}
     environment |= {"NANOLLM_PUBLIC": "1" if public else "0"} | dict(env or {})
@@ -71,6 +73,13 @@ def serve(home: Path, *, public: bool = False, env: Mapping[str, str] | None = N
         end_all(home)
 
 
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    """A local page with an empty home folder, for the tests of one module."""
+    with serve(tmp_path_factory.mktemp("home")) as page:
+        yield page
+
+
 def _address(process: subprocess.Popen[str], output: list[str], deadline: float) -> str:
     while time.monotonic() < deadline and process.poll() is None:
         found = re.search(r"http://\S+", "".join(output))
@@ -81,15 +90,15 @@ def _address(process: subprocess.Popen[str], output: list[str], deadline: float)
 
 
 def end_all(home: Path) -> None:
-    """Workers outlive the page on purpose; a test leaves none behind."""
+    """Stop all runs of a home folder, because workers keep running after the page has ended."""
     store = RunStore(home / "checkpoints")
     launcher = Launcher(store, home / "data" / "corpora")
     active = [run for run in store.list() if run.status().active]
-    for run in sorted(active, key=lambda run: run.alive()):  # the waiting ones first, so that none of them begins
+    for run in sorted(active, key=lambda run: run.alive()):  # queued runs first, so that none of them starts
         launcher.stop(run.id)
     deadline = time.monotonic() + 30
     while (left := [run for run in store.list() if run.alive()]) and time.monotonic() < deadline:
         time.sleep(0.1)
-    for run in left:  # who holds a lock in this folder is ours, and was asked for long enough
+    for run in left:  # workers that did not stop in time
         if run.alive() and (worker := liveness.owner_pid(run.folder)):
             os.kill(worker, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""The house stands as it was drawn: who may import whom, what loads what, and one vocabulary."""
+"""Architecture: import order of the packages, lazily loaded dependencies, and one set of setting names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-# The packages of the core, lowest first: each imports only from itself and from those above it in this list.
+# The packages of the core, lowest first: each imports only from itself and from those listed before it.
 ORDER = (
     {"errors"},
     {"files"},
@@ -36,31 +36,31 @@ def core_modules() -> list[Path]:
 
 
 def imports_of(path: Path) -> set[str]:
-    """Dotted names of all modules that a file imports, wherever in it, except when it is run as a script."""
+    """Return the dotted names of all modules that a file imports, except in its `__main__` block."""
     found: set[str] = set()
     body = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if not is_script_guard(node)]
     for node in (inner for outer in body for inner in ast.walk(outer)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: imports are written in full"
+            assert node.level == 0, f"{path}: use absolute imports"
             found.add(node.module or "")
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
     return found
 
 
 def is_script_guard(node: ast.stmt) -> bool:
-    """Whether this is `if __name__ == "__main__":`, where a module may hand over to its command in cli/."""
+    """Return whether this is `if __name__ == "__main__":`, where a module may import its command from cli/."""
     return isinstance(node, ast.If) and ast.unparse(node.test) == "__name__ == '__main__'"
 
 
-def home_of(dotted: str) -> str | None:
-    """`nanollm.inference.generate` → `inference`; None for what is not ours."""
+def package_of(dotted: str) -> str | None:
+    """Return the package of a module, e.g. `inference` for `nanollm.inference.generate`; None outside of nanollm."""
     parts = dotted.split(".")
     return parts[1] if parts[0] == "nanollm" and len(parts) > 1 else None
 
 
-# What each package of the page may import of the page. Features do not import each other; the page assembles them.
+# The packages of `playground` that each of its packages may import. Features do not import each other.
 FEATURE = {"browser", "components", "services", "context", "handlers", "selection"}
 PAGE: dict[str, set[str]] = {
     "handlers": set(),
@@ -86,7 +86,7 @@ def page_modules() -> list[Path]:
 
 
 @pytest.mark.parametrize("path", page_modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_packages_of_the_page_import_only_what_they_may(path: Path) -> None:
+def test_page_packages_import_only_the_allowed_features(path: Path) -> None:
     package = path.relative_to(ROOT / "playground").with_suffix("").parts[0]
     if package not in ("__init__", "page"):
         modules = (dotted.split(".") for dotted in imports_of(path) if dotted.startswith("playground."))
@@ -94,30 +94,30 @@ def test_packages_of_the_page_import_only_what_they_may(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_package_imports_run_one_way(path: Path) -> None:
+def test_core_packages_import_one_way(path: Path) -> None:
     package = path.relative_to(ROOT / "nanollm").with_suffix("").parts[0]
     if package in ("__init__", "__main__"):
         return
     level = next(number for number, packages in enumerate(ORDER) if package in packages)
     allowed = CHARTS if package == "charts" else set().union({package}, *ORDER[:level])
-    used = {home for dotted in imports_of(path) if (home := home_of(dotted)) in set().union(*ORDER)}
+    used = {package for dotted in imports_of(path) if (package := package_of(dotted)) in set().union(*ORDER)}
     assert used <= allowed
 
 
 @pytest.mark.parametrize("path", core_modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_the_core_knows_no_screen(path: Path) -> None:
+def test_the_core_imports_no_screen_packages(path: Path) -> None:
     used = {dotted.split(".")[0] for dotted in imports_of(path)} & SCREENS
     assert used <= ({"plotly"} if path.parent.name == "charts" else set())
 
 
-def test_no_pickle_anywhere() -> None:
+def test_pickle_and_torch_load_are_not_used() -> None:
     for path in [*core_modules(), *(ROOT / "playground").rglob("*.py")]:
         tree = ast.parse(path.read_text(encoding="utf-8"))
         calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         assert "pickle" not in imports_of(path) and not calls & {"torch.load", "torch.save"}, path
 
 
-def test_no_second_vocabulary() -> None:
+def test_names_of_other_projects_are_not_used() -> None:
     for path in [*core_modules(), *(ROOT / "playground").rglob("*.py")]:
         names = {
             node.id for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, ast.Name)
@@ -134,7 +134,7 @@ def test_no_second_vocabulary() -> None:
             "from nanollm import TransformerLanguageModel, train_with_config, generate_text, attention_map, Launcher; "
             "model = TransformerLanguageModel(3, 8, 1, 8, context_length=4); "
             'train_with_config(model, [0, 1, 2] * 20, {"num_steps": 1, "precision": "float32", "threads": 1})',
-            {"gradio", "plotly", "torch._dynamo"},  # the last is PyTorch's compiler: as slow to load as torch itself
+            {"gradio", "plotly", "torch._dynamo"},  # torch._dynamo, the compiler, takes as long to load as torch itself
         ),
         ("import nanollm.charts.base", {"gradio", "plotly", "torch"}),
         ("from nanollm.cli.main import build_parser; build_parser()", {"gradio", "plotly", "torch"}),
@@ -145,7 +145,7 @@ def test_no_second_vocabulary() -> None:
         ),
     ],
 )
-def test_what_loads_what(statement: str, absent: set[str]) -> None:
+def test_slow_dependencies_are_loaded_lazily(statement: str, absent: set[str]) -> None:
     report = f"import sys; {statement}; print(*sorted({absent!r} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", report], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""

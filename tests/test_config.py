@@ -118,8 +118,15 @@ def test_invalid_values_raise_an_error_that_names_the_setting(name: str) -> None
 
 
 def test_numpy_numbers_are_converted_to_python_numbers() -> None:
-    odd = {"embedding_dim": np.int64(64), "num_heads": np.uint8(2), "dropout": np.float32(0.5), "threads": np.int8(2)}
-    model, train = make_configs({**odd, "learning_rate": np.float64(0.5), "grad_clip": np.int32(3)}, np.int64(65))
+    numpy_values = {
+        "embedding_dim": np.int64(64),
+        "num_heads": np.uint8(2),
+        "dropout": np.float32(0.5),
+        "threads": np.int8(2),
+    }
+    model, train = make_configs(
+        {**numpy_values, "learning_rate": np.float64(0.5), "grad_clip": np.int32(3)}, np.int64(65)
+    )
     plain = {"embedding_dim": 64, "num_heads": 2, "dropout": 0.5, "threads": 2, "learning_rate": 0.5, "grad_clip": 3}
     assert (model, train) == make_configs(plain, 65)
     assert {type(value) for value in {**to_dict(model), **to_dict(train)}.values()} == {int, float, str, bool}

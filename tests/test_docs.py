@@ -184,9 +184,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
     launcher.close()
 
 
-# TRAINING.md calibrates and trains every preset: more than ten minutes on a processor without bf16 instructions.
 @pytest.mark.slow
-@pytest.mark.parametrize("document", ["README.md", pytest.param("TRAINING.md", marks=pytest.mark.long)])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_command_runs(document: str, reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
     commands = 0
     for kind, content in in_order(text_of(document)):
@@ -234,14 +233,14 @@ def test_runtime_imports_are_runtime_dependencies() -> None:
     homes = metadata.packages_distributions()
     installed = {canonicalize_name(home) for name in done.stdout.split() for home in homes.get(name, [])}
     needed: set[str] = set()
-    asked = [Requirement(line) for line in (ROOT / "requirements.txt").read_text().split("\n") if line]
-    while asked:
-        requirement = asked.pop()
+    pending = [Requirement(line) for line in (ROOT / "requirements.txt").read_text().split("\n") if line]
+    while pending:
+        requirement = pending.pop()
         name = canonicalize_name(requirement.name)
         if name in needed or (requirement.marker and not requirement.marker.evaluate({"extra": ""})):
             continue
         needed.add(name)
-        asked += [Requirement(line) for line in metadata.requires(name) or []]
+        pending += [Requirement(line) for line in metadata.requires(name) or []]
     assert installed - needed <= {"nanollm", "nano-llm"}
 
 

@@ -1,4 +1,4 @@
-"""Limits: what is allowed, and the error messages above a limit."""
+"""Limits: allowed values, and the error messages above a limit."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ BUILTINS = (
     Builtin("sample", "sample.txt", "prose, dialogue and verse written for this project"),
     Builtin("tiny-shakespeare", "Tiny Shakespeare", "1.1 MB of plays, downloaded from GitHub when selected"),
     Builtin("python-documentation", "Python documentation", "465,000 characters, included with Python"),
-    Builtin("python-source", "Python source", "4 MB of source code, the installed standard library"),
+    Builtin("python-source", "Python source", "4 MB of source code: Python's standard library"),
 )
 
 

@@ -30,7 +30,7 @@ from nanollm.runs.record import Run, Snapshot, write_status
 from nanollm.train.checkpoint import load_model, save_checkpoint
 from nanollm.train.checkpoint_file import snapshot_name
 from nanollm.train.evaluation import evaluate
-from nanollm.train.events import Checkpoint, Eval, Event, Resume, Sample, Start, to_json
+from nanollm.train.events import Calibration, Checkpoint, Eval, Event, FinalEval, Resume, Sample, Start, to_json
 from nanollm.train.workload import MAX_EVAL_CHARACTERS
 
 SNAPSHOT_COUNTS = {"nano": 20, "small": 12, "medium": 4}  # snapshots per preset; larger models need more space
@@ -133,8 +133,8 @@ def _write(run: Run, temporary: Path, corpora: CorpusStore, labels: Mapping[str,
     run_files.write_json(temporary / run_files.RUN, _about(run, stored, labels))
     status = run.status()
     best_loss = min((s.val_loss for s in stored if s.val_loss is not None), default=None)
-    more = {"seconds": status.seconds, "val_loss": best_loss, "peak_bytes": status.peak_bytes}
-    write_status(temporary, "completed", step=status.step, **more)
+    more = {"seconds": status.seconds, "elapsed": status.elapsed, "val_loss": best_loss}
+    write_status(temporary, "completed", step=status.step, **more, peak_bytes=status.peak_bytes)
 
 
 def _store(snapshot: Snapshot, temporary: Path, data: Dataset) -> StoredSnapshot:
@@ -168,8 +168,8 @@ def _events(run: Run, stored: dict[int, StoredSnapshot]) -> list[Event]:
     comparable = _comparable(run, stored)
     for event in run.events():
         measured = stored.get(event.step)
-        if isinstance(event, Resume) or (isinstance(event, Start) and rows):
-            continue  # interruptions are irrelevant for the model
+        if isinstance(event, Resume | Calibration | FinalEval) or (isinstance(event, Start) and rows):
+            continue  # interruptions are irrelevant for the model, and its losses are those of the stored snapshots
         if isinstance(event, Checkpoint):
             if measured and event.kind in ("snapshot", "best"):
                 rows.append(replace(event, kind="snapshot", replaces=""))
@@ -178,7 +178,8 @@ def _events(run: Run, stored: dict[int, StoredSnapshot]) -> list[Event]:
                 rows.append(replace(event, text=measured.sample))
         elif isinstance(event, Eval):
             if measured:
-                rows.append(replace(event, train_loss=measured.train_loss, val_loss=measured.val_loss))
+                losses = {"train_loss": measured.train_loss, "val_loss": measured.val_loss}
+                rows.append(replace(event, **losses, train_error=0.0, val_error=0.0, characters=0))
             elif comparable:
                 rows.append(event)
         else:
@@ -187,7 +188,9 @@ def _events(run: Run, stored: dict[int, StoredSnapshot]) -> list[Event]:
 
 
 def _comparable(run: Run, stored: dict[int, StoredSnapshot]) -> bool:
-    """Whether the losses in training are close to those of the stored snapshots."""
+    """Whether the losses in training are of the whole split and close to those of the stored snapshots."""
+    if any(isinstance(event, Eval) and event.val_error for event in run.events()):
+        return False
     pairs = [(event.val_loss, stored[event.step].val_loss) for event in run.events()
              if isinstance(event, Eval) and event.step in stored]  # fmt: skip
     return all(abs(there - here) < ROUNDING for there, here in pairs if there is not None and here is not None)

@@ -32,7 +32,7 @@ from nanollm.train.step import training_step
 
 THREAD_SPEEDUP = 1.15  # required for using more threads, because the page and other runs need CPUs too
 MAX_SECONDS, MAX_SHARE = 3.0, 0.05  # duration of a calibration: seconds, or this share of the run if that is longer
-ROUNDS = 3  # timed steps per candidate, if the duration permits
+ROUNDS = 2  # timed steps per candidate after the first, if the duration permits
 HOPELESS = 2.0  # a candidate whose first step takes this many times as long as the fastest is not timed again
 
 

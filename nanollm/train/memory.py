@@ -24,7 +24,7 @@ def training_bytes(model: ModelConfig, train: TrainConfig) -> int:
     The text is not included, because it does not depend on the model.
     """
     parameters = 4 * model.num_parameters
-    state = 3 * parameters  # the weights and two moments per weight
+    state = 4 * parameters  # the weights, two moments per weight, and the weights of the best model so far
     precisions = ("float32", "bf16") if train.precision == "auto" else (train.precision,)
     rows = train.batch_size // train.accumulation_steps
     step = parameters + max(_activations(model, rows, p) for p in precisions)  # the gradients

@@ -11,7 +11,7 @@ SNAPSHOTS = 20
 MAX_EVAL_CHARACTERS = 2**17  # per split and evaluation: the validation split of a 1 MB text is read completely
 # Shares of a run's computation, in addition to its training: all evaluations while it trains, and that of the training
 # split at the end. The validation split is then always read completely.
-EVAL_SHARE, FINAL_SHARE = 0.08, 0.02
+EVAL_SHARE, FINAL_SHARE = 0.06, 0.01
 MIN_EVAL_CHARACTERS, MIN_EVAL_WINDOWS = 1024, 8  # per split and evaluation, even if that exceeds the share
 # Cost of a character in an evaluation relative to training: evaluation is one of three forward-pass equivalents, but
 # always in float32. 0.33 if training is in float32 too; 0.52 (nano) to 0.73 (sprint) of a step in bf16.

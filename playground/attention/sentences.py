@@ -99,13 +99,16 @@ WITHIN_NOISE = "Pale bars, {count} of {total}, are within the noise: no measurab
 
 # Whole model
 WHOLE_MODEL = "Whole model"
-MAP_ABOUT = "The embedding of each character, projected on the two directions of largest variance. Move the time bar."
+MAP_ABOUT = (
+    "The embedding of each character, projected on the two directions of largest variance. "
+    "Move the time bar to see how it develops."
+)
 MAP_CAUTION = "Two of many dimensions: points that are close here may be far apart in the others."
 MAP_LABEL = "Character map"
 MAP_EMPTY = "The map appears here as soon as there is a snapshot."
 MAP_SHARE = "The map shows {share} of the variance."
 CONTEXT_ABOUT = "The loss on the same characters when the model sees only a limited number of characters before each."
-CONTEXT_CAUTION = "Context that does not help on this text may help on another, or a different model of this size."
+CONTEXT_CAUTION = "Context that does not help here may help on another text, or another model of this size."
 CONTEXT_LABEL = "Loss by context length"
 CONTEXT_EMPTY = "The chart appears here as soon as there is a snapshot."
 REACH = (

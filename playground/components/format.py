@@ -20,8 +20,8 @@ def byte_size(number: float) -> str:
 
 
 def percent(share: float) -> str:
-    """Format a share (0 to 1) as 12% or < 1%."""
-    return f"{share:.0%}" if share >= 0.005 or share == 0 else "< 1%"
+    """Format a share (0 to 1) as 12% or <1%, as the page's scripts do (services/format.js)."""
+    return f"{share:.0%}" if share >= 0.01 or share == 0 else "<1%"
 
 
 def signed(amount: float, digits: int = 3) -> str:

@@ -16,7 +16,7 @@ SEED_AND_LENGTH = "Seed and length"
 SEED = "Seed (same seed, same text)"
 RANDOM_SEED = "⚄ Random seed"
 NEXT_SEED = "Next seed"
-LENGTH = "Characters"
+LENGTH = "Length in characters"
 
 # Text views
 SURPRISAL = "surprisal (likely → unlikely)"
@@ -37,10 +37,10 @@ SAVE_CSV = "Save as CSV"
 # Without a model
 ADD_TEXT = "Add a text →"
 
-# Fetching a training text
-FETCH_OFFER = "Fetch its training text ({megabytes:.1f} MB)"
-FETCHING = "Fetching {title}…"
-FETCH_PROGRESS = "Fetching {title}: {share:.0%}"
+# Downloading a training text
+FETCH_OFFER = "Download its training text ({megabytes:.1f} MB)"
+FETCHING = "Downloading {title}…"
+FETCH_PROGRESS = "Downloading {title}: {share:.0%}"
 NOT_BUILT_IN = "This is not one of the built-in texts. Choose one from the list."
 
 # Written by the page's scripts (playground/browser/constants.py sends them)

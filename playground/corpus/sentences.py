@@ -4,7 +4,7 @@ from __future__ import annotations
 
 INVITATION = "Drop a .txt file, paste a text, or choose a built-in one. 100,000 characters are enough."
 UPLOAD = "A text file"
-WHICH_ENCODING = "Which line is readable?"
+WHICH_ENCODING = "Choose the line that is readable"
 PASTE = "Or paste"
 PASTE_HINT = "Any text"
 USE_TEXT = "Use this text"

@@ -12,7 +12,9 @@ COPYING_TITLE = "Is it copying?"
 COPIES_CAPTION = "Share of n-grams that do not occur in the training text"
 COPIES_COLUMNS = ("length n", "this text", "held-out text")
 UNKNOWN_CORPUS = "The training text of this model is unknown, so there is nothing to compare with."
-MISSING_CORPUS = "The training text of this model is not here yet. Once it is, copies of it are shown here."
+MISSING_CORPUS = (
+    "The training text of this model has not been downloaded. Download it to see which passages are copied from it."
+)
 NO_TEXT = "There is no text to check. Generate some first."
 LONGEST_COPY = "Longest passage copied word for word from the training text: {longest} characters."
 CONTROL = "In held-out text: {control:.0f}."
@@ -24,7 +26,10 @@ SCORE_INPUT = "Text"
 SCORE_BUTTON = "Score this text"
 SCORE_LABEL = "Your text, colored by surprisal"
 SCORE_NOTE = "Paste a few lines: your own, the model's, or from a text that it was not trained on."
-SCORE = "Perplexity {perplexity:.1f}, like choosing among {perplexity:.1f} characters each time: a loss of {loss:.2f}."
+SCORE = (
+    "Perplexity {perplexity:.1f}, like choosing among {perplexity:.1f} characters each time. "
+    "Loss: {loss:.2f} nats per character."
+)
 SCORE_TRUNCATED = "Only the first {limit:,} of {length:,} characters are shown and scored."
 
 # Written by the page's scripts (playground/browser/constants.py sends them)

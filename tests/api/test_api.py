@@ -19,17 +19,12 @@ from nanollm.explain.surprisal import surprisal
 from nanollm.inference.generate import generate_text
 from nanollm.train.checkpoint import load_model
 from tests.conftest import ROOT
-from tests.serving import Page, serve
+from tests.serving import Page
+from tests.serving import page as page  # a fixture
 from tests.test_docs import python_blocks
 
 TEXT = "the cat sat on the mat, and the rat ran.\n" * 100
 QUICK = {"num_steps": 20, "batch_size": 4, "context_length": 16, "eval_interval": 10}
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with serve(tmp_path_factory.mktemp("home")) as page:
-        yield page
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +83,11 @@ def test_score_matches_the_core(client: Client, page: Page, run: str) -> None:
     assert scored["bits"] == pytest.approx(scores.bits.tolist(), abs=1e-3)
     assert scored["loss"] == pytest.approx(scores.bits.mean() * math.log(2), abs=1e-6)
     assert scored["ranks"] == scores.ranks.tolist()
-    for rank, probability, likeliest in zip(
+    for rank, probability, candidates in zip(
         scored["ranks"], scored["probabilities"], scored["candidates"], strict=True
     ):
-        assert [p for _, p in likeliest] == sorted((p for _, p in likeliest), reverse=True)
-        assert rank > 3 or likeliest[rank - 1][1] == pytest.approx(probability)
+        assert [p for _, p in candidates] == sorted((p for _, p in candidates), reverse=True)
+        assert rank > 3 or candidates[rank - 1][1] == pytest.approx(probability)
 
 
 def test_compare_streams_all_models_concurrently(client: Client, page: Page, run: str) -> None:

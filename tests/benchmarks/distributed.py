@@ -38,7 +38,7 @@ VOCAB_SIZE = 65
 WAYS = {
     # name: number of processes, threads per process, implementation of the step
     "1 process x 2 threads": (1, 2, "ours"),
-    "the same, nothing but the step": (1, 2, "plain"),
+    "1 process x 2 threads, plain step": (1, 2, "plain"),
     "2 processes x 1 thread": (2, 1, "ours"),
     "2 processes x 1 thread, DistributedDataParallel": (2, 1, "ddp"),
 }
@@ -55,19 +55,19 @@ BATCHES = (32, 128, 512)
 
 
 def speedup(step: float, parameters: int, link: str, machines: int = 2) -> float:
-    """Estimated speedup of n machines over one whose step takes `step` seconds.
+    """Return the estimated speedup of n machines over one whose step takes `step` seconds.
 
     Each machine computes its share of the batch. The gradient (4 bytes per parameter) is averaged with a ring
     all-reduce: every machine sends and receives 2 (n - 1) / n of it in 2 (n - 1) messages (Patarasuk and Yuan 2009).
     """
-    bytes_a_second, latency = LINKS[link]
+    bytes_per_second, latency = LINKS[link]
     messages = 2 * (machines - 1)
-    exchange = messages / machines * 4 * parameters / bytes_a_second + messages * latency
+    exchange = messages / machines * 4 * parameters / bytes_per_second + messages * latency
     return step / (step / machines + exchange)
 
 
-def paper_table(steps: dict[str, float]) -> str:
-    """The table of TRAINING.md, from the seconds per step on one machine at the batch size of each preset."""
+def estimated_table(steps: dict[str, float]) -> str:
+    """Return the table of TRAINING.md from the seconds per step on one machine at the batch size of each preset."""
     lines = [f"| model | batch | one machine's step | {' | '.join(LINKS)} |", "|---|---|---|" + "---|" * len(LINKS)]
     for name, measured in steps.items():
         model, config = make_configs(preset(name), VOCAB_SIZE)
@@ -127,7 +127,7 @@ def main() -> None:
             f"{way:50} {row['step'] * 1e3:7.1f} ms a step  {row['ratio']:5.2f} x  "
             f"waiting {row['waiting'] * 1e3:5.1f} ms for {row['bytes'] / 1e6:.2f} MB"
         )
-    print(f"\nTwo machines against one, on paper:\n\n{paper_table(steps)}")
+    print(f"\nEstimated speedup of two machines:\n\n{estimated_table(steps)}")
 
 
 def in_processes(way: str, preset_name: str, steps: int) -> dict[str, float]:
@@ -150,7 +150,7 @@ def measure(way: str, preset_name: str, steps: int) -> None:
     with process_group() as joint:
         ranks = TimedRanks(joint.rank, joint.world_size)
         torch.manual_seed(config.seed)
-        step = taker(kind, model_config, config, ranks if kind == "ours" else joint)
+        step = step_function(kind, model_config, config, ranks if kind == "ours" else joint)
         ids = torch.randint(VOCAB_SIZE, (config.batch_size, model_config.context_length + 1))
         times = []
         for _ in range(steps + 3):
@@ -164,10 +164,10 @@ def measure(way: str, preset_name: str, steps: int) -> None:
             )
 
 
-def taker(
+def step_function(
     kind: str, model_config: ModelConfig, config: TrainConfig, ranks: Ranks
 ) -> Callable[[Tensor, Tensor], object]:
-    """The step function: the project's own, the same without support for ranks, or DistributedDataParallel."""
+    """Return the step function: this project's, the same without support for ranks, or DistributedDataParallel."""
     model = TransformerLanguageModel.from_config(model_config).train()
     optimizer = Optimizer(model, config)
     if kind == "ours":

@@ -40,14 +40,14 @@ TIMED = """([prompt, length]) => new Promise((done) => {
   const letters = document.querySelector("#sample-text .letters");
   const began = performance.now();
   let first = 0;
-  const look = new MutationObserver(() => {
+  const observer = new MutationObserver(() => {
     const written = letters.textContent.startsWith(prompt) ? letters.childElementCount - prompt.length : 0;
     if (written > 0) first ||= performance.now();
     if (written < length) return;
-    look.disconnect();
+    observer.disconnect();
     done({ first: (first - began) / 1000, rest: (performance.now() - first) / 1000 });
   });
-  look.observe(letters, { childList: true });
+  observer.observe(letters, { childList: true });
   document.getElementById("sample-write").click();
 })"""
 # Whether the frames of all snapshots were prefetched, so that nothing is being computed any more.

@@ -107,7 +107,7 @@ def median_ratio(slower: list[float], faster: list[float]) -> float:
 
 
 def models(name: str, context_length: int | None) -> tuple[Reference, TransformerLanguageModel, list[int]]:
-    """The reference model and ours at the sizes of a preset, and a full window of ids."""
+    """Return the reference model, this project's model at the same size, and a full window of ids."""
     settings = {**preset(name), **({"context_length": context_length} if context_length else {})}
     config = make_configs(settings, 65)[0]
     ours = random_model(config)

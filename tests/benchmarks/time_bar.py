@@ -1,11 +1,11 @@
-"""How the page plays a run: ▶ on Sample and on Attention, with frames drawn and requests sent a second.
+"""Playback speed of the time bar on Sample and Attention: frames drawn and requests sent per second.
 
     python -m tests.benchmarks.time_bar [--json] [--model small] [--root FOLDER]
 
-A real Chromium plays a pretrained model from its first to its last snapshot, once the frames of all snapshots have been
-fetched ahead, so that what is measured is the page and not the model. A frame counts as drawn when what is on show
-changes: on Sample the text, on Attention the grid of heads. Its delay is the time from the move of the slider to the
-first animation frame after the change. `--root` serves the page of another checkout, to compare two versions.
+Chromium plays a pretrained model from its first to its last snapshot after the frames of all snapshots were prefetched,
+so that the page is measured and not the model. A frame counts as drawn when the displayed content changes: the text on
+Sample, the grid of heads on Attention. Its delay is the time from the slider's move to the first animation frame after
+the change. `--root` serves the page of another checkout, to compare two versions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from tests import serving
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 
-# What is on show, as a string that changes with each frame. The canvas is read back by its bytes.
+# The displayed content as a string that changes with each frame; for the canvas, its bytes.
 SHOWN = {
     "sample": "() => document.querySelector('#sample-text .letters').textContent",
     "attention": "() => document.querySelector('#attention-grid canvas').toDataURL()",
@@ -34,7 +34,7 @@ READY = {
     "sample": "document.querySelectorAll('#sample-text .letters span').length > 300",
     "attention": "document.querySelector('#attention-grid canvas')?.width > 0",
 }
-# Plays from the first to the last snapshot. For each move of the slider: milliseconds until something else is on show.
+# Plays from the first to the last snapshot and measures the milliseconds from each move of the slider to the change.
 PLAY = """(shown) => new Promise((done) => {
   const read = eval(shown);
   const output = document.querySelector("#time-bar output");
@@ -66,7 +66,7 @@ PLAY = """(shown) => new Promise((done) => {
 
 
 def play(tab: Tab, name: str) -> dict[str, float]:
-    """Play the open tab once."""
+    """Play all snapshots in the open tab once and return the measurements."""
     requests: list[str] = []
     note = lambda request: requests.append(request.url)  # noqa: E731
     tab.on("request", note)
@@ -83,7 +83,7 @@ def play(tab: Tab, name: str) -> dict[str, float]:
 
 
 def measure(root: Path, model: str) -> dict[str, Any]:
-    """Play Sample and Attention of the page in a checkout, each twice; the first time fetches the frames."""
+    """Play Sample and Attention of the page in a checkout, each twice; the first playback prefetches the frames."""
     serving.ROOT = root
     with tempfile.TemporaryDirectory() as home, sync_playwright() as playwright:
         shutil.copytree(ROOT / "checkpoints" / "pretrained", Path(home) / "checkpoints" / "pretrained")

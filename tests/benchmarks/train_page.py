@@ -4,14 +4,16 @@
 
 Measures the seconds from the click on Start training to the first point on the chart (for the first run on this
 machine, which is calibrated before training, and for later runs) and to the first training loss; the seconds from
-selecting a run with a million recorded steps to its chart, on a server that has not read it before; and the bytes sent
-per second while a run trains.
+selecting a run with a million recorded steps to its chart, on a server that has not read it before; the bytes sent per
+second while a run trains; and, over whole runs with the page open, the duration against the prediction on the preset's
+card, the time to the first sample after step 10, and the time that clicks take meanwhile.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import re
 import shutil
 import tempfile
 import time
@@ -30,6 +32,7 @@ from tests.run_folders import evaluated, step
 from tests.serving import Page, end_all, serve
 
 FIRST, MILLION, TICK = 4.0, 1.0, 10_000  # seconds, seconds, bytes: at most
+FINISHED, SAMPLED, CLICK = 1.3, 3.0, 0.3  # times the prediction, seconds, seconds: at most
 PATIENCE = 120_000  # milliseconds
 # Clicks an element and returns the seconds until the chart of the Train tab shows another run with enough points.
 TIMED = """([selector, name, points]) => new Promise((done) => {
@@ -43,6 +46,56 @@ TIMED = """([selector, name, points]) => new Promise((done) => {
     requestAnimationFrame(look);
   })();
 })"""
+
+
+# Starts a run and returns its seconds until the first sample after step 10, until it has finished, and of each click on
+# the radio buttons of the X axis in the meantime, until the chart has the new axis.
+WATCHED = """() => new Promise((done) => {
+  const began = performance.now();
+  const seconds = (since) => (performance.now() - since) / 1000;
+  const clicks = [];
+  let sampled = null;
+  let pending = null;
+  document.querySelector("#train-start").click();
+  (function look() {
+    const steps = [...document.querySelectorAll(".train-live .strips .step")];
+    if (sampled === null && steps.some((step) => Number(step.textContent.replace(/\\D/g, "")) >= 10)) {
+      sampled = seconds(began);
+    }
+    const title = document.querySelector("#train-chart .xtitle")?.textContent;
+    if (pending && title !== pending.title) {
+      clicks.push(seconds(pending.since));
+      pending = null;
+    }
+    const view = document.querySelector(".train-view").dataset.run;
+    if (view === "completed" && sampled !== null) return done({ sampled, finished: seconds(began), clicks });
+    if (sampled !== null && !pending && seconds(began) > clicks.length / 2 + sampled) {
+      const axis = title === "steps" ? 1 : 0;
+      pending = { title, since: performance.now() };
+      document.querySelectorAll("#train-axis label input")[axis].click();
+    }
+    setTimeout(look, 10);
+  })();
+})"""
+
+
+def watched(page: Page, browser: Browser, preset: int) -> dict[str, Any]:
+    """A whole run of a preset (by its position), with the page open: the predicted and the actual seconds."""
+    tab = opened(browser, page, "")
+    tab.set_default_timeout(20 * PATIENCE)
+    card = tab.locator("#train-preset label").nth(preset)
+    tab.wait_for_function(
+        "(n) => /here/.test(document.querySelectorAll('#train-preset label')[n].textContent)", arg=preset
+    )
+    predicted = re.search(r"about (\d+) (s|min) here", card.inner_text())
+    assert predicted, card.inner_text()
+    card.click()
+    tab.wait_for_timeout(1000)
+    found = tab.evaluate(WATCHED)
+    tab.close()
+    found["predicted"] = int(predicted[1]) * (60 if predicted[2] == "min" else 1)
+    clicks = sorted(found.pop("clicks"))
+    return {**found, "p95 of clicks": clicks[int(0.95 * (len(clicks) - 1))], "clicks": len(clicks)}
 
 
 def started(page: Page, browser: Browser, name: str) -> float:
@@ -98,6 +151,7 @@ def measured(rounds: int) -> dict[str, Any]:
             found: dict[str, Any] = {"first ever": started(page, browser, "validation")}
             found["first point"] = sorted(started(page, browser, "validation") for _ in range(rounds))
             found["first loss"] = sorted(started(page, browser, "training") for _ in range(rounds))
+            found["whole runs"] = [watched(page, browser, 0) for _ in range(rounds)]  # sprint
             found["bytes a second"] = ticks(page, browser, 20)
             million = long_run(page)
         with serve(Path(home)) as page:  # a server that has not read the run
@@ -121,6 +175,12 @@ def main() -> None:
     )
     print(f"first click to the first training loss: {found['first loss'][0]:.2f} s at best")
     print(f"first run on a machine, with calibration: {found['first ever']:.2f} s")
+    for run in found["whole runs"]:
+        print(
+            f"a whole sprint on the bundled text: predicted {run['predicted']} s, finished after "
+            f"{run['finished']:.1f} s (at most {FINISHED} ×), first sample after step 10 at {run['sampled']:.1f} s "
+            f"(at most {SAMPLED} s), p95 of {run['clicks']} clicks {run['p95 of clicks']:.2f} s (at most {CLICK} s)"
+        )
     print(f"a million recorded steps, click to chart: {found['a million steps']:.2f} s (at most {MILLION} s)")
     print(
         f"while a run trains, gradient chart open: {found['bytes a second']:,.0f} bytes per second (at most {TICK:,})"

@@ -171,7 +171,7 @@ def matmul_peak(precision: str, threads: int) -> float:
 
 
 def steps(rounds: int) -> dict[str, dict[str, Any]]:
-    """Seconds per step at each shape for the reference and ours, with precision and threads calibrated here."""
+    """Return the seconds per step at each shape, for the reference and for this project with calibrated settings."""
     results = {}
     for name, settings in SHAPES.items():
         model, config = make_configs(settings, 65)
@@ -266,13 +266,13 @@ def events() -> dict[str, dict[str, Any]]:
     results = {}
     for name, count in EVENT_STEPS.items():
         seconds: dict[str, list[float]] = defaultdict(list)
-        unchanged = Training._handle
+        original = Training._handle
 
         def timed_handle(
-            self: Training, event: Event, unchanged: Any = unchanged, seconds: dict[str, list[float]] = seconds
+            self: Training, event: Event, original: Any = original, seconds: dict[str, list[float]] = seconds
         ) -> None:
             began = time.perf_counter()
-            unchanged(self, event)
+            original(self, event)
             kind = event.kind if isinstance(event, Checkpoint) else event.type
             seconds["snapshot" if kind == "best" else kind].append(time.perf_counter() - began)
 
@@ -352,7 +352,7 @@ def main() -> None:
     for name, r in results.get("loss", {}).items():
         print(
             f"{name:>18}  reference {r['reference_s']:6.1f} s   ours {r['ours_s']:6.1f} s   {r['ratio']:5.2f} x"
-            f"  (validation loss {r['val_loss']:.4f}, worst {r['worst_val_loss']:.4f}, wanted {r['target']})"
+            f"  (validation loss {r['val_loss']:.4f}, worst {r['worst_val_loss']:.4f}, target {r['target']})"
         )
     for name, r in results.get("events", {}).items():
         print(

@@ -95,7 +95,7 @@ class Visitor:
         headers = {"x-nano-visitor": token, "x-forwarded-for": str(IPv4Address(FIRST_ADDRESS + number))}
         self.web = httpx.AsyncClient(base_url=address, headers=headers, timeout=TIMEOUT, limits=httpx.Limits())
         self.models: list[dict[str, Any]] = []
-        self._frame, self._news = 0, {}
+        self._frame, self._update_request = 0, {}
 
     async def open(self) -> None:
         """Load the page, read its configuration and list the runs."""
@@ -105,8 +105,12 @@ class Visitor:
         parts, events = config["components"], config["dependencies"]
         self._frame = next(part["id"] for part in parts if part["props"].get("elem_id") == "sample-text")
         ticks = (event for event in events if any(name == "tick" for _, name in event["targets"]))
-        news = max(ticks, key=lambda event: event["id"])  # the timer of the whole page is wired last
-        self._news = {"data": [None] * len(news["inputs"]), "fn_index": news["id"], "session_hash": self.session}
+        updates = max(ticks, key=lambda event: event["id"])  # the timer of the whole page is the last one
+        self._update_request = {
+            "data": [None] * len(updates["inputs"]),
+            "fn_index": updates["id"],
+            "session_hash": self.session,
+        }
         self.models = [row for row in await self.call("runs") if row["steps"]]
 
     async def call(self, endpoint: str, *data: Any, first: Callable[[], None] = lambda: None) -> Any:
@@ -147,8 +151,8 @@ class Visitor:
             await self.call("attention", model["id"], text, 1, 1, None)
 
     async def poll(self) -> None:
-        with self.measurements.timed("news"):
-            (await self.web.post("/gradio_api/run/predict", json=self._news)).raise_for_status()
+        with self.measurements.timed("updates"):
+            (await self.web.post("/gradio_api/run/predict", json=self._update_request)).raise_for_status()
 
     async def stay(self, until: float) -> None:
         """Use the page until the given time; between interactions only poll for updates."""
@@ -309,18 +313,18 @@ def measure(options: argparse.Namespace, page: Page) -> dict[str, Any]:
 
 def targets(found: dict[str, Any]) -> dict[str, tuple[float, float]]:
     """Measured values and their upper limits, by target."""
-    judged = {
+    measured_targets = {
         "D1 first character, p95 s": (found["many"].get("first character", {}).get("p95", float("inf")), FIRST),
         "D1 training slowed by": (found["training_slowed"], SLOWED),
         "errors": (sum(found["errors"].values()), 0),
     }
     for what, taken in found.get("beside_a_flood", {}).items():
-        if what in ("first character", "attention", "a frame of the slider", "news") and what in found["five"]:
-            judged[f"D2 {what}, p95 of baseline"] = (taken["p95"] / found["five"][what]["p95"], FLOODED)
+        if what in ("first character", "attention", "a frame of the slider", "updates") and what in found["five"]:
+            measured_targets[f"D2 {what}, p95 of baseline"] = (taken["p95"] / found["five"][what]["p95"], FLOODED)
     if soaked := found.get("soak"):
-        judged["D4 memory grown, MB"] = (soaked["memory_grown_mb"], GROWN / 2**20)
-        judged["D4 descriptors grown"] = (soaked["descriptors_grown"], DESCRIPTORS)
-    return judged
+        measured_targets["D4 memory grown, MB"] = (soaked["memory_grown_mb"], GROWN / 2**20)
+        measured_targets["D4 descriptors grown"] = (soaked["descriptors_grown"], DESCRIPTORS)
+    return measured_targets
 
 
 def show(found: dict[str, Any]) -> None:

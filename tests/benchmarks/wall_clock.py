@@ -35,6 +35,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 
 from nanollm.config import PRESETS, ModelConfig, TrainConfig, make_configs, preset
 from nanollm.data.corpus import BUNDLED
@@ -53,6 +54,7 @@ from tests.benchmarks.processes import BUSY_PROCESSES, busy_processes, timed_pro
 from tests.benchmarks.training import RECIPES, REFERENCE_RECIPE, TARGET, Reference, ReferenceTraining
 
 EVAL_INTERVAL, EVAL_BATCHES = 250, 20  # of the reference
+CHECKPOINT = "model.safetensors"  # of the reference
 STEP_SECONDS = 4.0  # measured in each round of `steps`
 WARM_UP_STEPS = 3
 MAX_SLOWDOWN, MAX_CPU_RATIO = 2.5, 1.3  # targets for a step beside busy processes, relative to a quiet machine
@@ -110,7 +112,7 @@ def reference_training(corpus: Path) -> dict[str, Any]:
         row = timed_process(["-m", "tests.benchmarks.wall_clock", *arguments], home)
         vocab_size = CharTokenizer.from_text(corpus.read_text(encoding="utf-8")).vocab_size
         model = Reference(make_configs(REFERENCE_RECIPE, vocab_size)[0])
-        model.load_state_dict(torch.load(home / "checkpoint.pt", weights_only=True)["model"])
+        model.load_state_dict(load_file(home / CHECKPOINT))
         return {"total_s": row["total_s"], "cpu_s": row["cpu_s"], "val_loss": full_loss(model, corpus)}
 
 
@@ -130,8 +132,10 @@ def reference_process(recipe: Mapping[str, Any], corpus: Path) -> None:
             val_loss = [estimated_loss(training.model, split, config, generator) for split in splits][1]
             if step and val_loss < best:
                 best = val_loss
-                state = {"model": training.model.state_dict(), "optimizer": training.optimizer.state_dict()}
-                torch.save({**state, "step": step, "val_loss": best}, "checkpoint.pt")
+                moments = training.optimizer.state_dict()["state"]
+                flat = {f"{index}.{name}": tensor for index, row in moments.items() for name, tensor in row.items()}
+                save_file(training.model.state_dict(), CHECKPOINT)
+                save_file(flat, "optimizer.safetensors")
         if step < config.num_steps:
             training.optimizer.param_groups[0]["lr"] = learning_rate_at(step, config)
             training.step(*data.batch(config.batch_size, model.context_length, generator))

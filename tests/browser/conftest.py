@@ -9,6 +9,8 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.visit import LOCAL_HOSTS, Visit
+from tests.serving import Page, end_all
+from tests.serving import page as page  # a fixture
 
 OpenVisit = Callable[..., Visit]
 
@@ -29,3 +31,10 @@ def open_visit(browser: Browser) -> Iterator[OpenVisit]:
         visit.close()
     for visit in visits:
         assert visit.errors == [] and visit.hosts <= LOCAL_HOSTS
+
+
+@pytest.fixture
+def end_runs(page: Page) -> Iterator[None]:
+    """End all runs of the page after the test, so that none trains during the next one."""
+    yield
+    end_all(page.home)

@@ -138,7 +138,7 @@ def temperature_changes_nothing_the_model_knows(setup: Setup) -> bool:
             width = "all => all.map((bar) => bar.style.width)"
             gray, colored = (tab.locator(f".alternatives .{of}").evaluate_all(width) for of in ("model", "dialled"))
             bars[temperature] = gray, colored
-            print(f"   at {temperature}: the likeliest {gray[0]} before, {colored[0]} after")
+            print(f"   at {temperature}: top candidate {gray[0]} before, {colored[0]} after")
             setup.screenshot(tab, f"4-temperature-{temperature}")
     return bars[0.5][0] == bars[1.5][0] and bars[0.5][1] != bars[1.5][1]
 

@@ -27,7 +27,7 @@ ENDED = ("paused", "stopped", "failed", "diverged", "lost", "completed")
 
 @contextmanager
 def runs_in_every_state(home: Path) -> Iterator[dict[str, Run]]:
-    """Create runs by the name of their state; within the context, this process acts as the running one's worker."""
+    """Create runs by the name of their state; within the context, this process acts as worker of "running"."""
     store, corpora = RunStore(home / "checkpoints"), CorpusStore(home / "data" / "corpora")
     corpus = corpora.list()[0]
     made = {}

@@ -34,7 +34,7 @@ SHIPPED = ROOT / "checkpoints" / "pretrained"
 FIRST_TEXT_SECONDS = 15.0  # limit for the first characters; 1 to 2 s on an idle machine
 HAS_TEXT = "document.querySelector('#sample-text .letters')?.textContent.length > 300"
 BEST = f"step {read_json(SHIPPED / 'medium' / 'run.json')['made']['best_step']:,} (best)"
-OFFER = "Fetch its training text (1.1 MB)"
+OFFER = "Download its training text (1.1 MB)"
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_failed_download_gives_the_reason_and_can_be_retried(open_visit: OpenV
     tab.wait_for_function(HAS_TEXT)
     expect(tab.locator("#copies-fetch button")).to_be_hidden()  # inside the closed fold
     tab.locator("#copies-fold button").first.click()
-    expect(tab.locator("#sample-copies .said")).to_contain_text("is not here yet")
+    expect(tab.locator("#sample-copies .said")).to_contain_text("has not been downloaded")
     tab.locator("#copies-fetch button").click()
     expect(tab.locator("#copies-fetching")).to_contain_text("nowhere.txt', which cannot be read")
     expect(tab.locator("#copies-fetch button")).to_have_text(OFFER)
@@ -186,7 +186,7 @@ class TestFetching:
         tab.wait_for_function(HAS_TEXT)
         tab.locator("#copies-fold button").first.click()
         tab.locator("#copies-fetch button").click()
-        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50%")
+        expect(tab.locator("#copies-fetching")).to_have_text("Downloading Tiny Shakespeare: 50%")
 
         # Meanwhile another visitor selects texts without waiting.
         other_tab = other.tab
@@ -195,7 +195,7 @@ class TestFetching:
         expect(other_tab.locator("#corpus-texts .chosen")).to_contain_text("Python documentation")
         other_tab.locator("#corpus-texts .ours .pick", has_text="sample.txt").click()
         expect(other_tab.locator("#corpus-texts .chosen")).to_contain_text("sample.txt")
-        expect(tab.locator("#copies-fetching")).to_have_text("Fetching Tiny Shakespeare: 50%")
+        expect(tab.locator("#copies-fetching")).to_have_text("Downloading Tiny Shakespeare: 50%")
 
         # In both tabs, the features that need the text start to work, and the button disappears.
         other.goto("?tab=compare&view=scored")

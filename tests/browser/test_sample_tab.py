@@ -374,7 +374,7 @@ def test_a_scored_text_follows_the_time_bar(tab: Tab, run: Run) -> None:
             tab.locator("#time-bar input[type=range]").press("Home")
         loaded = load_model(run.snapshot(step).path)
         bits = surprisal(loaded.model, loaded.tokenizer, "the cat ran").bits_per_character
-        expect(about).to_contain_text(f"a loss of {bits * math.log(2):.2f}")
+        expect(about).to_contain_text(f"Loss: {bits * math.log(2):.2f} nats")
 
 
 @pytest.mark.slow

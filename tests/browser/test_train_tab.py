@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import expect
@@ -21,7 +20,9 @@ from tests.browser.chart import drawn, zoom_in
 from tests.browser.conftest import OpenVisit
 from tests.browser.visit import Visit
 from tests.conftest import ROOT
-from tests.serving import Page, end_all, serve
+from tests.serving import Page
+
+pytestmark = pytest.mark.usefixtures("end_runs")
 
 # So small that starting the worker process takes longer than training.
 TINY = dict(
@@ -30,19 +31,6 @@ TINY = dict(
 )  # fmt: skip
 # Longer than any test, but it ends within minutes if the tests are killed before they can stop it.
 LONG = {**TINY, "num_steps": 200_000, "log_interval": 20}
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with serve(tmp_path_factory.mktemp("home")) as page:
-        yield page
-
-
-@pytest.fixture(autouse=True)
-def idle(page: Page) -> Iterator[None]:
-    """End all runs after each test."""
-    yield
-    end_all(page.home)
 
 
 def create_queued(page: Page, settings: dict, title: str) -> Run:
@@ -277,9 +265,9 @@ def test_a_run_can_be_renamed_and_deleted_after_confirmation(open_visit: OpenVis
     row = visit.tab.locator(f"#run-list li[data-run='{run.id}']")
     row.locator(".more").click()
     row.get_by_role("button", name="Rename", exact=True).click()
-    row.locator("input").fill("<b>odd</b>")
+    row.locator("input").fill("<b>bold</b>")
     row.get_by_role("button", name="Rename", exact=True).click()
-    expect(row.locator(".title")).to_have_text("<b>odd</b>")
+    expect(row.locator(".title")).to_have_text("<b>bold</b>")
     row.locator(".more").click()
     row.get_by_role("button", name="Delete", exact=True).click()
     expect(row).to_contain_text("Delete this run and all its snapshots?")
@@ -332,6 +320,6 @@ def test_a_run_can_be_exported_and_imported(open_visit: OpenVisit, page: Page) -
     expect(tab.locator("#train-state")).to_contain_text("Finished: 1,000 steps")
     with tab.expect_file_chooser() as chooser:
         tab.locator("#train-import").click()
-    (page.home / "odd.zip").write_bytes(b"not a zip file")
-    chooser.value.set_files(page.home / "odd.zip")
+    (page.home / "invalid.zip").write_bytes(b"not a zip file")
+    chooser.value.set_files(page.home / "invalid.zip")
     expect(tab.get_by_text("not a valid nano-llm run archive")).to_be_visible()

@@ -21,7 +21,7 @@ def test_every_preset_has_a_plan_and_more_text_is_never_worse() -> None:
 
 
 @pytest.mark.parametrize(
-    ("characters", "said"),
+    ("characters", "expected"),
     [
         (20, "too short for all presets"),
         (119_842, "enough for sprint and nano"),
@@ -29,8 +29,8 @@ def test_every_preset_has_a_plan_and_more_text_is_never_worse() -> None:
         (1_115_394, "enough for sprint, nano, small and medium"),
     ],
 )
-def test_the_verdict_names_the_presets(characters: int, said: str) -> None:
-    assert verdict(plans(characters, 65)) == said
+def test_the_verdict_names_the_presets(characters: int, expected: str) -> None:
+    assert verdict(plans(characters, 65)) == expected
 
 
 def test_a_plan_counts_the_epochs() -> None:

@@ -42,8 +42,13 @@ def test_the_summary_matches_the_store(corpora: CorpusStore) -> None:
     assert about["presets"]["medium"]["enough"] is False
     assert about["unusual"] == {"\u200b": "U+200B ZERO WIDTH SPACE: invisible"}
 
-    told = "\n".join(as_lines(facts))
-    assert told.startswith(one_sentence(info)) and "␣" in told and "1 × U+200B" in told and "counted in" not in told
+    printed = "\n".join(as_lines(facts))
+    assert (
+        printed.startswith(one_sentence(info))
+        and "␣" in printed
+        and "1 × U+200B" in printed
+        and "counted in" not in printed
+    )
 
 
 def test_a_text_too_short_for_validation_is_summarized(corpora: CorpusStore) -> None:
@@ -69,8 +74,8 @@ def test_summarizing_a_file_does_not_store_it(home: Path, capsys: pytest.Capture
 
 def test_built_in_texts_are_found_by_id(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["corpus"]) == cli.main(["corpus", "sample"]) == 0
-    told = capsys.readouterr().out
-    assert told[: len(told) // 2] == told[len(told) // 2 :] and "enough for sprint and nano" in told
+    printed = capsys.readouterr().out
+    assert printed[: len(printed) // 2] == printed[len(printed) // 2 :] and "enough for sprint and nano" in printed
     assert cli.main(["corpus", "python-documentation", "--json"]) == 0
     info = CorpusStore(lookup.CORPORA).get(json.loads(capsys.readouterr().out)["sha256"])
     assert info.builtin == "python-documentation"

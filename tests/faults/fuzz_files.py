@@ -45,7 +45,7 @@ HALF_A_GIGABYTE = 2**29
 VOCABULARY = "abcdefgh \n"
 CONFIG = ModelConfig(len(VOCABULARY), embedding_dim=8, num_layers=2, ffn_hidden_dim=12, context_length=6)
 TRAINING = TrainConfig(num_steps=3, batch_size=2, precision="float32", threads=1)
-ODD: list[Any] = [
+INVALID_VALUES: list[Any] = [
     *(None, True, -1, 0, 1, 3, 64, 4096, 16_384, 2**31, 2**63, 10**30, 1.5, -0.0, 1e308, float("nan"), float("inf")),
     *("", "nan", "../../evil", "/etc/passwd", "a" * 10_000, "\ud800", "=1+1", "<b>", [], {}, [[]], {"a": {}}),
     *(["a"] * 10, list(range(10)), "[" * 5_000, {str(i): i for i in range(100)}),
@@ -84,7 +84,7 @@ def main(seed: int, count: int) -> None:
 
 
 def make(home: Path) -> dict[str, Path]:
-    """One intact file of each kind."""
+    """Write one intact file of each kind and return their paths."""
     state = TrainState.new(random_model(CONFIG), TRAINING)
     store, corpus = RunStore(home / "made"), CorpusRef("tale", "ab" * 32, 500, len(VOCABULARY))
     settings = {"embedding_dim": 8, "num_layers": 2, "ffn_hidden_dim": 12, "context_length": 6, "num_steps": 3}
@@ -111,7 +111,7 @@ def make(home: Path) -> dict[str, Path]:
         "means": run.snapshot(3).means_path,
         "findings": run.snapshot(3).findings_path,
         "resume file": home / "resume",
-        "capsule": export(run, home / "capsule.zip"),
+        "archive": export(run, home / "archive.zip"),
     }
 
 
@@ -147,13 +147,13 @@ READERS: dict[str, Callable[[Path, Path], object]] = {
     "means": lambda path, _: load_means(path),
     "findings": lambda path, _: load_findings(path).context_use.sufficient_length(),
     "resume file": lambda path, _: TrainState.load(path, TRAINING),
-    "capsule": read_archive,
+    "archive": read_archive,
 }
 
 
 def mutated(kind: str, original: Path, draw: random.Random) -> bytes:
     content = original.read_bytes()
-    ways = [flipped, cut, *([forged_entry, forged_names, bomb] if kind == "capsule" else [signed, forged_header])]
+    ways = [flipped, cut, *([forged_entry, forged_names, bomb] if kind == "archive" else [signed, forged_header])]
     return draw.choice(ways)(content, draw)
 
 
@@ -178,7 +178,7 @@ def signed(content: bytes, draw: random.Random) -> bytes:
         tensors, facts = read_tensors(path)
         facts.pop("format")
         if draw.random() < 0.5:
-            odd(facts, draw)
+            insert_invalid_value(facts, draw)
         else:
             name = draw.choice(list(tensors))
             tensors[name] = draw.choice(CHANGES)(tensors[name])
@@ -201,11 +201,11 @@ CHANGES: list[Callable[[torch.Tensor], torch.Tensor]] = [
 
 
 def forged_header(content: bytes, draw: random.Random) -> bytes:
-    """The file's header with odd values and a valid digest."""
+    """The file's header with invalid values and a valid digest."""
     (length,) = struct.unpack("<Q", content[:8])
     header = json.loads(content[8 : 8 + length])
     facts = json.loads(header["__metadata__"]["nanollm"])
-    odd(draw.choice([header, facts, facts.get("model") or facts]), draw)
+    insert_invalid_value(draw.choice([header, facts, facts.get("model") or facts]), draw)
     if isinstance(header.get("__metadata__"), dict) and isinstance(header["__metadata__"].get("nanollm"), str):
         header["__metadata__"] |= {"nanollm": json.dumps(facts), "digest": "0" * 64}
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -214,8 +214,8 @@ def forged_header(content: bytes, draw: random.Random) -> bytes:
     return unsigned.replace(b'"digest":"' + b"0" * 64, b'"digest":"' + hashlib.sha256(unsigned).hexdigest().encode())
 
 
-def odd(values: Any, draw: random.Random) -> None:
-    """Insert an odd value into nested values, or remove a value."""
+def insert_invalid_value(values: Any, draw: random.Random) -> None:
+    """Insert an invalid value into nested values, or remove a value."""
     while True:
         keys = list(values) if isinstance(values, dict) else list(range(len(values)))
         if not keys:
@@ -227,7 +227,7 @@ def odd(values: Any, draw: random.Random) -> None:
     if draw.random() < 0.2:
         del values[key]
     else:
-        values[key] = draw.choice(ODD)
+        values[key] = draw.choice(INVALID_VALUES)
 
 
 def forged_entry(content: bytes, draw: random.Random) -> bytes:
@@ -236,11 +236,11 @@ def forged_entry(content: bytes, draw: random.Random) -> bytes:
     name = draw.choice([draw.choice(list(entries)), "run.json", "status.json", "metrics.jsonl", "baselines.json"])
     if name.endswith(".json"):
         facts = json.loads(entries[name])
-        odd(facts, draw)
+        insert_invalid_value(facts, draw)
         entries[name] = json.dumps(facts).encode()
     elif name.endswith(".jsonl"):
         rows = [json.loads(line) for line in entries[name].splitlines()]
-        odd(rows, draw)
+        insert_invalid_value(rows, draw)
         draw.choice([rows.reverse, rows.copy])()
         entries[name] = draw.choice([b"", b"[" * 100_000]) + b"\n".join(json.dumps(row).encode() for row in rows)
     else:

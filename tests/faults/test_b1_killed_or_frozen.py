@@ -11,8 +11,7 @@ import pytest
 
 from nanollm.runs.process import liveness
 from nanollm.runs.process.launcher import Launcher
-from tests.faults.conftest import until
-from tests.speed import assert_within
+from tests.speed import assert_within, until
 
 LONG = {"num_steps": 1_000_000, "checkpoint_interval": 1_000, "eval_interval": 10_000}
 

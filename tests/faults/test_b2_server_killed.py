@@ -15,9 +15,9 @@ from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from nanollm.train.events import Step
 from tests.conftest import ROOT
-from tests.faults.conftest import TINY, until
 from tests.serving import serve
-from tests.speed import assert_within, within
+from tests.speed import assert_within, until, within
+from tests.tiny_runs import TINY
 
 SERVER = """
 import sys, time

@@ -11,9 +11,9 @@ from nanollm.data.corpus import CorpusStore
 from nanollm.limits import PUBLIC
 from nanollm.runs.record import Run
 from nanollm.train.loop import TrainState
-from tests.faults.conftest import TINY, until
 from tests.serving import Page, serve
-from tests.speed import assert_within
+from tests.speed import assert_within, until
+from tests.tiny_runs import TINY
 
 
 def training(page: Page, text: str) -> Run:

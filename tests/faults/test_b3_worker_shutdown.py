@@ -14,8 +14,7 @@ from nanollm.runs.process import liveness
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run
 from nanollm.train.loop import TrainState
-from tests.faults.conftest import until
-from tests.speed import assert_within
+from tests.speed import assert_within, until
 
 
 @pytest.mark.parametrize("times", [1, pytest.param(4, marks=pytest.mark.slow)])

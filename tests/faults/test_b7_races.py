@@ -8,8 +8,8 @@ import sys
 from nanollm.runs import run_files
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
-from tests.faults.conftest import until
 from tests.run_folders import make
+from tests.speed import until
 
 RACES = 100
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlencode
 
-import pytest
 from playwright.sync_api import Browser, expect
 
 from nanollm.data.corpus import CorpusStore
 from tests.browser.visit import Visit
-from tests.faults.conftest import TINY, until
-from tests.serving import Page, serve
+from tests.serving import Page
+from tests.serving import page as page  # a fixture
+from tests.speed import until
+from tests.tiny_runs import TINY
 
 MARKUP = (
     "<img src=x onerror=window.hit=1> <script>window.hit=2</script> ${window.hit=3} {{window.hit=4}} "
@@ -21,12 +21,6 @@ MARKUP = (
 EXECUTED_MARKUP = (
     """() => [window.hit ?? 0, document.querySelectorAll("img[src=x], svg[onload], a[href^=javascript]").length]"""
 )
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with serve(tmp_path_factory.mktemp("home")) as page:
-        yield page
 
 
 def test_markup_is_inert_in_all_tabs(browser: Browser, page: Page, tmp_path: Path) -> None:

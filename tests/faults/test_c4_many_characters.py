@@ -12,7 +12,7 @@ from nanollm.errors import InputError
 from nanollm.limits import LOCAL, PUBLIC, Limits
 from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
-from tests.faults.conftest import TINY
+from tests.tiny_runs import TINY
 
 
 def distinct_characters(count: int) -> str:

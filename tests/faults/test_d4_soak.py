@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.benchmarks.visitors import resources
 from tests.faults.test_public_page import until_idle
 from tests.serving import Page, serve
 
@@ -53,12 +54,10 @@ def call(browser: httpx.Client, name: str, data: list) -> object:
     return json.loads(answer.split("data: ")[-1])[0]
 
 
-def resources(page: Page) -> tuple[int, int]:
+def idle_resources(page: Page) -> tuple[int, int]:
     """Return memory in bytes and open file descriptors of the page process, once it is idle."""
     until_idle(page.pid)
-    status = Path(f"/proc/{page.pid}/status").read_text().splitlines()
-    memory = next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
-    return memory * 1024, len(os.listdir(f"/proc/{page.pid}/fd"))
+    return resources(page)
 
 
 def visit_often(page: Page, visits: int) -> None:
@@ -68,9 +67,9 @@ def visit_often(page: Page, visits: int) -> None:
 
 def assert_bounded(page: Page, warm_up: int, visits: int) -> None:
     visit_often(page, warm_up)
-    memory, descriptors = resources(page)
+    memory, descriptors = idle_resources(page)
     visit_often(page, visits)
-    later, still_open = resources(page)
+    later, still_open = idle_resources(page)
     growth = f"{(later - memory) / 2**20:+.1f} MB and {still_open - descriptors:+} descriptors after {visits} visits"
     print(growth)
     assert later - memory <= 50 * 2**20, growth

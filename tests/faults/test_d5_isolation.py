@@ -25,7 +25,7 @@ from playground.page import build, launch_options
 from playground.public import request_filter
 from playground.public.visitor import from_headers
 from playground.settings import Settings
-from tests.faults.conftest import TINY
+from tests.tiny_runs import TINY
 
 ANNA, BERT = "A" * 43, "B" * 43
 GREEK = "".join("αβγδεζηθικλμνξο"[i * i % 15] for i in range(3000))

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 
+from tests.benchmarks.visitors import resources
 from tests.serving import Page, serve
 from tests.speed import until
 
@@ -18,12 +18,6 @@ MB = 2**20
 def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
     with serve(tmp_path_factory.mktemp("home"), public=True) as page:
         yield page
-
-
-def resident(pid: int) -> int:
-    """Return the resident memory of a process in bytes."""
-    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    return 1024 * next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
 
 
 def post(page: Page, path: str, size: int, declared: bool) -> int | None:
@@ -40,8 +34,8 @@ def post(page: Page, path: str, size: int, declared: bool) -> int | None:
 def test_a_body_of_30_mb_is_refused(page: Page, declared: bool) -> None:
     path = "gradio_api/queue/join"
     post(page, path, 8 * MB, declared)  # warm-up
-    before = resident(page.pid)
+    before = resources(page)[0]
     answers = [post(page, path, 30 * MB, declared) for _ in range(4)]
     assert 413 in answers and set(answers) <= {413, None}, answers
-    until(lambda: resident(page.pid) - before < 5 * MB)  # after the last request is closed
+    until(lambda: resources(page)[0] - before < 5 * MB)  # after the last request is closed
     assert httpx.get(f"{page.address}config").status_code == 200

@@ -16,7 +16,7 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import load_model, read_tensors
 from nanollm.train.events import Checkpoint, End, Event
 from nanollm.train.loop import Dataset, TrainState, set_seed, train, write_checkpoint
-from tests.faults.conftest import TINY
+from tests.tiny_runs import TINY
 
 CASES = [
     (rate, precision, optimizer)

@@ -37,7 +37,8 @@ from nanollm.train.events import Checkpoint, Eval, Event, Resume, Step
 from nanollm.train.loop import TrainState, set_seed, train, train_with_config
 from playground.train.settings_form import NAMES, FormSettings, defaults
 from tests.conftest import ROOT
-from tests.faults.conftest import TINY, until
+from tests.speed import until
+from tests.tiny_runs import TINY
 
 STEPS = TINY["num_steps"]
 TIMES = ("seconds", "tokens_per_second", "elapsed", "times")

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
-from tests.faults.conftest import TINY
+from tests.tiny_runs import TINY
 
 ALLOWED = shutil.which("unshare") and not subprocess.run(["unshare", "-rm", "true"], capture_output=True).returncode
 pytestmark = pytest.mark.skipif(not ALLOWED, reason="unprivileged users cannot mount file systems here (unshare -rm)")

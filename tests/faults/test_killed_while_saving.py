@@ -25,8 +25,7 @@ from nanollm.train.checkpoint import read_tensors
 from nanollm.train.events import Checkpoint, Step
 from nanollm.train.loop import TrainState
 from nanollm.train.step import training_step
-from tests.faults.conftest import until
-from tests.speed import assert_within
+from tests.speed import assert_within, until
 
 
 def train_on(folder: Path, corpora: Path) -> None:

@@ -27,9 +27,9 @@ from nanollm.runs.process.worker import work
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from nanollm.train import memory
-from tests.faults.conftest import TINY, until
 from tests.serving import serve
-from tests.speed import assert_within
+from tests.speed import assert_within, until
+from tests.tiny_runs import TINY
 
 ADDRESS_SPACE = 2 * 2**30  # bytes of address space; torch alone needs two thirds
 

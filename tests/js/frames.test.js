@@ -18,7 +18,7 @@ const REQUEST = {
 };
 const delayed = (value) => new Promise((done) => setTimeout(done, 1, value));
 
-test("the least recently used frames leave when the budget is used up", () => {
+test("the least recently used frames are evicted beyond the budget", () => {
   const frames = createFrames(30);
   frames.put("a", "A", 10);
   frames.put("b", "B", 10);
@@ -28,7 +28,7 @@ test("the least recently used frames leave when the budget is used up", () => {
   assert.deepEqual(["a", "b", "c", "d"].map(frames.get), ["A", undefined, "C", "D"]);
 });
 
-test("a frame that is kept again counts once, and one above the budget is kept alone", () => {
+test("a frame that is stored again counts once, and a frame above the budget is kept alone", () => {
   const frames = createFrames(30);
   for (let i = 0; i < 5; i++) frames.put("a", i, 10);
   frames.put("b", "B", 20);
@@ -37,14 +37,14 @@ test("a frame that is kept again counts once, and one above the budget is kept a
   assert.deepEqual(["a", "b", "huge"].map(frames.get), [undefined, undefined, "H"]);
 });
 
-test("prefetch fetches what is missing, in order, and leaves out what is refused", async () => {
+test("prefetch fetches missing frames in order and skips refused ones", async () => {
   const frames = createFrames();
   const fetched = [];
   const request = (key) => ({
     key,
     fetch: async () => {
       fetched.push(key);
-      if (key === "refused") throw new Error("no such snapshot");
+      if (key === "refused") throw new Error("unknown snapshot");
       return delayed(key.toUpperCase());
     },
   });
@@ -56,7 +56,7 @@ test("prefetch fetches what is missing, in order, and leaves out what is refused
   assert.equal(frames.get("far"), "FAR");
 });
 
-test("a request that is under way is not sent twice", async () => {
+test("a pending request is not sent twice", async () => {
   const frames = createFrames();
   let sent = 0;
   const request = { key: "a", fetch: () => delayed(`answer ${++sent}`) };
@@ -65,9 +65,9 @@ test("a request that is under way is not sent twice", async () => {
   assert.equal(frames.get("a"), "answer 1");
 });
 
-test("arrival settles once the frame under way is cached or refused", async () => {
+test("arrival settles when the pending frame is cached or refused", async () => {
   const frames = createFrames();
-  const refuse = async () => Promise.reject(new Error("no such snapshot"));
+  const refuse = async () => Promise.reject(new Error("unknown snapshot"));
   frames.prefetch("sample", [{ key: "near", fetch: () => delayed("NEAR") }], (frame) => frame.length);
   frames.prefetch("attention", [{ key: "refused", fetch: refuse }], (frame) => frame.length);
   assert.equal(frames.arrival("far"), undefined);
@@ -76,7 +76,7 @@ test("arrival settles once the frame under way is cached or refused", async () =
   assert.deepEqual(["near", "refused"].map(frames.arrival), [undefined, undefined]);
 });
 
-test("another prefetch of the same owner ends the earlier one; owners do not disturb each other", async () => {
+test("a new prefetch cancels the previous one of the same owner only", async () => {
   const frames = createFrames();
   const fetched = [];
   const request = (key) => ({ key, fetch: () => delayed(key).finally(() => fetched.push(key)) });
@@ -85,10 +85,10 @@ test("another prefetch of the same owner ends the earlier one; owners do not dis
   const second = frames.prefetch("sample", ["c"].map(request), () => 1);
   await Promise.all([first, other, second]);
   assert.deepEqual(fetched.sort(), ["a", "c", "x", "y"]);
-  assert.equal(frames.get("a"), "a", "what had arrived stays");
+  assert.equal(frames.get("a"), "a", "frames that have arrived are kept");
 });
 
-test("a text is found by what was asked for, up to the length of a frame", () => {
+test("a text is found by its request, up to the length of a frame", () => {
   const frame = { request: forFrame(REQUEST), pieces: [{ text: "abc", scores: "0123456789" }] };
   assert.equal(textSize(frame), 13);
   putText(frame);
@@ -99,7 +99,7 @@ test("a text is found by what was asked for, up to the length of a frame", () =>
   }
 });
 
-test("a whole long text is no frame", () => {
+test("a complete long text is not a frame", () => {
   const request = { ...REQUEST, run: "long" };
   putText({ request: request, pieces: [] });
   assert.equal(textFrame(request), undefined);

@@ -49,7 +49,7 @@ test("temperature 0 is greedy", () => {
   assert.equal(of(2, 2), 0);
 });
 
-test("top-k excludes the less likely, and the others share the rest", () => {
+test("top-k excludes less likely characters and renormalizes the others", () => {
   const { all, of } = shaped(distribution([0.5, 0.25, 0.25]), 1, 2);
   for (const [i, p] of [2 / 3, 1 / 3, 0].entries()) close(all[i], p);
   assert.equal(of(2, 3), 0);
@@ -60,7 +60,7 @@ test("low temperatures sharpen: probabilities to the power of 1/T, normalized", 
   close(all[0], 0.64 / 0.68);
 });
 
-test("characters that are not listed count as equal shares of what is missing", () => {
+test("unlisted characters share the remaining probability equally", () => {
   const { all } = shaped(distribution([0.5, 0.3], 4), 2, 40);
   const weights = [0.5, 0.3, 0.1, 0.1].map(Math.sqrt);
   close(all[0], weights[0] / weights.reduce((a, b) => a + b));

@@ -4,18 +4,18 @@ import test from "node:test";
 import { selection } from "../../playground/browser/selection.js";
 import { createStore } from "../../playground/browser/store.js";
 
-test("subscribers hear of the fields that they named, in the order in which they subscribed", () => {
+test("subscribers are notified of their fields in the order of subscription", () => {
   const store = createStore({ run: null, step: null });
-  const heard = [];
-  store.subscribe(({ run }) => heard.push(`first ${run}`), "run");
-  store.subscribe(({ step }) => heard.push(`second ${step}`), "step");
-  store.subscribe(() => heard.push("third"));
+  const calls = [];
+  store.subscribe(({ run }) => calls.push(`first ${run}`), "run");
+  store.subscribe(({ step }) => calls.push(`second ${step}`), "step");
+  store.subscribe(() => calls.push("third"));
   store.set({ run: "a" });
   store.set({ step: 10 });
-  assert.deepEqual(heard, ["first a", "third", "second 10", "third"]);
+  assert.deepEqual(calls, ["first a", "third", "second 10", "third"]);
 });
 
-test("a subscriber reads the new state, and hears nothing after it has ended its subscription", () => {
+test("a subscriber receives the new state until it unsubscribes", () => {
   const store = createStore({ step: 0 });
   const steps = [];
   const end = store.subscribe(({ step }) => steps.push(step));

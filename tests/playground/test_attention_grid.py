@@ -105,5 +105,5 @@ def test_a_ranking_is_valid_json() -> None:
 
 
 def test_numbers_are_formatted() -> None:
-    assert [percent(share) for share in (0.0, 0.001, 0.124, 1.0)] == ["0%", "< 1%", "12%", "100%"]
+    assert [percent(share) for share in (0.0, 0.001, 0.124, 1.0)] == ["0%", "<1%", "12%", "100%"]
     assert [signed(0.0312), signed(-0.0312, 2)] == ["+0.031", "−0.03"]

@@ -15,7 +15,15 @@ from nanollm.charts.inspection import history_figure
 from nanollm.config import ModelConfig
 from nanollm.data.corpus import CorpusStore, split
 from nanollm.errors import InputError
-from nanollm.explain.ablation import Ablation, Part, Predictions, measure_ablation, measure_means, save_means
+from nanollm.explain.ablation import (
+    Ablation,
+    Part,
+    Predictions,
+    measure_ablation,
+    measure_means,
+    rank_heads,
+    save_means,
+)
 from nanollm.explain.backup_heads import BackupPair
 from nanollm.explain.findings import measure_findings, save_findings
 from nanollm.explain.head_types import UNKNOWN
@@ -60,9 +68,11 @@ def view(ctx: Context, text: str = "the cat sat", step: int | None = None) -> Vi
 def test_a_deleted_snapshot_can_still_be_inspected(ctx: Context) -> None:
     """The best snapshot is deleted when a better one replaces it, possibly while a user inspects it."""
     seen = view(ctx)
-    gone = replace(seen, snapshot=replace(seen.snapshot, path=seen.snapshot.path.with_name("gone")))
-    assert ctx.inspections.frame(gone) == ctx.inspections.frame(seen)
-    assert ctx.inspections.meter(gone)[1] == ctx.inspections.meter(seen)[1] and ctx.inspections.ranking(gone) is None
+    deleted = replace(seen, snapshot=replace(seen.snapshot, path=seen.snapshot.path.with_name("deleted")))
+    assert ctx.inspections.frame(deleted) == ctx.inspections.frame(seen)
+    assert (
+        ctx.inspections.meter(deleted)[1] == ctx.inspections.meter(seen)[1] and ctx.inspections.ranking(deleted) is None
+    )
 
 
 @pytest.fixture(scope="module")
@@ -296,7 +306,7 @@ def test_a_ranking_is_cached_per_snapshot(ctx: Context) -> None:
     found, button = ranking.update(ctx, seen, None)
     assert found["text"] == sentences.NOT_RANKED and button.interactive
     ids, where = ctx.inspections.judged_by(seen)
-    effects = list(ranking.rank_heads(seen.loaded.model, ids, ctx.inspections.means(seen)[0]))
+    effects = list(rank_heads(seen.loaded.model, ids, ctx.inspections.means(seen)[0]))
     ctx.inspections.keep_ranking(seen, effects, where)
     found, button = ranking.update(ctx, view(ctx, "the rat ran"), None)  # it was measured on held-out text
     most = max(effects, key=lambda effect: effect.increase)
@@ -333,7 +343,7 @@ def textless(tmp_path_factory: pytest.TempPathFactory) -> Context:
 def test_results_measured_on_the_typed_text_are_not_reused_for_another_text(textless: Context) -> None:
     inspections, one, other = textless.inspections, view(textless, "the cat sat"), view(textless, "the mat ran")
     ids, where = inspections.judged_by(one)
-    inspections.keep_ranking(one, list(ranking.rank_heads(one.loaded.model, ids)), where)
+    inspections.keep_ranking(one, list(rank_heads(one.loaded.model, ids)), where)
     summary = ranking.update(textless, one, None)[0]["text"]
     assert "only the text above" in summary and "all effects are within the noise" in summary
     assert ranking.update(textless, other, None)[0]["text"] == sentences.NOT_RANKED

@@ -64,9 +64,9 @@ def test_the_corpus_argument_finds_the_same_stored_text(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     corpora = CorpusStore("data/corpora")
     own = corpora.add_text("a text of a user", "my notes")
-    ours = corpora.add_text("print()", "Python source", builtin="python-source")
+    added = corpora.add_text("print()", "Python source", builtin="python-source")
     assert add_by_name(corpora, corpus_argument(own)) == own and corpora.get(own.sha256) == own
-    assert corpus_argument(ours) == "python-source"
+    assert corpus_argument(added) == "python-source"
     assert corpus_argument(corpora.list()[0]) == "data/raw/sample.txt"
 
 
@@ -99,7 +99,7 @@ def test_a_card_shows_only_measured_times():
 
 
 def test_a_cards_time_includes_evaluation():
-    assert "about 37 s here" in preset_card("small", 65, characters=1_115_394, step_seconds=0.01)[0]
+    assert "about 36 s here" in preset_card("small", 65, characters=1_115_394, step_seconds=0.01)[0]
 
 
 @pytest.mark.parametrize("changed", [{"num_heads": "3"}, {"embedding_dim": 33}, {"num_steps": 0}, {"dropout": 2.0}])

@@ -153,8 +153,8 @@ class TestApplyAdvice:
 
     def test_advice_to_use_nano_creates_a_nano_run(self, store, corpora) -> None:
         text = corpora.add_text("to be or not to be, that is the question\n" * 40, "short")
-        odd = dict(num_heads=3, embedding_dim=192, dropout=0.3, position="learned", seed=9, accumulation_steps=2)
-        problem = store.create(settings=odd, corpus=text, preset="medium", queued=False)
+        unusual = dict(num_heads=3, embedding_dim=192, dropout=0.3, position="learned", seed=9, accumulation_steps=2)
+        problem = store.create(settings=unusual, corpus=text, preset="medium", queued=False)
         write(problem, Eval(0, 3.0, 3.0, 0.0), Eval(100, 0.1, 2.5, 1.0))
         write_status(problem.folder, "completed", step=100)
         index = [advice.rule for advice in diagnose(problem)].index("corpus_too_small")

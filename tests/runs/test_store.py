@@ -154,10 +154,10 @@ class TestList:
         (store.root / "broken").mkdir()
         (store.root / "broken" / run_files.RUN).write_bytes(b"\0" * 100)
         (store.root / "a file").touch()
-        for number, odd in enumerate(({"created": "today"}, {"settings": 3}, {"model": {"num_layers": -1}})):
+        for number, invalid in enumerate(({"created": "today"}, {"settings": 3}, {"model": {"num_layers": -1}})):
             (store.root / f"edited{number}").mkdir()
             about = run_files.read_json(made[0].folder / run_files.RUN)
-            run_files.write_json(store.root / f"edited{number}" / run_files.RUN, {**about, **odd})
+            run_files.write_json(store.root / f"edited{number}" / run_files.RUN, {**about, **invalid})
         assert [run.id for run in store.list()] == [run.id for run in reversed(made)]
 
     def test_a_folder_of_checkpoints_is_listed_as_a_completed_run(self, store: RunStore) -> None:
@@ -173,7 +173,7 @@ class TestList:
         assert store.get("nano").snapshot().step == 200
 
     def test_invalid_checkpoint_files_are_not_listed(self, store: RunStore) -> None:
-        folder = store.root / "odd"
+        folder = store.root / "invalid"
         folder.mkdir(parents=True)
         for n, content in enumerate((b"", b"\xff" * 64, struct.pack("<Q", 2**60), struct.pack("<Q", 2) + b"[]")):
             (folder / f"checkpoint_{n:08d}.safetensors").write_bytes(content)

@@ -32,8 +32,8 @@ def test_auto_resolves_to_valid_values() -> None:
 
 
 def test_explicit_values_are_kept() -> None:
-    asked = replace(CONFIG, precision="bf16", threads=1)
-    assert resolve(MODEL, asked) == asked
+    explicit = replace(CONFIG, precision="bf16", threads=1)
+    assert resolve(MODEL, explicit) == explicit
     assert cached_results() == {}
     assert resolve(MODEL, replace(CONFIG, precision="bf16")).precision == "bf16"
     assert resolve(MODEL, replace(CONFIG, threads=1)).threads == 1

@@ -33,9 +33,9 @@ from nanollm.train.checkpoint import load_model
 from nanollm.train.distributed import Ranks
 from nanollm.train.events import Event, Resume, Start, Step
 from nanollm.train.loop import TrainState, train
-from tests.benchmarks.distributed import BATCHES, LINKS, paper_table, speedup
+from tests.benchmarks.distributed import BATCHES, LINKS, estimated_table, speedup
 from tests.conftest import ROOT
-from tests.faults.conftest import until
+from tests.speed import until
 from tests.train.test_loop import curve, set_up
 
 SMALL = {
@@ -143,8 +143,8 @@ def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     return [ranks[rank] for rank in sorted(ranks)]
 
 
-def gone(pid: int) -> bool:
-    """Whether a process has ended (it may still be a zombie)."""
+def has_ended(pid: int) -> bool:
+    """Return whether a process has ended (it may still be a zombie)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except OSError:
@@ -205,7 +205,7 @@ def test_a_paused_and_killed_run_equals_an_uninterrupted_one(distributed: Distri
         distributed.wait_for_step("broken", run.status().step + draw.randrange(15, 60))
         ranks = ranks_of(process)
         os.kill(ranks[victim], signal.SIGKILL)
-        until(lambda ranks=ranks: all(map(gone, ranks)))
+        until(lambda ranks=ranks: all(map(has_ended, ranks)))
     until(lambda: len(starts(run)) == 4, seconds=PATIENCE)
     distributed.wait_for_step("broken", run.status().step + 20)
     distributed.launcher.stop(run.id)
@@ -294,7 +294,7 @@ def test_the_estimated_speedup_of_a_second_machine_is_plausible() -> None:
         gains = [[speedup(step, parameters, link) for link in links] for step in (0.01, 0.1, 1.0)]
         assert all(row == sorted(row) for row in gains) and all(list(c) == sorted(c) for c in zip(*gains, strict=True))
         assert 0 < gains[0][0] < 1 < gains[-1][-1] < 2
-    table = paper_table({"nano": 0.01, "medium": 0.2}).splitlines()
+    table = estimated_table({"nano": 0.01, "medium": 0.2}).splitlines()
     assert len(table) == 2 + 2 * len(BATCHES) and {row.count("|") for row in table} == {len(LINKS) + 4}
 
 

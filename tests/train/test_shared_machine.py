@@ -14,8 +14,8 @@ from nanollm.runs.process.control import ControlRequests, Interrupted
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run
 from nanollm.runs.store import CorpusRef, RunStore
-from tests.faults.conftest import TINY, until
-from tests.speed import within
+from tests.speed import until, within
+from tests.tiny_runs import TINY
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from nanollm.errors import InputError
 from playground.public import fair_queue, sentences
 from playground.public.fair_queue import FairQueue
 from playground.services.streaming import ActiveStreams
-from tests.faults.conftest import until
+from tests.speed import until
 
 
 class Requests:

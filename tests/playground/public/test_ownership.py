@@ -18,8 +18,8 @@ from playground.public.ownership import VisitorCorpusStore, VisitorLauncher, Vis
 from playground.public.sentences import NO_VISITOR, TEXT_NOT_FOUND, VIEW_ONLY
 from playground.public.visitor import ANONYMOUS, Visitor
 from playground.services.catalogue import Catalogue
+from tests.fake_worker import replace_worker
 from tests.run_folders import checkpoint
-from tests.runs.process.test_launcher import STAND_IN, use
 
 ANNA, BERT = Visitor("a" * 64), Visitor("b" * 64)
 LIMITS = Limits(runs=3, queued=1, texts=2, queue_seconds=900)
@@ -48,7 +48,7 @@ class Page:
 
 @pytest.fixture
 def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    use(monkeypatch, STAND_IN)
+    replace_worker(monkeypatch)
     page = Page(tmp_path)
     yield page
     page.trainer.close()

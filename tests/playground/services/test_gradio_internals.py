@@ -24,7 +24,7 @@ from playground.services.gradio_internals import (
     queued_requests,
 )
 from tests.conftest import ROOT, run_coroutine
-from tests.faults.conftest import until
+from tests.speed import until
 
 PRIVATE = re.compile(
     r"\b(event|demo|blocks?|app|component|queue)\._[a-z]|\._data\b|\._queue\b|LocalContext"

@@ -19,62 +19,23 @@ from nanollm.runs.process import launcher as launcher_module
 from nanollm.runs.process import liveness
 from nanollm.runs.process.launcher import Launcher
 from nanollm.runs.record import Run, write_status
-from nanollm.runs.store import CorpusRef, RunStore
+from nanollm.runs.store import RunStore
+from tests.conftest import ROOT
+from tests.fake_worker import FAKE_WORKER, replace_worker
+from tests.run_folders import make
 from tests.speed import until
-
-ROOT = Path(__file__).resolve().parents[3]
-TALE = CorpusRef("tale.txt", "ab" * 32, 5000, 40)
-
-# A worker without training: locks the run, appends to a list, obeys requests, and completes if the run says so.
-STAND_IN = """
-import sys, time
-from pathlib import Path
-from filelock import Timeout
-from nanollm.runs.process.liveness import Heartbeat
-from nanollm.runs.record import Run, write_status
-folder = Path(sys.argv[1])
-try:
-    with Heartbeat(folder) as heartbeat:
-        if Run.open(folder).status().state != "queued":
-            sys.exit(2)
-        with open(folder.parent / "owners.txt", "a") as owners:
-            owners.write(folder.name + "\\n")
-        write_status(folder, "running", step=0)
-        while not (asked := sorted(path.name for path in (folder / "control").iterdir())):
-            heartbeat.record_progress()
-            time.sleep(0.01)
-        write_status(folder, {"pause": "paused", "stop": "stopped", "finish": "completed"}[asked[0]], step=7)
-        (folder / "control" / asked[0]).unlink()
-except Timeout:
-    sys.exit(2)
-"""
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> RunStore:
-    return RunStore(tmp_path / "checkpoints")
 
 
 @pytest.fixture
 def launch(store: RunStore, monkeypatch) -> Iterator[Launcher]:
     """A launcher of fake workers, which are killed after the test."""
-    use(monkeypatch, STAND_IN)
+    replace_worker(monkeypatch)
     launcher = Launcher(store)
     yield launcher
     launcher.close()
     for child in launcher._children:
         child.kill()
         child.wait()
-
-
-def use(monkeypatch, program: str) -> None:
-    monkeypatch.setattr(
-        launcher_module, "worker_command", lambda folder, corpora: [sys.executable, "-c", program, str(folder)]
-    )
-
-
-def make(store: RunStore) -> Run:
-    return store.create(settings={}, corpus=TALE, preset="nano")
 
 
 def state(run: Run) -> str:
@@ -133,7 +94,7 @@ class TestQueue:
 import sys
 from nanollm.runs.process import launcher
 from nanollm.runs.store import RunStore
-launcher.worker_command = lambda folder, corpora: [sys.executable, "-c", {STAND_IN!r}, str(folder)]
+launcher.worker_command = lambda folder, corpora: [sys.executable, "-c", {FAKE_WORKER!r}, str(folder)]
 launcher.Launcher(RunStore({str(store.root)!r})).start({run.id!r})
 """
         subprocess.run([sys.executable, "-c", server], check=True, cwd=ROOT)
@@ -278,7 +239,9 @@ class TestFailures:
     def test_a_worker_that_cannot_start_reports_the_error_and_the_queue_continues(
         self, store: RunStore, launch: Launcher, monkeypatch
     ) -> None:
-        use(monkeypatch, "import sys; sys.argv[1].endswith(FIRST) and 1 / 0".replace("FIRST", repr("-x")) + STAND_IN)
+        replace_worker(
+            monkeypatch, "import sys; sys.argv[1].endswith(FIRST) and 1 / 0".replace("FIRST", repr("-x")) + FAKE_WORKER
+        )
         broken, fine = make(store), make(store)
         os.rename(broken.folder, store.root / "20200101-000000-x")
         broken = store.get("20200101-000000-x")
@@ -299,7 +262,7 @@ class TestFailures:
     def test_a_failed_start_is_not_repeated_if_the_status_cannot_be_written(
         self, store: RunStore, launch: Launcher, monkeypatch
     ) -> None:
-        use(monkeypatch, f"open({str(store.root / 'owners.txt')!r}, 'a').write('tried ')")
+        replace_worker(monkeypatch, f"open({str(store.root / 'owners.txt')!r}, 'a').write('tried ')")
         run = make(store)
 
         def refuse(*_, **__) -> None:

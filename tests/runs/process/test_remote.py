@@ -21,10 +21,10 @@ from nanollm.runs.process.remote import RemoteLauncher, launch_command
 from nanollm.runs.record import Run
 from nanollm.runs.store import RunStore
 from tests.conftest import ROOT
-from tests.faults.conftest import make as make  # a fixture
-from tests.faults.conftest import until
+from tests.fake_worker import FAKE_WORKER
 from tests.run_folders import make as make_run
-from tests.runs.process.test_launcher import STAND_IN
+from tests.speed import until
+from tests.tiny_runs import make as make  # a fixture
 
 WORDS = ["/a path/python", "-m", "nanollm.runs.process.worker", "/it's here/run $HOME"]
 
@@ -66,7 +66,7 @@ def test_each_launch_command_trains_one_run_at_a_time(
     """Two launch commands train three runs; each waits until both have started a run."""
     runs = [make(num_steps=20) for _ in range(3)]
     if not real:
-        command = lambda folder, corpora: [sys.executable, "-c", STAND_IN, str(folder)]  # noqa: E731
+        command = lambda folder, corpora: [sys.executable, "-c", FAKE_WORKER, str(folder)]  # noqa: E731
         monkeypatch.setattr(remote_module, "worker_command", command)
         for run in runs:
             (run.folder / run_files.CONTROL / "finish").touch()

@@ -137,7 +137,7 @@ def test_claimed_sizes_are_checked_before_allocation(shipped: Run, tmp_path: Pat
 
 def _trained(store: RunStore, corpora, corpus) -> Run:
     from nanollm.runs.process.worker import work
-    from tests.faults.conftest import TINY
+    from tests.tiny_runs import TINY
 
     run = store.create(settings={**TINY, "num_steps": 8}, corpus=corpus, queued=False)
     assert work(run, corpora.root).state == "completed"

@@ -1,4 +1,4 @@
-"""Duration of inspection requests on the pretrained models: `python -m tests.benchmarks.inside [--json]`.
+"""Duration of inspection requests on the pretrained models: `python -m tests.benchmarks.inspections [--json]`.
 
 Measures every view of the Attention tab on the first and on a repeated request, the ranking of all heads on as much
 text as the page uses, and, if Chromium is installed, drawing the grid of 36 heads over 128 characters. The bundled text
@@ -20,12 +20,13 @@ from typing import Any
 import gradio as gr
 from playwright.sync_api import sync_playwright
 
-from nanollm.explain.ablation import RANK_CHARACTERS
+from nanollm.explain.ablation import RANK_CHARACTERS, rank_heads
 from playground.attention.sentences import EXAMPLE_TEXT
-from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview, ranking
+from playground.attention.views import ablation, attention_map, head_types, logit_lens, model_overview
 from playground.context import Context
 from playground.services.inspections import View
 from playground.settings import Settings
+from tests.browser.visit import wait_for_script
 from tests.chromium import ARGUMENTS
 from tests.conftest import ROOT
 from tests.serving import serve
@@ -92,7 +93,7 @@ def _views(ctx: Context, layouts: dict[Any, Any], view: View) -> Iterator[tuple[
     yield "meter", lambda: model_overview.show_context(ctx, layouts[model_overview], view)
     ids, means = ctx.inspections.judged_by(view)[0], ctx.inspections.means(view)[0]
     assert len(ids) > RANK_CHARACTERS, "the page uses this many characters"
-    yield "ranking", lambda: list(ranking.rank_heads(view.loaded.model, ids, means))
+    yield "ranking", lambda: list(rank_heads(view.loaded.model, ids, means))
 
 
 def _drawn(home: Path, chromium: str) -> list[float]:
@@ -101,8 +102,8 @@ def _drawn(home: Path, chromium: str) -> list[float]:
         browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(f"{page.address}?tab=attention")
-        tab.wait_for_function(
-            "async () => (await window.nanollm?.load('attention/inspection_store.js'))?.inspection.state.frame"
+        wait_for_script(
+            tab, "async () => !!(await window.nanollm?.load('attention/inspection_store.js'))?.inspection.state.frame"
         )
         seconds = [float(tab.evaluate(GRID)) for _ in range(6)]
         browser.close()

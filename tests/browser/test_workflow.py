@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,24 +13,13 @@ from tests.browser.chart import drawn, zoom_in
 from tests.browser.conftest import OpenVisit
 from tests.browser.visit import PATIENCE, wait_for_script
 from tests.conftest import ROOT
-from tests.serving import Page, end_all, serve
+from tests.serving import Page
+
+pytestmark = pytest.mark.usefixtures("end_runs")
 
 TEXT = "the cat sat on the mat, and the rat ran from the cat.\n" * 400
 FINISHED = """async () =>
   (await nanollm.load("components/text_view/texts.js")).texts["sample-text"].read().finished"""
-
-
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
-    with serve(tmp_path_factory.mktemp("home")) as page:
-        yield page
-
-
-@pytest.fixture(autouse=True)
-def idle(page: Page) -> Iterator[None]:
-    """End all runs after each test."""
-    yield
-    end_all(page.home)
 
 
 def test_the_workflow_from_upload_to_comparison(open_visit: OpenVisit, page: Page, tmp_path: Path) -> None:
