@@ -14,13 +14,13 @@
 
 #define LANES 16                      /* queries computed at a time */
 #define WIDTH ((HEAD_DIM + 7) / 8 * 8) /* floats per row of a head: HEAD_DIM, padded with zeros to whole vectors */
-#define GROUP (WIDTH >= 16 ? 2 : 1)    /* vectors of a row in registers */
+#define GROUP (WIDTH % 16 ? 1 : 2)     /* vectors of a row in registers */
 #define ROWS (8 / GROUP)
 #define EPSILON 1e-5f                  /* as in model.py */
 #define UNROLL _Pragma("GCC unroll 16")
 
-typedef float vector __attribute__((vector_size(32)));
-typedef int mask __attribute__((vector_size(32)));
+typedef float vector __attribute__((vector_size(32), may_alias));
+typedef int mask __attribute__((vector_size(32), may_alias));
 
 static inline vector all(float x) { return (vector){x, x, x, x, x, x, x, x}; }
 static inline vector at(const float *p) { return *(const vector *)p; }

@@ -13,12 +13,14 @@ import ctypes
 import hashlib
 import os
 import platform
+import shlex
 import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +37,7 @@ SOURCE = Path(__file__).with_name("attention.c")
 # Tuning for a particular AMD processor, the default of -march=native there, would reload vectors from memory instead
 # of keeping them in registers, and makes medium's attention 1.3 times slower.
 FLAGS = ("-O3", "-march=native", "-mtune=generic", "-shared", "-fPIC")
+COMPILATION_SECONDS = 300  # takes about one second; more on a busy machine
 ALIGNMENT = 32  # bytes of a vector in attention.c
 
 
@@ -69,7 +72,7 @@ def is_available(head_dim: int) -> bool:
     """Whether attention with heads of this width is compiled, or can be. Compiles it on the first call."""
     try:
         _library(head_dim)
-    except (OSError, subprocess.SubprocessError):
+    except (OSError, RuntimeError, subprocess.SubprocessError):  # no compiler, no home folder, or a failed compilation
         return False
     return True
 
@@ -78,8 +81,7 @@ def attention(qkv: Tensor, freqs_cis: Tensor | None = None, qk_norm: bool = Fals
     """Return the causal attention of each head (B, T, H, K), given its queries, keys and values (B, T, 3, H, K).
 
     float32 on the CPU. Queries and keys are first normalized if `qk_norm`, then rotated by freqs_cis (T, K / 2), see
-    nanollm.model. The result does not depend on the number of threads. Raises OSError or subprocess.SubprocessError if
-    attention.c cannot be compiled.
+    nanollm.model. The result does not depend on the number of threads. Call it only if is_available(K).
     """
     turns = None if freqs_cis is None else torch.view_as_real(freqs_cis.resolve_conj()).contiguous()
     return _Attention.apply(qkv, turns, qk_norm)  # type: ignore[return-value]
@@ -121,9 +123,9 @@ def _compute(function: Callable[..., None], inputs: tuple, qkv: Tensor) -> None:
         function(*inputs, aligned, T, H, first, last)  # releases the GIL
 
     threads = min(torch.get_num_threads(), B * H)
-    ends = [B * H * part // threads for part in range(threads + 1)]
-    others = [_threads().submit(compute, first, last) for first, last in zip(ends[1:-1], ends[2:], strict=True)]
-    compute(0, ends[1])
+    parts = list(pairwise(B * H * part // threads for part in range(threads + 1)))
+    others = [_threads().submit(compute, *part) for part in parts[1:]]
+    compute(*parts[0])
     for other in others:
         other.result()
 
@@ -141,14 +143,13 @@ def _threads() -> ThreadPoolExecutor:
 def _library(head_dim: int) -> ctypes.CDLL:
     """Load the library for a head width, after compiling it if it is not cached.
 
-    Raises OSError or SubprocessError.
+    Raises OSError, RuntimeError or SubprocessError.
     """
-    compiler = os.environ.get("CC", "cc")
-    flags = (*FLAGS, f"-DHEAD_DIM={head_dim}")
-    facts = "\n".join((SOURCE.read_text(encoding="utf-8"), compiler, *flags, platform.machine(), _processor()))
+    command = [*shlex.split(os.environ.get("CC") or "cc"), *FLAGS, f"-DHEAD_DIM={head_dim}"]
+    facts = "\n".join((SOURCE.read_text(encoding="utf-8"), *command, platform.machine(), _processor()))
     file = cache_folder() / f"attention-{hashlib.sha256(facts.encode()).hexdigest()[:16]}.so"
     if not file.exists():
-        _compile(compiler, flags, file)
+        _compile(command, file)
     library = ctypes.CDLL(str(file))
     pointer, number = ctypes.c_void_p, ctypes.c_int
     library.scratch_size.argtypes, library.scratch_size.restype = [number], ctypes.c_long
@@ -158,12 +159,13 @@ def _library(head_dim: int) -> ctypes.CDLL:
     return library
 
 
-def _compile(compiler: str, flags: tuple[str, ...], file: Path) -> None:
+def _compile(command: list[str], file: Path) -> None:
     """Compile to a temporary file first, because other processes may compile the same."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=file.parent) as folder:
         target = Path(folder) / file.name
-        subprocess.run([compiler, *flags, str(SOURCE), "-o", str(target), "-lm"], check=True, capture_output=True)
+        command = [*command, str(SOURCE), "-o", str(target), "-lm"]
+        subprocess.run(command, check=True, capture_output=True, timeout=COMPILATION_SECONDS)
         target.replace(file)
 
 
