@@ -56,6 +56,7 @@ export function mount({ element, props, trigger, watch }) {
         if (node.textContent !== text) node.textContent = text;
       }
       const guess = made.querySelector(".guess");
+      if (names && guess === document.activeElement) begin.focus();
       guess.disabled = !over;
       guess.style.visibility = names ? "hidden" : ""; // hidden, but keeps its space
     });

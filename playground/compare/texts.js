@@ -37,8 +37,11 @@ export function mount({ element, props, trigger: triggerEvent, watch }) {
 
   // Gradio does not call `watch` for values set here, so redraw explicitly.
   function set(count) {
+    const [focused, add, remove] = [document.activeElement, find(".add"), find(".remove")];
     props.value = within(count);
     draw();
+    if (focused === add && add.hidden) remove.focus();
+    if (focused === remove && remove.hidden) add.focus();
   }
 
   find(".add").addEventListener("click", () => set(props.value + 1));

@@ -17,9 +17,11 @@ export function createRowMenu({ element, draw, rename, remove, question, maxLeng
 
   const close = () => show(null);
   function show(next) {
+    const row = (next ?? open)?.id;
     open = next;
     draw();
-    element.querySelector(".menu input, .menu button")?.focus();
+    const target = next ? ".menu input, .menu button" : `.more[data-row="${CSS.escape(row)}"]`;
+    element.querySelector(target)?.focus();
   }
 
   function menu(tag, ...parts) {
@@ -66,12 +68,15 @@ export function createRowMenu({ element, draw, rename, remove, question, maxLeng
     const more = button("⋯", "more", () => (opened ? close() : show({ id: row.id, mode: "choose" })));
     more.setAttribute("aria-label", fill(SENTENCES.RENAME_OR_DELETE, row));
     more.setAttribute("aria-expanded", String(opened !== null));
+    more.dataset.row = row.id;
     item.append(more);
     if (opened) item.append(MENUS[opened](row));
   }
 
   element.addEventListener("keydown", (event) => {
-    if (event.key === "Escape" && open) close();
+    if (event.key !== "Escape" || !open) return;
+    event.stopPropagation(); // the run list on small screens stays open
+    close();
   });
   return { append, mode };
 }

@@ -21,6 +21,7 @@ export function mount({ element, props, trigger, watch }) {
   function item({ sha256, builtin, name, facts, fixed }) {
     const chosen = sha256 !== undefined && sha256 === props.value.chosen;
     const made = make("li", chosen ? "chosen" : "");
+    made.dataset.name = name;
     const pick = button("", "pick", () => (sha256 ? trigger("pick", { sha256 }) : trigger("download", { builtin })));
     if (chosen) pick.setAttribute("aria-current", "true");
     const words = make("span", "words");
@@ -34,9 +35,14 @@ export function mount({ element, props, trigger, watch }) {
 
   function draw() {
     const { ours, yours } = props.value;
+    const focused = element.contains(document.activeElement) ? document.activeElement : null;
+    const name = focused?.closest("li")?.dataset.name;
     find(".ours").replaceChildren(...ours.map(item));
     find(".yours").replaceChildren(...yours.map(item));
     find(".own").hidden = yours.length === 0;
+    if (name === undefined) return;
+    const button = focused.classList.contains("more") ? ".more" : ".pick";
+    find(`li[data-name="${CSS.escape(name)}"] ${button}`)?.focus(); // the keyboard focus stays on the row
   }
 
   watch("value", draw);

@@ -29,9 +29,13 @@ export function opened({ tab }) {
   page.set({ tab, openedWith: { run, step } });
 }
 
+// Opens or closes the run list on small screens. When it closes, the keyboard focus returns to its button.
 export function sheet(open) {
+  const toggle = document.getElementById("runs-toggle");
+  const inside = document.getElementById("sidebar")?.contains(document.activeElement);
+  if (!open && inside && document.body.classList.contains("runs-open")) toggle?.focus();
   document.body.classList.toggle("runs-open", open);
-  document.getElementById("runs-toggle")?.setAttribute("aria-expanded", String(open));
+  toggle?.setAttribute("aria-expanded", String(open));
 }
 
 theme(preferred());
