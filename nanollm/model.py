@@ -96,7 +96,8 @@ class CausalSelfAttention(nn.Module):
         """
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.num_heads, self.head_dim)  # queries, keys and values of each head
-        if self.compiled_kernel is not None and qkv.dtype == torch.float32 and trace is None and cache is None:
+        plain = self.training and trace is None and cache is None and qkv.dtype == torch.float32
+        if self.compiled_kernel is not None and plain:
             return self.output(self.compiled_kernel(qkv, freqs_cis, self.qk_norm).flatten(2))  # the same, but faster
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, K) → (3, B, H, T, K)
         if self.qk_norm:

@@ -60,9 +60,10 @@ def choose_kernel(model: ModelConfig, config: TrainConfig, device: torch.device)
 
 
 def use_kernel(model: TransformerLanguageModel, kernel: str) -> None:
-    """Let the model compute attention with the kernel "compiled" or "pytorch", in float32 and where it is not traced.
+    """Let the model compute attention with the kernel "compiled" or "pytorch", in float32 and in training mode.
 
-    A new model uses PyTorch's kernel.
+    A new model uses PyTorch's kernel. Evaluations use it in any case, so that the recorded losses are exactly those
+    that evaluate() returns for the saved model.
     """
     for block in model.blocks:
         block.attention.compiled_kernel = attention if kernel == "compiled" else None  # type: ignore[union-attr]
@@ -101,7 +102,7 @@ class _Attention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         qkv, turns, output, sums = ctx.saved_tensors
         grad, grad_qkv = grad.contiguous(), torch.empty_like(qkv)
         inputs = (
