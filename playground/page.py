@@ -1,7 +1,8 @@
 """Assembly of the page: header, run list, time bar, tabs, and the events that connect them.
 
 A tab is a module with `layout(ctx)`, which creates its components, and `wire(ctx, parts, page)`, which connects them.
-Moving the time bar changes its value, `ctx.selection`; every tab listens to `ctx.selection.change`.
+Moving the time bar changes the selection store of the browser, to which the scripts of the tabs subscribe, and then
+`ctx.selection`, which Python receives with every request.
 """
 
 from __future__ import annotations

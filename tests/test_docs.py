@@ -38,19 +38,27 @@ COVERED_ELSEWHERE: dict[str, tuple[tuple[str, str], ...]] = {
         ("tests/serving.py", '[sys.executable, "app.py"]'),
     ),
     "python app.py": (("tests/serving.py", '[sys.executable, "app.py"]'),),
-    "python app.py --public": (("tests/playground/test_app.py", "test_the_flag_makes_it_public"),),
+    "python app.py --public": (
+        ("tests/playground/test_app.py", "test_the_page_is_public_with_the_flag_or_on_a_space"),
+    ),
     "python -m nanollm.experiments.pretrained --from checkpoints/shipped --to checkpoints/pretrained": (
-        ("tests/experiments/test_pretrained.py", "test_the_command_takes_folders_and_says_what_it_made"),
+        ("tests/experiments/test_pretrained.py", "test_the_command_builds_models_from_run_folders"),
     ),
     "python -m nanollm push ID owner/name": (
-        ("tests/runs/transfer/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),
+        ("tests/runs/transfer/test_hub.py", "test_push_and_pull_are_lossless_and_skip_other_files"),
     ),
     "python -m nanollm pull owner/name": (
-        ("tests/runs/transfer/test_hub.py", "test_a_run_goes_to_the_hub_and_comes_back"),
+        ("tests/runs/transfer/test_hub.py", "test_push_and_pull_are_lossless_and_skip_other_files"),
     ),
-    "python -m tests.benchmarks.training": (("tests/test_benchmarks.py", "test_training"),),
-    "python -m tests.benchmarks.sampling": (("tests/test_benchmarks.py", "test_sampling"),),
-    "python -m tests.benchmarks.distributed": (("tests/test_benchmarks.py", "test_distributed"),),
+    "python -m tests.benchmarks.training": (
+        ("tests/test_benchmarks.py", "test_the_training_benchmark_reports_all_parts"),
+    ),
+    "python -m tests.benchmarks.sampling": (
+        ("tests/test_benchmarks.py", "test_the_sampling_benchmark_reports_all_parts"),
+    ),
+    "python -m tests.benchmarks.distributed": (
+        ("tests/test_benchmarks.py", "test_the_distributed_benchmark_reports_all_variants"),
+    ),
     "torchrun --nproc-per-node 2 -m nanollm train --preset medium --corpus my.txt --run-dir checkpoints/together": (
         ("tests/train/test_distributed.py", "test_two_processes_reproduce_the_run_of_one"),
     ),

@@ -1,4 +1,4 @@
-"""Runs: a run is a folder that one worker process writes and all other processes only read.
+"""Runs: one folder each; only the worker that trains a run writes its metrics and checkpoints.
 
 run_files.py names the files, record.py reads one run, reader.py finds all of them, store.py creates, renames and
 deletes them. process/ starts, controls and monitors the workers; transfer/ exports and imports runs. Only

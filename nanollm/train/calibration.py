@@ -176,7 +176,8 @@ def cache_key(model: ModelConfig, config: TrainConfig, device: torch.device) -> 
     shape = (model.vocab_size, model.embedding_dim, model.num_layers, model.ffn_hidden_dim, model.heads)
     similarity = "cosine" if model.qk_norm else "dot"  # as in the keys of earlier versions
     kind = (model.context_length, config.batch_size, bool(model.dropout), model.position, similarity)
-    requested = (config.optimizer, config.precision, config.threads, config.accumulation_steps, config.attention_kernel)
+    kernel = choose_kernel(model, config, device)
+    requested = (config.optimizer, config.precision, config.threads, config.accumulation_steps, kernel)
     where = device_name(device) if device.type == "cuda" else f"{device_name(device)} x{available_cpus()}"
     return " ".join(map(str, (where, torch.__version__, *shape, *kind, *requested, "cpu-time")))
 

@@ -75,6 +75,7 @@ def our_training(flags: Sequence[str], corpus: Path) -> dict[str, Any]:
             raise RuntimeError(f"The run ended early: {end.reason}.")
         times = {f"{part}_s": end.times.get(part, 0.0) for part in PARTS}
         predicted = predicted_seconds(run, home / "cache")
+        loaded = load_model(run.snapshot().path)
         besides = sum(times[f"{part}_s"] for part in ("evaluation", "samples", "files"))
         return {
             **row,
@@ -83,7 +84,7 @@ def our_training(flags: Sequence[str], corpus: Path) -> dict[str, Any]:
             "share_besides_steps": besides / row["total_s"],
             "predicted_s": predicted,
             "total_to_predicted": row["total_s"] / predicted if predicted else None,
-            "val_loss": full_loss(load_model(run.snapshot().path).model, corpus),
+            "val_loss": full_loss(loaded.model, loaded.tokenizer, corpus),
         }
 
 
@@ -96,10 +97,10 @@ def predicted_seconds(run: Run, cache: Path) -> float | None:
     return run_seconds(step_seconds, run.model_config, run.train_config, run.corpus["characters"])
 
 
-def full_loss(model: Any, corpus: Path) -> float:
+def full_loss(model: Any, tokenizer: CharTokenizer, corpus: Path) -> float:
     """The loss of a model on the whole validation split of a text, in nats per character."""
-    text = corpus.read_text(encoding="utf-8")
-    data = Dataset.from_ids(CharTokenizer.from_text(text).encode(text), TrainConfig.validation_fraction)
+    ids = tokenizer.encode(corpus.read_text(encoding="utf-8"))
+    data = Dataset.from_ids(ids, TrainConfig.validation_fraction)
     return evaluate(model, data.val, max_characters=10**9) or math.nan
 
 
@@ -110,10 +111,10 @@ def reference_training(corpus: Path) -> dict[str, Any]:
         home = Path(folder)
         arguments = ["--reference-process", recipe, "--corpus", str(corpus.absolute())]
         row = timed_process(["-m", "tests.benchmarks.wall_clock", *arguments], home)
-        vocab_size = CharTokenizer.from_text(corpus.read_text(encoding="utf-8")).vocab_size
-        model = Reference(make_configs(REFERENCE_RECIPE, vocab_size)[0])
+        tokenizer = CharTokenizer.from_text(corpus.read_text(encoding="utf-8"))
+        model = Reference(make_configs(REFERENCE_RECIPE, tokenizer.vocab_size)[0])
         model.load_state_dict(load_file(home / CHECKPOINT))
-        return {"total_s": row["total_s"], "cpu_s": row["cpu_s"], "val_loss": full_loss(model, corpus)}
+        return {"total_s": row["total_s"], "cpu_s": row["cpu_s"], "val_loss": full_loss(model, tokenizer, corpus)}
 
 
 def reference_process(recipe: Mapping[str, Any], corpus: Path) -> None:

@@ -44,6 +44,7 @@ class Visit:
         self.context.add_init_script(f"if (window === top) console.debug('{BEGINS}')")
         self.tab: Tab = self.context.new_page()
         self.tab.set_default_timeout(PATIENCE)
+        self.tab.set_default_navigation_timeout(5 * PATIENCE)  # the page consists of more than a hundred files
         self.hosts: set[str] = set()
         self.errors: list[str] = []
         self._leaving = False
