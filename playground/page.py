@@ -41,7 +41,6 @@ from playground.train import tab as train
 
 MODULES = {"corpus": corpus, "train": train, "sample": sample, "attention": attention, "compare": compare}
 NO_SELECTION = {"run": None, "step": None}
-ICON = '<link rel="icon" href="favicon.ico">'  # otherwise browsers ask for /favicon.ico, even below a root path
 # Opens the restored tab, unless the user has clicked a tab meanwhile, which only the browser knows.
 LAND = browser_call("shell/startup.js", "land", "tab", returns=True)
 OPENED = browser_call("shell/page_state.js", "opened", "tab")
@@ -87,7 +86,7 @@ def launch_options(settings: Settings, demo: gr.Blocks) -> dict[str, Any]:
     return settings.launch_options() | dict(
         app_kwargs={"lifespan": filter_lifespan(settings, count_queued(demo), routes)},
         theme=_theme(),
-        head=f"{ICON}\n<style>\n{_styles()}\n</style>\n{_scripts(settings)}",
+        head=f"<style>\n{_styles()}\n</style>\n{_scripts(settings)}",
     )
 
 

@@ -18,6 +18,8 @@ from playground.services.lru_cache import LRUCache
 # The headers from which Gradio derives the URLs in the page. It depends on nothing else in a request.
 _ADDRESS_HEADERS = ("host", "x-forwarded-host", "x-forwarded-proto", "x-gradio-server")
 _CAPACITY = 8  # addresses; limited, because a client can send any host
+# Without it, browsers ask for /favicon.ico, which is outside of a root path. Gradio's `head` is added too late for it.
+_ICON = b'<link rel="icon" href="favicon.ico" />'
 
 Address = tuple[str | None, ...]
 
@@ -55,5 +57,5 @@ class IndexPage:
             for message in messages:
                 await send(message)
             return None
-        plain = b"".join(message.get("body", b"") for message in messages)
+        plain = b"".join(message.get("body", b"") for message in messages).replace(b"<head>", b"<head>" + _ICON, 1)
         return self._pages.put(address, (plain, await asyncio.to_thread(gzip.compress, plain, 6)))

@@ -58,3 +58,11 @@ def test_each_address_has_its_own_page_up_to_the_capacity(request: pytest.Fixtur
 def test_an_error_is_forwarded_and_not_cached(page: TestClient) -> None:
     assert [page.get("/", headers={"host": "full"}).status_code for _ in range(2)] == [503, 503]
     assert len(rendered) == 2
+
+
+def test_the_page_names_its_icon_relative_to_its_own_address() -> None:
+    async def start_page(request: Request) -> HTMLResponse:
+        return HTMLResponse("<html><head><title>nano</title></head></html>")
+
+    page = TestClient(IndexPage(Starlette(routes=[Route("/", start_page)])))
+    assert '<head><link rel="icon" href="favicon.ico" />' in page.get("/").text
