@@ -129,6 +129,11 @@ class TrainConfig:
         "auto", "number format of matrix products; auto selects the fastest here", choices=("auto", "float32", "bf16")
     )
     threads: int | Literal["auto"] = _setting("auto", "CPU threads; auto selects the fastest number here", 1, 1024)
+    attention_kernel: str = _setting(
+        "auto",
+        "attention in float32 on CPUs: auto compiles a faster kernel if there is a C compiler",
+        choices=("auto", "pytorch", "compiled"),
+    )
     seed: int = _setting(42, "random seed; the same seed reproduces the run", 0, MAX_SEED)
 
     def __post_init__(self) -> None:

@@ -11,6 +11,11 @@ from pathlib import Path
 from typing import Any
 
 
+def cache_folder() -> Path:
+    """Return the folder for files that can be recreated. Raises RuntimeError if the home folder is unknown."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "nanollm"
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object from a file. Returns {} if the file is missing or contains no JSON object."""
     try:

@@ -14,7 +14,7 @@ F ffn_hidden_dim, V vocab_size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 
@@ -82,6 +82,7 @@ class CausalSelfAttention(nn.Module):
         super().__init__()
         self.num_heads, self.head_dim = config.heads, config.head_dim
         self.qk_norm = config.qk_norm
+        self.compiled_kernel: Callable[[Tensor, Tensor | None, bool], Tensor] | None = None  # set for training on CPUs
         self.qkv = nn.Linear(config.embedding_dim, 3 * config.embedding_dim, bias=False)
         self.output = nn.Linear(config.embedding_dim, config.embedding_dim)
 
@@ -94,8 +95,11 @@ class CausalSelfAttention(nn.Module):
         With a cache, the T characters follow those already cached for this layer.
         """
         B, T, D = x.shape
-        # (B, T, 3D) → (3, B, H, T, K): queries, keys and values of each head
-        q, k, v = self.qkv(x).view(B, T, 3, self.num_heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        qkv = self.qkv(x).view(B, T, 3, self.num_heads, self.head_dim)  # queries, keys and values of each head
+        plain = self.training and trace is None and cache is None and qkv.dtype == torch.float32
+        if self.compiled_kernel is not None and plain:
+            return self.output(self.compiled_kernel(qkv, freqs_cis, self.qk_norm).flatten(2))  # the same, but faster
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, T, 3, H, K) → (3, B, H, T, K)
         if self.qk_norm:
             q, k = rms_normalize(q), rms_normalize(k)
         if freqs_cis is not None:

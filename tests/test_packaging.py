@@ -115,7 +115,7 @@ def test_package_without_a_clone_has_the_sample_text_and_reports_missing_models(
     site, home = tmp_path / "site", tmp_path / "home"
     shutil.copytree(ROOT / "nanollm", site / "nanollm", ignore=shutil.ignore_patterns("__pycache__"))
     home.mkdir()
-    assert 'nanollm = ["data/sample.txt"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert 'nanollm = ["train/attention.c", "data/sample.txt"]' in (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if name != "NANOLLM_HOME"}
 
     def nanollm(*arguments: str) -> subprocess.CompletedProcess[str]:

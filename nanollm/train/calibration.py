@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
@@ -24,8 +23,9 @@ import torch
 from filelock import FileLock, Timeout
 
 from nanollm.config import ModelConfig, TrainConfig
-from nanollm.files import read_json, write_atomic
+from nanollm.files import cache_folder, read_json, write_atomic
 from nanollm.model import TransformerLanguageModel
+from nanollm.train.compiled_attention import choose_kernel, use_kernel
 from nanollm.train.device import available_cpus, bf16_supported, device_name
 from nanollm.train.optim import Optimizer
 from nanollm.train.step import training_step
@@ -44,7 +44,7 @@ class Progress(NamedTuple):
 
 
 def resolve(model: ModelConfig, config: TrainConfig, device: torch.device | None = None) -> TrainConfig:
-    """Return the config with "auto" replaced by the fastest precision and thread count for this model shape.
+    """Return the config with "auto" replaced by the fastest precision, threads and kernel for this model shape.
 
     The first call for a machine, torch version and shape runs a few training steps with each candidate; later calls
     read the cached result. Random states are not affected.
@@ -61,9 +61,10 @@ def resolve_stepwise(
     model: ModelConfig, config: TrainConfig, device: torch.device | None = None
 ) -> Generator[Progress, None, TrainConfig]:
     """Like resolve(), as a generator that yields after every timed step, so that the caller can report or stop it."""
+    device = device or torch.device("cpu")
+    config = replace(config, attention_kernel=choose_kernel(model, config, device))
     if "auto" not in (config.precision, config.threads):
         return config
-    device = device or torch.device("cpu")
     key = cache_key(model, config, device)
     found = cached_results().get(key, {})
     if not _is_valid(found):
@@ -109,6 +110,7 @@ class _Timing:
         self._done = 0
         with self._isolated(torch.get_num_threads()):
             self._model = TransformerLanguageModel.from_config(model).to(device).train()
+            use_kernel(self._model, config.attention_kernel)
             self._optimizer = Optimizer(self._model, config)
             self._ids = torch.randint(model.vocab_size, (config.batch_size, model.context_length))
 
@@ -174,7 +176,8 @@ def cache_key(model: ModelConfig, config: TrainConfig, device: torch.device) -> 
     shape = (model.vocab_size, model.embedding_dim, model.num_layers, model.ffn_hidden_dim, model.heads)
     similarity = "cosine" if model.qk_norm else "dot"  # as in the keys of earlier versions
     kind = (model.context_length, config.batch_size, bool(model.dropout), model.position, similarity)
-    requested = (config.optimizer, config.precision, config.threads, config.accumulation_steps)
+    kernel = choose_kernel(model, config, device)
+    requested = (config.optimizer, config.precision, config.threads, config.accumulation_steps, kernel)
     where = device_name(device) if device.type == "cuda" else f"{device_name(device)} x{available_cpus()}"
     return " ".join(map(str, (where, torch.__version__, *shape, *kind, *requested, "cpu-time")))
 
@@ -190,8 +193,7 @@ def _is_valid(found: object) -> bool:
 
 def _file() -> Path:
     """The cache file. Raises RuntimeError if the home folder is unknown; results are then not cached."""
-    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(cache) / "nanollm" / "calibration.json"
+    return cache_folder() / "calibration.json"
 
 
 def _cache(key: str, found: dict) -> None:

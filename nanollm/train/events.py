@@ -36,6 +36,7 @@ class Start(Event):
     val_characters: int
     world_size: int = 1  # number of processes in distributed training
     machine: str = ""  # name of the CPU or GPU
+    attention_kernel: str = "pytorch"  # older versions had no other
 
 
 @dataclass(frozen=True)

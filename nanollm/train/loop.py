@@ -25,6 +25,7 @@ from nanollm.train.calibration import resolve_stepwise
 from nanollm.train.checkpoint import load_checkpoint as load_checkpoint  # also importable from here
 from nanollm.train.checkpoint import save_checkpoint
 from nanollm.train.checkpoint_file import FINAL_NAME, resume_name, snapshot_name
+from nanollm.train.compiled_attention import use_kernel
 from nanollm.train.device import device_name, free_memory, random_state, set_random_state
 from nanollm.train.distributed import Ranks
 from nanollm.train.evaluation import WindowLosses, evaluate, window_losses
@@ -69,6 +70,7 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
     config = yield from _calibrate(state, config, device)
     threads_before = torch.get_num_threads()
     torch.set_num_threads(int(config.threads))
+    use_kernel(state.model, config.attention_kernel)
     set_random_state(device, state.global_random)
     state.model.train()
     try:
@@ -80,6 +82,7 @@ def train(state: TrainState, data: Dataset, config: TrainConfig) -> Iterator[Eve
             state.model.train()
     finally:
         torch.set_num_threads(threads_before)
+        use_kernel(state.model, "pytorch")
 
 
 def _calibrate(
@@ -286,6 +289,7 @@ def _start(state: TrainState, data: Dataset, config: TrainConfig) -> Start:
         val_characters=len(data.val),
         world_size=state.ranks.world_size,
         machine=device_name(state.model.embedding.weight.device),
+        attention_kernel=config.attention_kernel,
     )
 
 

@@ -28,7 +28,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "grad_clip",
     ),
     sentences.GROUP_LOGGING: ("log_interval", "eval_interval", "checkpoint_interval"),
-    sentences.GROUP_HARDWARE: ("precision", "threads"),
+    sentences.GROUP_HARDWARE: ("precision", "threads", "attention_kernel"),
 }  # fmt: skip
 NAMES = tuple(name for names in GROUPS.values() for name in names)
 # The settings that may change when a run is continued or forked: the model keeps its shape.

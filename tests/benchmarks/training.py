@@ -36,6 +36,7 @@ from nanollm.runs.process.worker import work
 from nanollm.runs.store import RunStore
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.calibration import resolve
+from nanollm.train.compiled_attention import use_kernel
 from nanollm.train.device import available_cpus
 from nanollm.train.events import Checkpoint, Eval, Event, Step
 from nanollm.train.loop import TrainState, evaluate, set_seed, train
@@ -177,6 +178,7 @@ def steps(rounds: int) -> dict[str, dict[str, Any]]:
         config = resolve(model, config)
         ids = torch.randint(65, (config.batch_size, model.context_length))
         ours = TransformerLanguageModel.from_config(model).train()
+        use_kernel(ours, config.attention_kernel)
         optimizer = Optimizer(ours, config)
         reference = ReferenceTraining(model, config)
         count = min(100, max(3, int(0.5 / (model.flops_per_character * 3 * ids.numel() / 1e11))))
@@ -308,6 +310,7 @@ def profiled() -> dict[str, dict[str, float]]:
         torch.set_num_threads(int(config.threads))
         ids = torch.randint(65, (config.batch_size, model.context_length))
         ours = TransformerLanguageModel.from_config(model).train()
+        use_kernel(ours, config.attention_kernel)
         optimizer = Optimizer(ours, config)
         training_step(ours, optimizer, ids, ids, 0, config.precision)
         with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:

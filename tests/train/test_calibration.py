@@ -28,11 +28,12 @@ def test_auto_resolves_to_valid_values() -> None:
     settled = resolve(MODEL, CONFIG)
     assert settled.precision in ("float32", "bf16")
     assert 1 <= settled.threads <= available_cpus()  # type: ignore[operator]
-    assert replace(settled, precision="auto", threads="auto") == CONFIG
+    assert settled.attention_kernel in ("pytorch", "compiled")
+    assert replace(settled, precision="auto", threads="auto", attention_kernel="auto") == CONFIG
 
 
 def test_explicit_values_are_kept() -> None:
-    explicit = replace(CONFIG, precision="bf16", threads=1)
+    explicit = replace(CONFIG, precision="bf16", threads=1, attention_kernel="pytorch")
     assert resolve(MODEL, explicit) == explicit
     assert cached_results() == {}
     assert resolve(MODEL, replace(CONFIG, precision="bf16")).precision == "bf16"

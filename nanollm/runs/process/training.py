@@ -25,6 +25,7 @@ from nanollm.runs.record import Run
 from nanollm.tokenizer import CharTokenizer
 from nanollm.train.checkpoint import load_checkpoint, load_model
 from nanollm.train.checkpoint_file import FINAL_NAME, resume_name, snapshot_name
+from nanollm.train.compiled_attention import is_available
 from nanollm.train.device import available_cpus, best_device, free_memory, random_state
 from nanollm.train.distributed import SINGLE_PROCESS, Ranks
 from nanollm.train.events import Calibration, Checkpoint, End, Event, Resume, Sample, Start
@@ -73,7 +74,12 @@ class Training:
         if self._first:  # keep what "auto" was resolved to at the first start, so that resuming is bit-identical
             chosen = self._config.threads != "auto"
             threads = self._first.threads if chosen else min(self._first.threads, available_cpus())
-            self._config = replace(self._config, precision=self._first.precision, threads=threads)
+            kernel = self._first.attention_kernel
+            if kernel == "compiled" and not is_available(run.model_config.head_dim):
+                kernel = "pytorch"
+            self._config = replace(
+                self._config, precision=self._first.precision, threads=threads, attention_kernel=kernel
+            )
         # Check again: the run may have been created on a machine with more memory.
         require_memory(run.model_config, self._config, free_memory(best_device()))
         if ranks != SINGLE_PROCESS:
@@ -209,7 +215,7 @@ class Training:
 
     def _compare_with_first(self, start: Start) -> None:
         """Report differences to the first start that prevent a bit-identical continuation."""
-        facts = ("torch", "threads", "device", "machine", "precision", "world_size")
+        facts = ("torch", "threads", "device", "machine", "precision", "world_size", "attention_kernel")
         known = [
             f for f in facts if self._first and getattr(self._first, f)
         ]  # older versions did not record the machine

@@ -30,6 +30,7 @@ from nanollm.tokenizer import CharTokenizer
 from nanollm.train import calibration, events
 from nanollm.train import loop as train_module
 from nanollm.train.checkpoint import load_model, read_tensors
+from nanollm.train.compiled_attention import is_available
 from nanollm.train.loop import Dataset, TrainState, set_seed, train
 from tests.conftest import ROOT
 from tests.speed import until
@@ -216,6 +217,20 @@ class TestResuming:
             "completed",
             f"Resumed with threads 1 (before: 2), machine another processor (before: {here}), "
             "so the curve may differ in the last digits.",
+        )
+
+    def test_a_run_resumed_without_its_attention_kernel_is_reported(
+        self, make, corpora: CorpusStore, monkeypatch
+    ) -> None:
+        if not is_available(4):
+            pytest.skip("needs a C compiler")
+        run = make(precision="float32", threads=1)
+        interrupt(run, corpora, "pause", 3, monkeypatch)
+        monkeypatch.setattr(training, "is_available", lambda head_dim: False)
+        status = work(run, corpora.root)
+        assert (status.state, status.reason) == (
+            "completed",
+            "Resumed with attention_kernel pytorch (before: compiled), so the curve may differ in the last digits.",
         )
 
     def test_a_run_resumed_after_a_crash_and_a_torn_line_is_bit_identical(
