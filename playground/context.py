@@ -142,7 +142,8 @@ class Context:
 
         Tabs may share a name: the URL holds the value of the open tab, and omits the initial value.
         """
-        constants = {"name": json.dumps(name), "usual": json.dumps(component.value), "tab": json.dumps(tab)}
+        facts = {"name": name, "usual": component.value, "tab": tab}
+        constants: dict[str, Any] = {key: json.dumps(value) for key, value in facts.items()}
         script = browser_call("shell/url.js", "rememberValue", "value", "open", **constants)
         for event in (component.change, self.tab.change):
             event(None, [component, self.tab], None, js=script, api_visibility="private", **MULTIPLE)

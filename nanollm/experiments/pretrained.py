@@ -16,7 +16,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from nanollm.data.corpus import CorpusStore
 from nanollm.data.dataset import Dataset
@@ -133,7 +133,7 @@ def _write(run: Run, temporary: Path, corpora: CorpusStore, labels: Mapping[str,
     run_files.write_json(temporary / run_files.RUN, _about(run, stored, labels))
     status = run.status()
     best_loss = min((s.val_loss for s in stored if s.val_loss is not None), default=None)
-    more = {"seconds": status.seconds, "elapsed": status.elapsed, "val_loss": best_loss}
+    more: dict[str, Any] = {"seconds": status.seconds, "elapsed": status.elapsed, "val_loss": best_loss}
     write_status(temporary, "completed", step=status.step, **more, peak_bytes=status.peak_bytes)
 
 

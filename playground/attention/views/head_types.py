@@ -122,7 +122,8 @@ def wire(ctx: Context, parts: Parts, shared: SharedInputs) -> None:
         if str(key).startswith(f"{run.id} "):
             yield from _history(ctx, run, text, request.session_hash)
 
-    inputs, options = [parts.history_key, ctx.selection, shared.text], {"concurrency_id": "history"} | QUEUED | MULTIPLE
+    inputs = [parts.history_key, ctx.selection, shared.text]
+    options: dict[str, Any] = {"concurrency_id": "history"} | QUEUED | MULTIPLE
     parts.history_key.change(update_history, inputs, [parts.history, parts.about], concurrency_limit=2, **options)
 
 
