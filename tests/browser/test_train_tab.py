@@ -215,7 +215,7 @@ def test_a_copied_link_restores_run_snapshot_and_tab(open_visit: OpenVisit, page
     expect(other.locator("body[data-tab=train]")).to_be_visible()
     expect(other.locator("#train-numbers")).to_be_in_viewport()
     expect(other.locator("#train-start")).to_be_hidden()
-    expect(other.locator("#train-new-run-hint")).to_contain_text("from the snapshot selected above")
+    expect(other.locator("#train-new-run-hint")).to_contain_text("the snapshot selected on the time bar")
     other.locator("#train-chart .chart-labels summary").tap()  # touch screens cannot hover
     expect(other.locator("#train-chart .chart-labels li")).to_contain_text("the same probability")
     expect(other.locator("#train-scale").get_by_text("X scale")).to_be_visible()
