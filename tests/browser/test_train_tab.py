@@ -141,7 +141,7 @@ def test_a_live_run_updates_in_all_tabs_and_keeps_the_zoom(open_visit: OpenVisit
             last = drawn(tab).last
             assert drawn(tab)[:2] == zoomed[:2]
 
-    assert_zoom_is_kept(10)
+    assert_zoom_is_kept(4)
 
     # An overlaid run has its own color.
     tab.locator("#train-overlays input").click()
