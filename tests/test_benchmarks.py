@@ -73,6 +73,7 @@ def test_the_distributed_benchmark_reports_all_variants(
     assert alone["bytes"] == 0 and together["bytes"] > 4 * 18_752  # the gradient and the loss
 
 
+@pytest.mark.long  # starts a dozen training processes
 def test_the_wall_clock_benchmark_reports_all_parts(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str
 ) -> None:
