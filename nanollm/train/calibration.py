@@ -70,7 +70,8 @@ def resolve_stepwise(
     if not _is_valid(found):
         found = yield from _measure(model, config, device)
         _cache(key, found)
-    return replace(config, precision=found["precision"], threads=found["threads"])
+    kernel = "pytorch" if found["precision"] == "bf16" else config.attention_kernel  # the compiled one is float32 only
+    return replace(config, precision=found["precision"], threads=found["threads"], attention_kernel=kernel)
 
 
 def cached_results() -> dict[str, dict]:

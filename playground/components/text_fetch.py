@@ -67,7 +67,7 @@ def wire(ctx: Context, parts: Parts, columns: Sequence[Any] = ()) -> None:
 def download(ctx: Context, name: Any) -> Iterator[str | CorpusInfo]:
     """Download a built-in text by id, for all visitors; yields progress sentences, then the text's facts.
 
-    Raises InputError if there is no such text, or the download fails.
+    Raises InputError if the text is unknown or the download fails.
     """
     builtin = builtin_by_id(name)
     if builtin is None:

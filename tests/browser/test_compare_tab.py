@@ -194,7 +194,7 @@ def test_the_time_bar_moves_all_columns_and_generates_again(tab: Tab, runs: list
             "([column, expected]) => document.querySelector(`#compare-${column}-text`).textContent.includes(expected)",
             arg=[column, expected],
         )
-    # Each column shows the same fraction of its own training.
+    # Each column shows the same fraction of its training.
     leader = next(run for run in runs if run.id == tab.locator("#time-bar select").input_value())
     steps = [snapshot.step for snapshot in leader.snapshots()]
     half = next(i for i, step in enumerate(steps) if step >= steps[-1] // 2)

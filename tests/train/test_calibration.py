@@ -162,3 +162,12 @@ def test_calibration_works_without_a_home_folder(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
     assert resolve(MODEL, CONFIG).precision in ("float32", "bf16") and cached_results() == {}
+
+
+@pytest.mark.parametrize("precision", ["float32", "bf16"])
+def test_the_compiled_kernel_is_recorded_only_where_it_is_used(monkeypatch: pytest.MonkeyPatch, precision: str) -> None:
+    """The kernel computes in float32; in bf16, training uses PyTorch's."""
+    monkeypatch.setattr(calibration, "choose_kernel", lambda *_: "compiled")
+    key = calibration.cache_key(MODEL, CONFIG, torch.device("cpu"))
+    calibration._cache(key, {"precision": precision, "threads": 1, "seconds": 0.1})
+    assert resolve(MODEL, CONFIG).attention_kernel == ("compiled" if precision == "float32" else "pytorch")
